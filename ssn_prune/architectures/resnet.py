@@ -1,0 +1,157 @@
+"""The authors' ResNet v1 with SSN or SN layers, laid out as their checkpoints are.
+
+It differs from torchvision's ResNet: convolutions without bias, the stem's max pooling of the SSN
+network without padding and with ``ceil_mode`` (the SN network pads by 1), a 7x7 average pooling
+with stride 1 and a flatten, so that the input size is fixed to 224, and dropout before the
+classifier. Bottlenecks stride in the 3x3 convolution. The last normalizer of each residual block
+starts at zero.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d, SwitchNorm2d
+
+AUTHORS_EPS = 1e-5
+_MOMENTUM = {SSN2d: 1 - 0.997, SwitchNorm2d: 1 - 0.9}
+
+
+@dataclass(frozen=True)
+class NormFactory:
+    """Builds the normalizers of one network.
+
+    Attributes:
+        layer: SSN2d or SwitchNorm2d.
+        using_bn: Offer BatchNorm beside InstanceNorm and LayerNorm.
+        last_gamma: Start the last normalizer of each block at weight 0.
+        correction: 1 for the authors' Bessel-corrected variance.
+    """
+
+    layer: type[SSN2d] | type[SwitchNorm2d]
+    using_bn: bool = True
+    last_gamma: bool = True
+    correction: int = 1
+
+    def __call__(self, channels: int, *, last: bool = False) -> SwitchableNorm2d:
+        """A layer over ``channels``; ``last`` marks the last one of a block."""
+        return self.layer(
+            channels,
+            eps=AUTHORS_EPS,
+            momentum=_MOMENTUM[self.layer],
+            using_bn=self.using_bn,
+            correction=self.correction,
+            zero_init=last and self.last_gamma,
+        )
+
+
+def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, planes: int, stride: int, norm: NormFactory) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, planes, 3, stride)
+        self.sn1 = norm(planes)
+        self.conv2 = _conv(planes, planes, 3)
+        self.sn2 = norm(planes, last=True)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, planes * self.expansion, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, planes, H / stride, W / stride)."""
+        out = self.relu(self.sn1(self.conv1(x)))
+        out = self.sn2(self.conv2(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)  # type: ignore[no-any-return]  # modules are untyped in torch
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride) and 1x1 convolution around a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, planes: int, stride: int, norm: NormFactory) -> None:
+        super().__init__()
+        self.conv1 = _conv(inputs, planes, 1)
+        self.sn1 = norm(planes)
+        self.conv2 = _conv(planes, planes, 3, stride)
+        self.sn2 = norm(planes)
+        self.conv3 = _conv(planes, planes * self.expansion, 1)
+        self.sn3 = norm(planes * self.expansion, last=True)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _shortcut(inputs, planes * self.expansion, stride, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, 4 planes, H / stride, W / stride)."""
+        out = self.relu(self.sn1(self.conv1(x)))
+        out = self.relu(self.sn2(self.conv2(out)))
+        out = self.sn3(self.conv3(out))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)  # type: ignore[no-any-return]  # modules are untyped in torch
+
+
+def _shortcut(inputs: int, outputs: int, stride: int, norm: NormFactory) -> nn.Sequential | None:
+    if stride == 1 and inputs == outputs:
+        return None
+    return nn.Sequential(_conv(inputs, outputs, 1, stride), norm(outputs))
+
+
+class ResNetV1(nn.Module):
+    """ResNet v1 over (N, 3, 224, 224).
+
+    Args:
+        block: BasicBlock or Bottleneck.
+        depths: Blocks of the four stages.
+        norm: Builds the normalizers.
+        num_classes: Outputs of the classifier.
+    """
+
+    def __init__(
+        self,
+        block: type[BasicBlock] | type[Bottleneck],
+        depths: tuple[int, int, int, int],
+        norm: NormFactory,
+        num_classes: int = 1000,
+    ) -> None:
+        super().__init__()
+        self.conv1 = _conv(3, 64, 7, stride=2)
+        self.sn1 = norm(64)
+        self.relu = nn.ReLU(inplace=True)
+        if norm.layer is SSN2d:
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=0, ceil_mode=True)
+        else:
+            self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        inputs, stages = 64, []
+        for stage, depth in enumerate(depths):
+            planes = 64 * 2**stage
+            blocks = []
+            for index in range(depth):
+                stride = 2 if stage > 0 and index == 0 else 1
+                blocks.append(block(inputs, planes, stride, norm))
+                inputs = planes * block.expansion
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.avgpool = nn.AvgPool2d(7, stride=1)
+        self.dropout = nn.Dropout(p=0.5)
+        self.fc = nn.Linear(inputs, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+                nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, 224, 224) to logits (N, num_classes)."""
+        x = self.maxpool(self.relu(self.sn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = torch.flatten(self.avgpool(x), 1)
+        return self.fc(self.dropout(x))  # type: ignore[no-any-return]  # modules are untyped in torch

@@ -1,0 +1,1 @@
+"""Reading checkpoints: file -> weights -> matched keys -> network."""

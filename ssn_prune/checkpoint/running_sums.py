@@ -1,0 +1,77 @@
+"""Recognise running statistics that are sums over training steps.
+
+With the authors' batch-average training, ``running_mean`` and ``running_var`` add up over the steps
+and are never divided. The file does not say so, but the numbers do: with T steps the sums are about
+T times too large. One forward pass with batch statistics on noise shows the size that a layer's
+input really has; every layer is normalized by its own batch there, so the size of the network's
+input does not matter beyond the first layer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.layers.adopt import running_sums_error
+from ssn_prune.layers.copying import copy_model
+from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.math.moments import instance_moments, pooled_moments
+from ssn_prune.normalizer import Normalizer
+
+# Trained averages and noise statistics differ by 10 or so; sums of any real training by 1e4 to 1e6.
+SUSPICIOUS_RATIO = 1000.0
+
+
+def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> None:
+    """Refuse a network whose running statistics are sums.
+
+    Only layers with a gate that uses BN count. A network without any passes.
+
+    Args:
+        model: The loaded network; not changed.
+        example_inputs: One call's inputs; noise is enough.
+
+    Raises:
+        UnsupportedLayerError: The median layer's running second moment is over
+            :data:`SUSPICIOUS_RATIO` times that of the probe.
+    """
+    probe = copy_model(model)
+    ratios: list[float] = []
+    for layer in probe.modules():
+        if isinstance(layer, SwitchableNorm2d) and _uses_bn(layer):
+            layer.register_forward_pre_hook(_ratio_recorder(ratios))
+    if not any(layer._forward_pre_hooks for layer in probe.modules()):
+        return
+    with torch.no_grad():
+        _use_batch_statistics(probe)
+        probe(*example_inputs)
+    if ratios and float(torch.tensor(ratios).median()) > SUSPICIOUS_RATIO:
+        raise running_sums_error("the checkpoint")
+
+
+def _uses_bn(layer: SwitchableNorm2d) -> bool:
+    with torch.no_grad():
+        return layer.using_bn and any(bool(gate[Normalizer.BN] != 0) for gate in layer.gates())
+
+
+def _use_batch_statistics(probe: nn.Module) -> None:
+    """Training mode for the switchable layers only; 1x1 maps keep what they have."""
+    for layer in probe.modules():
+        if isinstance(layer, SwitchableNorm2d):
+            layer.correction = 0
+            layer.train()
+
+
+def _ratio_recorder(ratios: list[float]):  # type: ignore[no-untyped-def]  # a torch hook
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, SwitchableNorm2d)  # registered on these only
+        if layer.running_var is None:
+            return
+        mean, var = pooled_moments(*instance_moments(inputs[0]), dim=0)
+        size = (var + mean.square()).flatten().double()
+        known = size > 0
+        if bool(known.any()):
+            # A layer updates its running values after this hook, so these are still the file's.
+            ratios.append(float((layer.running_var.double()[known] / size[known]).median()))
+
+    return hook

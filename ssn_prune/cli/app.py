@@ -1,0 +1,305 @@
+"""The commands. Heavy imports happen inside them, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssn_prune._version import __version__
+from ssn_prune.cli.runner import (
+    exit_on_error,
+    parse_arguments,
+    parse_size,
+    write_report,
+)
+from ssn_prune.console import (
+    Output,
+    rounded_line,
+    selection_table,
+    totals_table,
+    unconverged_table,
+    verification_lines,
+)
+
+app = typer.Typer(
+    help="Turn a network trained with Sparse Switchable Normalization into a lean, verified ONNX "
+    "model.\n\nExit codes: 0 ok, 1 failure, 2 usage, 3 verification failed, 4 unfinished gates.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Unconverged(str, enum.Enum):
+    """What to do with unfinished gates."""
+
+    error = "error"
+    exact = "exact"
+    argmax = "argmax"
+
+
+class Checks(str, enum.Enum):
+    """Which checks to run."""
+
+    all = "all"
+    algebra = "algebra"
+    rounding = "rounding"
+    none = "none"
+
+
+# typer evaluates these annotations at run time on every supported Python.
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="Checkpoint of torch.save, or safetensors.")
+]
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        help="resnetv1ssn18...152, resnetv1sn18...152, torchvision:NAME, timm:NAME or "
+        "package.module:factory. Default: what the checkpoint names."
+    ),
+]
+ArchArgs = Annotated[str | None, typer.Option(help="Arguments of the architecture, a JSON object.")]
+Prefix = Annotated[
+    str | None, typer.Option(help="Key prefix to take off, such as module. (default: found).")
+]
+WeightsEntry = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="Entry that holds the weights, such as state_dict_ema (default: found)."
+    ),
+]
+InputSize = Annotated[str | None, typer.Option(help="Input size: 224, 240x320 or 1x28x28.")]
+Correction = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="1: variances are Bessel-corrected, 0: biased (default: by the file's layout).",
+    ),
+]
+OnUnconverged = Annotated[
+    Unconverged,
+    typer.Option(
+        help="Unfinished gates: refuse, keep the weighted form, or round and report the error."
+    ),
+]
+TrustStatistics = Annotated[
+    bool,
+    typer.Option(
+        "--trust-running-statistics", help="Skip the test for running sums that were never divided."
+    ),
+]
+VerifyOption = Annotated[Checks, typer.Option("--verify", help="Checks to run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@app.command()
+def convert(
+    ckpt: Checkpoint,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="ONNX file to write (default: CKPT with .onnx)."),
+    ] = None,
+    arch: Arch = None,
+    arch_args: ArchArgs = None,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    input_size: InputSize = None,
+    correction: Correction = None,
+    on_unconverged: OnUnconverged = Unconverged.error,
+    static_batch: Annotated[
+        int | None, typer.Option(min=1, help="Fix the batch size (default: any).")
+    ] = None,
+    opset: Annotated[int, typer.Option(min=18, help="ONNX operator set.")] = 18,
+    ir_version: Annotated[int, typer.Option(min=8, help="ONNX file format version.")] = 10,
+    fold: Annotated[bool, typer.Option(help="Fold into convolutions.")] = True,
+    preprocessing: Annotated[
+        str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the report as JSON.")] = None,
+    verify: VerifyOption = Checks.all,
+    trust_running_statistics: TrustStatistics = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace an existing output.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Convert a trained checkpoint to a lean ONNX file, verify it, and report."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        arguments = parse_arguments(arch_args)
+        size = parse_size(input_size)
+        target = output or ckpt.with_suffix(".onnx")
+        with out.steps() as step:
+            step("loading")
+            from ssn_prune import conversion
+            from ssn_prune.checkpoint.assemble import load_checkpoint
+            from ssn_prune.onnx_export.files import require_writable
+
+            require_writable(target, force=force)
+            if report is not None:
+                require_writable(report, force=force)
+            loaded = load_checkpoint(
+                ckpt,
+                arch=arch,
+                arch_args=arguments,
+                prefix=prefix,
+                weights=weights,
+                input_size=size,
+                correction=correction,
+            )
+            options = conversion.ConvertOptions(
+                on_unconverged=on_unconverged.value,
+                fold=fold,
+                algebra=verify in (Checks.all, Checks.algebra),
+                rounding=verify in (Checks.all, Checks.rounding),
+                static_batch=static_batch,
+                opset=opset,
+                ir_version=ir_version,
+                preprocessing=preprocessing,
+                trust_running_statistics=trust_running_statistics,
+            )
+            result = conversion.convert(loaded, target, options, force=force, progress=step)
+        write_report(out, result, report)
+        out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
+        out.table(totals_table(result))
+        if result.rounded is not None:
+            out.message(rounded_line(result.rounded))
+        if result.verification is not None:
+            for line in verification_lines(result.verification):
+                out.message(line)
+        out.message(f"[bold]wrote {target}[/]")
+
+
+@app.command()
+def inspect(
+    ckpt: Checkpoint,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show what every layer selected. Nothing is built, run or written."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        with out.steps() as step:
+            step("reading")
+            from ssn_prune.checkpoint.assemble import read_weights
+            from ssn_prune.report import SCHEMA_VERSION, ConversionReport, selection_layers, to_json
+            from ssn_prune.selection import select
+
+            tensors, source = read_weights(ckpt, weights=weights, prefix=prefix)
+            layers = selection_layers(select(tensors))
+        if json:
+            out.json(to_json(ConversionReport(SCHEMA_VERSION, __version__, source, layers)))
+        named = f" ({source.arch})" if source.arch else ""
+        out.table(selection_table(layers, f"{source.file_name}{named}"))
+        unfinished = sum(not layer.converged for layer in layers)
+        if unfinished:
+            out.table(unconverged_table(layers))
+        mixed = sum(layer.mean.choice != layer.var.choice for layer in layers)
+        out.message(
+            f"{len(layers)} layers, {unfinished} with unfinished gates, "
+            f"{mixed} with different normalizers for mean and variance"
+        )
+
+
+@app.command()
+def verify(
+    ckpt: Checkpoint,
+    onnx: Annotated[Path, typer.Argument(metavar="ONNX", help="The file to check.")],
+    arch: Arch = None,
+    arch_args: ArchArgs = None,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    input_size: InputSize = None,
+    correction: Correction = None,
+    on_unconverged: OnUnconverged = Unconverged.error,
+    static_batch: Annotated[
+        int | None, typer.Option(min=1, help="Batch size of a file with a fixed one.")
+    ] = None,
+    checks: VerifyOption = Checks.all,
+    trust_running_statistics: TrustStatistics = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check an ONNX file against the checkpoint that it was made from."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        arguments = parse_arguments(arch_args)
+        size = parse_size(input_size)
+        with out.steps() as step:
+            step("loading")
+            from ssn_prune import conversion
+            from ssn_prune.checkpoint.assemble import load_checkpoint
+
+            loaded = load_checkpoint(
+                ckpt,
+                arch=arch,
+                arch_args=arguments,
+                prefix=prefix,
+                weights=weights,
+                input_size=size,
+                correction=correction,
+            )
+            options = conversion.ConvertOptions(
+                on_unconverged=on_unconverged.value,
+                algebra=checks in (Checks.all, Checks.algebra),
+                rounding=checks in (Checks.all, Checks.rounding),
+                static_batch=static_batch,
+                trust_running_statistics=trust_running_statistics,
+            )
+            result = conversion.verify_file(loaded, onnx, options, step)
+        write_report(out, result, None)
+        if result.verification is not None:
+            for line in verification_lines(result.verification):
+                out.message(line)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path(
+        "ssn_prune_demo"
+    ),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a small SSN network on digits, convert it, and compare, in about a minute."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        from ssn_prune.cli.demo import run_demo
+
+        run_demo(out, folder, epochs=epochs, seed=seed)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

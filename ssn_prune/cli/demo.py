@@ -1,0 +1,82 @@
+"""``ssn-prune demo``: train, convert, verify and compare, on data that comes with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+
+from ssn_prune import digits
+from ssn_prune.architectures.names import DEMO_NETWORK
+from ssn_prune.checkpoint.assemble import load_checkpoint
+from ssn_prune.console import Output, selection_table, totals_table, verification_lines
+from ssn_prune.conversion import ConvertOptions, convert
+from ssn_prune.errors import OutputError
+from ssn_prune.onnx_export.files import replacing
+from ssn_prune.report import to_json
+
+
+def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:
+    """Run the demonstration and leave a checkpoint and an ONNX file in ``folder``.
+
+    Raises:
+        OutputError: The folder cannot be made.
+        SsnPruneError: The conversion failed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder {folder} cannot be made",
+            expected="a folder to write to",
+            found=error.strerror or str(error),
+            hint="choose another --output",
+        ) from error
+    data = digits.load_digits()
+    out.message(
+        f"Training a small SSN network on {len(data.train_images)} handwritten digits: each of its "
+        "10 layers learns which normalizer\nto use for its mean and which for its variance."
+    )
+    with out.bar("training", epochs) as advance:
+        model = digits.train(
+            data,
+            epochs,
+            seed,
+            lambda p: advance(
+                p.epoch,
+                f"loss {p.loss:.3f}, radius {p.radius:.2f}, one-hot gates {p.one_hot}/{p.gates}",
+            ),
+        )
+    checkpoint, target = folder / "digits.pth", folder / "digits.onnx"
+    with replacing(checkpoint) as temporary:
+        torch.save({"model": DEMO_NETWORK, "state_dict": model.state_dict()}, temporary)
+
+    with out.steps() as step:
+        loaded = load_checkpoint(checkpoint)
+        report = convert(loaded, target, ConvertOptions(), force=True, progress=step)
+        with torch.no_grad():
+            before = loaded.model(data.test_images)
+        session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+        (logits,) = session.run(None, {"input": data.test_images.numpy()})
+        after = torch.from_numpy(np.asarray(logits))
+
+    accuracies = [digits.accuracy(values, data.test_labels) for values in (before, after)]
+    same = int((before.argmax(1) == after.argmax(1)).sum())
+    if out.as_json:
+        files = {"checkpoint": str(checkpoint), "onnx": str(target)}
+        scores = {"accuracy_before": accuracies[0], "accuracy_after": accuracies[1]}
+        out.json({**files, **scores, "same_answers": same, "report": to_json(report)})
+    out.table(selection_table(report.layers, "What every layer selected, and what it became"))
+    out.table(totals_table(report))
+    if report.verification is not None:
+        for line in verification_lines(report.verification):
+            out.message(line)
+    total = len(data.test_labels)
+    out.message(
+        f"accuracy on {total} test images: {accuracies[0]:.2%} in PyTorch, {accuracies[1]:.2%} in "
+        f"ONNX Runtime; {same} of {total} answers are the same"
+    )
+    out.message(f"[bold]checkpoint[/] {checkpoint}\n[bold]ONNX[/]       {target}")
+    out.message(f"next: ssn-prune convert {checkpoint} -o model.onnx --report report.json")

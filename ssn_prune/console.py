@@ -1,0 +1,210 @@
+"""Everything that is printed: tables and messages for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ssn_prune.report import (
+        ConversionReport,
+        GateReport,
+        LayerReport,
+        RoundedGates,
+        VerificationReport,
+    )
+
+
+class Output:
+    """Where a command's results go.
+
+    Args:
+        as_json: Print one JSON document on stdout and nothing else there.
+        quiet: Print no tables and no progress; errors and JSON still appear.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        # Tables must survive a pipe: without a terminal, rich would wrap at 80 columns.
+        width = None if sys.stdout.isatty() else 160
+        self.out = Console(width=width, highlight=False)
+        width = None if sys.stderr.isatty() else 160
+        self.err = Console(stderr=True, width=width, highlight=False, soft_wrap=True)
+
+    @property
+    def talks(self) -> bool:
+        """Whether tables and messages for people are wanted."""
+        return not (self.as_json or self.quiet)
+
+    def json(self, value: Any) -> None:
+        """Print a JSON document on stdout."""
+        sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+    def message(self, text: str) -> None:
+        """Print a line for people; markup is rendered."""
+        if self.talks:
+            self.out.print(text)
+
+    def table(self, table: Table) -> None:
+        """Print a table for people."""
+        if self.talks:
+            self.out.print(table)
+
+    def error(self, title: str, details: dict[str, str]) -> None:
+        """Print an error on stderr: what is wrong, expected, found, what to try."""
+        self.err.print(f"[bold red]error:[/] {escape(title)}")
+        for label, text in details.items():
+            self.err.print(f"  [bold]{label}:[/] {escape(text)}")
+
+    @contextmanager
+    def steps(self) -> Iterator[Callable[[str], None]]:
+        """Show the current step of a long operation on stderr, if that is a terminal."""
+        if not self.talks or not self.err.is_terminal:
+            yield lambda _step: None
+            return
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self.err,
+            transient=True,
+        ) as progress:
+            task = progress.add_task("starting", total=None)
+            yield lambda step: progress.update(task, description=escape(step))
+
+    @contextmanager
+    def bar(self, description: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        """Show a progress bar; the function given takes (done, note)."""
+        if not self.talks:
+            yield lambda _done, _note: None
+            return
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self.out,
+        ) as progress:
+            task = progress.add_task(description, total=total, note="")
+            yield lambda done, note: progress.update(task, completed=done, note=note)
+
+
+def selection_table(layers: tuple[LayerReport, ...], title: str = "Selection") -> Table:
+    """The table per layer; fold columns appear once there is a plan."""
+    planned = any(layer.form is not None for layer in layers)
+    table = Table(title=title, title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("shape", justify="right", no_wrap=True)
+    table.add_column("mean", no_wrap=True)
+    table.add_column("variance", no_wrap=True)
+    table.add_column("converged", no_wrap=True)
+    if planned:
+        table.add_column("becomes", no_wrap=True)
+        table.add_column("folded into, or why not")
+    for layer in layers:
+        positions = "" if layer.positions is None else f" x {layer.positions}"
+        converged = "[green]yes[/]" if layer.converged else "[yellow]no[/]"
+        cells = [escape(layer.name), f"{layer.channels}{positions}"]
+        cells += [_gate(layer.mean), _gate(layer.var), converged]
+        if planned:
+            cells += [layer.form or "", _fold(layer)]
+        table.add_row(*cells)
+    return table
+
+
+def _gate(gate: GateReport) -> str:
+    if gate.converged:
+        return gate.choice
+    ratios = " ".join(f"{name} {ratio:.3f}" for name, ratio in gate.ratios.items())
+    return f"[yellow]{ratios}[/]"
+
+
+def _fold(layer: LayerReport) -> str:
+    if layer.folded_into is not None:
+        return f"[green]{escape(layer.folded_into)}[/]: {layer.folded}"
+    return f"[dim]{escape(layer.reason or '')}[/]"
+
+
+def unconverged_table(layers: tuple[LayerReport, ...]) -> Table:
+    """Ratios and radius of the layers that are not finished."""
+    table = Table(title="Unfinished gates", title_justify="left")
+    for name in ("layer", "kind", "radius", "mean gate", "variance gate"):
+        table.add_column(name, no_wrap=True)
+    for layer in layers:
+        if not layer.converged:
+            radius = "-" if layer.radius is None else f"{layer.radius:.4f}"
+            cells = [escape(layer.name), layer.kind, radius]
+            table.add_row(*cells, _gate(layer.mean), _gate(layer.var))
+    return table
+
+
+def totals_table(report: ConversionReport) -> Table:
+    """Counts before and after."""
+    table = Table(title="Before and after", title_justify="left")
+    table.add_column("")
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    before, after, onnx = report.before, report.after, report.onnx
+    if before is not None and after is not None:
+        table.add_row("parameters", f"{before.parameters:,}", f"{after.parameters:,}")
+        counts = [
+            "-" if stats.operators is None else str(sum(stats.operators.values()))
+            for stats in (before, after)
+        ]
+        table.add_row("operators (ATen)", *counts)
+    if onnx is not None:
+        table.add_row("ONNX nodes", "", str(onnx.nodes))
+        kinds = sorted(onnx.operators.items(), key=lambda item: -item[1])
+        table.add_row("by kind", "", "\n".join(f"{kind} {count}" for kind, count in kinds))
+        table.add_row("file", "", f"{onnx.bytes / 1e6:.2f} MB")
+    folded = sum(layer.folded is not None for layer in report.layers)
+    gone = sum(layer.form == "Identity" for layer in report.layers)
+    table.add_row("switchable layers", str(len(report.layers)), "0")
+    table.add_row("  with a fold / gone entirely", "", f"{folded} / {gone}")
+    return table
+
+
+def verification_lines(report: VerificationReport) -> list[str]:
+    """One line per check; errors stand beside the original's own."""
+    lines = []
+    if (algebra := report.algebra) is not None:
+        lines.append(
+            f"{_mark(algebra.passed)} algebra: float64 output differs by "
+            f"{algebra.output_error:.1e} of scale, worst layer {algebra.worst_layer} by "
+            f"{algebra.worst_layer_error:.1e} (allowed {algebra.tolerance:.0e})"
+        )
+    if (rounding := report.rounding) is not None:
+        top1 = rounding.top1_agreement
+        lines.append(
+            f"{_mark(rounding.passed)} rounding: ONNX Runtime is off by {rounding.max_error:.2e}, "
+            f"the original in float32 by {rounding.original_float32_error:.2e} (allowed "
+            f"{rounding.bound:.2e}) over {rounding.inputs} inputs"
+            + (f"; top-1 agreement {top1:.0%}" if top1 is not None else "")
+        )
+    if not lines:
+        lines.append("[yellow]not verified[/]: both checks were switched off")
+    return lines
+
+
+def _mark(passed: bool) -> str:
+    return "[green]passed[/]" if passed else "[red]FAILED[/]"
+
+
+def rounded_line(rounded: RoundedGates) -> str:
+    """What rounding unfinished gates did to the outputs."""
+    agreement = rounded.top1_agreement
+    share = f", top-1 agreement {agreement:.1%}" if agreement is not None else ""
+    relative = rounded.max_error / rounded.scale if rounded.scale else float("inf")
+    return (
+        f"[yellow]rounded[/] the gates of {len(rounded.layers)} layers: outputs change by "
+        f"{rounded.max_error:.3g} ({relative:.1%} of scale){share}, measured on noise"
+    )

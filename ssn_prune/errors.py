@@ -1,0 +1,193 @@
+"""Typed errors: what was expected, what was found, and what to do next.
+
+Every error that a user's input can cause is an :class:`SsnPruneError`. The command line maps it to
+the exit code in ``exit_code``; programs read the fields instead of parsing the text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ssn_prune.selection import LayerSelection
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_VERIFICATION = 3
+EXIT_UNCONVERGED = 4
+
+
+class SsnPruneError(Exception):
+    """Base of all errors that user input can cause.
+
+    Args:
+        problem: One sentence that says what is wrong.
+        expected: What would have been accepted.
+        found: What was there instead.
+        hint: What to try next.
+    """
+
+    exit_code: ClassVar[int] = EXIT_FAILURE
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        expected: str | None = None,
+        found: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.expected = expected
+        self.found = found
+        self.hint = hint
+
+    def details(self) -> dict[str, str]:
+        """The parts of the message that are set, in reading order."""
+        parts = {"expected": self.expected, "found": self.found, "try": self.hint}
+        return {label: text for label, text in parts.items() if text is not None}
+
+    def __str__(self) -> str:
+        lines = [self.problem]
+        lines += [f"  {label}: {text}" for label, text in self.details().items()]
+        return "\n".join(lines)
+
+
+class UsageError(SsnPruneError):
+    """An option or argument has a value that cannot be used."""
+
+    exit_code = EXIT_USAGE
+
+
+class CheckpointError(SsnPruneError):
+    """The file cannot be read as a checkpoint."""
+
+
+class UnsafeCheckpointError(CheckpointError):
+    """The pickle asks for a global that could execute code; nothing was executed.
+
+    Attributes:
+        global_name: The dotted name that the file asked for.
+    """
+
+    def __init__(self, path: str, global_name: str) -> None:
+        super().__init__(
+            f"{path} was refused: its pickle asks for {global_name!r}, which could execute code",
+            expected="tensors, plain containers and inert metadata only",
+            found=f"the global {global_name!r}",
+            hint="re-save only the weights in an environment that you trust: "
+            "torch.save(model.state_dict(), path), or use safetensors",
+        )
+        self.global_name = global_name
+
+
+class KeyMismatchError(CheckpointError):
+    """Keys of the checkpoint and of the network differ.
+
+    Attributes:
+        missing: Keys of the network that the checkpoint lacks.
+        unexpected: Keys of the checkpoint that the network lacks.
+        misshaped: Lines ``key: checkpoint shape, network shape``.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        missing: Sequence[str],
+        unexpected: Sequence[str],
+        misshaped: Sequence[str],
+        expected: str,
+        found: str,
+        hint: str,
+    ) -> None:
+        super().__init__(problem, expected=expected, found=found, hint=hint)
+        self.missing = tuple(missing)
+        self.unexpected = tuple(unexpected)
+        self.misshaped = tuple(misshaped)
+
+
+class ArchitectureError(SsnPruneError):
+    """The network's architecture cannot be found or built."""
+
+
+class NoSwitchableLayerError(SsnPruneError):
+    """The network or the file has no switchable normalization layer."""
+
+
+class UnsupportedLayerError(SsnPruneError):
+    """A switchable layer is of a kind that cannot be converted exactly."""
+
+
+class UnconvergedGatesError(SsnPruneError):
+    """Some gates are not one-hot, so no single normalizer is selected.
+
+    Attributes:
+        layers: The selections of the layers concerned.
+    """
+
+    exit_code = EXIT_UNCONVERGED
+
+    def __init__(self, layers: Sequence[LayerSelection], total: int) -> None:
+        names = ", ".join(layer.name for layer in layers[:4])
+        more = f" and {len(layers) - 4} more" if len(layers) > 4 else ""
+        super().__init__(
+            f"{len(layers)} of {total} layers have unfinished gates: {names}{more}",
+            expected="every mean gate and variance gate one-hot",
+            found="layers that still mix several normalizers",
+            hint="finish training until the radius reaches sqrt((K-1)/K), or choose "
+            "--on-unconverged exact (keeps the weighted form: same answers, slower) or "
+            "--on-unconverged argmax (rounds the gates and reports the error this causes)",
+        )
+        self.layers = tuple(layers)
+
+
+class UndefinedVarianceError(SsnPruneError):
+    """A Bessel-corrected variance over a single position is selected: it is 0/0.
+
+    Attributes:
+        layers: Names of the layers concerned.
+    """
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        super().__init__(
+            f"{', '.join(layers)}: the selected variance is undefined on a 1x1 feature map",
+            expected="at least 2 spatial positions for a Bessel-corrected IN or LN variance "
+            "(it divides by n - 1)",
+            found="1 spatial position",
+            hint="convert at a larger --input-size, or train this layer without the correction "
+            "(SSN2d(correction=0))",
+        )
+        self.layers = tuple(layers)
+
+
+class ExportError(SsnPruneError):
+    """The pruned network cannot be exported to ONNX."""
+
+
+class OutputError(SsnPruneError):
+    """The output file cannot be written."""
+
+
+class VerificationError(SsnPruneError):
+    """The converted network does not give the answers of the original.
+
+    Attributes:
+        layer: The first switchable layer that is off, if it could be located.
+    """
+
+    exit_code = EXIT_VERIFICATION
+
+    def __init__(self, problem: str, *, layer: str | None, expected: str, found: str) -> None:
+        super().__init__(
+            problem,
+            expected=expected,
+            found=found,
+            hint="nothing was written; please report this network with the output of "
+            "'ssn-prune inspect CKPT --json'",
+        )
+        self.layer = layer

@@ -1,0 +1,258 @@
+"""Capture: run ``torch.export`` once and note what feeds each switchable layer, and how often.
+
+Each switchable layer is replaced, in a skeleton copy, by a marker that the exporter cannot look
+into. The captured graph then shows every call of every layer, whatever the Python code around it.
+What follows needs facts, not graphs, so this module returns plain records:
+
+- names are unreliable in a captured graph (an aliased module appears under one of its names only),
+  so parameters are identified by the memory they occupy;
+- the skeleton gives every convolution without bias a zero bias before the capture. If that bias
+  then appears in the convolution's call, the module really uses ``self.bias``, whatever its class,
+  and a fold may create one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.layers.copying import copy_model, names_of, replace_module
+from ssn_prune.layers.switchable import SwitchableNorm2d
+
+_CONVS = {
+    "aten.conv2d.default": False,
+    "aten.conv2d.padding": False,
+    "aten.conv_transpose2d.input": True,
+}
+
+
+@dataclass(frozen=True)
+class ConvCall:
+    """One convolution call that feeds a switchable layer.
+
+    Attributes:
+        weight: Memory id of the kernel, None if it is computed (parametrization, weight_norm).
+        bias: Memory id of the bias, None if there is none or it is computed.
+        has_bias_argument: Whether the call passes a bias (a probe bias included).
+        consumers: Uses of the convolution's output, graph outputs included.
+        transposed: Whether it is a transposed convolution.
+    """
+
+    weight: int | None
+    bias: int | None
+    has_bias_argument: bool
+    consumers: int
+    transposed: bool
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of a switchable layer.
+
+    Attributes:
+        producer: Name of the operator that makes its input.
+        conv: The convolution, if the producer is one.
+        positions: H W of the input; None if not a fixed number.
+    """
+
+    producer: str
+    conv: ConvCall | None
+    positions: int | None
+
+
+@dataclass(frozen=True)
+class ParameterOwner:
+    """A module that holds a tensor directly.
+
+    Attributes:
+        module: Its path.
+        attribute: The tensor's attribute name.
+    """
+
+    module: str
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The facts of one capture.
+
+    Attributes:
+        calls: Calls per layer, keyed by the layer's first name, in execution order.
+        uses: Uses of each memory id in the graph.
+        owners: Modules that hold each memory id; an aliased module counts once.
+        operators: ATen operators of the graph outside switchable layers, counted by name.
+        error: Why the capture failed; everything else is then empty.
+    """
+
+    calls: dict[str, tuple[LayerCall, ...]] = field(default_factory=dict)
+    uses: dict[int, int] = field(default_factory=dict)
+    owners: dict[int, tuple[ParameterOwner, ...]] = field(default_factory=dict)
+    operators: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
+
+
+@torch.library.custom_op("ssn_prune::switchable_norm", mutates_args=())
+def _marker_op(x: Tensor, name: str) -> Tensor:  # noqa: ARG001  # read from the graph
+    return x.clone()
+
+
+@_marker_op.register_fake
+def _(x: Tensor, name: str) -> Tensor:  # noqa: ARG001  # read from the graph
+    return torch.empty_like(x)
+
+
+class _Marker(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.layer_name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.ssn_prune.switchable_norm(x, self.layer_name)  # type: ignore[no-any-return]  # untyped in torch
+
+
+def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
+    """Capture ``model`` (not changed) in evaluation mode.
+
+    Args:
+        model: A network with switchable layers.
+        example_inputs: Positional inputs of one call.
+
+    Returns:
+        The facts, or a :class:`Capture` with ``error`` set when torch.export cannot trace the
+        network; replacing layers needs no capture, only folding does.
+    """
+    skeleton = copy_model(model, share_tensors=True).eval()
+    for layer in [m for m in skeleton.modules() if isinstance(m, SwitchableNorm2d)]:
+        marker = _Marker(names_of(skeleton, layer)[0])
+        marker._forward_hooks = layer._forward_hooks
+        marker._forward_pre_hooks = layer._forward_pre_hooks
+        replace_module(skeleton, layer, marker)
+    for module in skeleton.modules():
+        if (
+            isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
+            and module._parameters["bias"] is None
+        ):
+            zeros = torch.zeros(module.out_channels, dtype=module.weight.dtype)
+            module.bias = nn.Parameter(zeros.to(module.weight.device))
+    try:
+        program = torch.export.export(skeleton, example_inputs)
+    # torch.export raises whatever the traced code or the tracer raises; every such failure means
+    # the same thing here, and its text is kept for the report.
+    except Exception as error:  # noqa: BLE001
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Capture(error=f"{type(error).__name__}: {first_line}")
+    return _facts(program, skeleton)
+
+
+def _facts(program: torch.export.ExportedProgram, skeleton: nn.Module) -> Capture:
+    signature = program.graph_signature
+    targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    memory = memory_ids(skeleton)
+    names = {name: memory[id(tensor)] for name, tensor in _named_tensors(skeleton)}
+    placeholders = {node: names[target] for node, target in targets.items() if target in names}
+
+    uses: Counter[int] = Counter()
+    operators: Counter[str] = Counter()
+    calls: dict[str, list[LayerCall]] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in placeholders:
+            uses[placeholders[node.name]] += sum(_argument_count(user, node) for user in node.users)
+        if node.op != "call_function":
+            continue
+        if node.target is torch.ops.ssn_prune.switchable_norm.default:
+            call = _layer_call(node, placeholders)
+            calls.setdefault(str(node.args[1]), []).append(call)
+        else:
+            operators[_operator_name(node).removeprefix("aten.").split(".")[0]] += 1
+    owners: dict[int, list[ParameterOwner]] = {}
+    for path, module in skeleton.named_modules():
+        for attribute, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            if tensor is not None:
+                owners.setdefault(memory[id(tensor)], []).append(ParameterOwner(path, attribute))
+    return Capture(
+        calls={name: tuple(found) for name, found in calls.items()},
+        uses=dict(uses),
+        owners={key: tuple(found) for key, found in owners.items()},
+        operators=dict(operators),
+    )
+
+
+def _layer_call(node: torch.fx.Node, placeholders: dict[str, int]) -> LayerCall:
+    source = node.args[0]
+    assert isinstance(source, torch.fx.Node)  # the marker's first argument is a tensor
+    sizes = source.meta["val"].shape[2:]
+    fixed = len(sizes) == 2 and all(isinstance(size, int) for size in sizes)
+    positions = sizes[0] * sizes[1] if fixed else None
+    producer = _operator_name(source)
+    conv = _conv_call(source, placeholders) if producer in _CONVS else None
+    return LayerCall(producer, conv, positions)
+
+
+def _conv_call(node: torch.fx.Node, placeholders: dict[str, int]) -> ConvCall:
+    arguments: list[Any] = [*node.args, None, None, None][:3]
+    weight = node.kwargs.get("weight", arguments[1])
+    bias = node.kwargs.get("bias", arguments[2])
+
+    def memory_of(value: Any) -> int | None:
+        return placeholders.get(value.name) if isinstance(value, torch.fx.Node) else None
+
+    return ConvCall(
+        weight=memory_of(weight),
+        bias=memory_of(bias),
+        has_bias_argument=bias is not None,
+        consumers=sum(_argument_count(user, node) for user in node.users),
+        transposed=_CONVS[_operator_name(node)],
+    )
+
+
+def _argument_count(user: torch.fx.Node, node: torch.fx.Node) -> int:
+    found = 0
+
+    def count(argument: torch.fx.Node) -> torch.fx.Node:
+        nonlocal found
+        found += argument is node
+        return argument
+
+    torch.fx.map_arg((user.args, user.kwargs), count)
+    return found
+
+
+def _operator_name(node: torch.fx.Node) -> str:
+    if node.op == "placeholder":
+        return "network input"
+    name = getattr(node.target, "__name__", "")  # operator.getitem and the like
+    return str(node.target) if isinstance(node.target, torch._ops.OpOverload) else name
+
+
+def _named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [
+        *model.named_parameters(remove_duplicate=False),
+        *model.named_buffers(remove_duplicate=False),
+    ]
+
+
+def memory_ids(model: nn.Module) -> dict[int, int]:
+    """Number the tensors of ``model`` so that tensors that overlap in memory share a number.
+
+    Returns:
+        Memory id by ``id(tensor)``, over all parameters and buffers.
+    """
+    spans = []
+    for _, tensor in _named_tensors(model):
+        start = tensor.data_ptr()
+        extent = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+        size = extent * tensor.element_size() if tensor.numel() else 0
+        spans.append((str(tensor.device), start, start + size, id(tensor)))
+    result: dict[int, int] = {}
+    number, device, end = -1, "", -1
+    for where, start, stop, key in sorted(spans):
+        if where != device or start >= end or start == stop:
+            number, device, end = number + 1, where, stop
+        end = max(end, stop)
+        result[key] = number
+    return result

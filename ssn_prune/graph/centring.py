@@ -1,0 +1,72 @@
+"""Centring: the best constant to subtract from each channel in front of an IN mean.
+
+An IN mean cancels any constant in front of it, so the bias of the convolution there is free to be
+whatever makes the runtime's sums most accurate: the channel's mean. That matters where a channel is
+nearly constant (saturated, or dead but for the border), because the rounding errors of a long sum
+of equal numbers all have the same sign.
+
+Two means are known: that of the training data, in the running statistics, and that of the example
+inputs, measured here. The measured one is taken unless the training data is at least twice as
+constant: then accuracy is at stake there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.math.moments import instance_moments, pooled_moments
+
+CONSTANT_RATIO = 2.0
+
+
+def measure_centres(
+    model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str]
+) -> dict[str, Tensor]:
+    """Find the centring constants of layers.
+
+    Args:
+        model: The network in evaluation mode; its hooks are as before afterwards.
+        inputs: Inputs of one call.
+        names: Layers to measure.
+
+    Returns:
+        For each layer that ran a float64 tensor (C,). A layer that is called several times gets the
+        mean over its calls.
+    """
+    measured: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    handles = []
+
+    def recorder(name: str) -> Any:
+        def hook(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            mean, var = instance_moments(arguments[0].double())
+            deviation = pooled_moments(mean, var, dim=0)[1].sqrt()
+            measured.setdefault(name, []).append((mean.mean(0).flatten(), deviation.flatten()))
+
+        return hook
+
+    try:
+        for name in names:
+            layer = model.get_submodule(name)
+            handles.append(layer.register_forward_pre_hook(recorder(name)))
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: _centre(model.get_submodule(name), calls) for name, calls in measured.items()}
+
+
+def _centre(layer: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> Tensor:
+    assert isinstance(layer, SwitchableNorm2d)  # only such layers are planned
+    mean = torch.stack([call[0] for call in calls]).mean(0)
+    deviation = torch.stack([call[1] for call in calls]).mean(0)
+    if layer.running_mean is not None and layer.running_var is not None:
+        trained = layer.running_var.double().clamp(min=0).sqrt()
+        at_stake = deviation > CONSTANT_RATIO * trained
+        mean = torch.where(at_stake, layer.running_mean.double(), mean)
+    return torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))

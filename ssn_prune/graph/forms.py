@@ -1,0 +1,78 @@
+"""The nine pairs: which concrete form each becomes and what may fold into the conv in front."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from ssn_prune.normalizer import Normalizer, NormalizerPair
+
+
+class Form(str, enum.Enum):
+    """A concrete normalizer."""
+
+    IDENTITY = "Identity"
+    BATCH_NORM = "BatchNorm2d"
+    INSTANCE_NORM = "InstanceNorm2d"
+    GROUP_NORM = "GroupNorm"
+    MOMENTS = "MomentNorm2d"
+    INSTANCE_CENTRE = "InstanceCentre2d"
+    LAYER_CENTRE = "LayerCentre2d"
+
+
+class FoldKind(str, enum.Enum):
+    """What moves into the convolution in front; the algebra is in math/folding.py."""
+
+    ALL = "scale and shift"
+    SCALE = "scale"
+    MEAN = "running mean"
+    CENTRE = "centring"
+
+
+@dataclass(frozen=True)
+class PairForm:
+    """How one pair is replaced.
+
+    Attributes:
+        form: The form without a fold.
+        fold: What may fold, or None if nothing does.
+        folded: The form that is left after the fold.
+    """
+
+    form: Form
+    fold: FoldKind | None = None
+    folded: Form | None = None
+
+
+_IN, _LN, _BN = Normalizer.IN, Normalizer.LN, Normalizer.BN
+
+PAIR_FORMS: dict[NormalizerPair, PairForm] = {
+    NormalizerPair(_IN, _IN): PairForm(Form.INSTANCE_NORM, FoldKind.CENTRE, Form.INSTANCE_NORM),
+    NormalizerPair(_IN, _LN): PairForm(Form.MOMENTS),
+    NormalizerPair(_IN, _BN): PairForm(Form.MOMENTS, FoldKind.SCALE, Form.INSTANCE_CENTRE),
+    NormalizerPair(_LN, _IN): PairForm(Form.MOMENTS),
+    NormalizerPair(_LN, _LN): PairForm(Form.GROUP_NORM),
+    NormalizerPair(_LN, _BN): PairForm(Form.MOMENTS, FoldKind.SCALE, Form.LAYER_CENTRE),
+    NormalizerPair(_BN, _IN): PairForm(Form.MOMENTS, FoldKind.MEAN, Form.MOMENTS),
+    NormalizerPair(_BN, _LN): PairForm(Form.MOMENTS, FoldKind.MEAN, Form.MOMENTS),
+    NormalizerPair(_BN, _BN): PairForm(Form.BATCH_NORM, FoldKind.ALL, Form.IDENTITY),
+}
+"""Without Bessel correction. A corrected LN variance has no single-operator form and a corrected
+IN/IN is a plain instance norm only for a fixed spatial size; both are :attr:`Form.MOMENTS` then."""
+
+
+def form_of(pair: NormalizerPair, *, correction: int, positions: int | None) -> PairForm:
+    """The entry of :data:`PAIR_FORMS` that is exact for a kind of variance and a spatial size.
+
+    Args:
+        pair: The selected pair.
+        correction: 1 for Bessel-corrected variances.
+        positions: H W if it is the same at every call, else None.
+    """
+    entry = PAIR_FORMS[pair]
+    needs_moments = correction and (
+        entry.form is Form.GROUP_NORM or (entry.form is Form.INSTANCE_NORM and positions is None)
+    )
+    if not needs_moments:
+        return entry
+    return PairForm(Form.MOMENTS, entry.fold, Form.MOMENTS if entry.fold else None)

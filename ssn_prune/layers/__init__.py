@@ -1,0 +1,1 @@
+"""Layers: the switchable normalizers, their concrete forms, and swaps between them."""

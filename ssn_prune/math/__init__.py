@@ -1,0 +1,1 @@
+"""Mathematics: gates, moments and fold algebra on tensors. Nothing here reads or writes files."""

@@ -1,0 +1,1 @@
+"""Export: pruned network -> ONNX graph with readable names -> one complete file."""

@@ -1,0 +1,248 @@
+"""Export a network to a lean, self-contained ONNX file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ssn_prune._version import __version__
+from ssn_prune.errors import ExportError
+from ssn_prune.onnx_export.files import (
+    SINGLE_FILE_LIMIT,
+    external_name,
+    replacing,
+    require_writable,
+)
+from ssn_prune.onnx_export.graph_names import clean, layer_values, name_batch_axis
+from ssn_prune.report import OnnxStats, count_operators
+
+DEFAULT_OPSET = 18
+DEFAULT_IR_VERSION = 10
+LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export.
+
+    Attributes:
+        opset: ONNX operator set.
+        ir_version: ONNX file format version; newer ones exclude older runtimes.
+        dynamic_batch: Leave axis 0 of all inputs open.
+        input_names: Names of the inputs, by default ``input``, ``input_1``, ...
+        metadata: Strings to store in the file.
+        layer_paths: For each normalization layer the modules whose output equals its own; the
+            names of those values are stored, so that a check can look at them.
+        single_file_limit: Bytes of weights above which they go into a file of their own.
+    """
+
+    opset: int = DEFAULT_OPSET
+    ir_version: int = DEFAULT_IR_VERSION
+    dynamic_batch: bool = True
+    input_names: tuple[str, ...] | None = None
+    metadata: Mapping[str, str] | None = None
+    layer_paths: Mapping[str, tuple[str, ...]] | None = None
+    single_file_limit: int = SINGLE_FILE_LIMIT
+
+
+def export_onnx(
+    model: nn.Module,
+    example_inputs: Tensor | tuple[Any, ...],
+    path: Path | str,
+    *,
+    options: ExportOptions | None = None,
+    force: bool = False,
+) -> OnnxStats:
+    """Export a pruned network; the target is either the old file or the complete new one.
+
+    Args:
+        model: A network without switchable layers, such as ``prune(...).model``. Not changed.
+        example_inputs: Inputs of one call; with a dynamic batch their batch size must be 2 or more.
+        path: The file to write.
+        options: How to export.
+        force: Replace an existing file.
+
+    Returns:
+        Statistics of the file.
+
+    Raises:
+        ExportError: The network cannot be exported.
+        OutputError: The file cannot be written.
+    """
+    target = Path(path)
+    require_writable(target, force=force)
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    with replacing(target) as temporary:
+        stats, _ = write_onnx(model, inputs, temporary, target, options or ExportOptions())
+    return stats
+
+
+def write_onnx(
+    model: nn.Module,
+    example_inputs: tuple[Any, ...],
+    temporary: Path,
+    target: Path,
+    options: ExportOptions,
+) -> tuple[OnnxStats, dict[str, int]]:
+    """Export to ``temporary``, a file that will be renamed to ``target`` in the same folder.
+
+    Returns:
+        Statistics of the file, and the ATen operators that it was made from.
+
+    Raises:
+        ExportError: The network cannot be exported, or the batch did not stay symbolic.
+    """
+    program, exported = _to_ir(model, example_inputs, options)
+    graph = exported.model
+    values = layer_values(graph, dict(options.layer_paths or {}))
+    clean(graph)
+    graph.ir_version = options.ir_version
+    graph.producer_name, graph.producer_version = "ssn_prune", __version__
+    graph.metadata_props.update(options.metadata or {})
+    if values:
+        graph.metadata_props[LAYER_VALUES_KEY] = json.dumps(values)
+    if options.dynamic_batch:
+        _require_symbolic_batch(graph)
+        name_batch_axis(graph)
+    external = _save(graph, temporary, target, options.single_file_limit)
+    _check(temporary)
+    return _stats(graph, temporary, target, external), count_operators(program)
+
+
+def _to_ir(
+    model: nn.Module, inputs: tuple[Any, ...], options: ExportOptions
+) -> tuple[torch.export.ExportedProgram, torch.onnx.ONNXProgram]:
+    shapes = None
+    if options.dynamic_batch:
+        batch = torch.export.Dim("batch")
+        shapes = tuple(
+            pytree.tree_map(lambda leaf: {0: batch} if isinstance(leaf, Tensor) else None, value)
+            for value in inputs
+        )
+    names = options.input_names or _input_names(len(pytree.tree_leaves(inputs)))
+    was_training = [module for module in model.modules() if module.training]
+    try:
+        with warnings.catch_warnings():
+            # The exporter's own deprecation notes; nothing that a user could act on.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", UserWarning)
+            program = torch.export.export(model.eval(), inputs, dynamic_shapes=shapes)
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=options.opset,
+                input_names=list(names),
+                output_names=_output_names(program),
+                verbose=False,
+            )
+    # torch.export and the ONNX exporter raise whatever the traced code or they themselves raise;
+    # every such failure means that this network cannot be exported.
+    except Exception as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ExportError(
+            "the pruned network cannot be exported to ONNX",
+            expected="a network that torch.export can capture"
+            + (" with any batch size" if options.dynamic_batch else ""),
+            found=f"{type(error).__name__}: {first_line[:300]}",
+            hint="try --static-batch; --debug shows the exporter's own trace",
+        ) from error
+    finally:
+        for module in was_training:
+            module.training = True
+    assert exported is not None  # returned whenever no file is asked for
+    return program, exported
+
+
+def _input_names(count: int) -> tuple[str, ...]:
+    return tuple("input" if index == 0 else f"input_{index}" for index in range(count))
+
+
+def _output_names(program: torch.export.ExportedProgram) -> list[str]:
+    """``output`` for a single tensor, else the keys under which the network returns them."""
+    spec = program.call_spec.out_spec
+    if spec is None or spec.num_leaves == 1:
+        return ["output"]
+    nested = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths = [path for path, _ in pytree.tree_flatten_with_path(nested)[0]]
+    names = ["_".join(re.sub(r"\W+", "", str(key)) for key in path) for path in paths]
+    return [f"output_{name}" if name.isdigit() else name for name in names]
+
+
+def _require_symbolic_batch(graph: ir.Model) -> None:
+    for value in [*graph.graph.inputs, *graph.graph.outputs]:
+        shape = value.shape
+        if shape is not None and len(shape) and isinstance(shape[0], int):
+            raise ExportError(
+                f"the batch axis of {value.name} became fixed",
+                expected="a symbolic batch axis on every input and output",
+                found=f"shape {shape}",
+                hint="export with --static-batch if the network's outputs have no batch axis",
+            )
+
+
+def _save(graph: ir.Model, temporary: Path, target: Path, limit: int) -> str | None:
+    """Save with embedded weights, or beside the file if they are too large for one."""
+    weights = [value.const_value for value in graph.graph.initializers.values()]
+    size = sum(tensor.nbytes for tensor in weights if tensor is not None)
+    if size <= limit:
+        ir.save(graph, temporary)
+        return None
+    digest = hashlib.sha256()
+    for tensor in weights:
+        if tensor is not None:
+            digest.update(tensor.tobytes())
+    name = external_name(target, digest.hexdigest()[:16])
+    ir.save(graph, temporary, external_data=name)
+    return name
+
+
+def _check(path: Path) -> None:
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(
+            "the exported graph is not valid ONNX",
+            expected="a graph that onnx.checker accepts",
+            found=str(error).splitlines()[0],
+            hint="try another --opset, and please report this network",
+        ) from error
+
+
+def _stats(graph: ir.Model, temporary: Path, target: Path, external: str | None) -> OnnxStats:
+    kinds: dict[str, int] = {}
+    for node in graph.graph:
+        kinds[node.op_type] = kinds.get(node.op_type, 0) + 1
+    size = temporary.stat().st_size
+    if external is not None:
+        size += (temporary.parent / external).stat().st_size
+    return OnnxStats(
+        file_name=target.name,
+        bytes=size,
+        external_data=external,
+        nodes=sum(kinds.values()),
+        operators=dict(sorted(kinds.items())),
+        opset=graph.opset_imports[""],
+        ir_version=graph.ir_version,
+        inputs=_shapes(graph.graph.inputs),
+        outputs=_shapes(graph.graph.outputs),
+    )
+
+
+def _shapes(values: Sequence[ir.Value]) -> dict[str, list[str | int]]:
+    return {
+        str(value.name): [dim if isinstance(dim, int) else str(dim) for dim in value.shape or ()]
+        for value in values
+    }

@@ -1,0 +1,79 @@
+"""Readable, portable ONNX graphs: names by module path, no traces of the exporting machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+
+import onnx_ir as ir
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def module_path(node: ir.Node) -> str:
+    """Path of the module that a node was exported from; empty for the network itself."""
+    raw = node.metadata_props.get(_SCOPES)
+    if raw is None:
+        return ""
+    scopes: list[str] = ast.literal_eval(raw)
+    return scopes[-2] if len(scopes) >= 2 else ""
+
+
+def layer_values(model: ir.Model, paths: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """Name the value in the graph that equals each layer's output.
+
+    Args:
+        model: As exported, before :func:`clean`.
+        paths: For each layer the module paths whose last node computes its output.
+
+    Returns:
+        Value name by layer; layers that left no node of their own are absent.
+    """
+    last: dict[str, str] = {}
+    for node in model.graph:
+        path = module_path(node)
+        if node.outputs and node.outputs[0].name:
+            last[path] = node.outputs[0].name
+    return {layer: last[path] for layer, names in paths.items() for path in names if path in last}
+
+
+def clean(model: ir.Model) -> None:
+    """Rename nodes to ``module.path/Operator`` and drop everything the exporter noted, in place.
+
+    The exporter's notes hold stack traces with local paths, and they double the size of the graph.
+    """
+    seen: Counter[str] = Counter()
+    for node in model.graph:
+        path = module_path(node)
+        name = f"{path}/{node.op_type}" if path else node.op_type
+        seen[name] += 1
+        node.name = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        node.doc_string = None
+        node.metadata_props.clear()
+        for output in node.outputs:
+            output.metadata_props.clear()
+            output.doc_string = None
+    for value in [*model.graph.inputs, *model.graph.initializers.values()]:
+        value.metadata_props.clear()
+        value.doc_string = None
+    model.graph.metadata_props.clear()
+    model.graph.doc_string = None
+    model.graph.name = "ssn_prune"
+    model.metadata_props.clear()
+    model.doc_string = None
+
+
+def name_batch_axis(model: ir.Model, name: str = "batch") -> None:
+    """Call the symbolic first axis of the inputs ``name`` wherever its symbol appears, in place."""
+    first = next(iter(model.graph.inputs), None)
+    if first is None or first.shape is None or not isinstance(first.shape[0], ir.SymbolicDim):
+        return
+    symbol = re.compile(rf"\b{re.escape(str(first.shape[0].value))}\b")
+    produced = (output for node in model.graph for output in node.outputs)
+    for value in [*model.graph.inputs, *model.graph.outputs, *produced]:
+        if value.shape is None or value.shape.frozen:
+            continue
+        for axis, dim in enumerate(value.shape):
+            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
+                value.shape[axis] = ir.SymbolicDim(symbol.sub(name, str(dim.value)))

@@ -1,0 +1,123 @@
+"""prune: replace every switchable layer by the normalizer that it selected, and fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.errors import UsageError
+from ssn_prune.graph.capture import capture
+from ssn_prune.graph.centring import measure_centres
+from ssn_prune.graph.plan import Plan
+from ssn_prune.graph.planner import layers_to_centre, make_plan, with_centres
+from ssn_prune.graph.rewrite import apply_plan
+from ssn_prune.layers.adopt import adopt_layers
+from ssn_prune.layers.copying import floating_copy
+from ssn_prune.layers.swap import harden
+from ssn_prune.report import PruneReport, RoundedGates, prune_report
+from ssn_prune.selection import Selection, select
+from ssn_prune.tensors import max_error, tensor_leaves, to_dtype, top1_agreement
+
+OnUnconverged = Literal["error", "exact", "argmax"]
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """A pruned network and everything that tells how it came about.
+
+    Attributes:
+        model: The pruned network, in evaluation mode: the user's own module classes.
+        report: What was selected, replaced and folded, and why not.
+        plan: The plan that was applied.
+        selection: The gates of the original.
+        original: The reference that ``model`` must agree with: the original in evaluation mode with
+            the authors' layers taken over, and with rounded gates if rounding was asked for.
+    """
+
+    model: nn.Module
+    report: PruneReport
+    plan: Plan
+    selection: Selection
+    original: nn.Module
+
+
+def prune(
+    model: nn.Module,
+    example_inputs: Tensor | tuple[Any, ...],
+    *,
+    on_unconverged: OnUnconverged = "error",
+    fold: bool = True,
+) -> PruneResult:
+    """Replace switchable layers by concrete ones; ``model`` itself is never changed.
+
+    Args:
+        model: A network with SSN or SN layers, ours or the authors'.
+        example_inputs: Inputs of one call, used to see what feeds what. The result is exact for any
+            values; real samples make float32 sums slightly more accurate than noise. Sizes matter:
+            a Bessel-corrected instance norm is exact for the captured spatial size only and refuses
+            others.
+        on_unconverged: What to do with gates that are not one-hot. ``"error"`` refuses, ``"exact"``
+            keeps the weighted form, ``"argmax"`` rounds and measures the error.
+        fold: Fold into convolutions. Without it the result has concrete normalizers and can be
+            trained further.
+
+    Returns:
+        The pruned network with its report.
+
+    Raises:
+        NoSwitchableLayerError: There is nothing to prune.
+        UnconvergedGatesError: Gates are unfinished and ``on_unconverged`` is ``"error"``.
+        UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
+        UnsupportedLayerError: A layer of the authors' kind cannot be taken over.
+        UsageError: ``on_unconverged`` is none of the three words.
+    """
+    if on_unconverged not in get_args(OnUnconverged):
+        raise UsageError(
+            f"unknown mode {on_unconverged!r} for unfinished gates",
+            expected=" or ".join(get_args(OnUnconverged)),
+            found=repr(on_unconverged),
+            hint="leave it out to refuse unfinished gates",
+        )
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    training = model.training
+    original = adopt_layers(model).eval()
+    selection = select(original)
+    if on_unconverged == "error":
+        selection.require_converged()
+    captured = capture(original, inputs)
+    rounded: RoundedGates | None = None
+    if on_unconverged == "argmax" and selection.unconverged:
+        hardened = harden(original)
+        rounded = _rounding_effect(original, hardened, inputs, selection)
+        original = hardened
+    plan = make_plan(
+        original,
+        selection,
+        captured,
+        fold=fold,
+        keep_weighted=on_unconverged == "exact",
+    )
+    plan = with_centres(plan, measure_centres(original, inputs, layers_to_centre(plan)))
+    pruned = apply_plan(plan, original)
+    report = prune_report(selection, plan, captured, original, pruned, rounded)
+    return PruneResult(pruned.train(training and not fold), report, plan, selection, original)
+
+
+def _rounding_effect(
+    soft: nn.Module, hard: nn.Module, inputs: tuple[Any, ...], selection: Selection
+) -> RoundedGates:
+    """Measure in float64 what rounding the gates does to the outputs on the example inputs."""
+    wide = to_dtype(inputs, torch.float64)
+    with torch.no_grad():
+        before = tensor_leaves(floating_copy(soft, torch.float64)(*wide))
+        after = tensor_leaves(floating_copy(hard, torch.float64)(*wide))
+    error, scale = max_error(after, before)
+    return RoundedGates(
+        layers=tuple(layer.name for layer in selection.unconverged),
+        max_error=error,
+        scale=scale,
+        top1_agreement=top1_agreement(after, before),
+    )

@@ -1,0 +1,285 @@
+"""The report: what was selected, replaced and folded, and what was measured. Data only.
+
+The JSON form is documented in docs/report.md; ``SCHEMA_VERSION`` grows when a field changes its
+meaning or disappears, not when one is added.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssn_prune.checkpoint.assemble import Source
+from ssn_prune.graph.capture import Capture
+from ssn_prune.graph.plan import LayerPlan, Plan
+from ssn_prune.layers.concrete import MomentNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.selection import GateState, LayerSelection, Selection
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """One gate: its choice, ratios by normalizer, and largest minus second largest ratio."""
+
+    choice: str
+    ratios: dict[str, float]
+    converged: bool
+    margin: float
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One switchable layer; ``form`` to ``reason`` are None before planning (``inspect``)."""
+
+    name: str
+    kind: str
+    channels: int
+    positions: int | None
+    mean: GateReport
+    var: GateReport
+    converged: bool
+    radius: float | None
+    aliases: tuple[str, ...] = ()
+    calls: int | None = None
+    correction: int | None = None
+    form: str | None = None
+    folded: str | None = None
+    folded_into: str | None = None
+    reason_code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class NetworkStats:
+    """Parameters (elements) and ATen operators by kind; operators are None if not captured."""
+
+    parameters: int
+    operators: dict[str, int] | None
+
+
+@dataclass(frozen=True)
+class RoundedGates:
+    """Effect of rounding unfinished gates, in float64 on the example inputs."""
+
+    layers: tuple[str, ...]
+    max_error: float
+    scale: float
+    top1_agreement: float | None
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What :func:`ssn_prune.prune` did."""
+
+    layers: tuple[LayerReport, ...]
+    before: NetworkStats
+    after: NetworkStats
+    capture_error: str | None = None
+    rounded: RoundedGates | None = None
+
+
+@dataclass(frozen=True)
+class OnnxStats:
+    """An exported file: nodes, operators by kind, bytes, and how it was exported."""
+
+    file_name: str
+    bytes: int
+    external_data: str | None
+    nodes: int
+    operators: dict[str, int]
+    opset: int
+    ir_version: int
+    inputs: dict[str, list[str | int]]
+    outputs: dict[str, list[str | int]]
+
+
+@dataclass(frozen=True)
+class AlgebraCheck:
+    """Pruned against original, both float64: relative errors and the bound they must meet."""
+
+    passed: bool
+    output_error: float
+    worst_layer: str | None
+    worst_layer_error: float
+    first_layer_off: str | None
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class RoundingCheck:
+    """ONNX Runtime against the original in float64: absolute errors and the bound."""
+
+    passed: bool
+    max_error: float
+    original_float32_error: float
+    bound: float
+    scale: float
+    top1_agreement: float | None
+    inputs: int
+    batch_sizes: tuple[int, ...]
+    first_layer_off: str | None
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """Both checks; a check that was switched off is None."""
+
+    algebra: AlgebraCheck | None
+    rounding: RoundingCheck | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check that ran passed."""
+        return all(check.passed for check in (self.algebra, self.rounding) if check is not None)
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """Everything that a conversion knows."""
+
+    schema_version: int
+    ssn_prune_version: str
+    source: Source
+    layers: tuple[LayerReport, ...]
+    before: NetworkStats | None = None
+    after: NetworkStats | None = None
+    capture_error: str | None = None
+    rounded: RoundedGates | None = None
+    onnx: OnnxStats | None = None
+    verification: VerificationReport | None = None
+
+
+def to_json(value: Any) -> Any:
+    """Turn reports into what ``json.dumps`` takes; enums become their values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {field.name: to_json(getattr(value, field.name)) for field in fields}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and value != value:
+        return None  # JSON has no NaN
+    if isinstance(value, float) and value in (float("inf"), float("-inf")):
+        return None
+    return value
+
+
+def selection_layers(selection: Selection) -> tuple[LayerReport, ...]:
+    """Report layers of a selection, before any plan."""
+    return tuple(_layer_report(layer, None) for layer in selection.layers)
+
+
+def prune_report(
+    selection: Selection,
+    plan: Plan,
+    captured: Capture,
+    original: nn.Module,
+    pruned: nn.Module,
+    rounded: RoundedGates | None,
+) -> PruneReport:
+    """Put selection, plan and capture together."""
+    layers = zip(selection.layers, plan.layers, strict=True)
+    return PruneReport(
+        layers=tuple(_layer_report(layer, planned) for layer, planned in layers),
+        before=NetworkStats(count_parameters(original), operators_before(original, captured)),
+        after=NetworkStats(count_parameters(pruned), None),
+        capture_error=captured.error,
+        rounded=rounded,
+    )
+
+
+def _layer_report(layer: LayerSelection, planned: LayerPlan | None) -> LayerReport:
+    base = LayerReport(
+        name=layer.name,
+        kind=layer.kind,
+        channels=layer.num_features,
+        positions=planned.positions if planned else None,
+        mean=_gate_report(layer.mean),
+        var=_gate_report(layer.var),
+        converged=layer.converged,
+        radius=layer.radius,
+    )
+    if planned is None:
+        return base
+    return dataclasses.replace(
+        base,
+        aliases=planned.aliases,
+        calls=planned.calls,
+        correction=planned.correction,
+        form=planned.form.value,
+        folded=planned.fold.kind.value if planned.fold else None,
+        folded_into=planned.fold.conv if planned.fold else None,
+        reason_code=planned.refusal.code.value if planned.refusal else None,
+        reason=planned.refusal.reason if planned.refusal else None,
+    )
+
+
+def _gate_report(gate: GateState) -> GateReport:
+    names = ("IN", "LN", "BN")
+    ratios = dict(zip(names, gate.ratios, strict=False))
+    return GateReport(gate.choice.name, ratios, gate.converged, gate.margin)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Elements of all parameters; shared ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_operators(program: torch.export.ExportedProgram) -> dict[str, int]:
+    """ATen operators of a captured program by name."""
+    return dict(
+        Counter(
+            node.target.__name__.split(".")[0]
+            for node in program.graph.nodes
+            if node.op == "call_function"
+        )
+    )
+
+
+def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] | None:
+    """Operators of the original: those around its switchable layers plus those inside each call.
+
+    A layer counts with its gates as constants and all statistics that it offers computed, which is
+    the least that a network with undecided layers needs.
+    """
+    if captured.error is not None:
+        return None
+    total = Counter(captured.operators)
+    inside: dict[bool, dict[str, int]] = {}
+    for name, calls in captured.calls.items():
+        layer = original.get_submodule(name)
+        assert isinstance(layer, SwitchableNorm2d)  # captures name switchable layers only
+        if layer.using_bn not in inside:
+            weighted = weighted_form(layer).eval()
+            x = layer.weight.detach().new_zeros(2, layer.num_features, 2, 2)
+            inside[layer.using_bn] = count_operators(torch.export.export(weighted, (x,)))
+        for operator, count in inside[layer.using_bn].items():
+            total[operator] += count * len(calls)
+    return dict(total)
+
+
+def weighted_form(layer: SwitchableNorm2d) -> MomentNorm2d:
+    """The layer as a constant mixture of everything it offers, for counting."""
+    ratios = (1 / 3, 1 / 3, 1 / 3) if layer.using_bn else (0.5, 0.5, 0.0)
+    return MomentNorm2d(
+        layer.weight.detach(),
+        layer.bias.detach(),
+        layer.running_mean,
+        layer.running_var,
+        eps=layer.eps,
+        momentum=layer.momentum,
+        correction=layer.correction,
+        mean_ratios=ratios,
+        var_ratios=ratios,
+    )

@@ -1,0 +1,1 @@
+"""Verification: exact algebra in float64, and the exported file's rounding error."""
