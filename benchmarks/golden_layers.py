@@ -24,7 +24,9 @@ def main(path: str) -> int:
             if not result.error <= result.bound:
                 failed.append(f"{golden_runs.label(run)}: {result}")
 
-    print(f"{'layer':13} {'tensor':17} {'runs':>4} {'error':>9} {'golden':>9} {'ratio':>6}  worst at")
+    print(
+        f"{'layer':13} {'tensor':17} {'runs':>4} {'error':>9} {'golden':>9} {'ratio':>6}  worst at"
+    )
     for (kind, name), found in rows.items():
         worst, where = max(found, key=lambda item: item[0].ratio)
         error = max(result.error for result, _ in found)
@@ -38,7 +40,8 @@ def main(path: str) -> int:
         f"{len(runs)} runs, {len(results)} tensors compared, worst error/bound "
         f"{max(result.ratio for result in results):.3f}, {len(failed)} above the bound"
     )
-    print("\n".join(failed))
+    if failed:
+        print("\n".join(failed))
     return 1 if failed else 0
 
 

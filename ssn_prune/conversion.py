@@ -109,13 +109,37 @@ def prune_loaded(
     loaded: LoadedCheckpoint, options: ConvertOptions, progress: Progress = lambda _step: None
 ) -> PruneResult:
     """Check the running statistics of a loaded checkpoint and prune its network."""
-    inputs: tuple[Tensor, ...] = random_batches([require_input_size(loaded)], [2])[0]
+    size = require_input_size(loaded)
+    progress("running the original once")
+    inputs = _accepted_inputs(loaded, size)
     progress("pruning")
     result = prune(loaded.model, inputs, on_unconverged=options.on_unconverged, fold=options.fold)
     if not options.trust_running_statistics:
         require_averages(result.original, inputs)
     result.model.eval()
     return result
+
+
+def _accepted_inputs(loaded: LoadedCheckpoint, size: tuple[int, int, int]) -> tuple[Tensor, ...]:
+    """Make the example inputs and see whether the network takes them.
+
+    Raises:
+        UsageError: It does not.
+    """
+    try:
+        inputs: tuple[Tensor, ...] = random_batches([size], [2])[0]
+        with torch.no_grad():
+            loaded.model(*inputs)
+    # The network is the user's code and may raise anything.
+    except Exception as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(
+            f"the network cannot run on inputs of size {'x'.join(map(str, size))}",
+            expected="an input size that the network was made for",
+            found=f"{type(error).__name__}: {first_line[:300]}",
+            hint="give the size of the training images with --input-size, as HxW or CxHxW",
+        ) from error
+    return inputs
 
 
 def verify_file(

@@ -17,7 +17,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ssn_prune.errors import NoSwitchableLayerError, UnconvergedGatesError
+from ssn_prune.errors import (
+    NoSwitchableLayerError,
+    UnconvergedGatesError,
+    UnsupportedLayerError,
+)
 from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d, is_one_hot
 from ssn_prune.math.sparsestmax import sparsestmax
 from ssn_prune.normalizer import Normalizer, NormalizerPair
@@ -150,6 +154,7 @@ def _select_layer(
     Without ``is_ssn`` the kind follows from the keys: SN files have neither flags nor radius, but
     neither have SSN files of before the flags, whose finished gates are one-hot.
     """
+    _require_layer(name, tensors)
     gates = {gate: tensors[f"{gate}_weight"].detach().double() for gate in ("mean", "var")}
     if is_ssn is None:
         keyed = any(key in tensors for key in ("mean_fixed", "var_fixed", "radius"))
@@ -168,6 +173,25 @@ def _select_layer(
     return LayerSelection(
         name, "SSN" if is_ssn else "SN", features, radius, states["mean"], states["var"]
     )
+
+
+def _require_layer(name: str, tensors: Mapping[str, Tensor]) -> None:
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    flags = [key for key in ("mean_fixed", "var_fixed", "radius") if key in tensors]
+    sound = (
+        "weight" in tensors
+        and shapes["mean_weight"] == shapes["var_weight"]
+        and shapes["mean_weight"] in ((2,), (3,))
+        and all(tensors[key].numel() == 1 for key in flags)
+    )
+    if not sound:
+        listed = ", ".join(f"{key} {shape}" for key, shape in sorted(shapes.items()))
+        raise UnsupportedLayerError(
+            f"{name or 'the layer'} is not a switchable normalization layer of a known kind",
+            expected="weight, two gates of 2 or 3 entries, and flags and radius of one entry",
+            found=listed,
+            hint="check that the file is complete and was written by SSN or SN layers",
+        )
 
 
 def gate_state(ratios: Tensor) -> GateState:

@@ -108,9 +108,7 @@ def test_inert_metadata_becomes_a_placeholder(tmp_path, content, zipped, metadat
     path = save(tmp_path / "net.pth", {**content, "extra": metadata}, zipped)
     file = read_file(path)
     assert type(file.content["extra"]) is InertValue
-    assert torch.equal(
-        file.content["state_dict"]["a.weight"], content["state_dict"]["a.weight"]
-    )
+    assert torch.equal(file.content["state_dict"]["a.weight"], content["state_dict"]["a.weight"])
 
 
 @BOTH_FORMATS
@@ -124,9 +122,9 @@ def test_defaultdict_becomes_a_plain_dict_with_its_entries(tmp_path, content, zi
 
 def test_the_allowance_for_metadata_does_not_outlive_the_read(tmp_path, content):
     path = save(tmp_path / "net.pth", {**content, "args": argparse.Namespace(lr=1)}, True)
-    before = list(torch.serialization.get_safe_globals())
+    before = set(torch.serialization.get_safe_globals())
     read_file(path)
-    assert torch.serialization.get_safe_globals() == before
+    assert set(torch.serialization.get_safe_globals()) == before
 
 
 def payload(kind, canary):
@@ -199,7 +197,7 @@ def test_empty_file(tmp_path):
     assert "empty" in refusal(tmp_path / "net.pth").problem
 
 
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.75, 0.9, 0.999])
 @pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
 def test_truncated_file(tmp_path, content, form, share):
     path = tmp_path / "net.pth"
@@ -213,14 +211,16 @@ def test_truncated_file(tmp_path, content, form, share):
     refusal(path)
 
 
+def test_a_file_cut_inside_a_harmless_name_is_not_called_dangerous(tmp_path, content):
+    path = save(tmp_path / "net.pth", content, False)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"collections\nOrderedDict") + len("collection")])
+    assert "damaged, truncated" in refusal(path).problem
+
+
 def test_text_file(tmp_path):
     (tmp_path / "net.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
     assert "version" in refusal(tmp_path / "net.pth").found
-
-
-def test_html_error_page(tmp_path):
-    (tmp_path / "net.pth").write_text("<!DOCTYPE html><html></html>")
-    assert "not a checkpoint" in refusal(tmp_path / "net.pth").problem
 
 
 def test_a_zip_that_is_no_checkpoint(tmp_path):

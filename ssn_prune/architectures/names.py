@@ -160,7 +160,10 @@ def _timm(name: str, rest: str) -> Architecture:
         network: nn.Module = timm.create_model(rest, pretrained=False, **arguments)
         return convert_to_ssn(network, correction=correction, inplace=True)
 
-    configuration = timm.models.get_pretrained_cfg(rest)
+    try:
+        configuration = timm.models.get_pretrained_cfg(rest)
+    except RuntimeError as error:  # an unknown pretrained tag behind a known name
+        raise _unknown(rest, (), "timm:") from error
     size = getattr(configuration, "input_size", None) or (3, 224, 224)
     return Architecture(name, build, (int(size[0]), int(size[1]), int(size[2])), None)
 
@@ -169,7 +172,8 @@ def _factory_builder(name: str, module_name: str, attribute: str) -> Callable[..
     with _working_directory_importable():
         try:
             factory = getattr(importlib.import_module(module_name), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
+        # The module is the user's code and may raise anything.
+        except Exception as error:
             raise ArchitectureError(
                 f"cannot import the factory {name!r}",
                 expected="package.module:factory, importable from here",
@@ -189,6 +193,7 @@ def _factory_builder(name: str, module_name: str, attribute: str) -> Callable[..
             )
         return adopt_layers(network)
 
+    build.__wrapped__ = factory  # type: ignore[attr-defined]  # inspect.signature follows it
     return build
 
 

@@ -15,7 +15,7 @@ from ssn_prune.architectures.names import FORMS, Architecture, find_architecture
 from ssn_prune.checkpoint.matching import Stripped, load_weights, misshaped_keys, strip_prefix
 from ssn_prune.checkpoint.reader import read_file
 from ssn_prune.checkpoint.weights import Weights, extract_weights
-from ssn_prune.errors import ArchitectureError, UsageError
+from ssn_prune.errors import ArchitectureError, SsnPruneError, UsageError
 from ssn_prune.layers.switchable import SwitchableNorm2d
 
 
@@ -203,14 +203,24 @@ def _build_matching(
 def _build(architecture: Architecture, arguments: dict[str, Any]) -> nn.Module:
     try:
         return architecture.build(**arguments)
-    except (TypeError, ValueError, RuntimeError, KeyError, AttributeError) as error:
-        accepted = ", ".join(inspect.signature(architecture.build).parameters)
+    except SsnPruneError:
+        raise
+    # The builder may be the user's code, which may raise anything.
+    except Exception as error:
+        accepted = _signature(architecture)
         raise ArchitectureError(
             f"{architecture.name} cannot be built with {arguments}",
             expected=f"arguments of its builder ({accepted})",
             found=f"{type(error).__name__}: {error}",
             hint="correct --arch-args, a JSON object such as '{\"num_classes\": 10}'",
         ) from error
+
+
+def _signature(architecture: Architecture) -> str:
+    try:
+        return ", ".join(map(str, inspect.signature(architecture.build).parameters.values()))
+    except (TypeError, ValueError):  # some callables have none
+        return "unknown"
 
 
 def _input_size(

@@ -31,6 +31,10 @@ def _plain_dict(*_args: Any) -> dict[Any, Any]:
     return {}
 
 
+def _plain_list(*_args: Any) -> list[Any]:
+    return []
+
+
 _INERT_NAMES = (
     "argparse.Namespace",
     "types.SimpleNamespace",
@@ -49,7 +53,10 @@ _INERT_NAMES = (
     "pathlib._local.WindowsPath",
     "datetime.datetime",
     "datetime.date",
+    "datetime.time",
     "datetime.timedelta",
+    "datetime.timezone",
+    "builtins.frozenset",
     # factories of a defaultdict: named, never called
     "builtins.list",
     "builtins.dict",
@@ -63,5 +70,6 @@ def inert_globals() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]
     """Stand-ins by dotted name, in the form that ``torch.serialization.safe_globals`` takes."""
     return [
         (_plain_dict, "collections.defaultdict"),
+        (_plain_list, "collections.deque"),
         *((InertValue, name) for name in _INERT_NAMES),
     ]

@@ -82,7 +82,7 @@ def read_file(path: Path) -> CheckpointFile:
             r"(?:reduce for unrecognized function|but got) <(?:class|function) '?([\w.]+)",
             str(error),
         )
-        if isinstance(error, pickle.UnpicklingError) and refused:
+        if isinstance(error, pickle.UnpicklingError) and refused and not _cut_off(path, refused[1]):
             raise UnsafeCheckpointError(str(path), refused.group(1).rstrip(".")) from error
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
@@ -92,6 +92,15 @@ def read_file(path: Path) -> CheckpointFile:
             hint="copy or download the file again and compare its size with the source",
         ) from error
     return CheckpointFile(path, content, form, _sha256(path), metadata)
+
+
+def _cut_off(path: Path, name: str) -> bool:
+    """Whether the file ends in the middle of a global's name, which then is not what it says."""
+    last = (name.rpartition(".")[2] or name.rstrip(".")).encode()
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, len(last) + 1), 2)
+        # The unpickler takes off a line's end, which here is a letter of the name.
+        return file.read()[:-1] == last
 
 
 def _detect_format(path: Path) -> str:

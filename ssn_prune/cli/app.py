@@ -10,9 +10,11 @@ import typer
 
 from ssn_prune._version import __version__
 from ssn_prune.cli.runner import (
+    default_target,
     exit_on_error,
     parse_arguments,
     parse_size,
+    require_distinct,
     write_report,
 )
 from ssn_prune.console import (
@@ -137,7 +139,8 @@ def convert(
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
-        target = output or ckpt.with_suffix(".onnx")
+        target = output or default_target(ckpt)
+        require_distinct(ckpt, target, report)
         with out.steps() as step:
             step("loading")
             from ssn_prune import conversion

@@ -15,6 +15,7 @@ from ssn_prune.console import Output, unconverged_table
 from ssn_prune.errors import (
     EXIT_FAILURE,
     KeyMismatchError,
+    OutputError,
     SsnPruneError,
     UnconvergedGatesError,
     UsageError,
@@ -49,6 +50,9 @@ def exit_on_error(out: Output, debug: bool) -> Iterator[None]:
             out.err.print(traceback.format_exc(), markup=False)
         text = (str(error).strip() or "no message").splitlines()[0]
         hint = "run again with --debug and report the traceback"
+        if out.as_json:
+            fields = {"type": type(error).__name__, "problem": text, "hint": hint}
+            out.json({"error": fields, "exit_code": EXIT_FAILURE})
         out.error(f"unexpected {type(error).__name__}: {text}", {"try": hint})
         raise typer.Exit(EXIT_FAILURE) from None
 
@@ -111,7 +115,7 @@ def parse_size(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if not 1 <= len(parts) <= 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not 1 <= len(parts) <= 3 or not all(map(_is_size, parts)):
         raise UsageError(
             "--input-size is not a size",
             expected="224, 240x320 (HxW) or 1x28x28 (CxHxW)",
@@ -120,6 +124,36 @@ def parse_size(text: str | None) -> tuple[int, ...] | None:
         )
     values = tuple(int(part) for part in parts)
     return values * 2 if len(values) == 1 else values
+
+
+def _is_size(part: str) -> bool:
+    return part.isascii() and part.isdecimal() and int(part) > 0
+
+
+def default_target(ckpt: Path) -> Path:
+    """The ONNX file beside a checkpoint; a path without a name is refused when it is read."""
+    return ckpt.with_suffix(".onnx") if ckpt.name else Path("model.onnx")
+
+
+def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
+    """Keep one file from overwriting another of the same command.
+
+    Raises:
+        OutputError: Two of the paths are the same file.
+    """
+    paths = {"the checkpoint": ckpt, "--output": target, "--report": report}
+    seen: dict[Path, str] = {}
+    for label, path in paths.items():
+        if path is None:
+            continue
+        other = seen.setdefault(path.resolve(), label)
+        if other != label:
+            raise OutputError(
+                f"{label} would replace {other}",
+                expected="different files",
+                found=str(path),
+                hint=f"choose another {label}",
+            )
 
 
 def write_report(out: Output, report: ConversionReport, path: Path | None) -> None:

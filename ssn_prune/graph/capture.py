@@ -13,6 +13,7 @@ What follows needs facts, not graphs, so this module returns plain records:
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,16 +132,18 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
         marker = _Marker(names_of(skeleton, layer)[0])
         marker._forward_hooks = layer._forward_hooks
         marker._forward_pre_hooks = layer._forward_pre_hooks
-        replace_module(skeleton, layer, marker)
+        skeleton = replace_module(skeleton, layer, marker)
     for module in skeleton.modules():
         if (
             isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-            and module._parameters["bias"] is None
+            and module._parameters.get("bias", module) is None
         ):
             zeros = torch.zeros(module.out_channels, dtype=module.weight.dtype)
             module.bias = nn.Parameter(zeros.to(module.weight.device))
     try:
-        program = torch.export.export(skeleton, example_inputs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's notes on the user's code
+            program = torch.export.export(skeleton, example_inputs)
     # torch.export raises whatever the traced code or the tracer raises; every such failure means
     # the same thing here, and its text is kept for the report.
     except Exception as error:  # noqa: BLE001

@@ -39,7 +39,10 @@ def measure_centres(
         mean over its calls.
     """
     measured: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    handles = []
+    handles: list[Any] = []
+    names = list(names)
+    if not names:
+        return {}
 
     def recorder(name: str) -> Any:
         def hook(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:

@@ -42,7 +42,7 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
         concrete.train(module.training)
         for table in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
             getattr(concrete, table).update(getattr(module, table))
-        replace_module(pruned, module, concrete)
+        pruned = replace_module(pruned, module, concrete)
     return pruned
 
 

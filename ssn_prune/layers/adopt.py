@@ -36,7 +36,7 @@ def adopt_layers(model: nn.Module) -> nn.Module:
     for name, module in list(adopted.named_modules()):
         if id(module) not in seen and _looks_switchable(module):
             seen.add(id(module))
-            replace_module(adopted, module, _adopt(name, module))
+            adopted = replace_module(adopted, module, _adopt(name, module))
     return adopted
 
 

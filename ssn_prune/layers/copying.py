@@ -38,12 +38,17 @@ def _all_tensors(model: nn.Module) -> list[Tensor]:
     return [tensor for _, tensor in named]
 
 
-def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put ``new`` wherever ``old`` is registered in ``model``, in place, under all of its names."""
+def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
+    """Put ``new`` wherever ``old`` is registered in ``model``, in place, under all of its names.
+
+    Returns:
+        ``model``, or ``new`` if ``old`` is the model itself.
+    """
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child is old:
                 setattr(parent, name, new)
+    return new if old is model else model
 
 
 def names_of(model: nn.Module, module: nn.Module) -> tuple[str, ...]:

@@ -48,7 +48,7 @@ def convert_to_ssn(model: nn.Module, *, correction: int = 0, inplace: bool = Fal
         )
     for norm in found:
         assert isinstance(norm, nn.BatchNorm2d | nn.SyncBatchNorm)  # by _is_batch_norm
-        replace_module(converted, norm, _as_ssn(norm, correction))
+        converted = replace_module(converted, norm, _as_ssn(norm, correction))
     return converted
 
 
@@ -97,7 +97,7 @@ def harden(model: nn.Module) -> nn.Module:
                 dtype=layer.weight.dtype,
             ).train(layer.training)
             target.load_state_dict(layer.state_dict(), strict=False)
-            replace_module(hardened, layer, target)
+            hardened = replace_module(hardened, layer, target)
         assert isinstance(target, SSN2d)  # just made one
         with torch.no_grad():
             gates = layer.gates()
@@ -108,4 +108,5 @@ def harden(model: nn.Module) -> nn.Module:
                 weight.zero_()
                 weight[choice] = 1
                 getattr(target, f"{name}_fixed").fill_(1)
+        target.release_frozen_gates()
     return hardened

@@ -144,10 +144,9 @@ class SwitchableNorm2d(nn.Module):
         mean, var = torch.zeros_like(mean_in), torch.zeros_like(mean_in)
         for k, (mean_k, var_k) in enumerate(moments):
             mean = mean + p[k] * mean_k
-            term = q[k] * var_k
             if undefined:  # 0/0 over one position must not poison a layer that does not use it
-                term = torch.where(q[k] == 0, torch.zeros_like(term), term)
-            var = var + term
+                var_k = torch.where(q[k] == 0, torch.zeros_like(var_k), var_k)
+            var = var + q[k] * var_k
         scale = self.weight.view(-1, 1, 1) * (var + self.eps).rsqrt()
         y: Tensor = _Standardize.apply(x, mean, scale)
         return y + self.bias.view(-1, 1, 1)
@@ -219,11 +218,7 @@ class SSN2d(SwitchableNorm2d):
 
     @torch.no_grad()
     def freeze_one_hot_gates(self) -> None:
-        """Store and flag the gates that are one-hot, and take them away from the optimizer.
-
-        Without a gradient an optimizer skips them; a zero gradient would let its momentum move
-        them off the vertex again.
-        """
+        """Store and flag the gates that are one-hot, and release them from the optimizer."""
         for logits, fixed in (
             (self.mean_weight, self.mean_fixed),
             (self.var_weight, self.var_fixed),
@@ -232,7 +227,18 @@ class SSN2d(SwitchableNorm2d):
             done = ratios.max() - ratios.min() >= 1
             logits.copy_(torch.where(done, ratios, logits))
             fixed.logical_or_(done)
-            if bool(fixed):
+        self.release_frozen_gates()
+
+    def release_frozen_gates(self) -> None:
+        """Take the gradient of frozen gates away, so that an optimizer skips them.
+
+        A zero gradient would not do: momentum and weight decay would move them off the vertex.
+        """
+        for logits, fixed in (
+            (self.mean_weight, self.mean_fixed),
+            (self.var_weight, self.var_fixed),
+        ):
+            if not fixed.is_meta and bool(fixed):
                 logits.grad = None
                 logits.requires_grad_(False)
 
@@ -247,6 +253,7 @@ class SSN2d(SwitchableNorm2d):
                 state_dict.setdefault(f"{prefix}{gate}_fixed", final)
         state_dict.setdefault(f"{prefix}radius", torch.zeros(1))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self.release_frozen_gates()
 
 
 class SwitchNorm2d(SwitchableNorm2d):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune._version import __version__
-from ssn_prune.errors import ExportError
+from ssn_prune.errors import ExportError, UsageError
 from ssn_prune.onnx_export.files import (
     SINGLE_FILE_LIMIT,
     external_name,
@@ -103,7 +103,9 @@ def write_onnx(
 
     Raises:
         ExportError: The network cannot be exported, or the batch did not stay symbolic.
+        UsageError: The operator set does not exist.
     """
+    _require_known_opset(options.opset)
     program, exported = _to_ir(model, example_inputs, options)
     graph = exported.model
     values = layer_values(graph, dict(options.layer_paths or {}))
@@ -113,6 +115,13 @@ def write_onnx(
     graph.metadata_props.update(options.metadata or {})
     if values:
         graph.metadata_props[LAYER_VALUES_KEY] = json.dumps(values)
+    if graph.opset_imports[""] != options.opset:
+        raise ExportError(
+            f"the exporter could not convert the graph to operator set {options.opset}",
+            expected=f"operator set {options.opset}",
+            found=f"operator set {graph.opset_imports['']}",
+            hint=f"leave --opset out to get {DEFAULT_OPSET}",
+        )
     if options.dynamic_batch:
         _require_symbolic_batch(graph)
         name_batch_axis(graph)
@@ -135,10 +144,7 @@ def _to_ir(
     was_training = [module for module in model.modules() if module.training]
     try:
         with warnings.catch_warnings():
-            # The exporter's own deprecation notes; nothing that a user could act on.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore")  # the exporters' notes on themselves
             program = torch.export.export(model.eval(), inputs, dynamic_shapes=shapes)
             exported = torch.onnx.export(
                 program,
@@ -164,6 +170,17 @@ def _to_ir(
             module.training = True
     assert exported is not None  # returned whenever no file is asked for
     return program, exported
+
+
+def _require_known_opset(opset: int) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    if not DEFAULT_OPSET <= opset <= newest:
+        raise UsageError(
+            f"operator set {opset} cannot be exported",
+            expected=f"{DEFAULT_OPSET} to {newest}",
+            found=str(opset),
+            hint=f"leave --opset out: every current runtime reads {DEFAULT_OPSET}",
+        )
 
 
 def _input_names(count: int) -> tuple[str, ...]:

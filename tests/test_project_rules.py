@@ -1,0 +1,109 @@
+"""The layout is the architecture: imports point in the direction of the data flow."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import pytest
+
+import ssn_prune
+from ssn_prune import report
+
+PACKAGE = Path(ssn_prune.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+# Reading order; a stage may import from itself and from earlier ones only.
+ORDER = [
+    ("_version", "errors", "normalizer"),
+    ("math",),
+    ("layers", "tensors"),
+    ("checkpoint", "architectures", "digits"),
+    ("selection",),
+    ("graph",),
+    ("report",),
+    ("pruning",),
+    ("onnx_export",),
+    ("verification",),
+    ("conversion",),
+    ("console",),
+    ("cli", "__main__"),
+]
+STAGE = {name: index for index, names in enumerate(ORDER) for name in names}
+
+
+def stage_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path: Path, *, at_run_time: bool = True) -> list[str]:
+    """Modules that a file imports; those under TYPE_CHECKING do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            skipped |= {inner for inner in ast.walk(node) if at_run_time}
+    found = []
+    for node in ast.walk(tree):
+        if node not in skipped and isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        if node not in skipped and isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_data_flow(path: Path) -> None:
+    own = stage_of(path)
+    if own == "__init__":
+        return
+    for module in imports(path):
+        if module.startswith("ssn_prune."):
+            other = module.split(".")[1]
+            assert STAGE[other] <= STAGE[own], f"{path.name} imports {module}"
+
+
+def test_only_the_command_line_imports_typer_and_only_it_and_the_console_rich() -> None:
+    for path in SOURCES:
+        roots = {module.split(".")[0] for module in imports(path)}
+        assert "typer" not in roots or stage_of(path) == "cli", path
+        assert "rich" not in roots or stage_of(path) in ("cli", "console"), path
+
+
+def test_mathematics_does_no_input_or_output() -> None:
+    allowed = {"__future__", "math", "typing", "torch", "ssn_prune"}
+    for path in (PACKAGE / "math").glob("*.py"):
+        assert {module.split(".")[0] for module in imports(path)} <= allowed, path
+        assert "open(" not in path.read_text(encoding="utf-8")
+
+
+def test_only_the_console_prints() -> None:
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
+                assert stage_of(path) == "console", path
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    for name in ssn_prune.__all__:
+        value = getattr(ssn_prune, name)
+        assert isinstance(value, str) or inspect.getdoc(value), name
+
+
+def test_every_module_can_be_imported_alone() -> None:
+    for module in pkgutil.walk_packages(ssn_prune.__path__, "ssn_prune."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def test_the_report_is_documented_field_by_field() -> None:
+    text = (PACKAGE.parent / "docs" / "report.md").read_text(encoding="utf-8")
+    for name, record in vars(report).items():
+        if is_dataclass(record) and record.__module__ == report.__name__:
+            for field in fields(record):
+                assert f"`{field.name}`" in text, f"{name}.{field.name}"
+    assert f"version {report.SCHEMA_VERSION}" in text
