@@ -14,11 +14,20 @@ from torch import Tensor
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
-from ssn_prune.errors import UsageError
+from ssn_prune.errors import UsageError, first_line
+from ssn_prune.graph.forms import Form
+from ssn_prune.layers.copying import copy_model
 from ssn_prune.onnx_export.export import ExportOptions, write_onnx
-from ssn_prune.onnx_export.files import replacing, require_writable
+from ssn_prune.onnx_export.files import replacing, require_writable, resolved
 from ssn_prune.pruning import OnUnconverged, PruneResult, prune
-from ssn_prune.report import SCHEMA_VERSION, ConversionReport, NetworkStats, to_json
+from ssn_prune.report import (
+    SCHEMA_VERSION,
+    ConversionReport,
+    NetworkStats,
+    VerificationReport,
+    to_json,
+)
+from ssn_prune.tensors import clone_tensors
 from ssn_prune.verification.verify import BATCH_SIZES, random_batches, require_passed, verify
 
 Progress = Callable[[str], None]
@@ -75,7 +84,7 @@ def convert(
         SsnPruneError: See its subclasses; nothing has been written then.
     """
     options = options or ConvertOptions()
-    path = Path(target)
+    path = resolved(target)
     require_writable(path, force=force)
     size = require_input_size(loaded)
     result = prune_loaded(loaded, options, progress)
@@ -86,20 +95,12 @@ def convert(
         metadata=_metadata(loaded, result, options),
         layer_paths=_layer_paths(result),
     )
-    batch_sizes = (options.static_batch,) * 4 if options.static_batch else BATCH_SIZES
     with replacing(path) as temporary:
         progress("exporting to ONNX")
         inputs = (torch.zeros(options.static_batch or 2, *size),)
         stats, operators = write_onnx(result.model, inputs, temporary, path, export_options)
         progress("verifying")
-        checks = verify(
-            result,
-            temporary,
-            random_batches([size], batch_sizes),
-            algebra=options.algebra,
-            rounding=options.rounding,
-        )
-        require_passed(checks)
+        checks = _checked(result, temporary, size, options)
     report = conversion_report(loaded, result)
     after = NetworkStats(result.report.after.parameters, operators)
     return replace(report, after=after, onnx=stats, verification=checks)
@@ -129,14 +130,13 @@ def _accepted_inputs(loaded: LoadedCheckpoint, size: tuple[int, int, int]) -> tu
     try:
         inputs: tuple[Tensor, ...] = random_batches([size], [2])[0]
         with torch.no_grad():
-            loaded.model(*inputs)
+            copy_model(loaded.model)(*clone_tensors(inputs))  # running it may change buffers
     # The network is the user's code and may raise anything.
     except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
             f"the network cannot run on inputs of size {'x'.join(map(str, size))}",
             expected="an input size that the network was made for",
-            found=f"{type(error).__name__}: {first_line[:300]}",
+            found=f"{type(error).__name__}: {first_line(error)}",
             hint="give the size of the training images with --input-size, as HxW or CxHxW",
         ) from error
     return inputs
@@ -157,16 +157,18 @@ def verify_file(
     size = require_input_size(loaded)
     result = prune_loaded(loaded, options, progress)
     progress("verifying")
-    batch_sizes = (options.static_batch,) * 4 if options.static_batch else BATCH_SIZES
-    checks = verify(
-        result,
-        onnx_path,
-        random_batches([size], batch_sizes),
-        algebra=options.algebra,
-        rounding=options.rounding,
-    )
-    require_passed(checks)
+    checks = _checked(result, Path(onnx_path), size, options)
     return replace(conversion_report(loaded, result), verification=checks)
+
+
+def _checked(
+    result: PruneResult, path: Path, size: tuple[int, int, int], options: ConvertOptions
+) -> VerificationReport:
+    sizes = (options.static_batch,) * 4 if options.static_batch else BATCH_SIZES
+    batches = random_batches([size], sizes)
+    checks = verify(result, path, batches, algebra=options.algebra, rounding=options.rounding)
+    require_passed(checks)
+    return checks
 
 
 def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> ConversionReport:
@@ -201,11 +203,12 @@ def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, int, int]:
 
 def _layer_paths(result: PruneResult) -> dict[str, tuple[str, ...]]:
     """Where each layer's output appears: its own module, or the convolution that absorbed it."""
-    paths = {}
+    paths: dict[str, tuple[str, ...]] = {}
     for layer in result.plan.layers:
-        absorbed = layer.fold is not None and layer.form.value == "Identity"
-        own = (layer.name, *layer.aliases)
-        paths[layer.name] = (layer.fold.conv,) if absorbed and layer.fold else own
+        if layer.fold is not None and layer.form is Form.IDENTITY:
+            paths[layer.name] = (layer.fold.conv,)
+        else:
+            paths[layer.name] = (layer.name, *layer.aliases)
     return paths
 
 

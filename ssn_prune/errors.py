@@ -20,6 +20,11 @@ EXIT_VERIFICATION = 3
 EXIT_UNCONVERGED = 4
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error's text, at most 300 characters; its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
 class SsnPruneError(Exception):
     """Base of all errors that user input can cause.
 

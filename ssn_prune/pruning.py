@@ -34,7 +34,8 @@ class PruneResult:
         plan: The plan that was applied.
         selection: The gates of the original.
         original: The reference that ``model`` must agree with: the original in evaluation mode with
-            the authors' layers taken over, and with rounded gates if rounding was asked for.
+            the authors' layers taken over, and with rounded gates if rounding was asked for. It
+            shares its parameters with the caller's model, so verify before training on.
     """
 
     model: nn.Module
@@ -58,7 +59,7 @@ def prune(
         example_inputs: Inputs of one call, used to see what feeds what. The result is exact for any
             values; real samples make float32 sums slightly more accurate than noise. Sizes matter:
             a Bessel-corrected instance norm is exact for the captured spatial size only and refuses
-            others.
+            others, and code that branches on sizes or flags is captured for these only.
         on_unconverged: What to do with gates that are not one-hot. ``"error"`` refuses, ``"exact"``
             keeps the weighted form, ``"argmax"`` rounds and measures the error.
         fold: Fold into convolutions. Without it the result has concrete normalizers and can be
@@ -83,7 +84,8 @@ def prune(
         )
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     training = model.training
-    original = adopt_layers(model).eval()
+    original = adopt_layers(model)
+    original.eval()  # as a statement: overridden train methods need not return the module
     selection = select(original)
     if on_unconverged == "error":
         selection.require_converged()
@@ -100,24 +102,27 @@ def prune(
         fold=fold,
         keep_weighted=on_unconverged == "exact",
     )
-    plan = with_centres(plan, measure_centres(original, inputs, layers_to_centre(plan)))
+    if fold and captured.error is None:
+        plan = with_centres(plan, measure_centres(original, inputs, layers_to_centre(plan)))
     pruned = apply_plan(plan, original)
     report = prune_report(selection, plan, captured, original, pruned, rounded)
-    return PruneResult(pruned.train(training and not fold), report, plan, selection, original)
+    pruned.train(training and not fold)
+    return PruneResult(pruned, report, plan, selection, original)
 
 
 def _rounding_effect(
     soft: nn.Module, hard: nn.Module, inputs: tuple[Any, ...], selection: Selection
 ) -> RoundedGates:
     """Measure in float64 what rounding the gates does to the outputs on the example inputs."""
-    wide = to_dtype(inputs, torch.float64)
     with torch.no_grad():
-        before = tensor_leaves(floating_copy(soft, torch.float64)(*wide))
-        after = tensor_leaves(floating_copy(hard, torch.float64)(*wide))
-    error, scale = max_error(after, before)
+        before, after = (
+            tensor_leaves(floating_copy(model, torch.float64)(*to_dtype(inputs, torch.float64)))
+            for model in (soft, hard)
+        )
+    error, scale = max(max_error(*pair) for pair in zip(after, before, strict=True))
     return RoundedGates(
         layers=tuple(layer.name for layer in selection.unconverged),
         max_error=error,
         scale=scale,
-        top1_agreement=top1_agreement(after, before),
+        top1_agreement=top1_agreement(after[0], before[0]),
     )

@@ -221,8 +221,16 @@ def _layer_report(layer: LayerSelection, planned: LayerPlan | None) -> LayerRepo
         folded=planned.fold.kind.value if planned.fold else None,
         folded_into=planned.fold.conv if planned.fold else None,
         reason_code=planned.refusal.code.value if planned.refusal else None,
-        reason=planned.refusal.reason if planned.refusal else None,
+        reason=_reason(planned),
     )
+
+
+def _reason(planned: LayerPlan) -> str | None:
+    if planned.refusal is None:
+        return None
+    centred = planned.centre is not None
+    note = "; centred at run time, since a channel is nearly constant" if centred else ""
+    return planned.refusal.reason + note
 
 
 def _gate_report(gate: GateState) -> GateReport:

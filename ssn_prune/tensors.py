@@ -16,52 +16,65 @@ def tensor_leaves(value: Any) -> list[Tensor]:
 
 
 def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:
-    """Cast the floating tensors of a nested input."""
+    """Copy a nested input with its floating tensors in ``dtype``.
+
+    Always a copy: a network may work on its inputs in place.
+    """
 
     def cast(leaf: Any) -> Any:
-        floating = isinstance(leaf, Tensor) and leaf.is_floating_point()
-        return leaf.to(dtype) if floating else leaf
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.to(dtype, copy=True) if leaf.is_floating_point() else leaf.clone()
 
     return pytree.tree_map(cast, inputs)
 
 
-def max_error(values: Sequence[Tensor], reference: Sequence[Tensor]) -> tuple[float, float]:
-    """Largest absolute difference and largest absolute reference value.
+def clone_tensors(inputs: Any) -> Any:
+    """Copy a nested input."""
+    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, inputs)
 
-    Both are inf or NaN if anything is not finite, so that no comparison with them passes.
+
+def max_error(value: Tensor, expected: Tensor) -> tuple[float, float]:
+    """Largest absolute difference and largest absolute expected value.
+
+    The difference is inf if shapes differ or anything is not finite, so that no bound accepts it.
     """
-    error, scale = 0.0, 0.0
+    if value.shape != expected.shape:
+        return float("inf"), 0.0
+    if value.numel() == 0:
+        return 0.0, 0.0
+    wide = expected.double()
+    scale = float(wide.abs().max())
+    if not bool(torch.isfinite(value).all() and torch.isfinite(expected).all()):
+        return float("inf"), scale
+    return float((value.double() - wide).abs().max()), scale
+
+
+def relative_error(values: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+    """The worst error over several tensors, each in units of its own largest expected value."""
+    if len(values) != len(reference):
+        return float("inf")
+    worst = 0.0
     for value, expected in zip(values, reference, strict=True):
-        if value.shape != expected.shape:
-            return float("inf"), scale
-        if value.numel() == 0:
-            continue
-        wide = expected.double()
-        difference = (value.double() - wide).abs().max()
-        finite = bool(torch.isfinite(value).all() and torch.isfinite(expected).all())
-        error = max(error, float(difference)) if finite else float("inf")
-        scale = max(scale, float(wide.abs().max()))
-        if not finite:
-            break
-    return error, scale
+        error, scale = max_error(value, expected)
+        if error > 0:
+            worst = max(worst, error / scale if scale > 0 else float("inf"))
+    return worst
 
 
-def top1_agreement(
-    values: Sequence[Tensor], reference: Sequence[Tensor], undecided: float = 0.0
-) -> float | None:
-    """Share of positions whose largest class (axis 1 of the first output) is the same.
+def top1_agreement(value: Tensor, expected: Tensor, undecided: float = 0.0) -> float | None:
+    """Share of positions whose largest class (axis 1) is the same.
 
     Args:
-        values: Outputs, the first of shape (N, classes, ...).
-        reference: The reference.
+        value: Shape (N, classes, ...).
+        expected: The reference.
         undecided: Positions whose two largest reference values are not further apart than this are
             left out: within the allowed error either answer is right.
 
     Returns:
-        A share in [0, 1]; None if the output has no class axis or no position is decided.
+        A share in [0, 1]; None if there is no class axis or no position is decided.
     """
-    value, expected = values[0], reference[0]
-    if expected.dim() < 2 or expected.shape[1] < 2:
+    if expected.dim() < 2 or expected.shape[1] < 2 or not expected.is_floating_point():
         return None
     top2 = expected.topk(2, dim=1).values
     decided = (top2.select(1, 0) - top2.select(1, 1)) > undecided

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from foreign_layers import ForeignNetwork, ForeignSparseSwitch, ForeignSwitch
+from torch import nn
 
 from ssn_prune import ConvertOptions, SSN2d, SwitchNorm2d, convert, load_checkpoint
 from ssn_prune.errors import UnsupportedLayerError
@@ -180,3 +181,56 @@ def test_running_averages_are_not_mistaken_for_sums(user_folder, reference):
     report = convert(loaded, user_folder / "net.onnx", ConvertOptions(on_unconverged="exact"))
     assert report.verification.algebra.passed
     assert report.verification.rounding.passed
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_the_kind_of_variance_is_found_by_running_the_layer(unbiased):
+    layer = VariantSSN(unbiased)
+    adopted = adopt_layers(nn.Sequential(layer))
+    assert adopted[0].correction == int(unbiased)
+
+
+def test_a_layer_that_computes_something_else_is_refused():
+    with pytest.raises(UnsupportedLayerError, match="computes something else"):
+        adopt_layers(nn.Sequential(VariantSSN(True, activation=True)))
+
+
+def test_hooks_on_a_foreign_layer_are_kept():
+    network = nn.Sequential(VariantSSN(True))
+    network[0].register_forward_hook(lambda _m, _i, y: 3 * y)
+    adopted = adopt_layers(network)
+    with torch.no_grad():
+        difference = adopted.double()(image((2, 3, 5, 4))) - network.double()(image((2, 3, 5, 4)))
+    assert float(difference.abs().max()) < 1e-12
+
+
+class VariantSSN(nn.Module):
+    """The authors' tensors, with a choice of variance and an optional fused activation."""
+
+    def __init__(self, unbiased, activation=False):
+        super().__init__()
+        self.eps, self.momentum = 1e-5, 0.997
+        self.unbiased, self.activation = unbiased, activation
+        self.weight = nn.Parameter(torch.ones(1, 3, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+        self.mean_weight = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
+        self.var_weight = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
+        self.register_buffer("running_mean", torch.zeros(1, 3, 1))
+        self.register_buffer("running_var", torch.ones(1, 3, 1))
+        self.register_buffer("mean_fixed", torch.ones(1, dtype=torch.int64))
+        self.register_buffer("var_fixed", torch.ones(1, dtype=torch.int64))
+        self.register_buffer("radius", torch.ones(1))
+        self.eval()
+
+    def forward(self, x):
+        mean_in = x.mean((2, 3), keepdim=True)
+        var_in = x.var((2, 3), unbiased=self.unbiased, keepdim=True)
+        total = var_in + mean_in**2
+        mean_ln = mean_in.mean(1, keepdim=True)
+        var_ln = total.mean(1, keepdim=True) - mean_ln**2
+        running = (self.running_mean.view(1, -1, 1, 1), self.running_var.view(1, -1, 1, 1))
+        means, variances = (mean_in, mean_ln, running[0]), (var_in, var_ln, running[1])
+        mean = sum(p * value for p, value in zip(self.mean_weight, means, strict=True))
+        var = sum(q * value for q, value in zip(self.var_weight, variances, strict=True))
+        y = (x - mean) / (var + self.eps).sqrt() * self.weight + self.bias
+        return torch.relu(y) if self.activation else y

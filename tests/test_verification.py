@@ -132,16 +132,53 @@ def test_non_finite_outputs_never_pass(pruned: PruneResult, exported: Path, tmp_
     wrong = tampered(exported, tmp_path / "nan.onnx", "fc.weight", float("nan"))
     check = check_rounding(pruned.original, wrong, BATCHES)
     assert not check.passed
-    assert max_error([torch.tensor([float("nan")])], [torch.tensor([1.0])])[0] == float("inf")
-    both = [torch.tensor([float("inf")])]
+    assert max_error(torch.tensor([float("nan")]), torch.tensor([1.0]))[0] == float("inf")
+    both = torch.tensor([float("inf")])
     assert max_error(both, both)[0] == float("inf")
 
 
 def test_wrong_labels_fail_even_within_the_bound() -> None:
     reference = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    assert top1_agreement([reference.flip(1)], [reference]) == 0.0
+    assert top1_agreement(reference.flip(1), reference) == 0.0
     near_tie = torch.tensor([[0.5, 0.5 + 1e-9]])
-    assert top1_agreement([near_tie.flip(1)], [near_tie], undecided=1e-6) is None
+    assert top1_agreement(near_tie.flip(1), near_tie, undecided=1e-6) is None
+
+
+def test_every_output_has_a_bound_of_its_own(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = tiny_network()
+            self.small = nn.Linear(64, 2)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.body(x) * 1e7, self.small(x.flatten(1))
+
+    torch.manual_seed(0)
+    result = prune(Two(), BATCHES[1])
+    export_onnx(result.model, BATCHES[1], tmp_path / "m.onnx")
+    assert verify(result, tmp_path / "m.onnx", BATCHES).passed
+    wrong = tampered(tmp_path / "m.onnx", tmp_path / "wrong.onnx", "small.bias", 1.5)
+    assert not verify(result, wrong, BATCHES).passed
+
+
+def test_a_network_that_works_on_its_input_in_place_passes(tmp_path: Path) -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = tiny_network()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls.add_(1)
+            return self.body(x.mul_(2))
+
+    network = InPlace().eval()
+    inputs = tuple(value.clone() for value in BATCHES[1])
+    result = prune(network, inputs)
+    assert float(network.calls) == 0
+    assert torch.equal(inputs[0], BATCHES[1][0])
+    assert verify(result, None, BATCHES, rounding=False).passed
 
 
 def test_a_file_for_another_network_is_an_error_not_a_traceback(

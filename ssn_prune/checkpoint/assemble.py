@@ -133,7 +133,8 @@ def load_checkpoint(
             if isinstance(module, SwitchableNorm2d):
                 module.correction = correction
     source = _source(file.path, file.sha256, file.format, found, stripped, name, arguments)
-    return LoadedCheckpoint(model.eval(), _input_size(model, architecture, input_size), source)
+    model.eval()
+    return LoadedCheckpoint(model, _input_size(model, architecture, input_size), source)
 
 
 def _source(

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ssn_prune.checkpoint.inert import inert_globals
-from ssn_prune.errors import CheckpointError, UnsafeCheckpointError
+from ssn_prune.errors import CheckpointError, UnsafeCheckpointError, first_line
 
 # What a damaged or foreign file can make the readers raise.
 _READ_ERRORS = (
@@ -84,11 +84,10 @@ def read_file(path: Path) -> CheckpointFile:
         )
         if isinstance(error, pickle.UnpicklingError) and refused and not _cut_off(path, refused[1]):
             raise UnsafeCheckpointError(str(path), refused.group(1).rstrip(".")) from error
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} cannot be read: it is damaged, truncated or not a checkpoint",
             expected=_EXPECTED,
-            found=f"{path.stat().st_size} bytes; {first_line[:200]}",
+            found=f"{path.stat().st_size} bytes; {first_line(error)}",
             hint="copy or download the file again and compare its size with the source",
         ) from error
     return CheckpointFile(path, content, form, _sha256(path), metadata)

@@ -19,6 +19,7 @@ from ssn_prune.errors import (
     SsnPruneError,
     UnconvergedGatesError,
     UsageError,
+    first_line,
 )
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def exit_on_error(out: Output, debug: bool) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001
         if debug:
             out.err.print(traceback.format_exc(), markup=False)
-        text = (str(error).strip() or "no message").splitlines()[0]
+        text = first_line(error)
         hint = "run again with --debug and report the traceback"
         if out.as_json:
             fields = {"type": type(error).__name__, "problem": text, "hint": hint}
@@ -158,12 +159,12 @@ def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
 
 def write_report(out: Output, report: ConversionReport, path: Path | None) -> None:
     """Print the report as JSON if asked for, and write it to ``path`` if given."""
-    from ssn_prune.onnx_export.files import replacing
+    from ssn_prune.onnx_export.files import replacing, resolved
     from ssn_prune.report import to_json
 
     document = to_json(report)
     if path is not None:
-        with replacing(path) as temporary:
+        with replacing(resolved(path)) as temporary:
             temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
     if out.as_json:
         out.json(document)

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import copy_model, names_of, replace_module
+from ssn_prune.errors import first_line
+from ssn_prune.layers.copying import carry_hooks, copy_model, names_of, replace_module
 from ssn_prune.layers.switchable import SwitchableNorm2d
 
 _CONVS = {
@@ -38,14 +39,12 @@ class ConvCall:
     Attributes:
         weight: Memory id of the kernel, None if it is computed (parametrization, weight_norm).
         bias: Memory id of the bias, None if there is none or it is computed.
-        has_bias_argument: Whether the call passes a bias (a probe bias included).
         consumers: Uses of the convolution's output, graph outputs included.
         transposed: Whether it is a transposed convolution.
     """
 
     weight: int | None
     bias: int | None
-    has_bias_argument: bool
     consumers: int
     transposed: bool
 
@@ -127,11 +126,11 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
         The facts, or a :class:`Capture` with ``error`` set when torch.export cannot trace the
         network; replacing layers needs no capture, only folding does.
     """
-    skeleton = copy_model(model, share_tensors=True).eval()
+    skeleton = copy_model(model, share_tensors=True)
+    skeleton.eval()
     for layer in [m for m in skeleton.modules() if isinstance(m, SwitchableNorm2d)]:
         marker = _Marker(names_of(skeleton, layer)[0])
-        marker._forward_hooks = layer._forward_hooks
-        marker._forward_pre_hooks = layer._forward_pre_hooks
+        carry_hooks(layer, marker)
         skeleton = replace_module(skeleton, layer, marker)
     for module in skeleton.modules():
         if (
@@ -147,8 +146,7 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
     # torch.export raises whatever the traced code or the tracer raises; every such failure means
     # the same thing here, and its text is kept for the report.
     except Exception as error:  # noqa: BLE001
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Capture(error=f"{type(error).__name__}: {first_line}")
+        return Capture(error=f"{type(error).__name__}: {first_line(error)}")
     return _facts(program, skeleton)
 
 
@@ -172,6 +170,11 @@ def _facts(program: torch.export.ExportedProgram, skeleton: nn.Module) -> Captur
             calls.setdefault(str(node.args[1]), []).append(call)
         else:
             operators[_operator_name(node).removeprefix("aten.").split(".")[0]] += 1
+    for graph_module in _regions(program):
+        for node in graph_module.graph.nodes:
+            if node.target is torch.ops.ssn_prune.switchable_norm.default:
+                call = LayerCall("a region of its own", None, _positions(node.args[0]))
+                calls.setdefault(str(node.args[1]), []).append(call)
     owners: dict[int, list[ParameterOwner]] = {}
     for path, module in skeleton.named_modules():
         for attribute, tensor in [*module._parameters.items(), *module._buffers.items()]:
@@ -188,12 +191,26 @@ def _facts(program: torch.export.ExportedProgram, skeleton: nn.Module) -> Captur
 def _layer_call(node: torch.fx.Node, placeholders: dict[str, int]) -> LayerCall:
     source = node.args[0]
     assert isinstance(source, torch.fx.Node)  # the marker's first argument is a tensor
-    sizes = source.meta["val"].shape[2:]
-    fixed = len(sizes) == 2 and all(isinstance(size, int) for size in sizes)
-    positions = sizes[0] * sizes[1] if fixed else None
     producer = _operator_name(source)
     conv = _conv_call(source, placeholders) if producer in _CONVS else None
-    return LayerCall(producer, conv, positions)
+    return LayerCall(producer, conv, _positions(source))
+
+
+def _positions(source: torch.fx.Node) -> int | None:
+    sizes = source.meta["val"].shape[2:]
+    fixed = len(sizes) == 2 and all(isinstance(size, int) for size in sizes)
+    return sizes[0] * sizes[1] if fixed else None
+
+
+def _regions(program: torch.export.ExportedProgram) -> list[torch.fx.GraphModule]:
+    """Graphs inside the graph: no_grad and autocast regions, branches, checkpoints.
+
+    What they use of the outer graph counts there as an ordinary use; nothing inside is folded.
+    """
+    inner = program.graph_module.modules()
+    return [
+        m for m in inner if isinstance(m, torch.fx.GraphModule) and m is not program.graph_module
+    ]
 
 
 def _conv_call(node: torch.fx.Node, placeholders: dict[str, int]) -> ConvCall:
@@ -207,7 +224,6 @@ def _conv_call(node: torch.fx.Node, placeholders: dict[str, int]) -> ConvCall:
     return ConvCall(
         weight=memory_of(weight),
         bias=memory_of(bias),
-        has_bias_argument=bias is not None,
         consumers=sum(_argument_count(user, node) for user in node.users),
         transposed=_CONVS[_operator_name(node)],
     )

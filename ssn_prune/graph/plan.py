@@ -50,14 +50,11 @@ class Fold:
         kind: What moves.
         conv: Path of the convolution.
         transposed: Whether it is a transposed convolution.
-        centre: In front of an IN mean, the constants (C,) that the convolution subtracts in the
-            place of its dead bias; see graph/centring.py.
     """
 
     kind: FoldKind
     conv: str
     transposed: bool
-    centre: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,8 @@ class LayerPlan:
         form: The concrete form.
         fold: What folds into the convolution in front.
         refusal: Why nothing does; exactly one of the two is set.
+        centre: In front of an IN mean, constants (C,) to subtract: by the convolution in the place
+            of its dead bias, or, where a channel is nearly constant, by the layer itself.
     """
 
     name: str
@@ -91,6 +90,7 @@ class LayerPlan:
     form: Form
     fold: Fold | None
     refusal: Refusal | None
+    centre: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

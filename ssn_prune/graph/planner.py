@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssn_prune.errors import UndefinedVarianceError
 from ssn_prune.graph.capture import Capture, ConvCall
+from ssn_prune.graph.centring import NEARLY_CONSTANT, Centre
 from ssn_prune.graph.forms import FoldKind, Form, PairForm, form_of
 from ssn_prune.graph.plan import Fold, LayerPlan, Plan, Ratios, Refusal, RefusalCode
-from ssn_prune.layers.copying import names_of
+from ssn_prune.layers.copying import has_hooks, names_of
 from ssn_prune.layers.switchable import SwitchableNorm2d
-from ssn_prune.math.folding import is_normal, static_scale
+from ssn_prune.math.folding import folded_bias, is_normal, static_scale
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.selection import GateState, LayerSelection, Selection
 
@@ -56,23 +57,23 @@ def make_plan(
     return Plan(tuple(plans))
 
 
-def with_centres(plan: Plan, centres: Mapping[str, Tensor]) -> Plan:
-    """Add the constants of :func:`ssn_prune.graph.centring.measure_centres` to the folds."""
+def with_centres(plan: Plan, centres: Mapping[str, Centre]) -> Plan:
+    """Add centring constants: always where a convolution subtracts them, else where they matter."""
     layers = []
     for layer in plan.layers:
-        if layer.fold is not None and layer.name in centres:
-            centre = tuple(float(value) for value in centres[layer.name])
-            layer = replace(layer, fold=replace(layer.fold, centre=centre))
+        centre = centres.get(layer.name)
+        if centre is not None and (layer.fold is not None or centre.peak > NEARLY_CONSTANT):
+            layer = replace(layer, centre=tuple(float(value) for value in centre.values))
         layers.append(layer)
     return Plan(tuple(layers))
 
 
 def layers_to_centre(plan: Plan) -> tuple[str, ...]:
-    """The layers with an IN mean behind a convolution that they fold into."""
+    """The layers with an IN mean, which cancels any constant in front of it."""
     return tuple(
         layer.name
         for layer in plan.layers
-        if layer.fold is not None and layer.pair is not None and layer.pair.mean is Normalizer.IN
+        if layer.pair is not None and layer.pair.mean is Normalizer.IN
     )
 
 
@@ -181,8 +182,10 @@ def _target_conv(
         if not any(o.module == path and o.attribute == "bias" for o in bias_owners):
             text = f"{path} does not pass its own bias to the convolution"
             return Refusal(RefusalCode.BIAS, text)
+        if len(bias_owners) != 1 or bias_id is None or captured.uses.get(bias_id) != len(calls):
+            return Refusal(RefusalCode.BIAS, f"the bias of {path} is also used elsewhere")
     for where, hooked in ((path, conv), (name, module)):
-        if hooked._forward_hooks or hooked._forward_pre_hooks or hooked._backward_hooks:
+        if has_hooks(hooked):
             return Refusal(RefusalCode.HOOKS, f"{where} has hooks")
     return path, conv, convs[0].transposed
 
@@ -195,10 +198,13 @@ def _range_problem(
     transposed: bool,
 ) -> str | None:
     """Why the folded numbers would not fit the convolution's precision, or None."""
-    if kind not in (FoldKind.ALL, FoldKind.SCALE) or module.running_var is None:
+    if kind is FoldKind.CENTRE or module.running_mean is None or module.running_var is None:
         return None
     dtype = conv.weight.dtype
-    scale = static_scale(module.weight.detach(), module.running_var, module.eps)
+    limit = torch.finfo(dtype).max
+    scale = torch.ones_like(module.running_var, dtype=torch.float64)
+    if kind is not FoldKind.MEAN:
+        scale = static_scale(module.weight.detach(), module.running_var, module.eps)
     if pair.mean is Normalizer.LN:
         for values in (scale, 1 / (module.num_features * scale)):
             if not is_normal(values, dtype):
@@ -206,8 +212,11 @@ def _range_problem(
     largest = conv.weight.detach().abs()
     axes = [axis for axis in range(largest.dim()) if axis != 0]
     peak = largest.amax().double() if transposed else largest.amax(dim=axes).double()
-    if not bool(((peak * scale.abs()) <= torch.finfo(dtype).max).all()):
+    if not bool((peak * scale.abs() <= limit).all()):
         return f"a folded weight overflows {dtype}"
+    bias = folded_bias(conv.bias, mean=module.running_mean, scale=scale, shift=module.bias)
+    if bias is not None and not bool((bias.abs() <= limit).all()):
+        return f"a folded bias overflows {dtype}"
     return None
 
 

@@ -14,7 +14,7 @@ from ssn_prune.layers.concrete import (
     LayerCentre2d,
     MomentNorm2d,
 )
-from ssn_prune.layers.copying import copy_model, replace_module
+from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
 from ssn_prune.layers.switchable import SwitchableNorm2d
 from ssn_prune.math.folding import folded_bias, scale_output_channels, static_scale
 from ssn_prune.normalizer import Normalizer
@@ -40,8 +40,7 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
             if layer.fold is not None:
                 _edit_conv(pruned.get_submodule(layer.fold.conv), layer, layer.fold, module)
         concrete.train(module.training)
-        for table in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
-            getattr(concrete, table).update(getattr(module, table))
+        carry_hooks(module, concrete)
         pruned = replace_module(pruned, module, concrete)
     return pruned
 
@@ -80,6 +79,7 @@ def _concrete(layer: LayerPlan, module: SwitchableNorm2d) -> nn.Module:
         mean_ratios=layer.mean_ratios,
         var_ratios=layer.var_ratios,
         offset=_clone(module.running_mean) if folded_mean else None,
+        centre=_own_centre(layer, weight),
     )
 
 
@@ -90,10 +90,18 @@ def _instance_norm(layer: LayerPlan, module: SwitchableNorm2d) -> nn.Module:
     if positions is not None:
         factor = positions / (positions - 1)
         weight, eps = (weight.double() / factor**0.5).to(weight), eps / factor
-    layer_norm = InstanceNorm2d(
-        module.num_features, eps, positions, device=weight.device, dtype=weight.dtype
-    )
-    return _with_affine(layer_norm, weight, module.bias.detach())
+    instance_norm = InstanceNorm2d(module.num_features, eps, positions, _own_centre(layer, weight))
+    return _with_affine(instance_norm.to(weight), weight, module.bias.detach())
+
+
+def _centre_of(layer: LayerPlan, like: Tensor) -> Tensor:
+    return torch.tensor(layer.centre, dtype=torch.float64, device=like.device)
+
+
+def _own_centre(layer: LayerPlan, like: Tensor) -> Tensor | None:
+    """The constants that the layer subtracts itself, because no convolution does."""
+    subtracts = layer.centre is not None and layer.fold is None
+    return _centre_of(layer, like).to(like) if subtracts else None
 
 
 def _with_affine(target: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
@@ -107,8 +115,8 @@ def _edit_conv(conv: nn.Module, layer: LayerPlan, fold: Fold, module: Switchable
     assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)  # the planner's condition
     assert layer.pair is not None  # weighted forms fold nothing
     mean = module.running_mean
-    if fold.centre is not None:
-        mean = torch.tensor(fold.centre, dtype=torch.float64, device=conv.weight.device)
+    if layer.centre is not None:
+        mean = _centre_of(layer, conv.weight)
     if fold.kind in (FoldKind.CENTRE, FoldKind.MEAN):
         bias = folded_bias(conv.bias, mean=mean, shift=None)
     else:

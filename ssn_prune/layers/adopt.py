@@ -8,12 +8,15 @@ instance; the authors' momentum is the share that is *kept*, so torch's is 1 - m
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
-from ssn_prune.layers.copying import copy_model, replace_module
+from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
 from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d, SwitchNorm2d
 
+# float32 rounding of a foreign implementation on well-scaled noise is a hundred times smaller.
+PROBE_TOLERANCE = 1e-4
 _SSN_ONLY = ("mean_fixed", "var_fixed", "radius", "rad")
 
 
@@ -24,20 +27,42 @@ def adopt_layers(model: nn.Module) -> nn.Module:
         model: Any network; not changed.
 
     Returns:
-        A copy with :class:`SSN2d` and :class:`SwitchNorm2d` layers (Bessel-corrected, as the
-        authors' code is), sharing every other tensor with ``model``.
+        A copy with :class:`SSN2d` and :class:`SwitchNorm2d` layers, sharing every other tensor with
+        ``model``. Whether a layer's variance is Bessel-corrected, as in the authors' code, is found
+        by running it on noise.
 
     Raises:
-        UnsupportedLayerError: A layer has the tensors but is not a two-dimensional one, or keeps
-            running sums instead of running averages.
+        UnsupportedLayerError: A layer has the tensors but is not a two-dimensional one, computes
+            something else, or keeps running sums instead of running averages; or a layer is a
+            subclass of ours that computes something of its own.
     """
     adopted = copy_model(model, share_tensors=True)
     seen: set[int] = set()
     for name, module in list(adopted.named_modules()):
+        _require_own_forward(name, module)
         if id(module) not in seen and _looks_switchable(module):
             seen.add(id(module))
             adopted = replace_module(adopted, module, _adopt(name, module))
     return adopted
+
+
+def _require_own_forward(name: str, module: nn.Module) -> None:
+    if not isinstance(module, SwitchableNorm2d):
+        return
+    base = SSN2d if isinstance(module, SSN2d) else SwitchNorm2d
+    changed = [
+        method
+        for method in ("forward", "gates")
+        if getattr(type(module), method) is not getattr(base, method) or method in vars(module)
+    ]
+    if changed:
+        raise UnsupportedLayerError(
+            f"{name} ({type(module).__name__}) is a subclass of {base.__name__} with its own "
+            f"{' and '.join(changed)}",
+            expected=f"{base.__name__} itself, whose formula is known",
+            found=f"an overridden {' and '.join(changed)}",
+            hint="put what the subclass adds into a module of its own behind the layer",
+        )
 
 
 def _looks_switchable(module: nn.Module) -> bool:
@@ -86,7 +111,76 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm2d:
     )
     known = layer.state_dict().keys()
     layer.load_state_dict({k: v.detach() for k, v in tensors.items() if k in known})
+    layer.correction = _probed_correction(kind, module, layer)
+    carry_hooks(module, layer)
     return layer.train(module.training)
+
+
+def _probed_correction(kind: str, foreign: nn.Module, layer: SwitchableNorm2d) -> int:
+    """Run copies of both layers on noise: does ours compute what the foreign one does?
+
+    Every statistic takes part in one of the two selections that are compared. Layers that cannot
+    run here (they may need a GPU) are taken for what the authors' code is, Bessel-corrected.
+
+    Raises:
+        UnsupportedLayerError: The foreign layer computes something else.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, layer.num_features, 2, 3, generator=generator) * 2 + 0.5
+    x = x.to(layer.weight)
+    errors = {0: 0.0, 1: 0.0}
+    for mean, var in ((0, 1), (1, 0)) if not layer.using_bn else ((0, 1), (2, 0), (1, 2)):
+        states = []
+        for original in (foreign, layer):
+            probe = copy_model(original)
+            _forget_hooks(probe)
+            probe.eval()
+            _prepare_probe(probe, mean, var)
+            states.append(probe)
+        try:
+            with torch.no_grad():
+                expected = states[0](x.clone()).double()
+        except (RuntimeError, AssertionError, TypeError, AttributeError):
+            return 1
+        ours = states[1]
+        assert isinstance(ours, SwitchableNorm2d)  # a copy of one
+        for correction in errors:
+            ours.correction = correction
+            with torch.no_grad():
+                error = (ours(x).double() - expected).abs().max() / expected.abs().max()
+            errors[correction] = max(errors[correction], float(error))
+    best = min(errors, key=lambda correction: errors[correction])
+    if not errors[best] <= PROBE_TOLERANCE:
+        raise UnsupportedLayerError(
+            f"{kind} has the tensors of a switchable normalization layer but computes something "
+            "else",
+            expected="the formula of SSN or SN, with biased or Bessel-corrected variances",
+            found=f"an output that differs by {errors[best]:.2g} of scale on noise",
+            hint="if it also applies an activation, make that a module of its own",
+        )
+    return best
+
+
+def _forget_hooks(module: nn.Module) -> None:
+    module._forward_hooks.clear()
+    module._forward_pre_hooks.clear()
+
+
+def _prepare_probe(probe: nn.Module, mean: int, var: int) -> None:
+    """One-hot frozen gates (SSN) or decided ones (SN), and statistics and affine of some size."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            value = getattr(probe, name, None)
+            if isinstance(value, Tensor):
+                value.copy_(0.5 + torch.rand(value.numel(), generator=generator).view_as(value))
+        for gate, choice in (("mean", mean), ("var", var)):
+            weight = getattr(probe, f"{gate}_weight")
+            weight.zero_()
+            weight[choice] = 1
+            fixed = getattr(probe, f"{gate}_fixed", None)
+            if isinstance(fixed, Tensor):
+                fixed.fill_(1)
 
 
 def running_sums_error(where: str) -> UnsupportedLayerError:

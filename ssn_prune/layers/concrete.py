@@ -14,6 +14,7 @@ so a corrected instance norm is a plain one with other constants, exact for that
 from __future__ import annotations
 
 import math
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -32,20 +33,21 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         num_features: C.
         eps: Added to the biased variance.
         positions: If given, the only H W for which the constants are exact.
-        device: Device of weight and bias.
-        dtype: Dtype of weight and bias.
+        centre: If given, shape (C,): subtracted first. It changes nothing but the rounding.
     """
+
+    centre: Tensor | None
 
     def __init__(
         self,
         num_features: int,
         eps: float,
         positions: int | None = None,
-        device: torch.device | None = None,
-        dtype: torch.dtype | None = None,
+        centre: Tensor | None = None,
     ) -> None:
-        super().__init__(num_features, eps=eps, affine=True, device=device, dtype=dtype)
+        super().__init__(num_features, eps=eps, affine=True)
         self.positions = positions
+        self.register_buffer("centre", centre)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize (N, C, H, W); see the class.
@@ -60,6 +62,8 @@ class InstanceNorm2d(nn.InstanceNorm2d):
                 f"this instance norm is exact for {self.positions} positions only, got "
                 f"{tuple(input.shape)}; prune again at that input size"
             )
+        if self.centre is not None:
+            input = input - self.centre.view(-1, 1, 1)
         return torch.instance_norm(
             input, self.weight, self.bias, None, None, True, 0.0, self.eps, False
         )
@@ -151,11 +155,14 @@ class MomentNorm2d(nn.Module):
         var_ratios: Weights of the IN, LN and BN variances.
         offset: If given, shape (C,): the running mean, already subtracted from the input by the
             convolution in front. The layer is then for inference only.
+        centre: If given, shape (C,): subtracted by the layer itself before everything else, which
+            changes nothing but the rounding. For an IN mean and for inference only.
     """
 
     running_mean: Tensor | None
     running_var: Tensor | None
     offset: Tensor | None
+    centre: Tensor | None
     unit: Tensor | None
     zero: Tensor | None
 
@@ -172,6 +179,7 @@ class MomentNorm2d(nn.Module):
         mean_ratios: tuple[float, float, float],
         var_ratios: tuple[float, float, float],
         offset: Tensor | None = None,
+        centre: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
@@ -186,6 +194,7 @@ class MomentNorm2d(nn.Module):
             ("running_mean", running_mean if uses_bn else None),
             ("running_var", running_var if uses_bn else None),
             ("offset", offset),
+            ("centre", centre),
         ):
             self.register_buffer(name, value)
         # Constants of the BatchNormalization nodes below; not part of the state dict.
@@ -202,6 +211,13 @@ class MomentNorm2d(nn.Module):
         Raises:
             ValueError: A Bessel-corrected instance or layer variance over one position.
         """
+        if x.dtype in (torch.float16, torch.bfloat16):  # squares overflow half precision
+            tensors = dict(chain(self.named_parameters(), self.named_buffers()))
+            wide = {name: tensor.float() for name, tensor in tensors.items()}
+            y: Tensor = torch.func.functional_call(self, wide, (x.float(),))
+            return y.to(x.dtype)
+        if self.centre is not None:
+            x = x - self.centre.view(-1, 1, 1)
         p, q = self.mean_ratios, self.var_ratios
         batch = self.training and self.running_var is not None
         if q == _BN and not batch and self.zero is not None:
@@ -259,8 +275,9 @@ class MomentNorm2d(nn.Module):
         corrected = var_in if factor == 1.0 else var_in * factor
         terms = [(self.var_ratios[Normalizer.IN], corrected)]
         if self.var_ratios[Normalizer.LN]:
-            if self.offset is not None:  # LN's variance is not invariant to a shift per channel
-                mean_in = mean_in + self.offset.view(-1, 1, 1)
+            for shift in (self.offset, self.centre):
+                if shift is not None:  # LN's variance is not invariant to a shift per channel
+                    mean_in = mean_in + shift.view(-1, 1, 1)
             spread = mean_in - mean_in.mean(1, keepdim=True)
             within = var_in.mean(1, keepdim=True)
             within = within if factor == 1.0 else within * factor

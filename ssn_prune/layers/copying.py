@@ -51,6 +51,28 @@ def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> nn.Modul
     return new if old is model else model
 
 
+_HOOK_TABLES = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def carry_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Give ``new`` all hooks of ``old``, in place."""
+    for table in _HOOK_TABLES:
+        getattr(new, table).update(getattr(old, table))
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether anything is hooked to ``module`` itself."""
+    return any(getattr(module, table) for table in _HOOK_TABLES)
+
+
 def names_of(model: nn.Module, module: nn.Module) -> tuple[str, ...]:
     """All paths under which ``module`` is registered, in the model's order."""
     return tuple(
@@ -60,4 +82,6 @@ def names_of(model: nn.Module, module: nn.Module) -> tuple[str, ...]:
 
 def floating_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """An evaluation-mode copy with all floating tensors in ``dtype``."""
-    return copy_model(model).to(dtype).eval()
+    copied = copy_model(model).to(dtype)
+    copied.eval()  # as a statement: overridden train methods need not return the module
+    return copied

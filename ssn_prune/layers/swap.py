@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ssn_prune.errors import NoSwitchableLayerError
-from ssn_prune.layers.copying import copy_model, replace_module
+from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
 from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d
 
 
@@ -97,6 +97,7 @@ def harden(model: nn.Module) -> nn.Module:
                 dtype=layer.weight.dtype,
             ).train(layer.training)
             target.load_state_dict(layer.state_dict(), strict=False)
+            carry_hooks(layer, target)
             hardened = replace_module(hardened, layer, target)
         assert isinstance(target, SSN2d)  # just made one
         with torch.no_grad():

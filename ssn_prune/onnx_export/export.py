@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +19,16 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune._version import __version__
-from ssn_prune.errors import ExportError, UsageError
+from ssn_prune.errors import ExportError, UsageError, first_line
 from ssn_prune.onnx_export.files import (
     SINGLE_FILE_LIMIT,
     external_name,
     replacing,
     require_writable,
+    resolved,
+    write_errors,
 )
-from ssn_prune.onnx_export.graph_names import clean, layer_values, name_batch_axis
+from ssn_prune.onnx_export.graph_names import clean, layer_values, name_batch_axis, name_outputs
 from ssn_prune.report import OnnxStats, count_operators
 
 DEFAULT_OPSET = 18
@@ -81,7 +84,7 @@ def export_onnx(
         ExportError: The network cannot be exported.
         OutputError: The file cannot be written.
     """
-    target = Path(path)
+    target = resolved(path)
     require_writable(target, force=force)
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     with replacing(target) as temporary:
@@ -108,6 +111,7 @@ def write_onnx(
     _require_known_opset(options.opset)
     program, exported = _to_ir(model, example_inputs, options)
     graph = exported.model
+    name_outputs(graph, _output_names(program))
     values = layer_values(graph, dict(options.layer_paths or {}))
     clean(graph)
     graph.ir_version = options.ir_version
@@ -151,18 +155,16 @@ def _to_ir(
                 dynamo=True,
                 opset_version=options.opset,
                 input_names=list(names),
-                output_names=_output_names(program),
                 verbose=False,
             )
     # torch.export and the ONNX exporter raise whatever the traced code or they themselves raise;
     # every such failure means that this network cannot be exported.
     except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ExportError(
             "the pruned network cannot be exported to ONNX",
             expected="a network that torch.export can capture"
             + (" with any batch size" if options.dynamic_batch else ""),
-            found=f"{type(error).__name__}: {first_line[:300]}",
+            found=f"{type(error).__name__}: {first_line(error)}",
             hint="try --static-batch; --debug shows the exporter's own trace",
         ) from error
     finally:
@@ -194,8 +196,8 @@ def _output_names(program: torch.export.ExportedProgram) -> list[str]:
         return ["output"]
     nested = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
     paths = [path for path, _ in pytree.tree_flatten_with_path(nested)[0]]
-    names = ["_".join(re.sub(r"\W+", "", str(key)) for key in path) for path in paths]
-    return [f"output_{name}" if name.isdigit() else name for name in names]
+    names = ["_".join(re.sub(r"\W+", "_", str(key)).strip("_") for key in path) for path in paths]
+    return [name if name and not name.isdigit() else f"output_{name}" for name in names]
 
 
 def _require_symbolic_batch(graph: ir.Model) -> None:
@@ -215,14 +217,20 @@ def _save(graph: ir.Model, temporary: Path, target: Path, limit: int) -> str | N
     weights = [value.const_value for value in graph.graph.initializers.values()]
     size = sum(tensor.nbytes for tensor in weights if tensor is not None)
     if size <= limit:
-        ir.save(graph, temporary)
+        with write_errors(target):
+            ir.save(graph, temporary)
         return None
     digest = hashlib.sha256()
     for tensor in weights:
         if tensor is not None:
             digest.update(tensor.tobytes())
     name = external_name(target, digest.hexdigest()[:16])
-    ir.save(graph, temporary, external_data=name)
+    # Written aside and moved: an old model may still use a file of the same name.
+    with write_errors(target), tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
+        aside = Path(folder) / temporary.name
+        ir.save(graph, aside, external_data=name)
+        (aside.parent / name).replace(temporary.parent / name)
+        aside.replace(temporary)
     return name
 
 
@@ -233,14 +241,14 @@ def _check(path: Path) -> None:
         raise ExportError(
             "the exported graph is not valid ONNX",
             expected="a graph that onnx.checker accepts",
-            found=str(error).splitlines()[0],
+            found=first_line(error),
             hint="try another --opset, and please report this network",
         ) from error
 
 
 def _stats(graph: ir.Model, temporary: Path, target: Path, external: str | None) -> OnnxStats:
     kinds: dict[str, int] = {}
-    for node in graph.graph:
+    for node in graph.graph.all_nodes():
         kinds[node.op_type] = kinds.get(node.op_type, 0) + 1
     size = temporary.stat().st_size
     if external is not None:

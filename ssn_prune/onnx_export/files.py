@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,11 @@ from ssn_prune.errors import OutputError
 
 # Below protobuf's limit of 2 GiB, with room for the graph itself.
 SINGLE_FILE_LIMIT = 2**31 - 2**26
+
+
+def resolved(target: Path | str) -> Path:
+    """The file that a path means, following links, also ones to files that do not exist yet."""
+    return Path(os.path.realpath(target))
 
 
 def require_writable(target: Path, *, force: bool) -> None:
@@ -43,13 +49,15 @@ def require_writable(target: Path, *, force: bool) -> None:
             found="no such folder",
             hint=f"create it: mkdir -p {folder}",
         )
-    with _write_errors(target), tempfile.TemporaryFile(dir=folder):
+    with write_errors(target), tempfile.TemporaryFile(dir=folder):
         pass
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target`` and move it there if the block succeeds.
+
+    Resolve links in ``target`` before (:func:`resolved`): a link is followed, not replaced.
 
     If the block fails, everything it wrote is removed and ``target`` stays as it was. Weights in a
     separate file get a name of their own (see :func:`external_name`), so the old model keeps its
@@ -58,27 +66,28 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: The file cannot be written.
     """
-    before = set(_external_files(target))
-    with _write_errors(target):
+    before = _external_files(target)
+    with write_errors(target):
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with _write_errors(target):
+        with write_errors(target):
             # mkstemp makes private files; the result gets the permissions of any new file.
             mask = os.umask(0)
             os.umask(mask)
             temporary.chmod(0o666 & ~mask)
             temporary.replace(target)
     except BaseException:
-        temporary.unlink(missing_ok=True)
-        for path in set(_external_files(target)) - before:
-            path.unlink(missing_ok=True)
+        if temporary.exists():  # not published
+            temporary.unlink()
+            for path in _external_files(target):
+                if path not in before:
+                    path.unlink(missing_ok=True)
         raise
-    new = set(_external_files(target)) - before
-    for path in before if new or before else ():
-        if path not in new and not _is_referenced(target, path):
+    for path in before:
+        if not _is_referenced(target, path):
             path.unlink(missing_ok=True)
 
 
@@ -88,8 +97,8 @@ def external_name(target: Path, tag: str) -> str:
 
 
 def _external_files(target: Path) -> list[Path]:
-    pattern = external_name(target, "[0-9a-f]" * 16)
-    return sorted(target.parent.glob(pattern))
+    pattern = re.compile(re.escape(target.name) + r"\.[0-9a-f]{16}\.data")
+    return sorted(path for path in target.parent.iterdir() if pattern.fullmatch(path.name))
 
 
 def _is_referenced(target: Path, weights: Path) -> bool:
@@ -97,7 +106,8 @@ def _is_referenced(target: Path, weights: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _write_errors(target: Path) -> Iterator[None]:
+def write_errors(target: Path) -> Iterator[None]:
+    """Turn the operating system's errors into :class:`OutputError`."""
     try:
         yield
     except OSError as error:

@@ -44,7 +44,7 @@ def clean(model: ir.Model) -> None:
     The exporter's notes hold stack traces with local paths, and they double the size of the graph.
     """
     seen: Counter[str] = Counter()
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         path = module_path(node)
         name = f"{path}/{node.op_type}" if path else node.op_type
         seen[name] += 1
@@ -77,3 +77,30 @@ def name_batch_axis(model: ir.Model, name: str = "batch") -> None:
         for axis, dim in enumerate(value.shape):
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
                 value.shape[axis] = ir.SymbolicDim(symbol.sub(name, str(dim.value)))
+
+
+def name_outputs(model: ir.Model, names: list[str]) -> None:
+    """Give the outputs their names, in place; values that are in the way get others.
+
+    An output that is also an input, or is returned twice, keeps the exporter's name.
+    """
+    outputs = list(model.graph.outputs)
+    kept = {id(value) for value in outputs if value.is_graph_input() or outputs.count(value) > 1}
+    fixed = {value.name for value in [*model.graph.inputs, *model.graph.initializers.values()]}
+    fixed |= {value.name for value in outputs if id(value) in kept}
+    inner = [value for node in model.graph.all_nodes() for value in node.outputs]
+    taken = {value.name for value in inner} | fixed
+    for output, wanted in zip(outputs, names, strict=True):
+        if id(output) in kept:
+            continue
+        name = wanted
+        while name in fixed:
+            name += "_out"
+        for value in inner:
+            if value.name == name and value is not output:
+                while value.name in taken:
+                    value.name = f"{value.name}_inner"
+                taken.add(value.name)
+        output.name = name
+        taken.add(name)
+        fixed.add(name)

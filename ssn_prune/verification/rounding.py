@@ -17,7 +17,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import CheckpointError
+from ssn_prune.errors import CheckpointError, first_line
 from ssn_prune.layers.copying import floating_copy
 from ssn_prune.onnx_export.export import LAYER_VALUES_KEY
 from ssn_prune.report import RoundingCheck
@@ -44,7 +44,8 @@ def check_rounding(
         batches: Inputs of several calls.
 
     Returns:
-        Errors over all batches together. Outputs that are not finite never pass.
+        Errors over all batches together; with several outputs, those of the one that uses most of
+        its own bound. Outputs that are not finite never pass.
 
     Raises:
         CheckpointError: ONNX Runtime cannot load or run the file.
@@ -52,41 +53,67 @@ def check_rounding(
     single = floating_copy(original, torch.float32)
     double = floating_copy(original, torch.float64)
     run = _session(path)
-    y64: list[list[Tensor]] = []
-    actual: list[list[Tensor]] = []
-    error, original_error, scale = 0.0, 0.0, 0.0
+    outputs: list[_OutputErrors] = []
+    firsts: list[tuple[Tensor, Tensor]] = []
     with torch.no_grad():
         for batch in batches:
-            reference = tensor_leaves(double(*to_dtype(batch, torch.float64)))
+            exact = tensor_leaves(double(*to_dtype(batch, torch.float64)))
             own = tensor_leaves(single(*to_dtype(batch, torch.float32)))
             converted = run(batch)
-            if len(converted) != len(reference):
-                error = float("inf")
-                break
-            own_error, own_scale = max_error(own, reference)
-            original_error = max(original_error, own_error)
-            error = max(error, max_error(converted, reference)[0])
-            scale = max(scale, own_scale)
-            y64.append(reference)
-            actual.append(converted)
-    bound = rounding_bound(original_error, scale)
-    agreement = None
-    if np.isfinite(error) and y64:
-        firsts = [torch.cat([outputs[0] for outputs in part]) for part in (actual, y64)]
-        agreement = top1_agreement([firsts[0]], [firsts[1]], undecided=2 * bound)
-    within = bool(np.isfinite(bound)) and error <= bound
-    passed = within and agreement in (None, 1.0)
+            if not outputs:
+                outputs = [_OutputErrors() for _ in exact]
+            for index, errors in enumerate(outputs):
+                missing = len(converted) != len(exact)
+                value = torch.empty(0) if missing else converted[index]
+                errors.add(value, own[index], exact[index])
+            firsts.append((converted[0], exact[0]))
+    worst = max(outputs, key=lambda errors: errors.ratio)
+    agreements = [
+        top1_agreement(value, exact, undecided=2 * outputs[0].bound)
+        for value, exact in firsts
+        if value.shape == exact.shape
+    ]
+    decided = [share for share in agreements if share is not None]
+    agreement = min(decided) if decided else None
+    passed = all(errors.passed for errors in outputs) and agreement in (None, 1.0)
     return RoundingCheck(
         passed=passed,
-        max_error=error,
-        original_float32_error=original_error,
-        bound=bound,
-        scale=scale,
+        max_error=worst.error,
+        original_float32_error=worst.own_error,
+        bound=worst.bound,
+        scale=worst.scale,
         top1_agreement=agreement,
         inputs=sum(len(batch[0]) for batch in batches),
         batch_sizes=tuple(len(batch[0]) for batch in batches),
         first_layer_off=None if passed else _first_layer_off(double, single, path, batches[0]),
     )
+
+
+class _OutputErrors:
+    """Errors of one output over all batches; every output has a bound of its own."""
+
+    def __init__(self) -> None:
+        self.error = self.own_error = self.scale = 0.0
+
+    def add(self, value: Tensor, own: Tensor, exact: Tensor) -> None:
+        error, scale = max_error(value, exact)
+        self.error = max(self.error, error)
+        self.own_error = max(self.own_error, max_error(own, exact)[0])
+        self.scale = max(self.scale, scale)
+
+    @property
+    def bound(self) -> float:
+        return rounding_bound(self.own_error, self.scale)
+
+    @property
+    def passed(self) -> bool:
+        return bool(np.isfinite(self.bound)) and self.error <= self.bound
+
+    @property
+    def ratio(self) -> float:
+        if self.passed:
+            return self.error / self.bound if self.bound > 0 else 0.0
+        return float("inf")
 
 
 def _session(path: Path, model: onnx.ModelProto | None = None) -> Any:
@@ -118,7 +145,7 @@ def _runtime_error(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"ONNX Runtime cannot run {path.name}",
         expected="an ONNX file for inputs of this network",
-        found=(str(error).strip() or type(error).__name__).splitlines()[0][:300],
+        found=first_line(error),
         hint="check that the file belongs to this checkpoint and input size",
     )
 
@@ -142,8 +169,8 @@ def _first_layer_off(
     for name, reference in exact.items():
         if len(reference) != 1:
             continue  # called several times: the stored value is that of one call
-        own_error, scale = max_error(own[name], reference)
-        error, _ = max_error([converted[values[name]]], reference)
+        own_error, scale = max_error(own[name][0], reference[0])
+        error, _ = max_error(converted[values[name]], reference[0])
         if not error <= rounding_bound(own_error, scale):
             return name
     return None
