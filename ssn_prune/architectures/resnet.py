@@ -72,7 +72,8 @@ class BasicBlock(nn.Module):
         out = self.relu(self.sn1(self.conv1(x)))
         out = self.sn2(self.conv2(out))
         out += x if self.downsample is None else self.downsample(x)
-        return self.relu(out)  # type: ignore[no-any-return]  # modules are untyped in torch
+        result: Tensor = self.relu(out)
+        return result
 
 
 class Bottleneck(nn.Module):
@@ -97,7 +98,8 @@ class Bottleneck(nn.Module):
         out = self.relu(self.sn2(self.conv2(out)))
         out = self.sn3(self.conv3(out))
         out += x if self.downsample is None else self.downsample(x)
-        return self.relu(out)  # type: ignore[no-any-return]  # modules are untyped in torch
+        result: Tensor = self.relu(out)
+        return result
 
 
 def _shortcut(inputs: int, outputs: int, stride: int, norm: NormFactory) -> nn.Sequential | None:
@@ -154,4 +156,5 @@ class ResNetV1(nn.Module):
         x = self.maxpool(self.relu(self.sn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         x = torch.flatten(self.avgpool(x), 1)
-        return self.fc(self.dropout(x))  # type: ignore[no-any-return]  # modules are untyped in torch
+        logits: Tensor = self.fc(self.dropout(x))
+        return logits

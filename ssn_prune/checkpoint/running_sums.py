@@ -9,6 +9,8 @@ input does not matter beyond the first layer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -62,7 +64,7 @@ def _use_batch_statistics(probe: nn.Module) -> None:
             layer.train()
 
 
-def _ratio_recorder(ratios: list[float]):  # type: ignore[no-untyped-def]  # a torch hook
+def _ratio_recorder(ratios: list[float]) -> Callable[..., None]:
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, SwitchableNorm2d)  # registered on these only
         if layer.running_var is None:

@@ -112,7 +112,8 @@ class _Marker(nn.Module):
         self.layer_name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.ssn_prune.switchable_norm(x, self.layer_name)  # type: ignore[no-any-return]  # untyped in torch
+        y: Tensor = torch.ops.ssn_prune.switchable_norm(x, self.layer_name)
+        return y
 
 
 def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
