@@ -69,11 +69,17 @@ def with_centres(plan: Plan, centres: Mapping[str, Centre]) -> Plan:
 
 
 def layers_to_centre(plan: Plan) -> tuple[str, ...]:
-    """The layers with an IN mean, which cancels any constant in front of it."""
+    """The layers with an IN mean, which cancels any constant in front of it.
+
+    A corrected IN/LN is left out: centring would take it over its budget of nodes, and its scale is
+    that of the whole layer, never that of a constant channel.
+    """
     return tuple(
         layer.name
         for layer in plan.layers
-        if layer.pair is not None and layer.pair.mean is Normalizer.IN
+        if layer.pair is not None
+        and layer.pair.mean is Normalizer.IN
+        and not (layer.pair.var is Normalizer.LN and layer.correction)
     )
 
 
