@@ -15,7 +15,7 @@ from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
 from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d, SwitchNorm2d
 
-# float32 rounding of a foreign implementation on well-scaled noise is a hundred times smaller.
+# A foreign implementation may round its statistics to float32, which is a hundred times smaller.
 PROBE_TOLERANCE = 1e-4
 _SSN_ONLY = ("mean_fixed", "var_fixed", "radius", "rad")
 
@@ -119,20 +119,20 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm2d:
 def _probed_correction(kind: str, foreign: nn.Module, layer: SwitchableNorm2d) -> int:
     """Run copies of both layers on noise: does ours compute what the foreign one does?
 
-    Every statistic takes part in one of the two selections that are compared. Layers that cannot
-    run here (they may need a GPU) are taken for what the authors' code is, Bessel-corrected.
+    Every statistic takes part in one of the selections that are compared, in float64. Layers that
+    cannot run here (they may need a GPU) are taken for what the authors' code is, Bessel-corrected.
 
     Raises:
         UnsupportedLayerError: The foreign layer computes something else.
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, layer.num_features, 2, 3, generator=generator) * 2 + 0.5
-    x = x.to(layer.weight)
+    x = x.to(layer.weight.device).double()
     errors = {0: 0.0, 1: 0.0}
     for mean, var in ((0, 1), (1, 0)) if not layer.using_bn else ((0, 1), (2, 0), (1, 2)):
         states = []
         for original in (foreign, layer):
-            probe = copy_model(original)
+            probe = copy_model(original).double()
             _forget_hooks(probe)
             probe.eval()
             _prepare_probe(probe, mean, var)
