@@ -25,7 +25,7 @@ from torch import nn
 
 from ssn_prune import convert, export_onnx, load_checkpoint
 from ssn_prune.layers.copying import copy_model, replace_module
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.report import weighted_form
 from ssn_prune.verification.rounding import rounding_bound
 
@@ -33,7 +33,7 @@ from ssn_prune.verification.rounding import rounding_bound
 def without_norms(model: nn.Module, keep_all_statistics: bool) -> nn.Module:
     """Replace every layer by nothing, or by the form that computes all statistics."""
     result = copy_model(model)
-    for layer in [m for m in result.modules() if isinstance(m, SwitchableNorm2d)]:
+    for layer in [m for m in result.modules() if isinstance(m, SwitchableNorm)]:
         target = weighted_form(layer).eval() if keep_all_statistics else nn.Identity()
         replace_module(result, layer, target)
     if not keep_all_statistics:

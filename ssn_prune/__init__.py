@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from ssn_prune.checkpoint.assemble import LoadedCheckpoint, load_checkpoint
     from ssn_prune.conversion import ConvertOptions, convert
     from ssn_prune.errors import SsnPruneError
+    from ssn_prune.layers.ssn import SSN2d, set_radius
     from ssn_prune.layers.swap import convert_to_ssn
-    from ssn_prune.layers.switchable import SSN2d, SwitchNorm2d, set_radius
+    from ssn_prune.layers.switch_norm import SwitchNorm2d
     from ssn_prune.math.sparsestmax import sparsestmax
     from ssn_prune.onnx_export.export import ExportOptions, export_onnx
     from ssn_prune.pruning import PruneResult, prune
@@ -28,10 +29,10 @@ _HOMES = {
     "ExportOptions": "onnx_export.export",
     "LoadedCheckpoint": "checkpoint.assemble",
     "PruneResult": "pruning",
-    "SSN2d": "layers.switchable",
+    "SSN2d": "layers.ssn",
     "Selection": "selection",
     "SsnPruneError": "errors",
-    "SwitchNorm2d": "layers.switchable",
+    "SwitchNorm2d": "layers.switch_norm",
     "convert": "conversion",
     "convert_to_ssn": "layers.swap",
     "export_onnx": "onnx_export.export",
@@ -39,7 +40,7 @@ _HOMES = {
     "prune": "pruning",
     "random_batches": "verification.verify",
     "select": "selection",
-    "set_radius": "layers.switchable",
+    "set_radius": "layers.ssn",
     "sparsestmax": "math.sparsestmax",
     "verify": "verification.verify",
 }

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssn_prune.layers.switchable import SSN2d, set_radius
-from ssn_prune.math.sparsestmax import vertex_radius
+from ssn_prune.layers.ssn import SSN2d, set_radius
+from ssn_prune.math.single_gate import vertex_radius
 
 INPUT_SIZE = (1, 16, 16)
 TEST_IMAGES = 360

@@ -19,7 +19,7 @@ from ssn_prune.checkpoint.assemble import Source
 from ssn_prune.graph.capture import Capture
 from ssn_prune.graph.plan import LayerPlan, Plan
 from ssn_prune.layers.concrete import MomentNorm2d
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.selection import GateState, LayerSelection, Selection
 
 SCHEMA_VERSION = 1
@@ -267,7 +267,7 @@ def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] |
     inside: dict[bool, dict[str, int]] = {}
     for name, calls in captured.calls.items():
         layer = original.get_submodule(name)
-        assert isinstance(layer, SwitchableNorm2d)  # captures name switchable layers only
+        assert isinstance(layer, SwitchableNorm)  # captures name switchable layers only
         if layer.using_bn not in inside:
             weighted = weighted_form(layer).eval()
             x = layer.weight.detach().new_zeros(2, layer.num_features, 2, 2)
@@ -277,7 +277,7 @@ def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] |
     return dict(total)
 
 
-def weighted_form(layer: SwitchableNorm2d) -> MomentNorm2d:
+def weighted_form(layer: SwitchableNorm) -> MomentNorm2d:
     """The layer as a constant mixture of everything it offers, for counting."""
     ratios = (1 / 3, 1 / 3, 1 / 3) if layer.using_bn else (0.5, 0.5, 0.0)
     return MomentNorm2d(
@@ -286,7 +286,7 @@ def weighted_form(layer: SwitchableNorm2d) -> MomentNorm2d:
         layer.running_mean,
         layer.running_var,
         eps=layer.eps,
-        momentum=layer.momentum,
+        momentum=0.1 if layer.momentum is None else layer.momentum,
         correction=layer.correction,
         mean_ratios=ratios,
         var_ratios=ratios,

@@ -22,7 +22,8 @@ from ssn_prune.errors import (
     UnconvergedGatesError,
     UnsupportedLayerError,
 )
-from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d, is_one_hot
+from ssn_prune.layers.ssn import SSN, is_one_hot
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.sparsestmax import sparsestmax
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 
@@ -107,9 +108,9 @@ def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
     """
     if isinstance(source, nn.Module):
         layers = [
-            _select_layer(name, _tensors_of(module), is_ssn=isinstance(module, SSN2d))
+            _select_layer(name, _tensors_of(module), is_ssn=isinstance(module, SSN))
             for name, module in source.named_modules()
-            if isinstance(module, SwitchableNorm2d)
+            if isinstance(module, SwitchableNorm)
         ]
     else:
         layers = [_select_layer(name, group) for name, group in _layer_groups(source).items()]
@@ -124,12 +125,17 @@ def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
     return Selection(tuple(layers))
 
 
-def _tensors_of(module: SwitchableNorm2d) -> dict[str, Tensor]:
+def _tensors_of(module: SwitchableNorm) -> dict[str, Tensor]:
     names = ["weight", "mean_weight", "var_weight"]
-    if isinstance(module, SSN2d):
+    if isinstance(module, SSN):
         names += ["mean_fixed", "var_fixed", "radius"]
     # By attribute, not by registration: a parametrized tensor is registered elsewhere.
-    return {name: getattr(module, name).detach() for name in names}
+    tensors = {name: getattr(module, name) for name in names}
+    if isinstance(module, SSN):  # an optimizer may still push the stored weight of a frozen gate
+        for gate, ratios in zip(("mean", "var"), module.gates(), strict=True):
+            if tensors[f"{gate}_fixed"].any():
+                tensors[f"{gate}_weight"] = ratios
+    return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
 def _layer_groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune import SSN2d
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 
 PER_CHANNEL_SHAPES = {
     "weight": (1, -1, 1, 1),
@@ -52,7 +52,7 @@ def randomize(model: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for layer in model.modules():
-            if isinstance(layer, SwitchableNorm2d):
+            if isinstance(layer, SwitchableNorm):
                 layer.weight.uniform_(0.5, 1.5, generator=generator)
                 layer.bias.uniform_(-0.5, 0.5, generator=generator)
                 layer.running_mean.uniform_(-0.3, 0.3, generator=generator)
@@ -72,7 +72,7 @@ def tiny_network(seed: int = 0) -> TinyNetwork:
 
 def authors_layout(model: nn.Module, *, flags: bool = True) -> dict[str, Tensor]:
     """The state dict as the authors' code writes it."""
-    layers = {n for n, m in model.named_modules() if isinstance(m, SwitchableNorm2d)}
+    layers = {n for n, m in model.named_modules() if isinstance(m, SwitchableNorm)}
     dropped = {"_extra_state"} if flags else {"_extra_state", "mean_fixed", "var_fixed", "radius"}
     state = {}
     for key, value in model.state_dict().items():

@@ -2,6 +2,7 @@
 
 import torch
 
+OFFERED = {True: ("IN", "LN", "BN"), False: ("IN", "LN")}
 ONE_HOT = {"IN": (1.0, 0.0, 0.0), "LN": (0.0, 1.0, 0.0), "BN": (0.0, 0.0, 1.0)}
 PAIRS = [(mean, var) for mean in ONE_HOT for var in ONE_HOT]
 

@@ -10,7 +10,7 @@ from torch import nn
 from ssn_prune import SSN2d, SwitchNorm2d, load_checkpoint
 from ssn_prune.architectures.names import AUTHORS_NETWORKS, find_architecture
 from ssn_prune.errors import ArchitectureError, KeyMismatchError, UnsupportedLayerError
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 
 TINY = "helpers:TinyNetwork"
 
@@ -193,7 +193,7 @@ def test_the_authors_resnet_is_rebuilt_from_its_name_alone(tmp_path, kind, layer
     torch.save({"model": name, "epoch": 1, "state_dict": state}, tmp_path / "net.pth")
     loaded = load_checkpoint(tmp_path / "net.pth")
     assert (loaded.source.arch, loaded.source.arch_args) == (name, {"num_classes": 3})
-    norms = [m for m in loaded.model.modules() if isinstance(m, SwitchableNorm2d)]
+    norms = [m for m in loaded.model.modules() if isinstance(m, SwitchableNorm)]
     assert {type(norm) for norm in norms} == {layer}
     assert (len(norms), {norm.correction for norm in norms}) == (20, {1})
     assert loaded.model.fc.out_features == 3

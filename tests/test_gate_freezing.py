@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from layer_formula import OFFERED
 from torch import nn
 
 from ssn_prune import SSN2d, SwitchNorm2d, set_radius
@@ -101,9 +102,12 @@ def test_momentum_and_weight_decay_do_not_move_a_frozen_gate():
         step(layer, optimizer, seed)
     set_radius(layer, LAST_RADIUS)
     stored = layer.mean_weight.detach().clone(), layer.var_weight.detach().clone()
-    step(layer, optimizer, 9)
-    assert torch.equal(layer.mean_weight, stored[0])
-    assert torch.equal(layer.var_weight, stored[1])
+    for seed in range(9, 12):
+        step(layer, optimizer, seed)
+        assert all(torch.equal(g, s) for g, s in zip(layer.gates(), stored, strict=True))
+    saved = layer.state_dict()
+    assert torch.equal(saved["mean_weight"], stored[0])
+    assert torch.equal(saved["var_weight"], stored[1])
 
 
 @pytest.mark.parametrize("source", ["state dict", "authors"])
@@ -113,9 +117,14 @@ def test_an_optimizer_does_not_move_a_gate_that_was_loaded_frozen(source):
     resumed = SSN2d(3)
     state = frozen.state_dict() if source == "state dict" else official_state()
     resumed.load_state_dict(state)
-    step(resumed, optimizer_of(resumed), 0)
-    assert torch.equal(resumed.mean_weight, state["mean_weight"])
-    assert torch.equal(resumed.var_weight, state["var_weight"])
+    stored = [state[f"{gate}_weight"].clone() for gate in GATES]
+    optimizer = optimizer_of(resumed)
+    for seed in range(3):
+        step(resumed, optimizer, seed)
+        assert all(torch.equal(g, s) for g, s in zip(resumed.gates(), stored, strict=True))
+    set_radius(resumed, LAST_RADIUS)
+    assert torch.equal(resumed.mean_weight, stored[0])
+    assert torch.equal(resumed.var_weight, stored[1])
 
 
 @pytest.mark.parametrize("radius", [0.0, 0.2, 0.7])
@@ -137,12 +146,12 @@ def test_tied_gates_of_a_zero_initialised_layer_separate(radius):
 @pytest.mark.parametrize("layer_class", [SSN2d, SwitchNorm2d])
 @pytest.mark.parametrize("using_bn", [True, False])
 def test_state_dict_round_trip_keeps_everything_including_the_correction(layer_class, using_bn):
-    source = layer_class(3, using_bn=using_bn, correction=1)
+    source = layer_class(3, normalizers=OFFERED[using_bn], correction=1)
     with torch.no_grad():
         for i, tensor in enumerate(source.parameters()):
             tensor.copy_(torch.rand(tensor.shape, generator=torch.Generator().manual_seed(i)))
     source(maps())
-    target = layer_class(3, using_bn=using_bn, correction=0)
+    target = layer_class(3, normalizers=OFFERED[using_bn], correction=0)
     target.load_state_dict(source.state_dict())
     assert target.correction == 1
     assert source.state_dict().keys() == target.state_dict().keys()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from layer_formula import OFFERED
 from timm.layers import BatchNormAct2d
 from torch import nn
 
@@ -123,7 +124,9 @@ def test_network_without_batch_norm_is_refused_with_a_list_of_its_norms(model, f
 @pytest.mark.parametrize("layer_class", [SSN2d, SwitchNorm2d])
 @pytest.mark.parametrize("using_bn", [True, False])
 def test_harden_rounds_every_gate_in_a_copy(layer_class, using_bn):
-    layer = layer_class(3, eps=1e-4, momentum=0.2, using_bn=using_bn, correction=1).eval()
+    layer = layer_class(
+        3, eps=1e-4, momentum=0.2, normalizers=OFFERED[using_bn], correction=1
+    ).eval()
     count = 3 if using_bn else 2
     with torch.no_grad():
         layer.weight.uniform_(0.5, 2)

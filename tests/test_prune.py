@@ -199,7 +199,7 @@ def test_a_copy_can_be_pickled_and_deep_copied() -> None:
 
 
 def test_gates_over_two_normalizers() -> None:
-    layer = SSN2d(4, using_bn=False)
+    layer = SSN2d(4, normalizers=("IN", "LN"))
     with torch.no_grad():
         layer.mean_weight.copy_(torch.tensor([0.0, 1.0]))
         layer.var_weight.copy_(torch.tensor([1.0, 0.0]))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from helpers import authors_layout, one_hot_gates
+from layer_formula import OFFERED
 from torch import nn
 
 from ssn_prune import SSN2d, SwitchNorm2d, select
@@ -37,7 +38,7 @@ def view(model, form):
 
 
 def soft_layer(mean, var=None, radius=0.0, kind=SSN2d):
-    layer = kind(5, using_bn=len(mean) == 3)
+    layer = kind(5, normalizers=OFFERED[len(mean) == 3])
     with torch.no_grad():
         layer.mean_weight.copy_(torch.tensor(mean))
         layer.var_weight.copy_(torch.tensor(mean if var is None else var))
@@ -144,7 +145,7 @@ def test_older_files_with_a_radius_but_without_flags_hold_logits():
 
 @AS_MODULE_AND_FILE
 def test_two_normalizers_without_batch_norm(form):
-    layer = SSN2d(5, using_bn=False)
+    layer = SSN2d(5, normalizers=("IN", "LN"))
     one_hot_gates(layer, 1, 0)
     found = only(view(Refuses(sn1=layer), form))
     assert found.pair == NormalizerPair(Normalizer.LN, Normalizer.IN)

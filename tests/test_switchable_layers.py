@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from layer_formula import ONE_HOT, PAIRS, batch_moments, switchable_norm
+from layer_formula import OFFERED, ONE_HOT, PAIRS, batch_moments, switchable_norm
 from torch import nn
 from torch.func import functional_call
 
@@ -88,7 +88,9 @@ def test_every_pair_follows_the_formula(pair, correction, training):
 @pytest.mark.parametrize("radius", [None, 0.0, 0.2, 0.55])
 def test_soft_gates_follow_the_formula(radius, using_bn, correction, training):
     layer_class = SwitchNorm2d if radius is None else SSN2d
-    layer = trained(layer_class, training=training, correction=correction, using_bn=using_bn)
+    layer = trained(
+        layer_class, training=training, correction=correction, normalizers=OFFERED[using_bn]
+    )
     mix(layer, radius)
     x, running = maps(3, 4, 5, 6), running_of(layer)
     p, q = layer.gates()
@@ -128,7 +130,9 @@ def test_float32_follows_the_formula_at_mean_100(training):
     ],
 )
 def test_gradients_match_finite_differences(layer_class, using_bn, radius, correction, training):
-    layer = trained(layer_class, 3, training=training, correction=correction, using_bn=using_bn)
+    layer = trained(
+        layer_class, 3, training=training, correction=correction, normalizers=OFFERED[using_bn]
+    )
     mix(layer, radius)
     names = ("weight", "bias", "mean_weight", "var_weight")
     values = [getattr(layer, name).detach().clone().requires_grad_() for name in names]

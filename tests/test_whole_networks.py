@@ -15,7 +15,9 @@ from ssn_prune import convert, export_onnx, load_checkpoint, prune
 from ssn_prune.architectures.names import AUTHORS_NETWORKS, find_architecture
 from ssn_prune.errors import NoSwitchableLayerError, UndefinedVarianceError
 from ssn_prune.layers.copying import replace_module
-from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d, SwitchNorm2d
+from ssn_prune.layers.ssn import SSN2d
+from ssn_prune.layers.switch_norm import SwitchNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 
 BUDGET = {"BN/BN": 0, "IN/IN": 1, "IN/BN": 3, "LN/BN": 6, "BN/IN": 9, "LN/IN": 12}
@@ -31,7 +33,7 @@ def resnet18(pairs: list[NormalizerPair]) -> nn.Module:
 @pytest.fixture(scope="module")
 def norm_free_operators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     model = find_architecture("resnetv1ssn18", trusted=True).build(num_classes=4)
-    for layer in [m for m in model.modules() if isinstance(m, SwitchableNorm2d)]:
+    for layer in [m for m in model.modules() if isinstance(m, SwitchableNorm)]:
         replace_module(model, layer, nn.Identity())
     return export_onnx(model, X, tmp_path_factory.mktemp("free") / "m.onnx").operators
 
@@ -87,7 +89,7 @@ def test_the_authors_networks_have_their_layers(name: str) -> None:
     with torch.device("meta"):
         model = find_architecture(name, trusted=True).build(num_classes=7)
     kind = SSN2d if "ssn" in name else SwitchNorm2d
-    layers = [module for module in model.modules() if isinstance(module, SwitchableNorm2d)]
+    layers = [module for module in model.modules() if isinstance(module, SwitchableNorm)]
     expected = {18: 20, 34: 36, 50: 53, 101: 104, 152: 155}[int(name.split("sn")[-1])]
     assert len(layers) == expected
     assert all(type(layer) is kind and layer.correction == 1 for layer in layers)

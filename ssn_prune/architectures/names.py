@@ -22,8 +22,9 @@ from torch import nn
 from ssn_prune.architectures.resnet import BasicBlock, Bottleneck, NormFactory, ResNetV1
 from ssn_prune.errors import ArchitectureError
 from ssn_prune.layers.adopt import adopt_layers, running_sums_error
+from ssn_prune.layers.ssn import SSN2d
 from ssn_prune.layers.swap import convert_to_ssn
-from ssn_prune.layers.switchable import SSN2d, SwitchNorm2d
+from ssn_prune.layers.switch_norm import SwitchNorm2d
 
 _DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),

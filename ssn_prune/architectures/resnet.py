@@ -15,7 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d, SwitchNorm2d
+from ssn_prune.layers.ssn import SSN2d
+from ssn_prune.layers.switch_norm import SwitchNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 
 AUTHORS_EPS = 1e-5
 _MOMENTUM = {SSN2d: 1 - 0.997, SwitchNorm2d: 1 - 0.9}
@@ -37,13 +39,13 @@ class NormFactory:
     last_gamma: bool = True
     correction: int = 1
 
-    def __call__(self, channels: int, *, last: bool = False) -> SwitchableNorm2d:
+    def __call__(self, channels: int, *, last: bool = False) -> SwitchableNorm:
         """A layer over ``channels``; ``last`` marks the last one of a block."""
         return self.layer(
             channels,
             eps=AUTHORS_EPS,
             momentum=_MOMENTUM[self.layer],
-            using_bn=self.using_bn,
+            normalizers=("IN", "LN", "BN") if self.using_bn else ("IN", "LN"),
             correction=self.correction,
             zero_init=last and self.last_gamma,
         )

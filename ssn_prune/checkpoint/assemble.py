@@ -16,7 +16,7 @@ from ssn_prune.checkpoint.matching import Stripped, load_weights, misshaped_keys
 from ssn_prune.checkpoint.reader import read_file
 from ssn_prune.checkpoint.weights import Weights, extract_weights
 from ssn_prune.errors import ArchitectureError, SsnPruneError, UsageError
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def load_checkpoint(
     load_weights(model, stripped.tensors, name)
     if correction is not None:
         for module in model.modules():
-            if isinstance(module, SwitchableNorm2d):
+            if isinstance(module, SwitchableNorm):
                 module.correction = correction
     source = _source(file.path, file.sha256, file.format, found, stripped, name, arguments)
     model.eval()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ssn_prune.errors import KeyMismatchError, UsageError
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 # Counters of wrappers, not part of the network.
@@ -160,7 +160,7 @@ def _listed(keys: list[str]) -> str:
 
 def _switchable_prefixes(model: nn.Module) -> set[str]:
     named = model.named_modules(remove_duplicate=False)
-    return {name for name, module in named if isinstance(module, SwitchableNorm2d)}
+    return {name for name, module in named if isinstance(module, SwitchableNorm)}
 
 
 def _tensor_state(model: nn.Module) -> dict[str, Tensor]:

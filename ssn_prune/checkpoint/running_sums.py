@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ssn_prune.layers.adopt import running_sums_error
 from ssn_prune.layers.copying import copy_model
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.moments import instance_moments, pooled_moments
 from ssn_prune.normalizer import Normalizer
 
@@ -40,7 +40,7 @@ def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> No
     probe = copy_model(model)
     ratios: list[float] = []
     for layer in probe.modules():
-        if isinstance(layer, SwitchableNorm2d) and _uses_bn(layer):
+        if isinstance(layer, SwitchableNorm) and _uses_bn(layer):
             layer.register_forward_pre_hook(_ratio_recorder(ratios))
     if not any(layer._forward_pre_hooks for layer in probe.modules()):
         return
@@ -51,7 +51,7 @@ def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> No
         raise running_sums_error("the checkpoint")
 
 
-def _uses_bn(layer: SwitchableNorm2d) -> bool:
+def _uses_bn(layer: SwitchableNorm) -> bool:
     with torch.no_grad():
         return layer.using_bn and any(bool(gate[Normalizer.BN] != 0) for gate in layer.gates())
 
@@ -59,14 +59,14 @@ def _uses_bn(layer: SwitchableNorm2d) -> bool:
 def _use_batch_statistics(probe: nn.Module) -> None:
     """Training mode for the switchable layers only; 1x1 maps keep what they have."""
     for layer in probe.modules():
-        if isinstance(layer, SwitchableNorm2d):
+        if isinstance(layer, SwitchableNorm):
             layer.correction = 0
             layer.train()
 
 
 def _ratio_recorder(ratios: list[float]) -> Callable[..., None]:
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, SwitchableNorm2d)  # registered on these only
+        assert isinstance(layer, SwitchableNorm)  # registered on these only
         if layer.running_var is None:
             return
         mean, var = pooled_moments(*instance_moments(inputs[0]), dim=0)

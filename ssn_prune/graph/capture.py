@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ssn_prune.errors import first_line
 from ssn_prune.layers.copying import carry_hooks, copy_model, names_of, replace_module
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 
 _CONVS = {
     "aten.conv2d.default": False,
@@ -129,7 +129,7 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
     """
     skeleton = copy_model(model, share_tensors=True)
     skeleton.eval()
-    for layer in [m for m in skeleton.modules() if isinstance(m, SwitchableNorm2d)]:
+    for layer in [m for m in skeleton.modules() if isinstance(m, SwitchableNorm)]:
         marker = _Marker(names_of(skeleton, layer)[0])
         carry_hooks(layer, marker)
         skeleton = replace_module(skeleton, layer, marker)

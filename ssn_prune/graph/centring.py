@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.layers.copying import copy_model
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.moments import instance_moments, pooled_moments
 from ssn_prune.tensors import clone_tensors
 
@@ -80,7 +80,7 @@ def measure_centres(
 
 
 def _centre(layer: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> Centre:
-    assert isinstance(layer, SwitchableNorm2d)  # only such layers are planned
+    assert isinstance(layer, SwitchableNorm)  # only such layers are planned
     mean = torch.stack([call[0] for call in calls]).mean(0)
     deviation = torch.stack([call[1] for call in calls]).mean(0)
     peak = float((mean.abs() / (deviation.square() + layer.eps).sqrt()).max())

@@ -14,7 +14,7 @@ from ssn_prune.graph.centring import NEARLY_CONSTANT, Centre
 from ssn_prune.graph.forms import FoldKind, Form, PairForm, form_of
 from ssn_prune.graph.plan import Fold, LayerPlan, Plan, Ratios, Refusal, RefusalCode
 from ssn_prune.layers.copying import has_hooks, names_of
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.folding import folded_bias, is_normal, static_scale
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.selection import GateState, LayerSelection, Selection
@@ -46,7 +46,7 @@ def make_plan(
     plans, undefined = [], []
     for layer in selection.layers:
         module = model.get_submodule(layer.name)
-        assert isinstance(module, SwitchableNorm2d)  # selections name switchable layers only
+        assert isinstance(module, SwitchableNorm)  # selections name switchable layers only
         plan = _plan_layer(model, module, layer, captured, fold, keep_weighted)
         uses_instance = plan.var_ratios[Normalizer.IN] or plan.var_ratios[Normalizer.LN]
         if module.correction and uses_instance and 1 in _positions(captured, layer.name):
@@ -85,7 +85,7 @@ def layers_to_centre(plan: Plan) -> tuple[str, ...]:
 
 def _plan_layer(
     model: nn.Module,
-    module: SwitchableNorm2d,
+    module: SwitchableNorm,
     layer: LayerSelection,
     captured: Capture,
     may_fold: bool,
@@ -129,7 +129,7 @@ def _plan_layer(
 
 def _plan_fold(
     model: nn.Module,
-    module: SwitchableNorm2d,
+    module: SwitchableNorm,
     name: str,
     pair: NormalizerPair,
     entry: PairForm,
@@ -151,7 +151,7 @@ def _plan_fold(
 
 
 def _target_conv(
-    model: nn.Module, module: SwitchableNorm2d, name: str, captured: Capture
+    model: nn.Module, module: SwitchableNorm, name: str, captured: Capture
 ) -> tuple[str, nn.Conv2d | nn.ConvTranspose2d, bool] | Refusal:
     """The one convolution that feeds every call of a layer and nothing else, or why not."""
     calls = captured.calls.get(name, ())
@@ -197,7 +197,7 @@ def _target_conv(
 
 
 def _range_problem(
-    module: SwitchableNorm2d,
+    module: SwitchableNorm,
     conv: nn.Conv2d | nn.ConvTranspose2d,
     pair: NormalizerPair,
     kind: FoldKind,

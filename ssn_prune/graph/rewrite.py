@@ -15,7 +15,7 @@ from ssn_prune.layers.concrete import (
     MomentNorm2d,
 )
 from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
-from ssn_prune.layers.switchable import SwitchableNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.folding import folded_bias, scale_output_channels, static_scale
 from ssn_prune.normalizer import Normalizer
 
@@ -34,7 +34,7 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
     pruned = copy_model(model)
     for layer in plan.layers:
         module = pruned.get_submodule(layer.name)
-        assert isinstance(module, SwitchableNorm2d)  # the plan was made for this network
+        assert isinstance(module, SwitchableNorm)  # the plan was made for this network
         with torch.no_grad():
             concrete = _concrete(layer, module)
             if layer.fold is not None:
@@ -45,7 +45,7 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
     return pruned
 
 
-def _concrete(layer: LayerPlan, module: SwitchableNorm2d) -> nn.Module:
+def _concrete(layer: LayerPlan, module: SwitchableNorm) -> nn.Module:
     weight, bias = module.weight.detach(), module.bias.detach()
     if layer.form is Form.IDENTITY:
         return nn.Identity()
@@ -74,7 +74,7 @@ def _concrete(layer: LayerPlan, module: SwitchableNorm2d) -> nn.Module:
         _clone(module.running_mean),
         _clone(module.running_var),
         eps=module.eps,
-        momentum=module.momentum,
+        momentum=0.1 if module.momentum is None else module.momentum,
         correction=layer.correction,
         mean_ratios=layer.mean_ratios,
         var_ratios=layer.var_ratios,
@@ -83,7 +83,7 @@ def _concrete(layer: LayerPlan, module: SwitchableNorm2d) -> nn.Module:
     )
 
 
-def _instance_norm(layer: LayerPlan, module: SwitchableNorm2d) -> nn.Module:
+def _instance_norm(layer: LayerPlan, module: SwitchableNorm) -> nn.Module:
     """IN/IN; with correction the factor f = n/(n-1) goes into weight and eps."""
     weight, eps = module.weight.detach(), module.eps
     positions = layer.positions if layer.correction else None
@@ -110,7 +110,7 @@ def _with_affine(target: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
     return target
 
 
-def _edit_conv(conv: nn.Module, layer: LayerPlan, fold: Fold, module: SwitchableNorm2d) -> None:
+def _edit_conv(conv: nn.Module, layer: LayerPlan, fold: Fold, module: SwitchableNorm) -> None:
     """The table of math/folding.py, row by row."""
     assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)  # the planner's condition
     assert layer.pair is not None  # weighted forms fold nothing

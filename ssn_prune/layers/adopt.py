@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
-from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d, SwitchNorm2d
+from ssn_prune.layers.ssn import SSN2d
+from ssn_prune.layers.switch_norm import SwitchNorm2d
+from ssn_prune.layers.switchable import SwitchableNorm
 
 # A foreign implementation may round its statistics to float32, which is a hundred times smaller.
 PROBE_TOLERANCE = 1e-4
@@ -47,7 +49,7 @@ def adopt_layers(model: nn.Module) -> nn.Module:
 
 
 def _require_own_forward(name: str, module: nn.Module) -> None:
-    if not isinstance(module, SwitchableNorm2d):
+    if not isinstance(module, SwitchableNorm):
         return
     base = SSN2d if isinstance(module, SSN2d) else SwitchNorm2d
     changed = [
@@ -67,10 +69,10 @@ def _require_own_forward(name: str, module: nn.Module) -> None:
 
 def _looks_switchable(module: nn.Module) -> bool:
     gates = [getattr(module, f"{gate}_weight", None) for gate in ("mean", "var")]
-    return not isinstance(module, SwitchableNorm2d) and all(isinstance(g, Tensor) for g in gates)
+    return not isinstance(module, SwitchableNorm) and all(isinstance(g, Tensor) for g in gates)
 
 
-def _adopt(name: str, module: nn.Module) -> SwitchableNorm2d:
+def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
     kind = f"{name} ({type(module).__name__})"
     tensors = {
         key: value
@@ -104,7 +106,7 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm2d:
         weight.numel(),
         eps=float(getattr(module, "eps", 1e-5)),
         momentum=1.0 - float(getattr(module, "momentum", 0.9)),
-        using_bn=choices == 3,
+        normalizers=("IN", "LN", "BN") if choices == 3 else ("IN", "LN"),
         correction=1,
         device=weight.device,
         dtype=weight.dtype,
@@ -116,7 +118,7 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm2d:
     return layer.train(module.training)
 
 
-def _probed_correction(kind: str, foreign: nn.Module, layer: SwitchableNorm2d) -> int:
+def _probed_correction(kind: str, foreign: nn.Module, layer: SwitchableNorm) -> int:
     """Run copies of both layers on noise: does ours compute what the foreign one does?
 
     Every statistic takes part in one of the selections that are compared, in float64. Layers that
@@ -143,7 +145,7 @@ def _probed_correction(kind: str, foreign: nn.Module, layer: SwitchableNorm2d) -
         except (RuntimeError, AssertionError, TypeError, AttributeError):
             return 1
         ours = states[1]
-        assert isinstance(ours, SwitchableNorm2d)  # a copy of one
+        assert isinstance(ours, SwitchableNorm)  # a copy of one
         for correction in errors:
             ours.correction = correction
             with torch.no_grad():

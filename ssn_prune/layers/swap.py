@@ -9,7 +9,8 @@ from torch import nn
 
 from ssn_prune.errors import NoSwitchableLayerError
 from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
-from ssn_prune.layers.switchable import SSN2d, SwitchableNorm2d
+from ssn_prune.layers.ssn import SSN2d
+from ssn_prune.layers.switchable import SwitchableNorm
 
 
 def convert_to_ssn(model: nn.Module, *, correction: int = 0, inplace: bool = False) -> nn.Module:
@@ -84,14 +85,14 @@ def harden(model: nn.Module) -> nn.Module:
         The copy; SN layers, which cannot hold one-hot gates, are SSN layers there.
     """
     hardened = copy_model(model)
-    for layer in [m for m in hardened.modules() if isinstance(m, SwitchableNorm2d)]:
+    for layer in [m for m in hardened.modules() if isinstance(m, SwitchableNorm)]:
         target = layer
         if not isinstance(layer, SSN2d):
             target = SSN2d(
                 layer.num_features,
                 eps=layer.eps,
                 momentum=layer.momentum,
-                using_bn=layer.using_bn,
+                normalizers=layer.normalizers,
                 correction=layer.correction,
                 device=layer.weight.device,
                 dtype=layer.weight.dtype,
@@ -109,5 +110,4 @@ def harden(model: nn.Module) -> nn.Module:
                 weight.zero_()
                 weight[choice] = 1
                 getattr(target, f"{name}_fixed").fill_(1)
-        target.release_frozen_gates()
     return hardened

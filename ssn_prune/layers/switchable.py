@@ -1,4 +1,4 @@
-"""SSN2d and SwitchNorm2d: normalization layers that learn which normalizer to use.
+"""What all switchable normalization layers share; use one of SSN1d/2d/3d, SwitchNorm1d/2d/3d.
 
 .. code-block:: text
 
@@ -13,157 +13,194 @@ State dicts have torch's shapes, ``weight`` (C,). The authors' layout, ``weight`
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
-from ssn_prune.math.moments import instance_moments, pooled_moments
-from ssn_prune.math.sparsestmax import sparsestmax
+from ssn_prune.math.mixing import BatchReduction, NormSettings
+from ssn_prune.math.planes import reads_host
+from ssn_prune.math.switchable_norm import SolvedGates, switchable_norm
+from ssn_prune.normalizer import Normalizer, offered_normalizers
 
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
+_SHAPES = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 
 
-class _Standardize(torch.autograd.Function):
-    """(x - mean) * scale, with the sums over positions of the backward pass in the moments' dtype.
-
-    A gate's gradient is a small difference of large sums over positions and channels: float32
-    sums leave it with a relative error of 4e-6 where float64 ones cost next to nothing.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(x, mean, scale)
-        return (x - mean.to(x.dtype)) * scale.to(x.dtype)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, mean, scale = ctx.saved_tensors
-        centred = x - mean.to(x.dtype)
-        grad_mean = -scale * grad.sum(dim=(2, 3), keepdim=True, dtype=mean.dtype)
-        grad_scale = (grad * centred).sum(dim=(2, 3), keepdim=True, dtype=mean.dtype)
-        return grad * scale.to(x.dtype), grad_mean, grad_scale
-
-
-class SwitchableNorm2d(nn.Module):
-    """What SSN2d and SwitchNorm2d share; use one of those.
+class SwitchableNorm(_NormBase):
+    """Base of the switchable layers, with the conventions of torch's BatchNorm.
 
     Args:
-        num_features: C, the channels of an input (N, C, H, W).
+        num_features: C, the channels of an input (N, C, *).
         eps: Added to the variance.
         momentum: Weight of the new batch statistics, torch's convention (the authors' 0.997 is
-            0.003 here).
-        using_bn: Offer BatchNorm beside InstanceNorm and LayerNorm.
+            0.003 here); None for the plain average over all training batches.
+        affine: Learn ``weight`` and ``bias``.
+        track_running_stats: Keep running statistics of BN for evaluation; without them BN uses the
+            batch's own there too. Not used unless BN is offered.
+        normalizers: The choices: two or all of IN, LN and BN.
+        shared_gate: One gate for mean and variance: ``var_weight`` is ``mean_weight``.
         correction: 0 for the paper's biased variance; 1 for the Bessel-corrected variance of the
             authors' code, which their checkpoints need. The running variance is of the same kind.
         zero_init: Start ``weight`` at 0, for the last normalizer of a residual block.
 
-    Shape:
-        Input and output: (N, C, H, W).
+    With one position per channel (H = W = 1) the instance mean is the value itself and the instance
+    variance is 0, so that IN/IN gives ``bias``; with ``correction=1`` that variance is 0/0 and
+    training raises ValueError. The running variance is the population variance of the batch (of
+    the kind that ``correction`` says), where torch's BatchNorm stores the unbiased estimate.
+
+    Attributes:
+        reduction: Shares batch statistics among processes; see
+            :func:`ssn_prune.training.distributed.synchronize`. None: every process has its own.
+        batch_groups: Parts of a batch with batch statistics of their own, which emulates that many
+            workers in one process; the batch size must be a multiple.
     """
 
-    running_mean: Tensor | None
-    running_var: Tensor | None
+    dims: ClassVar[tuple[int, ...]]
 
     def __init__(
         self,
         num_features: int,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
         *,
-        using_bn: bool = True,
+        normalizers: Iterable[Normalizer | str] = tuple(Normalizer),
+        shared_gate: bool = False,
         correction: int = 0,
         zero_init: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
         if correction not in (0, 1):
             raise ValueError(f"correction must be 0 (biased) or 1 (Bessel), got {correction!r}")
-        self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.using_bn = using_bn
+        offered = offered_normalizers(normalizers)
+        tracked = track_running_stats and Normalizer.BN in offered
+        super().__init__(num_features, eps, momentum, affine, tracked, device, dtype)
+        self.normalizers = offered
+        self.shared_gate = shared_gate
         self.correction = correction
         self.zero_init = zero_init
-        choices = 3 if using_bn else 2
-        self.weight = nn.Parameter(torch.empty(num_features, device=device, dtype=dtype))
-        self.bias = nn.Parameter(torch.empty(num_features, device=device, dtype=dtype))
-        self.mean_weight = nn.Parameter(torch.empty(choices, device=device, dtype=dtype))
-        self.var_weight = nn.Parameter(torch.empty(choices, device=device, dtype=dtype))
-        for name in ("running_mean", "running_var"):
-            empty = torch.empty(num_features, device=device, dtype=dtype) if using_bn else None
-            self.register_buffer(name, empty)
+        self.reduction: BatchReduction | None = None
+        self.batch_groups = 1
+        self.mean_weight = nn.Parameter(torch.empty(len(offered), device=device, dtype=dtype))
+        self.var_weight = self.mean_weight
+        if not shared_gate:
+            self.var_weight = nn.Parameter(torch.empty(len(offered), device=device, dtype=dtype))
         self.reset_parameters()
+
+    @property
+    def using_bn(self) -> bool:
+        """Whether BN is among the choices."""
+        return Normalizer.BN in self.normalizers
 
     def reset_parameters(self) -> None:
         """Start again: weight 1 (or 0 with ``zero_init``), bias 0, equal gates, unit statistics."""
+        super().reset_parameters()
+        if "mean_weight" not in self._parameters:  # torch's constructor calls this too early
+            return
         with torch.no_grad():
-            self.weight.fill_(0.0 if self.zero_init else 1.0)
-            self.bias.zero_()
+            if self.zero_init and self.weight is not None:
+                self.weight.zero_()
             self.mean_weight.fill_(1.0)
             self.var_weight.fill_(1.0)
-            if self.running_mean is not None and self.running_var is not None:
-                self.running_mean.zero_()
-                self.running_var.fill_(1.0)
 
     @abstractmethod
     def gates(self) -> tuple[Tensor, Tensor]:
         """The ratios (p, q) of the mean and the variance gate, each (K,)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize ``x`` of shape (N, C, H, W).
+    @abstractmethod
+    def solved_gates(self) -> SolvedGates:
+        """The gates as numbers; only for tensors on the CPU that are not being traced."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize ``input`` of shape (N, C, *).
 
         Raises:
-            ValueError: The input is not (N, C, H, W), or a Bessel-corrected variance over a single
-                position is asked for in training.
+            ValueError: The input has another shape or is empty, or a Bessel-corrected variance over
+                a single position is asked for in training. In evaluation an empty batch is
+                returned as it is.
         """
-        if x.dim() != 4 or x.shape[1] != self.num_features:
+        self._check_input_dim(input)
+        if not torch.compiler.is_compiling():
+            if input.shape[0] == 0 and not self.training:
+                return input.clone()
+            self._check_input_size(input)
+        x = input.unsqueeze(-1) if input.dim() == 2 else input
+        running = None
+        if self.running_mean is not None and self.running_var is not None and not self.training:
+            running = self.running_mean, self.running_var
+        settings = NormSettings(
+            self.eps, self.normalizers, self.correction, self.batch_groups, self.reduction
+        )
+        solved = self.solved_gates() if reads_host(self.mean_weight) and reads_host(x) else None
+        gates = self.gates() if solved is None else (self.mean_weight, self.var_weight)
+        y, mean, var = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
+        if self.training and mean is not None and var is not None:
+            self._update_running(mean, var)
+        return y.squeeze(-1) if input.dim() == 2 else y
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in self.dims or input.shape[1] != self.num_features:
+            shapes = " or ".join(_SHAPES[dim] for dim in self.dims)
             raise ValueError(
-                f"expected an input of shape (N, {self.num_features}, H, W), got {tuple(x.shape)}"
+                f"expected an input of shape {shapes.replace('C', str(self.num_features))}, "
+                f"got {tuple(input.shape)}"
             )
-        undefined = x.shape[2] * x.shape[3] - self.correction <= 0
-        if undefined and self.training:
+
+    def _check_input_size(self, input: Tensor) -> None:
+        if input.numel() == 0:
+            raise ValueError(f"there is nothing to normalize in an input of {tuple(input.shape)}")
+        positions = math.prod(input.shape[2:])
+        if self.training and positions <= self.correction:
             raise ValueError(
-                f"Bessel-corrected variance needs at least 2 positions, got {tuple(x.shape)}"
+                f"Bessel-corrected variance needs at least 2 positions, got {tuple(input.shape)}"
             )
-        # Everything on (N, C) is computed in float64: it costs nothing beside x, and the gates'
-        # gradients need it.
-        wide = torch.float32 if x.device.type == "mps" else torch.float64
-        mean_in, var_in = (m.to(wide) for m in instance_moments(x, self.correction))
-        moments = [(mean_in, var_in), pooled_moments(mean_in, var_in, dim=1)]
-        if self.running_mean is not None and self.running_var is not None:
-            if self.training:
-                moments.append(pooled_moments(mean_in, var_in, dim=0))
-                self._update_running(*moments[-1])
-            else:
-                moments.append((self.running_mean.view(-1, 1, 1), self.running_var.view(-1, 1, 1)))
-        p, q = (gate.to(wide) for gate in self.gates())
-        mean, var = torch.zeros_like(mean_in), torch.zeros_like(mean_in)
-        for k, (mean_k, var_k) in enumerate(moments):
-            mean = mean + p[k] * mean_k
-            if undefined:  # 0/0 over one position must not poison a layer that does not use it
-                var_k = torch.where(q[k] == 0, torch.zeros_like(var_k), var_k)
-            var = var + q[k] * var_k
-        scale = self.weight.view(-1, 1, 1) * (var + self.eps).rsqrt()
-        y: Tensor = _Standardize.apply(x, mean, scale)
-        return y + self.bias.view(-1, 1, 1)
+        if self.training and input.shape[0] % self.batch_groups:
+            raise ValueError(
+                f"a batch of {input.shape[0]} cannot be split into {self.batch_groups} equal groups"
+            )
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, var: Tensor) -> None:
-        for running, batch in ((self.running_mean, mean), (self.running_var, var)):
-            if running is not None:
-                running.lerp_(batch.detach().flatten().to(running.dtype), self.momentum)
+        running_mean, running_var, count = (
+            self.running_mean,
+            self.running_var,
+            self.num_batches_tracked,
+        )
+        if running_mean is None or running_var is None or count is None:
+            return
+        count.add_(1)
+        share: float | Tensor | None = self.momentum
+        if share is None:  # on the device, so that nobody waits
+            share = count.to(running_mean.dtype).reciprocal()
+        running_mean.lerp_(mean.to(running_mean.dtype), share)
+        running_var.lerp_(var.to(running_var.dtype), share)
 
     def get_extra_state(self) -> Tensor:
-        """What the tensors cannot tell: the kind of variance they were trained with."""
-        return torch.tensor([self.correction], dtype=torch.int64)
+        """What the tensors cannot tell: the kind of variance, and which normalizers are offered."""
+        offered = [int(normalizer in self.normalizers) for normalizer in Normalizer]
+        return torch.tensor([self.correction, *offered], dtype=torch.int64)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over the kind of variance that a state dict was trained with."""
-        self.correction = int(state[0])
+        """Take over the kind of variance that a state dict was trained with.
+
+        Raises:
+            ValueError: The state dict belongs to a layer with other normalizers.
+        """
+        correction, *flags = state.tolist()
+        offered = tuple(n for n, flag in zip(Normalizer, flags, strict=False) if flag)
+        if flags and offered != self.normalizers:
+            raise ValueError(
+                f"the state was trained with {_listed(offered)}, "
+                f"the layer offers {_listed(self.normalizers)}"
+            )
+        self.correction = int(correction)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -174,112 +211,20 @@ class SwitchableNorm2d(nn.Module):
             if isinstance(value, Tensor) and value.numel() == self.num_features:
                 state_dict[prefix + name] = value.reshape(self.num_features)
         state_dict.setdefault(prefix + "_extra_state", self.get_extra_state())
+        if self.num_batches_tracked is not None:  # older files, and the authors', do not count
+            state_dict.setdefault(
+                prefix + "num_batches_tracked", torch.zeros_like(self.num_batches_tracked)
+            )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
         """Show the settings as torch's layers do."""
+        common: str = super().extra_repr()  # type: ignore[no-untyped-call]  # untyped in torch
         return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"using_bn={self.using_bn}, correction={self.correction}"
+            f"{common}, normalizers={_listed(self.normalizers)}, "
+            f"shared_gate={self.shared_gate}, correction={self.correction}"
         )
 
 
-class SSN2d(SwitchableNorm2d):
-    """Sparse Switchable Normalization over (N, C, H, W); see the module's formula.
-
-    The gates are SparsestMax(``mean_weight``; ``radius``) and SparsestMax(``var_weight``;
-    ``radius``). Grow the radius from 0 to sqrt((K-1)/K) with :func:`set_radius` during training and
-    call :meth:`freeze_one_hot_gates` after each change: a gate that has become one-hot is stored as
-    such, is flagged in ``mean_fixed`` or ``var_fixed``, and gets no gradient any more.
-
-    Args: see :class:`SwitchableNorm2d`.
-    """
-
-    mean_fixed: Tensor
-    var_fixed: Tensor
-    radius: Tensor
-
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, **kwargs: Any):
-        super().__init__(num_features, eps, momentum, **kwargs)
-        device = self.weight.device
-        self.register_buffer("mean_fixed", torch.zeros(1, dtype=torch.int64, device=device))
-        self.register_buffer("var_fixed", torch.zeros(1, dtype=torch.int64, device=device))
-        self.register_buffer("radius", torch.zeros_like(self.weight[:1]).detach())
-
-    def gates(self) -> tuple[Tensor, Tensor]:
-        """The ratios (p, q); a frozen gate is its stored one-hot, without gradient."""
-        return (
-            self._gate(self.mean_weight, self.mean_fixed),
-            self._gate(self.var_weight, self.var_fixed),
-        )
-
-    def _gate(self, logits: Tensor, fixed: Tensor) -> Tensor:
-        return torch.where(fixed != 0, logits.detach(), sparsestmax(logits, self.radius[0]))
-
-    @torch.no_grad()
-    def freeze_one_hot_gates(self) -> None:
-        """Store and flag the gates that are one-hot, and release them from the optimizer."""
-        for logits, fixed in (
-            (self.mean_weight, self.mean_fixed),
-            (self.var_weight, self.var_fixed),
-        ):
-            ratios = self._gate(logits, fixed)
-            done = ratios.max() - ratios.min() >= 1
-            logits.copy_(torch.where(done, ratios, logits))
-            fixed.logical_or_(done)
-        self.release_frozen_gates()
-
-    def release_frozen_gates(self) -> None:
-        """Take the gradient of frozen gates away, so that an optimizer skips them.
-
-        A zero gradient would not do: momentum and weight decay would move them off the vertex.
-        """
-        for logits, fixed in (
-            (self.mean_weight, self.mean_fixed),
-            (self.var_weight, self.var_fixed),
-        ):
-            if not fixed.is_meta and bool(fixed):
-                logits.grad = None
-                logits.requires_grad_(False)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        # Older files of the authors lack the flags: weights that are already one-hot are final.
-        for gate in ("mean", "var"):
-            weight = state_dict.get(f"{prefix}{gate}_weight")
-            if isinstance(weight, Tensor):
-                final = torch.tensor([int(is_one_hot(weight))])
-                state_dict.setdefault(f"{prefix}{gate}_fixed", final)
-        state_dict.setdefault(f"{prefix}radius", torch.zeros(1))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self.release_frozen_gates()
-
-
-class SwitchNorm2d(SwitchableNorm2d):
-    """Switchable Normalization over (N, C, H, W) with softmax gates, which are never one-hot.
-
-    Args: see :class:`SwitchableNorm2d`.
-    """
-
-    def gates(self) -> tuple[Tensor, Tensor]:
-        """The softmax ratios (p, q)."""
-        return self.mean_weight.softmax(dim=0), self.var_weight.softmax(dim=0)
-
-
-def is_one_hot(ratios: Tensor) -> bool:
-    """Whether a vector is exactly one 1 and otherwise 0."""
-    return bool((ratios.max() == 1) and (ratios != 0).sum() == 1)
-
-
-def set_radius(model: nn.Module, radius: float) -> None:
-    """Set the radius of every SSN layer of ``model``, in place, and freeze one-hot gates.
-
-    Args:
-        model: A network with :class:`SSN2d` layers.
-        radius: The new radius; from sqrt((K-1)/K) on every gate is one-hot.
-    """
-    for module in model.modules():
-        if isinstance(module, SSN2d):
-            module.radius.fill_(radius)
-            module.freeze_one_hot_gates()
+def _listed(normalizers: Iterable[Normalizer]) -> str:
+    return "+".join(normalizer.name for normalizer in normalizers)

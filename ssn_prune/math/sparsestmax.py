@@ -31,14 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# r >= r_c (1 - VERTEX_MARGIN) gives an exact vertex: a schedule whose last step misses
-# r_c by rounding would otherwise leave max - min below 1 for ever and no gate would freeze.
-VERTEX_MARGIN = 1e-6
-
-
-def vertex_radius(num_choices: int) -> float:
-    """The radius r_c = sqrt((K-1)/K) at which only the vertices of the simplex are left."""
-    return math.sqrt((num_choices - 1) / num_choices)
+from ssn_prune.math.single_gate import VERTEX_MARGIN, vertex_radius
 
 
 def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -170,7 +163,9 @@ def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
     if not isinstance(radius, Tensor) and not radius >= 0:
         raise ValueError(f"radius must be a number >= 0, got {radius}")
     work = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
-    work = work.movedim(dim, -1)
+    last = dim in (-1, z.dim() - 1)
+    work = work if last else work.movedim(dim, -1)
     r = torch.as_tensor(radius, dtype=work.dtype, device=work.device).detach().unsqueeze(-1)
     p: Tensor = _SparsestMax.apply(work, r)
-    return p.movedim(-1, dim).to(z.dtype)
+    p = p if last else p.movedim(-1, dim)
+    return p if p.dtype == z.dtype else p.to(z.dtype)

@@ -1,0 +1,221 @@
+r"""The (N, C) algebra of a switchable layer: pooling the plane moments, mixing, and the gradients.
+
+Means and variances are stacked, (2, G, n, C), so that one operator serves both: a batch of
+N = G n samples in G groups that have batch statistics of their own (G = 1 unless workers are
+emulated). The moments of LN pool the last axis, those of BN the one before it.
+
+Everything is written with operators that NumPy arrays and tensors share. On the CPU it runs on
+NumPy arrays, whose operators cost less than half as much on such small operands; on other devices
+it runs on tensors and nothing waits.
+
+Formulas: the docstring of :mod:`switchable_norm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssn_prune.normalizer import Normalizer
+
+Array = Any  # np.ndarray or Tensor: what is written here holds for both
+
+
+class BatchReduction(Protocol):
+    """How batch statistics are shared among processes; see training/distributed.py."""
+
+    def pooled(self, moments: Tensor, samples: int) -> tuple[Tensor, int]:
+        """Pool means and variances (2, ...) over all processes; with the number of all samples."""
+
+    def summed(self, gradients: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+
+
+@dataclass(frozen=True)
+class NormSettings:
+    """What does not depend on the input.
+
+    Attributes:
+        eps: Added to the variance.
+        normalizers: The choices, in the order of the gates' entries.
+        correction: 1 divides instance variances by M - 1.
+        groups: Number of equal consecutive parts of the batch that have batch statistics of their
+            own, as if each were on a worker of its own.
+        reduction: Shares the batch statistics among processes; None keeps them local.
+    """
+
+    eps: float
+    normalizers: tuple[Normalizer, ...]
+    correction: int = 0
+    groups: int = 1
+    reduction: BatchReduction | None = None
+
+
+def rsqrt(values: Array) -> Array:
+    """1 / sqrt."""
+    return values.rsqrt() if isinstance(values, Tensor) else 1.0 / np.sqrt(values)
+
+
+class Moments:
+    """Mean and variance of each offered normalizer, their mixture, and its gradients.
+
+    Args:
+        planes: Means and (corrected, if asked for) variances of the planes, (2, G, n, C).
+        running: BN's constants (2, C), if it does not use the batch's own statistics.
+        settings: See there.
+
+    Attributes:
+        of: Means and variances per normalizer, broadcastable to (2, G, n, C).
+        batch: Mean and variance of the batch, (2, C), averaged over the groups; None without them.
+    """
+
+    def __init__(self, planes: Array, running: Array | None, settings: NormSettings) -> None:
+        self.settings = settings
+        self.planes = planes
+        self.static = running is not None
+        self.batch: Array | None = None
+        self.of: list[Array] = []
+        self._deviations: list[Array | None] = []  # of the plane means from the pooled mean
+        self._shares: list[float] = []  # 1 / number of planes that were pooled; 0 for constants
+        for normalizer in settings.normalizers:
+            if normalizer is Normalizer.IN:
+                self._append(planes, None, 1.0)
+            elif normalizer is Normalizer.LN:
+                self._append(*_pool(planes, _CHANNELS))
+            elif running is not None:
+                self._append(running.reshape(2, 1, 1, -1), None, 0.0)
+            else:
+                self._append(*self._pool_batch())
+
+    def _append(self, moments: Array, deviation: Array | None, share: float) -> None:
+        self.of.append(moments)
+        self._deviations.append(deviation)
+        self._shares.append(share)
+
+    def _pool_batch(self) -> tuple[Array, Array, float]:
+        pooled, deviation, share = _pool(self.planes, _SAMPLES)
+        reduction = self.settings.reduction
+        if reduction is not None:
+            samples = self.planes.shape[_SAMPLES]
+            shared, count = reduction.pooled(_as_tensor(pooled), samples)
+            pooled = _as_like(shared, pooled)
+            deviation, share = self.planes[0] - pooled[0], 1.0 / count
+        self.batch = pooled[:, 0, 0] if pooled.shape[1] == 1 else pooled.mean(1)[:, 0]
+        return pooled, deviation, share
+
+    def undefine(self, ratios: Array) -> None:
+        """0/0 over one position: NaN, except in a normalizer whose variance ratio is zero.
+
+        That must not poison a layer that does not use it.
+        """
+        for k, normalizer in enumerate(self.settings.normalizers):
+            if normalizer is Normalizer.BN and self.static:
+                continue
+            nan = self.of[k] * float("nan")
+            where = torch.where if isinstance(nan, Tensor) else np.where
+            var = where(ratios[1, k] == 0, 0.0, nan[1])
+            self.of[k] = stack(self.of[k][0], var)
+
+    def mixed(self, ratios: Array, used: Sequence[bool]) -> Array:
+        """The mixed mean and variance, broadcastable to (2, G, n, C).
+
+        Args:
+            ratios: (2, K).
+            used: False for a normalizer whose ratios are known to be zero.
+        """
+        total = None
+        for k, moments in enumerate(self.of):
+            if used[k]:
+                term = moments * _column(ratios, k)
+                total = term if total is None else total + term
+        return self.planes * 0.0 if total is None else total
+
+    def backward(
+        self, ratios: Array, used: Sequence[bool], gradient: Array, *, gates: bool
+    ) -> tuple[list[Array], Array]:
+        """Pass on the gradient of the mixed mean and variance.
+
+        Args:
+            ratios: (2, K).
+            used: False for a normalizer whose ratios are known to be zero.
+            gradient: (2, G, n, C).
+            gates: Whether the ratios need gradients.
+
+        Returns:
+            The gradients of the mean ratios followed by those of the variance ratios, 2 K scalars
+            (empty unless ``gates``), and those of the plane moments, (2, G, n, C).
+        """
+        to_mean: list[Array] = []
+        to_var: list[Array] = []
+        total = gradient * 0.0
+        for k, normalizer in enumerate(self.settings.normalizers):
+            if not gates and not used[k]:
+                continue
+            pooled = gradient
+            if normalizer is not Normalizer.IN:
+                pooled = gradient.sum(_axis(normalizer), keepdims=True)
+            if gates:
+                moments = self.of[k]
+                to_mean.append(_dot(moments[0], pooled[0]))
+                to_var.append(_dot(moments[1], pooled[1]))
+            deviation, share = self._deviations[k], self._shares[k]
+            if share == 0.0 or not used[k]:
+                continue
+            if normalizer is Normalizer.BN and self.settings.reduction is not None:
+                pooled = _as_like(self.settings.reduction.summed(_as_tensor(pooled)), pooled)
+            pooled = pooled * (_column(ratios, k) * share)
+            total += pooled
+            if deviation is not None:
+                total[0] += deviation * (pooled[1] * 2.0)
+        return to_mean + to_var, total
+
+
+_CHANNELS, _SAMPLES = 3, 2
+
+
+def _column(ratios: Array, k: int) -> Array:
+    return ratios[:, k].reshape(2, 1, 1, 1)
+
+
+def _axis(normalizer: Normalizer) -> int:
+    return _CHANNELS if normalizer is Normalizer.LN else _SAMPLES
+
+
+def _pool(planes: Array, axis: int) -> tuple[Array, Array, float]:
+    """The law of total variance: mean of the variances plus variance of the means."""
+    share = 1.0 / planes.shape[axis]
+    pooled = planes.sum(axis, keepdims=True)
+    pooled *= share
+    deviation = planes[0] - pooled[0]
+    spread = (deviation * deviation).sum(axis - 1, keepdims=True)
+    spread *= share
+    pooled[1] += spread
+    return pooled, deviation, share
+
+
+def stack(mean: Array, var: Array) -> Array:
+    """Mean and variance as one array."""
+    if isinstance(mean, Tensor):
+        return torch.stack((mean, var))
+    both = np.empty((2, *mean.shape))
+    both[0], both[1] = mean, var
+    return both
+
+
+def _dot(a: Array, b: Array) -> Array:
+    if isinstance(a, Tensor):
+        return (a * b).sum()
+    return np.vdot(a, b) if a.shape == b.shape else (a * b).sum()
+
+
+def _as_tensor(values: Array) -> Tensor:
+    return values if isinstance(values, Tensor) else torch.from_numpy(values)
+
+
+def _as_like(values: Tensor, like: Array) -> Array:
+    return values if isinstance(like, Tensor) else values.numpy()

@@ -1,0 +1,187 @@
+r"""The passes over the big tensor: everything that touches all N C M entries of an activation.
+
+A switchable layer needs two reductions and two affine maps per (n, c) *plane* (the M positions of
+one channel of one sample); all else is algebra on (N, C). Their cost is memory traffic, so each
+pass is one operator of torch that reads every entry once:
+
+======================  =========================================  ================================
+pass                    operator, dense tensors on the CPU          otherwise
+======================  =========================================  ================================
+moments, standardize    group_norm, one group per channel           var_mean, subtract
+scale and shift         two in-place operators on that output       the same
+sums of the gradient    batch_norm_backward, both sums at once      two products and sums
+gradient of the input   batch_norm with N C channels, addcmul       three operators
+======================  =========================================  ================================
+
+``var_mean`` over the positions takes several times as long as ``group_norm`` on the CPU, and
+allocating a big output costs as much as writing it, hence the in-place operators.
+
+**Precision.** The variance comes out of group_norm as 1/sqrt(var + floor). With torch's default
+floor of 1e-5 a variance of 1e-8 would be recovered with an error of 2e-4; with :data:`FLOOR` the
+error is at most 4 units in the last place of var + 1e-12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = Any  # float64 NumPy array where reads_host, else a tensor of the wide dtype
+
+# Keeps 1/sqrt(var) finite on constant planes; far below any eps that is added to a variance.
+FLOOR = 1e-12
+
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def wide_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of the (N, C) algebra: float64, or float32 on devices that have no float64."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def reads_host(x: Tensor) -> bool:
+    """Whether values can be read without waiting for a device or leaving a traced graph."""
+    return (
+        x.device.type == "cpu"
+        and type(x) in (Tensor, torch.nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and torch._C._functorch.maybe_current_level() is None
+    )
+
+
+def to_array(values: Tensor, host: bool) -> Array:
+    """(N, C) or (C,) values for algebra that is done in wide precision.
+
+    On the host this is a view, whatever its precision: operators with float64 arrays widen it.
+    """
+    values = values.detach()
+    if not host:
+        return values.to(wide_dtype(values))
+    return values.float().numpy() if values.dtype in HALVES else values.numpy()
+
+
+def to_tensor(values: Array, like: Tensor, *shape: int) -> Tensor:
+    """Back to a tensor of the dtype of ``like``."""
+    if isinstance(values, Tensor):
+        return values.to(like.dtype).reshape(shape)
+    if like.dtype == torch.float32:
+        return torch.from_numpy(values.astype(np.float32)).view(shape)
+    return torch.from_numpy(values.copy()).to(like.dtype).view(shape)
+
+
+# Up to so many positions the gradient of the input is a small difference (a plane of four has two
+# degrees of freedom left), which needs centred values and wide sums; they cost no more there.
+SMALL_PLANE = 64
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether the fused CPU operators apply: contiguous planes of float32 or float64."""
+    return (
+        reads_host(x)
+        and x.dtype in (torch.float32, torch.float64)
+        and x.is_contiguous()
+        and x.numel() > 0
+    )
+
+
+def _planes(values: Tensor, like: Tensor) -> Tensor:
+    """(N, C) values, shaped and cast to broadcast against ``like`` (N, C, ...)."""
+    return values.to(like.dtype).view(*values.shape, *[1] * (like.dim() - 2))
+
+
+def standardize(x: Tensor) -> tuple[Tensor, Tensor, Array, Array | float]:
+    """Moments of every plane, and the planes centred.
+
+    Args:
+        x: Shape (N, C, ...), float32 or float64.
+
+    Returns:
+        A new tensor z (N, C, ...); the mean (N, C) in the dtype of ``x``; an array of the mean and
+        the biased variance (2, N, C); and the unit, (N, C) or 1: x = mean + unit * z.
+    """
+    n, c = x.shape[:2]
+    if is_dense(x) and x.numel() > SMALL_PLANE * n * c:
+        z, mean, rstd = torch.native_group_norm(x, None, None, n, c, x.numel() // (n * c), c, FLOOR)
+        unit = np.divide(1.0, rstd.numpy(), dtype=np.float64)
+        moments = np.empty((2, n, c))
+        moments[0] = mean.numpy()
+        var = np.multiply(unit, unit, out=moments[1])
+        var -= FLOOR
+        np.maximum(var, 0.0, out=var)
+        return z, mean, moments, unit
+    axes, wide = list(range(2, x.dim())), wide_dtype(x)
+    share = n * c / x.numel()
+    exact = x.sum(dim=axes, dtype=wide) * share
+    mean = exact.to(x.dtype)
+    z = x - _planes(mean, x)
+    var = (z * z).sum(dim=axes, dtype=wide) * share
+    var -= (exact - mean).square()  # z is centred at the rounded mean
+    var.clamp_(min=0)
+    both = torch.stack((exact, var))
+    return z, mean, both.numpy() if reads_host(x) else both, 1.0
+
+
+def scale_and_shift_(z: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Z * scale + shift in place; scale and shift are (N, C), of the dtype of ``z``."""
+    return z.mul_(_planes(scale, z)).add_(_planes(shift, z))
+
+
+def backward_passes(
+    grad: Tensor, x: Tensor, mean: Tensor
+) -> tuple[Array, Array, Callable[[Tensor, Tensor, Tensor], Tensor]]:
+    """The two passes of the backward computation.
+
+    Args:
+        grad: Gradient of the output, (N, C, ...).
+        x: The input, (N, C, ...).
+        mean: (N, C), in the dtype of ``x``.
+
+    Returns:
+        The sums over the positions of the gradient, and of the gradient times (x - mean), (N, C)
+        or (N C); and a function that makes scale * grad + slope * (x - mean) + shift of scale,
+        slope and shift, (N, C) each and of the dtype of ``x``.
+    """
+    if is_dense(x) and is_dense(grad) and x.numel() > SMALL_PLANE * mean.numel():
+        return _fused_backward(grad, x, mean)
+    axes, wide, host = list(range(2, x.dim())), wide_dtype(x), reads_host(x)
+    centred = x - _planes(mean, x)
+    with_x = (grad * centred).sum(dim=axes, dtype=wide)
+
+    def combine(scale: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
+        result = centred.mul_(_planes(slope, x)).add_(_planes(shift, x))
+        return result.addcmul_(grad, _planes(scale, x))
+
+    return to_array(grad.sum(dim=axes, dtype=wide), host), to_array(with_x, host), combine
+
+
+def _fused_backward(
+    grad: Tensor, x: Tensor, mean: Tensor
+) -> tuple[Array, Array, Callable[[Tensor, Tensor, Tensor], Tensor]]:
+    channels = mean.numel()
+    columns = x.view(1, channels, -1)
+    mean, ones = mean.view(channels), torch.ones(channels, dtype=mean.dtype)
+    _, with_x, total = torch.ops.aten.native_batch_norm_backward(
+        grad.view(1, channels, -1),
+        columns,
+        None,
+        mean,
+        ones,
+        None,
+        None,
+        False,
+        0.0,
+        [False, True, True],
+    )
+
+    def combine(scale: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
+        result: Tensor = torch.native_batch_norm(
+            columns, slope.view(channels), shift.view(channels), mean, ones, False, 0.0, 0.0
+        )[0]
+        return result.view_as(x).addcmul_(grad, _planes(scale, x))
+
+    return total.numpy().astype(np.float64), with_x.numpy(), combine

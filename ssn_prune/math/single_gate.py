@@ -1,0 +1,141 @@
+"""SparsestMax of one gate in plain Python numbers, for the few gates of one layer on the CPU.
+
+The closed form of :mod:`sparsestmax` takes some eighty tensor operators, which is nothing for the
+gates of a whole network and 1.5 ms for the three logits of one. This is the same closed form for
+one gate, without tensors, in a fiftieth of the time. Tests hold both equal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+# r >= r_c (1 - VERTEX_MARGIN) gives an exact vertex: a schedule whose last step misses
+# r_c by rounding would otherwise leave max - min below 1 for ever and no gate would freeze.
+VERTEX_MARGIN = 1e-6
+_SLACK = 1e-15  # entries at rounding distance below zero count as zero
+
+
+def vertex_radius(num_choices: int) -> float:
+    """The radius r_c = sqrt((K-1)/K) at which only the vertices of the simplex are left."""
+    return math.sqrt((num_choices - 1) / num_choices)
+
+
+@dataclass(frozen=True, slots=True)
+class GateSolution:
+    """One gate and its Jacobian gain (I - n n^T)(I - 1 1^T / m) on its support.
+
+    Attributes:
+        ratios: p.
+        support: Indices that carry gradient; m of them.
+        direction: n, in the order of ``support``; empty for sparsemax's Jacobian.
+        gain: r_m / ||c||, 1 for sparsemax's Jacobian, 0 at a vertex.
+    """
+
+    ratios: list[float]
+    support: list[int]
+    direction: list[float]
+    gain: float
+
+    def vector_jacobian(self, gradient: list[float]) -> list[float]:
+        """The gradient of the logits."""
+        inside = [gradient[i] for i in self.support]
+        mean = sum(inside) / len(inside)
+        inside = [g - mean for g in inside]
+        if self.direction:
+            along = sum(n * g for n, g in zip(self.direction, inside, strict=True))
+            inside = [g - along * n for n, g in zip(self.direction, inside, strict=True)]
+        result = [0.0] * len(gradient)
+        for i, g in zip(self.support, inside, strict=True):
+            result[i] = self.gain * g
+        return result
+
+
+def frozen_gate(ratios: list[float]) -> GateSolution:
+    """A gate that does not depend on its logits any more."""
+    return GateSolution(ratios, list(range(len(ratios))), [], 0.0)
+
+
+def softmax_gate(logits: list[float]) -> SoftmaxGate:
+    """The softmax of K logits."""
+    largest = max(logits)
+    powers = [math.exp(z - largest) for z in logits]
+    total = sum(powers)
+    return SoftmaxGate([power / total for power in powers])
+
+
+@dataclass(frozen=True)
+class SoftmaxGate:
+    """A softmax gate.
+
+    Attributes:
+        ratios: p.
+    """
+
+    ratios: list[float]
+
+    def vector_jacobian(self, gradient: list[float]) -> list[float]:
+        """The gradient of the logits."""
+        mean = sum(p * g for p, g in zip(self.ratios, gradient, strict=True))
+        return [p * (g - mean) for p, g in zip(self.ratios, gradient, strict=True)]
+
+
+def solve_gate(logits: list[float], radius: float) -> GateSolution:
+    """SparsestMax(logits; radius), see :mod:`sparsestmax` for the definition and the closed form.
+
+    Args:
+        logits: K of them.
+        radius: At least 0; larger than the vertex radius acts as that.
+    """
+    k = len(logits)
+    # Infinities are subtracted below, as in the tensor form, so they end as NaN too.
+    if not math.isfinite(sum(logits)):
+        return GateSolution([math.nan] * k, list(range(k)), [], 1.0)
+    order = sorted(range(k), key=logits.__getitem__, reverse=True)  # stable: lowest index first
+    top = logits[order[0]]
+    s = [logits[i] - top for i in order]
+    largest = vertex_radius(k)
+    radius = min(radius, largest)
+
+    tau, size0, total = 0.0, 1, 0.0
+    for m, value in enumerate(s, start=1):
+        total += value
+        if 1 + m * value > total:
+            tau, size0 = (total - 1) / m, m
+    distance = 0.0
+    p0 = [0.0] * k
+    for i, value in zip(order, s, strict=True):
+        p = value - tau if value > tau else 0.0
+        p0[i] = p
+        distance += (p - 1 / k) ** 2
+    if distance >= radius * radius:
+        return GateSolution(p0, order[:size0], [], 1.0)
+
+    p_sorted, size, direction, gain = _on_sphere(s, radius)
+    if radius >= largest * (1 - VERTEX_MARGIN):
+        p_sorted, gain = [1.0] + [0.0] * (k - 1), 0.0
+    ratios = [0.0] * k
+    for i, p in zip(order, p_sorted, strict=True):
+        ratios[i] = p
+    if s[size - 1] == 0:  # an exact tie: sparsemax's Jacobian, so that tied gates can separate
+        return GateSolution(ratios, [i for i in order if p0[i] > 0], [], 1.0)
+    return GateSolution(ratios, order[:size], direction, gain)
+
+
+def _on_sphere(s: list[float], radius: float) -> tuple[list[float], int, list[float], float]:
+    """The largest face whose point at this radius is non-negative; ``s`` is sorted, s[0] = 0."""
+    for m in range(len(s), 1, -1):
+        span = -s[m - 1]
+        # A tied face has no direction of its own: go towards its lowest index. Dividing by the
+        # span keeps the length from underflowing.
+        w = [value / span for value in s[:m]] if span else [1.0] + [0.0] * (m - 1)
+        mean = sum(w) / m
+        c = [value - mean for value in w]
+        length = math.sqrt(sum([value * value for value in c]))
+        r_m = math.sqrt(max(radius * radius - (1 / m - 1 / len(s)), 0.0))
+        if m == 2 or 1 / m + r_m / length * c[-1] >= -_SLACK:
+            n = [value / length for value in c]
+            p = [max(1 / m + r_m * value, 0.0) for value in n]
+            gain = r_m / (length * span) if span else 1.0
+            return p + [0.0] * (len(s) - m), m, n, gain
+    return [1.0], 1, [], 0.0  # a single choice
