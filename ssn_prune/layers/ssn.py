@@ -9,7 +9,8 @@ Momentum may therefore still push the stored weight; the layer does not look at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -157,36 +158,84 @@ def set_radius(model: nn.Module, radius: float) -> None:
         radius: The new radius; from sqrt((K-1)/K) on every gate is one-hot.
     """
     layers = [module for module in model.modules() if isinstance(module, SSN)]
-    for layer in layers:
+    set_layer_radii(layers, [radius] * len(layers))
+
+
+@torch.no_grad()
+def set_layer_radii(layers: Sequence[SSN], radii: Sequence[float]) -> None:
+    """Like :func:`set_radius`, with a radius for every layer."""
+    for layer, radius in zip(layers, radii, strict=True):
         layer.radius.fill_(radius)
     _freeze(layers)
 
 
-@torch.no_grad()
-def _freeze(layers: Iterable[SSN], *, restore_only: bool = False) -> None:
-    """Freeze what is one-hot and restore what is frozen; gates of one kind in one batch."""
+@dataclass(frozen=True)
+class _GateBatch:
+    """The gates of layers with as many choices, two rows a layer, so that they are solved at once.
+
+    Attributes:
+        layers: L of them.
+        logits: (2 L, K).
+        fixed: Whether a gate is frozen, (2 L, 1).
+        frozen: The ratios of frozen gates, (2 L, K).
+    """
+
+    layers: list[SSN]
+    logits: Tensor
+    fixed: Tensor
+    frozen: Tensor
+
+    @classmethod
+    def of(cls, layers: list[SSN]) -> _GateBatch:
+        logits = torch.stack([w for layer in layers for w in (layer.mean_weight, layer.var_weight)])
+        flags = torch.stack([f for layer in layers for f in (layer.mean_fixed, layer.var_fixed)])
+        frozen = torch.cat([layer.frozen_ratios for layer in layers])
+        return cls(layers, logits, flags != 0, frozen)
+
+    def solve(self) -> Tensor:
+        """SparsestMax of every row, frozen or not."""
+        radius = torch.cat([layer.radius for layer in self.layers]).repeat_interleave(2)
+        return sparsestmax(self.logits, radius)
+
+
+def _batches(layers: Iterable[SSN]) -> list[_GateBatch]:
     alike: dict[tuple[Any, ...], list[SSN]] = {}
     for layer in layers:
         weight = layer.mean_weight
         if not weight.is_meta:
             alike.setdefault((len(weight), weight.device, weight.dtype), []).append(layer)
-    for group in alike.values():
-        logits = torch.stack([w for layer in group for w in (layer.mean_weight, layer.var_weight)])
-        flags = [f for layer in group for f in (layer.mean_fixed, layer.var_fixed)]
-        fixed = torch.stack(flags) != 0
-        frozen = torch.cat([layer.frozen_ratios for layer in group])
+    return [_GateBatch.of(group) for group in alike.values()]
+
+
+@torch.no_grad()
+def gate_ratios(layers: Sequence[SSN]) -> list[Tensor]:
+    """The present ratios of many layers, (2, K) each, solved together and without waiting."""
+    found: dict[int, Tensor] = {}
+    for batch in _batches(layers):
+        held = _held(batch.logits, batch.frozen)
+        ratios = torch.where(batch.fixed, held, batch.solve())
+        pairs = ratios.view(len(batch.layers), 2, -1).unbind()
+        found.update({id(layer): pair for layer, pair in zip(batch.layers, pairs, strict=True)})
+    return [found[id(layer)] for layer in layers]
+
+
+@torch.no_grad()
+def _freeze(layers: Iterable[SSN], *, restore_only: bool = False) -> None:
+    """Freeze what is one-hot and restore what is frozen."""
+    for batch in _batches(layers):
+        fixed, frozen = batch.fixed, batch.frozen
         if not restore_only:
-            radius = torch.stack([layer.radius for layer in group]).repeat_interleave(2, 0)
-            ratios = sparsestmax(logits, radius.squeeze(-1))
+            ratios = batch.solve()
             done = ratios.amax(1, keepdim=True) - ratios.amin(1, keepdim=True) >= 1
             frozen = torch.where(done & ~fixed, ratios, frozen)
-            fixed |= done
+            fixed = fixed | done
+            flags = [f for layer in batch.layers for f in (layer.mean_fixed, layer.var_fixed)]
             torch._foreach_copy_(flags, list(fixed.to(flags[0].dtype).unbind()))
-            held = [layer.frozen_ratios for layer in group]
-            torch._foreach_copy_(held, list(frozen.view(len(group), 2, -1).unbind()))
-        final = torch.where(fixed, _held(logits, frozen), logits)
+            held = [layer.frozen_ratios for layer in batch.layers]
+            torch._foreach_copy_(held, list(frozen.view(len(held), 2, -1).unbind()))
+        final = torch.where(fixed, _held(batch.logits, frozen), batch.logits)
         weights: list[Tensor] = []
-        for layer in group:
+        for layer in batch.layers:
             weights += [layer.mean_weight, layer.var_weight]
         torch._foreach_copy_(weights, list(final.unbind()))
 

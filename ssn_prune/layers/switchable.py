@@ -13,25 +13,22 @@ State dicts have torch's shapes, ``weight`` (C,). The authors' layout, ``weight`
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
-from ssn_prune.math.mixing import BatchReduction, NormSettings
+from ssn_prune.layers.plane_norm import PlaneNorm
 from ssn_prune.math.planes import reads_host
-from ssn_prune.math.switchable_norm import SolvedGates, switchable_norm
+from ssn_prune.math.switchable_norm import SolvedGates
 from ssn_prune.normalizer import Normalizer, offered_normalizers
 
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
-_SHAPES = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 
 
-class SwitchableNorm(_NormBase):
+class SwitchableNorm(PlaneNorm):
     """Base of the switchable layers, with the conventions of torch's BatchNorm.
 
     Args:
@@ -52,15 +49,7 @@ class SwitchableNorm(_NormBase):
     variance is 0, so that IN/IN gives ``bias``; with ``correction=1`` that variance is 0/0 and
     training raises ValueError. The running variance is the population variance of the batch (of
     the kind that ``correction`` says), where torch's BatchNorm stores the unbiased estimate.
-
-    Attributes:
-        reduction: Shares batch statistics among processes; see
-            :func:`ssn_prune.training.distributed.synchronize`. None: every process has its own.
-        batch_groups: Parts of a batch with batch statistics of their own, which emulates that many
-            workers in one process; the batch size must be a multiple.
     """
-
-    dims: ClassVar[tuple[int, ...]]
 
     def __init__(
         self,
@@ -77,27 +66,25 @@ class SwitchableNorm(_NormBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if correction not in (0, 1):
-            raise ValueError(f"correction must be 0 (biased) or 1 (Bessel), got {correction!r}")
         offered = offered_normalizers(normalizers)
-        tracked = track_running_stats and Normalizer.BN in offered
-        super().__init__(num_features, eps, momentum, affine, tracked, device, dtype)
-        self.normalizers = offered
+        super().__init__(
+            num_features,
+            eps,
+            momentum,
+            affine,
+            track_running_stats,
+            normalizers=offered,
+            correction=correction,
+            device=device,
+            dtype=dtype,
+        )
         self.shared_gate = shared_gate
-        self.correction = correction
         self.zero_init = zero_init
-        self.reduction: BatchReduction | None = None
-        self.batch_groups = 1
         self.mean_weight = nn.Parameter(torch.empty(len(offered), device=device, dtype=dtype))
         self.var_weight = self.mean_weight
         if not shared_gate:
             self.var_weight = nn.Parameter(torch.empty(len(offered), device=device, dtype=dtype))
         self.reset_parameters()
-
-    @property
-    def using_bn(self) -> bool:
-        """Whether BN is among the choices."""
-        return Normalizer.BN in self.normalizers
 
     def reset_parameters(self) -> None:
         """Start again: weight 1 (or 0 with ``zero_init``), bias 0, equal gates, unit statistics."""
@@ -131,56 +118,9 @@ class SwitchableNorm(_NormBase):
             if input.shape[0] == 0 and not self.training:
                 return input.clone()
             self._check_input_size(input)
-        x = input.unsqueeze(-1) if input.dim() == 2 else input
-        running = None
-        if self.running_mean is not None and self.running_var is not None and not self.training:
-            running = self.running_mean, self.running_var
-        settings = NormSettings(
-            self.eps, self.normalizers, self.correction, self.batch_groups, self.reduction
-        )
-        solved = self.solved_gates() if reads_host(self.mean_weight) and reads_host(x) else None
+        solved = self.solved_gates() if reads_host(self.mean_weight) and reads_host(input) else None
         gates = self.gates() if solved is None else (self.mean_weight, self.var_weight)
-        y, mean, var = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
-        if self.training and mean is not None and var is not None:
-            self._update_running(mean, var)
-        return y.squeeze(-1) if input.dim() == 2 else y
-
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() not in self.dims or input.shape[1] != self.num_features:
-            shapes = " or ".join(_SHAPES[dim] for dim in self.dims)
-            raise ValueError(
-                f"expected an input of shape {shapes.replace('C', str(self.num_features))}, "
-                f"got {tuple(input.shape)}"
-            )
-
-    def _check_input_size(self, input: Tensor) -> None:
-        if input.numel() == 0:
-            raise ValueError(f"there is nothing to normalize in an input of {tuple(input.shape)}")
-        positions = math.prod(input.shape[2:])
-        if self.training and positions <= self.correction:
-            raise ValueError(
-                f"Bessel-corrected variance needs at least 2 positions, got {tuple(input.shape)}"
-            )
-        if self.training and input.shape[0] % self.batch_groups:
-            raise ValueError(
-                f"a batch of {input.shape[0]} cannot be split into {self.batch_groups} equal groups"
-            )
-
-    @torch.no_grad()
-    def _update_running(self, mean: Tensor, var: Tensor) -> None:
-        running_mean, running_var, count = (
-            self.running_mean,
-            self.running_var,
-            self.num_batches_tracked,
-        )
-        if running_mean is None or running_var is None or count is None:
-            return
-        count.add_(1)
-        share: float | Tensor | None = self.momentum
-        if share is None:  # on the device, so that nobody waits
-            share = count.to(running_mean.dtype).reciprocal()
-        running_mean.lerp_(mean.to(running_mean.dtype), share)
-        running_var.lerp_(var.to(running_var.dtype), share)
+        return self._normalize(input, gates, solved)
 
     def get_extra_state(self) -> Tensor:
         """What the tensors cannot tell: the kind of variance, and which normalizers are offered."""

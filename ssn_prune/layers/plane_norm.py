@@ -1,0 +1,115 @@
+"""What every trainable normalizer here shares: torch's conventions around the one computation.
+
+The mathematics is in :mod:`ssn_prune.math.switchable_norm`; a subclass says which normalizers take
+part and what their ratios are.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
+
+from ssn_prune.math.mixing import BatchReduction, NormSettings
+from ssn_prune.math.switchable_norm import SolvedGates, switchable_norm
+from ssn_prune.normalizer import Normalizer
+
+_SHAPES = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+
+
+class PlaneNorm(_NormBase):
+    """Base of the trainable layers.
+
+    Args: those of torch's BatchNorm, and
+        normalizers: What takes part, in the order IN, LN, BN.
+        correction: 1 for Bessel-corrected instance variances.
+
+    Attributes:
+        dims: Numbers of axes that an input may have.
+        reduction: Shares batch statistics among processes; see
+            :func:`ssn_prune.synchronize`. None: every process has its own.
+        batch_groups: Parts of a batch with batch statistics of their own, which emulates that many
+            workers in one process; the batch size must be a multiple.
+    """
+
+    dims: tuple[int, ...]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        *,
+        normalizers: tuple[Normalizer, ...],
+        correction: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if correction not in (0, 1):
+            raise ValueError(f"correction must be 0 (biased) or 1 (Bessel), got {correction!r}")
+        tracked = track_running_stats and Normalizer.BN in normalizers
+        super().__init__(num_features, eps, momentum, affine, tracked, device=device, dtype=dtype)
+        self.normalizers = normalizers
+        self.correction = correction
+        self.reduction: BatchReduction | None = None
+        self.batch_groups = 1
+
+    @property
+    def using_bn(self) -> bool:
+        """Whether BN takes part."""
+        return Normalizer.BN in self.normalizers
+
+    def _normalize(
+        self, input: Tensor, gates: tuple[Tensor, Tensor], solved: SolvedGates | None
+    ) -> Tensor:
+        """Normalize an input that was checked, and update the running statistics in training."""
+        x = input.unsqueeze(-1) if input.dim() == 2 else input
+        running_mean, running_var = self.running_mean, self.running_var
+        running = None
+        if running_mean is not None and running_var is not None and not self.training:
+            running = running_mean, running_var
+        settings = NormSettings(
+            self.eps, self.normalizers, self.correction, self.batch_groups, self.reduction
+        )
+        y, mean, var = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
+        if self.training and mean is not None and var is not None:
+            self._update_running(mean, var)
+        return y.squeeze(-1) if input.dim() == 2 else y
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() not in self.dims or input.shape[1] != self.num_features:
+            shapes = " or ".join(_SHAPES[dim] for dim in self.dims)
+            raise ValueError(
+                f"expected an input of shape {shapes.replace('C', str(self.num_features))}, "
+                f"got {tuple(input.shape)}"
+            )
+
+    def _check_input_size(self, input: Tensor) -> None:
+        if input.numel() == 0:
+            raise ValueError(f"there is nothing to normalize in an input of {tuple(input.shape)}")
+        positions = math.prod(input.shape[2:])
+        if self.training and positions <= self.correction:
+            raise ValueError(
+                f"Bessel-corrected variance needs at least 2 positions, got {tuple(input.shape)}"
+            )
+        if self.training and input.shape[0] % self.batch_groups:
+            raise ValueError(
+                f"a batch of {input.shape[0]} cannot be split into {self.batch_groups} equal groups"
+            )
+
+    @torch.no_grad()
+    def _update_running(self, mean: Tensor, var: Tensor) -> None:
+        running_mean, running_var = self.running_mean, self.running_var
+        count = self.num_batches_tracked
+        if running_mean is None or running_var is None or count is None:
+            return
+        count.add_(1)
+        share: float | Tensor | None = self.momentum
+        if share is None:  # on the device, so that nobody waits
+            share = count.to(running_mean.dtype).reciprocal()
+        running_mean.lerp_(mean.to(running_mean.dtype), share)
+        running_var.lerp_(var.to(running_var.dtype), share)

@@ -1,0 +1,1 @@
+"""Training: the radius schedule, gate parameters and history, population statistics, freezing."""

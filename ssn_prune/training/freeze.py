@@ -1,0 +1,164 @@
+"""Swapping decided layers for what they decided on, in the middle of a training."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.layers.copying import carry_hooks, names_of, replace_module
+from ssn_prune.layers.plane_norm import PlaneNorm
+from ssn_prune.layers.selected import SelectedNorm
+from ssn_prune.layers.ssn import SSN
+from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.selection import select
+
+_BATCH_NORMS: dict[tuple[int, ...], Any] = {
+    (2, 3): nn.BatchNorm1d,
+    (4,): nn.BatchNorm2d,
+    (5,): nn.BatchNorm3d,
+}
+_INSTANCE_NORMS: dict[tuple[int, ...], Any] = {(4,): nn.InstanceNorm2d, (5,): nn.InstanceNorm3d}
+
+
+@dataclass(frozen=True)
+class FrozenLayer:
+    """One layer that was swapped.
+
+    Attributes:
+        names: All its paths in the network.
+        pair: What it had selected.
+        switchable: The layer itself, with its gates.
+        trained: The module that takes its place.
+    """
+
+    names: tuple[str, ...]
+    pair: NormalizerPair
+    switchable: SSN
+    trained: nn.Module
+
+
+@dataclass(frozen=True)
+class FrozenSelection:
+    """A network whose switchable layers were swapped for concrete ones.
+
+    Attributes:
+        model: The network that was given, or the new root if that was a layer itself.
+        layers: What was swapped, in the network's order.
+    """
+
+    model: nn.Module
+    layers: tuple[FrozenLayer, ...]
+
+    def switchable_state_dict(self) -> OrderedDict[str, Tensor]:
+        """The state of the network as if nothing had been swapped.
+
+        It loads into the network with SSN layers and is what ``ssn-prune convert`` reads.
+        """
+        state: OrderedDict[str, Tensor] = OrderedDict(self.model.state_dict())
+        for layer in self.layers:
+            own = _switchable_state(layer)
+            for name in layer.names:
+                prefix = f"{name}." if name else ""
+                for key in list(layer.trained.state_dict()):
+                    del state[prefix + key]
+                state.update({prefix + key: value for key, value in own.items()})
+        return state
+
+
+@torch.no_grad()
+def freeze_selected(model: nn.Module) -> FrozenSelection:
+    """Swap every SSN layer for the normalizer that it selected, in place, to train on.
+
+    The new modules use the very same ``weight`` and ``bias`` parameters and running statistics, so
+    an optimizer goes on with its state; the gates are no parameters of the model any more and get
+    no gradient. Equal pairs become torch's BatchNorm, InstanceNorm and GroupNorm(1, C), mixed ones
+    a :class:`SelectedNorm`, which computes only what was selected. Also a SelectedNorm, because
+    torch's module would compute something else: Bessel-corrected layers, layers that share
+    statistics among processes or emulate workers, and IN/IN of SSN1d, whose (N, C) inputs
+    torch's InstanceNorm1d takes for one sample.
+
+    torch's BatchNorm stores the unbiased estimate in ``running_var``, where an SSN layer stores the
+    population variance; from here on a BN/BN layer follows torch.
+
+    Under DistributedDataParallel swap the wrapped module and wrap it anew: the wrapper waits for
+    gradients of the gates otherwise.
+
+    Args:
+        model: A network with SSN layers, all of whose gates are one-hot. Changed in place.
+
+    Returns:
+        The network and what was swapped, which can still write a checkpoint with gates.
+
+    Raises:
+        NoSwitchableLayerError: There is no such layer.
+        UnconvergedGatesError: A gate is not one-hot yet (SN's never are).
+    """
+    selection = select(model)
+    selection.require_converged()
+    swapped = []
+    for chosen in selection.layers:
+        layer = model.get_submodule(chosen.name)
+        assert isinstance(layer, SSN)  # SN layers have not converged
+        trained = _trainable(layer, chosen.pair)
+        names = names_of(model, layer)
+        carry_hooks(layer, trained)
+        model = replace_module(model, layer, trained)
+        swapped.append(FrozenLayer(names, chosen.pair, layer, trained))
+    return FrozenSelection(model, tuple(swapped))
+
+
+def _trainable(layer: SSN, pair: NormalizerPair) -> nn.Module:
+    trained = _native(layer, pair)
+    if trained is None:
+        trained = SelectedNorm(
+            layer.num_features,
+            pair,
+            layer.dims,
+            layer.eps,
+            layer.momentum,
+            layer.affine,
+            layer.track_running_stats,
+            correction=layer.correction,
+            device=layer.mean_weight.device,
+        )
+        trained.reduction, trained.batch_groups = layer.reduction, layer.batch_groups
+    trained.weight, trained.bias = layer.weight, layer.bias
+    if Normalizer.BN in (pair.mean, pair.var):
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            trained._buffers[name] = layer._buffers[name]
+    return trained.train(layer.training)
+
+
+def _native(layer: SSN, pair: NormalizerPair) -> nn.Module | None:
+    """The module of torch, where it computes the same also in training."""
+    if pair.mean != pair.var or layer.correction:
+        return None
+    channels, eps, affine = layer.num_features, layer.eps, layer.affine
+    if pair.mean is Normalizer.LN:
+        return nn.GroupNorm(1, channels, eps=eps, affine=affine)
+    if pair.mean is Normalizer.IN:
+        instance_norm = _INSTANCE_NORMS.get(layer.dims)
+        if instance_norm is None:
+            return None
+        native: nn.Module = instance_norm(channels, eps=eps, affine=affine)
+        return native
+    if layer.reduction is not None or layer.batch_groups > 1:
+        return None
+    tracked = layer.track_running_stats
+    batch_norm: nn.Module = _BATCH_NORMS[layer.dims](channels, eps, layer.momentum, affine, tracked)
+    return batch_norm
+
+
+def _switchable_state(layer: FrozenLayer) -> dict[str, Tensor]:
+    """The layer's own state; parameters are shared with the module that took its place."""
+    state = {key: value.detach() for key, value in layer.switchable.state_dict().items()}
+    tracked = isinstance(layer.trained, nn.modules.batchnorm._BatchNorm | PlaneNorm)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        value = layer.trained._buffers.get(name) if tracked else None
+        if value is not None:
+            state[name] = value
+    return state

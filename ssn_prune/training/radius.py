@@ -1,0 +1,131 @@
+"""The radius schedule: how fast the gates are driven to a single choice.
+
+The paper (arXiv 1903.03793, section 3.3) grows the radius of SparsestMax linearly from 0, where it
+is plain sparsemax, to sqrt((K-1)/K), where only one-hot ratios are left. The authors' code grows it
+to 1 instead, so that every gate is one-hot by 81.65 % of the training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ssn_prune.errors import NoSwitchableLayerError
+from ssn_prune.layers.ssn import SSN, set_layer_radii
+from ssn_prune.math.single_gate import vertex_radius
+from ssn_prune.training.history import GateHistory
+
+
+class RadiusSchedule:
+    """Grows the radius of every SSN layer of a model linearly and freezes gates on the way.
+
+    .. code-block:: python
+
+        schedule = RadiusSchedule(model, total_steps=epochs * len(loader))
+        for images, labels in loader:
+            ...
+            optimizer.step()
+            schedule.step()
+
+    The constructor sets the radius of step 0. Nothing waits for the device.
+
+    Args:
+        model: A network with SSN layers; their radii are set in place. Under
+            DistributedDataParallel either the wrapper or the wrapped module.
+        total_steps: Steps after which the radius has reached its end, at least 1. Further steps
+            leave it there. A few less than the training has lets the network train on with its
+            final choice.
+        end: The radius at the end; None for the one at which exactly the one-hot ratios are left,
+            sqrt((K-1)/K), layer by layer. The authors' code uses 1.
+        history: If given, the gates are recorded at every step that it asks for.
+        on_frozen: Called once with ``model``, after the first step at which every gate must be
+            one-hot because of its radius; for example :func:`freeze_selected`.
+
+    Raises:
+        NoSwitchableLayerError: The model has no SSN layer.
+        ValueError: ``total_steps`` is not positive or ``end`` is negative.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        total_steps: int,
+        *,
+        end: float | None = None,
+        history: GateHistory | None = None,
+        on_frozen: Callable[[nn.Module], object] | None = None,
+    ) -> None:
+        if total_steps < 1:
+            raise ValueError(f"total_steps must be at least 1, got {total_steps}")
+        if end is not None and not end >= 0:
+            raise ValueError(f"end must be a radius >= 0, got {end}")
+        self._layers = [module for module in model.modules() if isinstance(module, SSN)]
+        if not self._layers:
+            raise NoSwitchableLayerError(
+                f"{type(model).__name__} has no SSN layer whose radius could grow",
+                expected="a network with SSN1d, SSN2d or SSN3d layers",
+                hint="swap the norms of your network with ssn_prune.convert_to_ssn(model).model; "
+                "SN layers (softmax gates) have no radius",
+            )
+        self._model = model
+        self.total_steps = total_steps
+        self.end = end
+        self._history = history
+        self._on_frozen = on_frozen
+        self.steps_done = 0
+        self.frozen = False
+        self._apply()
+
+    @property
+    def share(self) -> float:
+        """The part of the way that is done, 0 to 1."""
+        return min(1.0, self.steps_done / self.total_steps)
+
+    def radius(self, num_choices: int = 3) -> float:
+        """The present radius of a layer with so many normalizers."""
+        end = vertex_radius(num_choices) if self.end is None else self.end
+        # At the last step exactly the end: a last step that misses it by rounding freezes nothing.
+        return end if self.share == 1.0 else end * self.share
+
+    def step(self) -> None:
+        """Advance by one; call it after the optimizer's step."""
+        self.steps_done += 1
+        if not self.frozen:
+            self._apply()
+        if self._history is not None:
+            self._history.record(self.steps_done)
+        if not self.frozen and self._all_at_vertex():
+            self.frozen = True
+            if self._on_frozen is not None:
+                self._on_frozen(self._model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs; plain numbers."""
+        return {
+            "steps_done": self.steps_done,
+            "total_steps": self.total_steps,
+            "end": self.end,
+            "frozen": self.frozen,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was saved; sets the radii.
+
+        ``on_frozen`` is not called again if it had been called before: a training that swapped its
+        layers is resumed with swapped layers.
+        """
+        self.steps_done = int(state["steps_done"])
+        self.total_steps = int(state["total_steps"])
+        self.end = state["end"]
+        self.frozen = bool(state["frozen"])
+        self._apply()
+
+    def _apply(self) -> None:
+        radii = [self.radius(len(layer.normalizers)) for layer in self._layers]
+        set_layer_radii(self._layers, radii)
+
+    def _all_at_vertex(self) -> bool:
+        choices = {len(layer.normalizers) for layer in self._layers}
+        return all(self.radius(count) >= vertex_radius(count) for count in choices)

@@ -1,0 +1,114 @@
+"""Population statistics of BN, measured over a loader after (or instead of) moving averages.
+
+SN's paper (arXiv 1806.10779, section 3.2) calls this batch average: the network and all its gates
+are frozen, some batches are fed, and the means and variances of all of them are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from ssn_prune.errors import UsageError
+from ssn_prune.layers.plane_norm import PlaneNorm
+
+
+@torch.no_grad()
+def recalibrate(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    steps: int | None = None,
+    device: torch.device | str | None = None,
+    forward: Callable[[nn.Module, Any], object] | None = None,
+) -> int:
+    """Replace the running statistics of every BN by averages over ``batches``, in place.
+
+    Layers with BN among their normalizers and torch's own BatchNorm layers see training mode,
+    everything else (dropout) evaluation mode; nothing else of the model changes, and all modes and
+    momenta are as before when it returns or fails. Layers that kept no running statistics get them.
+
+    Args:
+        model: A network whose statistics are missing, outdated, or sums that were never divided.
+        batches: For example a DataLoader of training data. If a batch is a tuple or list, its first
+            element is the input.
+        steps: Use so many batches at most.
+        device: Where the inputs go first; None leaves them where they are.
+        forward: Called as ``forward(model, batch)`` instead, for batches of another structure.
+
+    Returns:
+        The number of batches that were averaged.
+
+    Raises:
+        UsageError: There was no batch, or no layer with BN.
+    """
+    layers = [module for module in model.modules() if _has_batch_statistics(module)]
+    if not layers:
+        raise UsageError(
+            f"{type(model).__name__} has no layer whose BN statistics could be measured",
+            expected="switchable layers that offer BN, or BatchNorm layers",
+            found="none",
+        )
+    count = 0
+    with _measuring(model, layers):
+        for batch in batches:
+            if count == steps:
+                break
+            if forward is not None:
+                forward(model, batch)
+            else:
+                model(_input_of(batch, device))
+            count += 1
+        if count == 0:
+            raise UsageError(
+                "there was no batch to measure BN statistics on",
+                expected="a loader with at least one batch",
+                found="an empty one, or steps=0",
+                hint="an iterator that was used up has none left: give a fresh one",
+            )
+    return count
+
+
+def _has_batch_statistics(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) or (isinstance(module, PlaneNorm) and module.using_bn)
+
+
+@contextmanager
+def _measuring(model: nn.Module, layers: list[nn.Module]) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    saved: list[tuple[_NormBase, float | None, dict[str, Tensor | None], bool]] = []
+    try:
+        model.eval()
+        for layer in layers:
+            assert isinstance(layer, _NormBase)  # both kinds are
+            names = ("running_mean", "running_var", "num_batches_tracked")
+            buffers = {name: layer._buffers[name] for name in names}
+            saved.append((layer, layer.momentum, buffers, layer.track_running_stats))
+            layer.train()
+            layer.momentum = None  # torch's convention for the plain average over all batches
+            layer.track_running_stats = True
+            like = layer.weight if layer.weight is not None else next(model.parameters())
+            zeros = torch.zeros(layer.num_features, device=like.device, dtype=like.dtype)
+            layer.running_mean, layer.running_var = zeros, torch.ones_like(zeros)
+            layer.num_batches_tracked = torch.zeros((), dtype=torch.int64, device=like.device)
+        yield
+    except BaseException:
+        for layer, _, buffers, tracked in saved:
+            layer._buffers.update(buffers)
+            layer.track_running_stats = tracked
+        raise
+    finally:
+        for layer, momentum, _, _ in saved:
+            layer.momentum = momentum
+        for module, training in modes:
+            module.training = training
+
+
+def _input_of(batch: Any, device: torch.device | str | None) -> Any:
+    first = batch[0] if isinstance(batch, tuple | list) else batch
+    return first.to(device) if device is not None and isinstance(first, Tensor) else first
