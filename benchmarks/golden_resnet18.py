@@ -24,9 +24,9 @@ import torch
 from torch import nn
 
 from ssn_prune import convert, export_onnx, load_checkpoint
+from ssn_prune.graph.counting import weighted_form
 from ssn_prune.layers.copying import copy_model, replace_module
 from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.report import weighted_form
 from ssn_prune.verification.rounding import rounding_bound
 
 

@@ -34,7 +34,7 @@ def network() -> nn.Module:
 def main() -> None:
     """Swap, pretend to train, prune, export, verify."""
     torch.manual_seed(0)
-    model = convert_to_ssn(network())
+    model = convert_to_ssn(network()).model
     with torch.no_grad():  # IN mean with BN variance, then BN for both
         model[1].mean_weight.copy_(torch.tensor([1.0, 0.2, 0.4]))
         model[1].var_weight.copy_(torch.tensor([0.1, 0.2, 0.9]))

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from ssn_prune.errors import SsnPruneError
     from ssn_prune.layers.selected import SelectedNorm
     from ssn_prune.layers.ssn import SSN1d, SSN2d, SSN3d, set_radius
-    from ssn_prune.layers.swap import convert_to_ssn
+    from ssn_prune.layers.swap import Conversion, SwapRecord, convert_to_ssn
     from ssn_prune.layers.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
     from ssn_prune.math.sparsestmax import sparsestmax
     from ssn_prune.onnx_export.export import ExportOptions, export_onnx
     from ssn_prune.pruning import PruneResult, prune
     from ssn_prune.selection import Selection, select
     from ssn_prune.training.authors_layout import authors_state_dict
-    from ssn_prune.training.distributed import average_running_statistics, synchronize
+    from ssn_prune.training.distributed import (
+        average_running_statistics,
+        desynchronize,
+        synchronize,
+    )
     from ssn_prune.training.freeze import FrozenSelection, freeze_selected
     from ssn_prune.training.history import GateHistory, GateRecords
     from ssn_prune.training.parameters import clip_gate_gradients, gate_parameters, param_groups
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from ssn_prune.verification.verify import random_batches, verify
 
 _HOMES = {
+    "Conversion": "layers.swap",
     "ConvertOptions": "conversion",
     "ExportOptions": "onnx_export.export",
     "FrozenSelection": "training.freeze",
@@ -47,6 +52,7 @@ _HOMES = {
     "SelectedNorm": "layers.selected",
     "Selection": "selection",
     "SsnPruneError": "errors",
+    "SwapRecord": "layers.swap",
     "SwitchNorm1d": "layers.switch_norm",
     "SwitchNorm2d": "layers.switch_norm",
     "SwitchNorm3d": "layers.switch_norm",
@@ -55,6 +61,7 @@ _HOMES = {
     "clip_gate_gradients": "training.parameters",
     "convert": "conversion",
     "convert_to_ssn": "layers.swap",
+    "desynchronize": "training.distributed",
     "export_onnx": "onnx_export.export",
     "freeze_selected": "training.freeze",
     "gate_parameters": "training.parameters",
@@ -71,6 +78,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Conversion",
     "ConvertOptions",
     "ExportOptions",
     "FrozenSelection",
@@ -85,6 +93,7 @@ __all__ = [
     "SelectedNorm",
     "Selection",
     "SsnPruneError",
+    "SwapRecord",
     "SwitchNorm1d",
     "SwitchNorm2d",
     "SwitchNorm3d",
@@ -94,6 +103,7 @@ __all__ = [
     "clip_gate_gradients",
     "convert",
     "convert_to_ssn",
+    "desynchronize",
     "export_onnx",
     "freeze_selected",
     "gate_parameters",

@@ -39,7 +39,7 @@ class ConvertOptions:
 
     Attributes:
         on_unconverged: What to do with unfinished gates; see :func:`ssn_prune.prune`.
-        fold: Fold into convolutions.
+        fold: Fold into convolutions and linear layers.
         algebra: Run the algebra check.
         rounding: Run the rounding check.
         static_batch: A fixed batch size, or None for a symbolic one.
@@ -121,7 +121,7 @@ def prune_loaded(
     return result
 
 
-def _accepted_inputs(loaded: LoadedCheckpoint, size: tuple[int, int, int]) -> tuple[Tensor, ...]:
+def _accepted_inputs(loaded: LoadedCheckpoint, size: tuple[int, ...]) -> tuple[Tensor, ...]:
     """Make the example inputs and see whether the network takes them.
 
     Raises:
@@ -137,7 +137,7 @@ def _accepted_inputs(loaded: LoadedCheckpoint, size: tuple[int, int, int]) -> tu
             f"the network cannot run on inputs of size {'x'.join(map(str, size))}",
             expected="an input size that the network was made for",
             found=f"{type(error).__name__}: {first_line(error)}",
-            hint="give the size of the training images with --input-size, as HxW or CxHxW",
+            hint="give the size of the training inputs with --input-size, as HxW or CxHxW",
         ) from error
     return inputs
 
@@ -162,7 +162,7 @@ def verify_file(
 
 
 def _checked(
-    result: PruneResult, path: Path, size: tuple[int, int, int], options: ConvertOptions
+    result: PruneResult, path: Path, size: tuple[int, ...], options: ConvertOptions
 ) -> VerificationReport:
     sizes = (options.static_batch,) * 4 if options.static_batch else BATCH_SIZES
     batches = random_batches([size], sizes)
@@ -185,7 +185,7 @@ def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> Conversi
     )
 
 
-def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, int, int]:
+def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, ...]:
     """The input size of a loaded checkpoint.
 
     Raises:

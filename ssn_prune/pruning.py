@@ -16,7 +16,7 @@ from ssn_prune.graph.planner import layers_to_centre, make_plan, with_centres
 from ssn_prune.graph.rewrite import apply_plan
 from ssn_prune.layers.adopt import adopt_layers
 from ssn_prune.layers.copying import floating_copy
-from ssn_prune.layers.swap import harden
+from ssn_prune.layers.harden import harden
 from ssn_prune.report import PruneReport, RoundedGates, prune_report
 from ssn_prune.selection import Selection, select
 from ssn_prune.tensors import max_error, tensor_leaves, to_dtype, top1_agreement
@@ -55,15 +55,15 @@ def prune(
     """Replace switchable layers by concrete ones; ``model`` itself is never changed.
 
     Args:
-        model: A network with SSN or SN layers, ours or the authors'.
+        model: A network with SSN or SN layers of any dimension, ours or the authors'.
         example_inputs: Inputs of one call, used to see what feeds what. The result is exact for any
             values; real samples make float32 sums slightly more accurate than noise. Sizes matter:
             a Bessel-corrected instance norm is exact for the captured spatial size only and refuses
             others, and code that branches on sizes or flags is captured for these only.
         on_unconverged: What to do with gates that are not one-hot. ``"error"`` refuses, ``"exact"``
             keeps the weighted form, ``"argmax"`` rounds and measures the error.
-        fold: Fold into convolutions. Without it the result has concrete normalizers and can be
-            trained further.
+        fold: Fold into convolutions and linear layers. Without it the result has concrete
+            normalizers and can be trained further.
 
     Returns:
         The pruned network with its report.
@@ -72,7 +72,8 @@ def prune(
         NoSwitchableLayerError: There is nothing to prune.
         UnconvergedGatesError: Gates are unfinished and ``on_unconverged`` is ``"error"``.
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
-        UnsupportedLayerError: A layer of the authors' kind cannot be taken over.
+        UnsupportedLayerError: A layer of the authors' kind cannot be taken over, or a layer uses BN
+            but keeps no running statistics.
         UsageError: ``on_unconverged`` is none of the three words.
     """
     if on_unconverged not in get_args(OnUnconverged):

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from ssn_prune.checkpoint.assemble import Source
-from ssn_prune.graph.capture import Capture
+from ssn_prune.graph.counting import count_parameters, operators_before
+from ssn_prune.graph.facts import Capture
 from ssn_prune.graph.plan import LayerPlan, Plan
-from ssn_prune.layers.concrete import MomentNorm2d
-from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.selection import GateState, LayerSelection, Selection
 
 SCHEMA_VERSION = 1
@@ -41,7 +38,7 @@ class LayerReport:
 
     name: str
     kind: str
-    channels: int
+    channels: int | None
     positions: int | None
     mean: GateReport
     var: GateReport
@@ -217,7 +214,7 @@ def _layer_report(layer: LayerSelection, planned: LayerPlan | None) -> LayerRepo
         aliases=planned.aliases,
         calls=planned.calls,
         correction=planned.correction,
-        form=planned.form.value,
+        form=planned.form_name,
         folded=planned.fold.kind.value if planned.fold else None,
         folded_into=planned.fold.conv if planned.fold else None,
         reason_code=planned.refusal.code.value if planned.refusal else None,
@@ -237,57 +234,3 @@ def _gate_report(gate: GateState) -> GateReport:
     names = ("IN", "LN", "BN")
     ratios = dict(zip(names, gate.ratios, strict=False))
     return GateReport(gate.choice.name, ratios, gate.converged, gate.margin)
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Elements of all parameters; shared ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def count_operators(program: torch.export.ExportedProgram) -> dict[str, int]:
-    """ATen operators of a captured program by name."""
-    return dict(
-        Counter(
-            node.target.__name__.split(".")[0]
-            for node in program.graph.nodes
-            if node.op == "call_function"
-        )
-    )
-
-
-def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] | None:
-    """Operators of the original: those around its switchable layers plus those inside each call.
-
-    A layer counts with its gates as constants and all statistics that it offers computed, which is
-    the least that a network with undecided layers needs.
-    """
-    if captured.error is not None:
-        return None
-    total = Counter(captured.operators)
-    inside: dict[bool, dict[str, int]] = {}
-    for name, calls in captured.calls.items():
-        layer = original.get_submodule(name)
-        assert isinstance(layer, SwitchableNorm)  # captures name switchable layers only
-        if layer.using_bn not in inside:
-            weighted = weighted_form(layer).eval()
-            x = layer.weight.detach().new_zeros(2, layer.num_features, 2, 2)
-            inside[layer.using_bn] = count_operators(torch.export.export(weighted, (x,)))
-        for operator, count in inside[layer.using_bn].items():
-            total[operator] += count * len(calls)
-    return dict(total)
-
-
-def weighted_form(layer: SwitchableNorm) -> MomentNorm2d:
-    """The layer as a constant mixture of everything it offers, for counting."""
-    ratios = (1 / 3, 1 / 3, 1 / 3) if layer.using_bn else (0.5, 0.5, 0.0)
-    return MomentNorm2d(
-        layer.weight.detach(),
-        layer.bias.detach(),
-        layer.running_mean,
-        layer.running_var,
-        eps=layer.eps,
-        momentum=0.1 if layer.momentum is None else layer.momentum,
-        correction=layer.correction,
-        mean_ratios=ratios,
-        var_ratios=ratios,
-    )

@@ -8,6 +8,9 @@ that it selected, and replacing it changes nothing. The rule, which is that of t
 - SSN, flag not set: the stored weight is a logit, the gate is SparsestMax(weight; radius).
 - SSN, older file without flags: a weight that is one-hot is final, otherwise it is a logit.
 - SN: softmax of the stored weight, never one-hot.
+
+Which normalizers the entries stand for is known from the layer, or from the ``_extra_state`` of our
+state dicts. Files without it have all three, or IN and LN.
 """
 
 from __future__ import annotations
@@ -17,11 +20,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ssn_prune.errors import (
-    NoSwitchableLayerError,
-    UnconvergedGatesError,
-    UnsupportedLayerError,
-)
+from ssn_prune.checkpoint.layer_tensors import is_sparse, layer_groups, offered_by, require_layer
+from ssn_prune.errors import NoSwitchableLayerError, UnconvergedGatesError
 from ssn_prune.layers.ssn import SSN, is_one_hot
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.sparsestmax import sparsestmax
@@ -33,7 +33,8 @@ class GateState:
     """One gate of one layer.
 
     Attributes:
-        ratios: Weights of IN, LN and (where offered) BN, in float64.
+        ratios: Weights of IN, LN and BN in float64, 0 for what is not offered; a layer that offers
+            IN and LN has these two only.
         choice: The largest ratio; the lowest index on a tie.
         converged: Whether the ratios are exactly one-hot.
         margin: Largest minus second largest ratio: 1 when converged, 0 on a tie.
@@ -52,7 +53,7 @@ class LayerSelection:
     Attributes:
         name: Path of the layer in the network.
         kind: ``"SSN"`` or ``"SN"``.
-        num_features: Number of channels.
+        num_features: Number of channels; None for a state dict that holds nothing per channel.
         radius: SparsestMax radius stored with the layer; None for SN and files without it.
         mean: The mean gate.
         var: The variance gate.
@@ -60,7 +61,7 @@ class LayerSelection:
 
     name: str
     kind: str
-    num_features: int
+    num_features: int | None
     radius: float | None
     mean: GateState
     var: GateState
@@ -97,23 +98,31 @@ def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
     """Read the gates of a network or of a state dict; nothing is run.
 
     Args:
-        source: A network with :class:`SSN2d` or :class:`SwitchNorm2d` layers, or a state dict with
-            their keys in the authors' layout or ours.
+        source: A network with SSN or SwitchNorm layers, or a state dict with their keys in the
+            authors' layout or ours.
 
     Returns:
         One :class:`LayerSelection` per layer; a layer used under several names appears once.
 
     Raises:
         NoSwitchableLayerError: There is no such layer.
+        UnsupportedLayerError: Tensors of a state dict are not those of such a layer, or do not tell
+            which normalizers it offers.
     """
     if isinstance(source, nn.Module):
         layers = [
-            _select_layer(name, _tensors_of(module), is_ssn=isinstance(module, SSN))
+            _select_layer(
+                name,
+                _tensors_of(module),
+                module.normalizers,
+                module.num_features,
+                is_ssn=isinstance(module, SSN),
+            )
             for name, module in source.named_modules()
             if isinstance(module, SwitchableNorm)
         ]
     else:
-        layers = [_select_layer(name, group) for name, group in _layer_groups(source).items()]
+        layers = [_select_from_state(name, group) for name, group in layer_groups(source).items()]
     if not layers:
         raise NoSwitchableLayerError(
             "there is no switchable normalization layer here",
@@ -126,7 +135,7 @@ def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
 
 
 def _tensors_of(module: SwitchableNorm) -> dict[str, Tensor]:
-    names = ["weight", "mean_weight", "var_weight"]
+    names = ["mean_weight", "var_weight"]
     if isinstance(module, SSN):
         names += ["mean_fixed", "var_fixed", "radius"]
     # By attribute, not by registration: a parametrized tensor is registered elsewhere.
@@ -138,76 +147,53 @@ def _tensors_of(module: SwitchableNorm) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-def _layer_groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Group the keys of a state dict by layer, for every prefix that has both gates."""
-    names = [key.removesuffix("mean_weight") for key in state if key.endswith("mean_weight")]
-    prefixes = {name for name in names if name == "" or name.endswith(".")}
-    groups: dict[str, dict[str, Tensor]] = {
-        prefix: {} for prefix in names if prefix in prefixes and f"{prefix}var_weight" in state
-    }
-    for key, value in state.items():
-        prefix, leaf = (key.rpartition(".")[0] + "." if "." in key else ""), key.rpartition(".")[2]
-        if prefix in groups:
-            groups[prefix][leaf] = value
-    return {prefix.removesuffix("."): group for prefix, group in groups.items()}
+def _select_from_state(name: str, tensors: Mapping[str, Tensor]) -> LayerSelection:
+    """Select from the tensors of one layer of a state dict.
+
+    The kind follows from the keys: SN files have neither flags nor radius, but neither have SSN
+    files of before the flags, whose finished gates are one-hot.
+    """
+    require_layer(name, tensors)
+    sized = (tensors[key] for key in ("weight", "running_mean", "bias") if key in tensors)
+    features = next((tensor.numel() for tensor in sized), None)
+    return _select_layer(
+        name, tensors, offered_by(name, tensors), features, is_ssn=is_sparse(tensors)
+    )
 
 
 def _select_layer(
-    name: str, tensors: Mapping[str, Tensor], is_ssn: bool | None = None
+    name: str,
+    tensors: Mapping[str, Tensor],
+    offered: tuple[Normalizer, ...],
+    features: int | None,
+    *,
+    is_ssn: bool,
 ) -> LayerSelection:
-    """Apply the module's rule to the tensors of one layer.
-
-    Without ``is_ssn`` the kind follows from the keys: SN files have neither flags nor radius, but
-    neither have SSN files of before the flags, whose finished gates are one-hot.
-    """
-    _require_layer(name, tensors)
-    gates = {gate: tensors[f"{gate}_weight"].detach().double() for gate in ("mean", "var")}
-    if is_ssn is None:
-        keyed = any(key in tensors for key in ("mean_fixed", "var_fixed", "radius"))
-        is_ssn = keyed or any(is_one_hot(gate) for gate in gates.values())
+    """Apply the module's rule to the gates of one layer."""
     radius = float(tensors["radius"].flatten()[0]) if "radius" in tensors else None
     states = {}
-    for gate, weight in gates.items():
+    for gate in ("mean", "var"):
+        weight = tensors[f"{gate}_weight"].detach().double()
         fixed = tensors.get(f"{gate}_fixed")
         final = bool(fixed.flatten()[0]) if fixed is not None else is_one_hot(weight)
         if not is_ssn:
             ratios = weight.softmax(dim=0)
         else:
             ratios = weight if final else sparsestmax(weight, radius or 0.0)
-        states[gate] = gate_state(ratios)
-    features = tensors["weight"].numel()
-    return LayerSelection(
-        name, "SSN" if is_ssn else "SN", features, radius, states["mean"], states["var"]
-    )
+        states[gate] = _gate_state(ratios, offered)
+    kind = "SSN" if is_ssn else "SN"
+    return LayerSelection(name, kind, features, radius, states["mean"], states["var"])
 
 
-def _require_layer(name: str, tensors: Mapping[str, Tensor]) -> None:
-    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
-    flags = [key for key in ("mean_fixed", "var_fixed", "radius") if key in tensors]
-    sound = (
-        "weight" in tensors
-        and shapes["mean_weight"] == shapes["var_weight"]
-        and shapes["mean_weight"] in ((2,), (3,))
-        and all(tensors[key].numel() == 1 for key in flags)
-    )
-    if not sound:
-        listed = ", ".join(f"{key} {shape}" for key, shape in sorted(shapes.items()))
-        raise UnsupportedLayerError(
-            f"{name or 'the layer'} is not a switchable normalization layer of a known kind",
-            expected="weight, two gates of 2 or 3 entries, and flags and radius of one entry",
-            found=listed,
-            hint="check that the file is complete and was written by SSN or SN layers",
-        )
-
-
-def gate_state(ratios: Tensor) -> GateState:
-    """Describe a gate by its ratios, shape (K,)."""
-    values = tuple(float(r) for r in ratios)
+def _gate_state(ratios: Tensor, offered: tuple[Normalizer, ...]) -> GateState:
+    """Describe a gate by its ratios, shape (K,), one per offered normalizer."""
+    by_name = dict(zip(offered, ratios.tolist(), strict=True))
+    listed = offered if Normalizer.BN not in offered else tuple(Normalizer)
+    values = tuple(by_name.get(normalizer, 0.0) for normalizer in listed)
     ordered = sorted(values, reverse=True)
-    choice = values.index(ordered[0])
     return GateState(
         ratios=values,
-        choice=Normalizer(choice),
+        choice=Normalizer(values.index(ordered[0])),
         converged=is_one_hot(ratios),
         margin=ordered[0] - ordered[1],
     )

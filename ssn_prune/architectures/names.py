@@ -23,6 +23,7 @@ from ssn_prune.architectures.resnet import BasicBlock, Bottleneck, NormFactory, 
 from ssn_prune.errors import ArchitectureError
 from ssn_prune.layers.adopt import adopt_layers, running_sums_error
 from ssn_prune.layers.ssn import SSN2d
+from ssn_prune.layers.successor import Kind
 from ssn_prune.layers.swap import convert_to_ssn
 from ssn_prune.layers.switch_norm import SwitchNorm2d
 
@@ -40,6 +41,9 @@ DEMO_NETWORK = "ssn_prune_digits"
 FORMS = "resnetv1ssn18 ... resnetv1sn152, torchvision:NAME, timm:NAME, package.module:factory"
 
 
+_ALL = ("IN", "LN", "BN")
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A named network.
@@ -50,6 +54,8 @@ class Architecture:
         input_size: Its usual (C, H, W), None if unknown.
         named_correction: The kind of variance that the name implies, None if it implies none.
         takes_correction: Whether the builder takes ``correction``; a user's factory decides itself.
+        swaps_norms: Whether the builder swaps the norms of a known network, and so takes the
+            arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Architecture:
     input_size: tuple[int, int, int] | None
     named_correction: int | None
     takes_correction: bool = True
+    swaps_norms: bool = False
 
 
 def find_architecture(name: str, *, trusted: bool) -> Architecture:
@@ -123,6 +130,14 @@ def _authors_builder(name: str) -> Callable[..., nn.Module]:
     return build
 
 
+def _swapped(
+    network: nn.Module, correction: int, kind: Kind, normalizers: tuple[str, ...]
+) -> nn.Module:
+    return convert_to_ssn(
+        network, kind=kind, normalizers=normalizers, correction=correction, inplace=True
+    ).model
+
+
 def _torchvision(name: str, rest: str) -> Architecture:
     from torchvision import models
 
@@ -130,17 +145,22 @@ def _torchvision(name: str, rest: str) -> Architecture:
     if rest not in known:
         raise _unknown(rest, known, "torchvision:")
 
-    def build(correction: int = 0, **arguments: Any) -> nn.Module:
+    def build(
+        correction: int = 0,
+        kind: Kind = "ssn",
+        normalizers: tuple[str, ...] = _ALL,
+        **arguments: Any,
+    ) -> nn.Module:
         weights: dict[str, Any] = {"weights": None}
         if _accepts(models.get_model_builder(rest), "weights_backbone"):
             weights["weights_backbone"] = None
         if rest in ("googlenet", "inception_v3"):
             weights["init_weights"] = False
         network = models.get_model(rest, **{**weights, **arguments})
-        return convert_to_ssn(network, correction=correction, inplace=True)
+        return _swapped(network, correction, kind, normalizers)
 
     size = 299 if rest == "inception_v3" else 224
-    return Architecture(name, build, (3, size, size), None)
+    return Architecture(name, build, (3, size, size), None, swaps_norms=True)
 
 
 def _timm(name: str, rest: str) -> Architecture:
@@ -157,16 +177,22 @@ def _timm(name: str, rest: str) -> Architecture:
     if rest.split(".")[0] not in known:
         raise _unknown(rest, known, "timm:")
 
-    def build(correction: int = 0, **arguments: Any) -> nn.Module:
+    def build(
+        correction: int = 0,
+        kind: Kind = "ssn",
+        normalizers: tuple[str, ...] = _ALL,
+        **arguments: Any,
+    ) -> nn.Module:
         network: nn.Module = timm.create_model(rest, pretrained=False, **arguments)
-        return convert_to_ssn(network, correction=correction, inplace=True)
+        return _swapped(network, correction, kind, normalizers)
 
     try:
         configuration = timm.models.get_pretrained_cfg(rest)
     except RuntimeError as error:  # an unknown pretrained tag behind a known name
         raise _unknown(rest, (), "timm:") from error
     size = getattr(configuration, "input_size", None) or (3, 224, 224)
-    return Architecture(name, build, (int(size[0]), int(size[1]), int(size[2])), None)
+    usual = int(size[0]), int(size[1]), int(size[2])
+    return Architecture(name, build, usual, None, swaps_norms=True)
 
 
 def _factory_builder(name: str, module_name: str, attribute: str) -> Callable[..., nn.Module]:

@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ssn_prune.architectures.names import FORMS, Architecture, find_architecture
+from ssn_prune.checkpoint.input_size import input_size_of
+from ssn_prune.checkpoint.layer_tensors import (
+    is_sparse,
+    layer_groups,
+    offered_by,
+    require_layer,
+)
 from ssn_prune.checkpoint.matching import Stripped, load_weights, misshaped_keys, strip_prefix
 from ssn_prune.checkpoint.reader import read_file
 from ssn_prune.checkpoint.weights import Weights, extract_weights
-from ssn_prune.errors import ArchitectureError, SsnPruneError, UsageError
+from ssn_prune.errors import ArchitectureError, SsnPruneError
 from ssn_prune.layers.switchable import SwitchableNorm
 
 
@@ -54,12 +60,13 @@ class LoadedCheckpoint:
 
     Attributes:
         model: The network; its switchable layers are ours.
-        input_size: (C, H, W) of one input, None if neither known nor given.
+        input_size: (C, H, W) of one input, or what an input has in the place of H and W; None if
+            neither known nor given.
         source: Where it came from.
     """
 
     model: nn.Module
-    input_size: tuple[int, int, int] | None
+    input_size: tuple[int, ...] | None
     source: Source
 
 
@@ -101,7 +108,8 @@ def load_checkpoint(
         arch_args: Keyword arguments of the builder. ``num_classes`` is inferred if it is absent.
         prefix: Key prefix to take off; found automatically if None.
         weights: Entry of the file to use, such as ``"state_dict_ema"``.
-        input_size: (H, W) or (C, H, W); by default what the architecture is known for.
+        input_size: (H, W) or (C, H, W), in 1-d and 3-d (L), (C, L), (D, H, W) or (C, D, H, W); by
+            default what the architecture is known for.
         correction: 1 if variances are Bessel-corrected, 0 if biased; by default 1 for files in the
             authors' layout and what the file or the network says otherwise.
 
@@ -134,7 +142,8 @@ def load_checkpoint(
                 module.correction = correction
     source = _source(file.path, file.sha256, file.format, found, stripped, name, arguments)
     model.eval()
-    return LoadedCheckpoint(model, _input_size(model, architecture, input_size), source)
+    known = found.input_size or architecture.input_size or getattr(model, "input_size", None)
+    return LoadedCheckpoint(model, input_size_of(model, input_size, known), source)
 
 
 def _source(
@@ -170,7 +179,7 @@ def _variance_kind(
         return architecture.named_correction
     gates = [k.removesuffix("mean_weight") for k in tensors if k.endswith(".mean_weight")]
     in_authors_layout = any(
-        f"{prefix}weight" in tensors and tensors[f"{prefix}weight"].dim() == 4 for prefix in gates
+        f"{prefix}weight" in tensors and tensors[f"{prefix}weight"].dim() > 1 for prefix in gates
     )
     return 1 if in_authors_layout else None
 
@@ -186,6 +195,8 @@ def _build_matching(
     fixed = dict(arguments)
     if correction is not None and architecture.takes_correction:
         fixed.setdefault("correction", correction)
+    if architecture.swaps_norms:
+        fixed = {**_swap_arguments(tensors), **fixed}
     model = _build(architecture, fixed)
     if "num_classes" in arguments:
         return model, arguments
@@ -199,6 +210,15 @@ def _build_matching(
         return _build(architecture, {**fixed, **inferred}), inferred
     except ArchitectureError:
         return model, arguments  # a factory without num_classes: the key check tells the rest
+
+
+def _swap_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the swap of a known network's norms must have been, from the first layer's tensors."""
+    for name, group in layer_groups(tensors).items():
+        require_layer(name, group)
+        normalizers = tuple(n.name for n in offered_by(name, group))
+        return {"kind": "ssn" if is_sparse(group) else "sn", "normalizers": normalizers}
+    return {}
 
 
 def _build(architecture: Architecture, arguments: dict[str, Any]) -> nn.Module:
@@ -222,25 +242,3 @@ def _signature(architecture: Architecture) -> str:
         return ", ".join(map(str, inspect.signature(architecture.build).parameters.values()))
     except (TypeError, ValueError):  # some callables have none
         return "unknown"
-
-
-def _input_size(
-    model: nn.Module, architecture: Architecture, given: tuple[int, ...] | None
-) -> tuple[int, int, int] | None:
-    known = architecture.input_size or getattr(model, "input_size", None)
-    size = given or known
-    if size is None:
-        return None
-    if len(size) not in (2, 3) or any(value < 1 for value in size):
-        raise UsageError(
-            f"{size} is not an input size",
-            expected="(H, W) or (C, H, W), all positive",
-            found=str(size),
-            hint="--input-size 224, 240x320 or 1x28x28",
-        )
-    convs = (m for m in model.modules() if isinstance(m, torch.nn.modules.conv._ConvNd))
-    first = next(convs, None)
-    channels = size[0] if len(size) == 3 else (first.in_channels if first is not None else 3)
-    if len(size) == 3 and given is None and first is not None:
-        channels = first.in_channels  # --arch-args may have changed the usual number
-    return int(channels), int(size[-2]), int(size[-1])

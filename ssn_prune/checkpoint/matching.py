@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ssn_prune.checkpoint.layer_kind import require_same_kind
 from ssn_prune.errors import KeyMismatchError, UsageError
 from ssn_prune.layers.switchable import SwitchableNorm
 
@@ -79,15 +80,16 @@ def misshaped_keys(
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Shared keys whose shapes differ: (checkpoint's shape, network's shape).
 
-    Per-channel tensors of switchable layers match in any layout with the same number of entries.
+    Per-channel tensors of switchable layers match in any layout with the same number of entries,
+    and their extra state in the shorter form of older files.
     """
     layers = _switchable_prefixes(model)
     result = {}
     for key, own in _tensor_state(model).items():
         if key in tensors and tensors[key].shape != own.shape:
             prefix, _, leaf = key.rpartition(".")
-            reshaped = prefix in layers and leaf in _PER_CHANNEL
-            if not (reshaped and tensors[key].numel() == own.numel()):
+            reshaped = leaf in _PER_CHANNEL and tensors[key].numel() == own.numel()
+            if prefix not in layers or not (reshaped or leaf == "_extra_state"):
                 result[key] = (tuple(tensors[key].shape), tuple(own.shape))
     return result
 
@@ -102,6 +104,8 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
 
     Raises:
         KeyMismatchError: Keys or shapes differ.
+        CheckpointError: A layer was trained with other normalizers, or with two gates where the
+            network has one.
     """
     layers = _switchable_prefixes(model)
     own = _tensor_state(model)
@@ -118,6 +122,8 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
     ]
     if missing or unexpected or misshaped:
         raise _mismatch(where, missing, unexpected, misshaped, len(own))
+    for name, layer in layers.items():
+        require_same_kind(name, layer, tensors)
     model.load_state_dict({k: v for k, v in tensors.items() if k in own}, strict=False)
 
 
@@ -158,9 +164,9 @@ def _listed(keys: list[str]) -> str:
     return ", ".join(keys[:_SHOWN]) + more
 
 
-def _switchable_prefixes(model: nn.Module) -> set[str]:
+def _switchable_prefixes(model: nn.Module) -> dict[str, SwitchableNorm]:
     named = model.named_modules(remove_duplicate=False)
-    return {name for name, module in named if isinstance(module, SwitchableNorm)}
+    return {name: module for name, module in named if isinstance(module, SwitchableNorm)}
 
 
 def _tensor_state(model: nn.Module) -> dict[str, Tensor]:

@@ -163,7 +163,10 @@ def _read_safetensors(path: Path) -> tuple[Any, dict[str, str]]:
             if length > path.stat().st_size:
                 raise ValueError(f"the header claims {length} bytes")
             header = json.loads(file.read(length))
-        return load_file(path, device="cpu"), dict(header.get("__metadata__", {}))
+        tensors, metadata = load_file(path, device="cpu"), dict(header.get("__metadata__", {}))
+        # save_model writes a tensor with several names once and notes the others: name -> kept.
+        shared = {k: tensors[v] for k, v in metadata.items() if v in tensors and k not in tensors}
+        return tensors | shared, metadata
     except SafetensorError as error:
         raise ValueError(str(error)) from error
 

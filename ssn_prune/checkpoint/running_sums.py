@@ -41,7 +41,7 @@ def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> No
     ratios: list[float] = []
     for layer in probe.modules():
         if isinstance(layer, SwitchableNorm) and _uses_bn(layer):
-            layer.register_forward_pre_hook(_ratio_recorder(ratios))
+            layer.register_forward_pre_hook(_ratio_recorder(ratios), with_kwargs=True)
     if not any(layer._forward_pre_hooks for layer in probe.modules()):
         return
     with torch.no_grad():
@@ -52,24 +52,29 @@ def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> No
 
 
 def _uses_bn(layer: SwitchableNorm) -> bool:
+    if not layer.using_bn:
+        return False
+    entry = layer.normalizers.index(Normalizer.BN)
     with torch.no_grad():
-        return layer.using_bn and any(bool(gate[Normalizer.BN] != 0) for gate in layer.gates())
+        return any(bool(gate[entry] != 0) for gate in layer.gates())
 
 
 def _use_batch_statistics(probe: nn.Module) -> None:
     """Training mode for the switchable layers only; 1x1 maps keep what they have."""
     for layer in probe.modules():
         if isinstance(layer, SwitchableNorm):
-            layer.correction = 0
+            layer.correction, layer.batch_groups, layer.reduction = 0, 1, None
             layer.train()
 
 
 def _ratio_recorder(ratios: list[float]) -> Callable[..., None]:
-    def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
         assert isinstance(layer, SwitchableNorm)  # registered on these only
         if layer.running_var is None:
             return
-        mean, var = pooled_moments(*instance_moments(inputs[0]), dim=0)
+        x = inputs[0] if inputs else named["input"]
+        x = x.unsqueeze(-1) if x.dim() == 2 else x
+        mean, var = pooled_moments(*instance_moments(x), dim=0)
         size = (var + mean.square()).flatten().double()
         known = size > 0
         if bool(known.any()):

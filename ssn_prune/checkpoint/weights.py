@@ -27,6 +27,7 @@ class Weights:
         others: Other entries that hold weights, such as an EMA.
         arch: The architecture that the checkpoint names.
         facts: Small metadata: epoch, best_prec1 and the like.
+        input_size: Size of one training input that the checkpoint tells, with channels.
     """
 
     tensors: dict[str, Tensor]
@@ -34,6 +35,7 @@ class Weights:
     others: tuple[str, ...]
     arch: str | None
     facts: dict[str, str | int | float]
+    input_size: tuple[int, ...] | None
 
 
 def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
@@ -83,7 +85,15 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
         if isinstance(value, str | int | float) and key not in _ARCH_KEYS
     }
     others = tuple(key for key in found if key != used)
-    return Weights(tensors, used, others, arch, facts)
+    return Weights(tensors, used, others, arch, facts, _input_size(named.get("input_size")))
+
+
+def _input_size(value: Any) -> tuple[int, ...] | None:
+    """Taken from the file if it is what our training scripts write, else ignored."""
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4:
+        return None
+    sound = all(isinstance(size, int) and 1 <= size <= 1 << 16 for size in value)
+    return tuple(value) if sound else None
 
 
 def _state_of(value: Any) -> dict[str, Tensor] | None:

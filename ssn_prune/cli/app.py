@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ssn_prune._version import __version__
+from ssn_prune.cli.options import (
+    Arch,
+    ArchArgs,
+    Checkpoint,
+    Checks,
+    Correction,
+    Debug,
+    InputSize,
+    Json,
+    OnUnconverged,
+    Prefix,
+    Quiet,
+    TrustStatistics,
+    Unconverged,
+    VerifyOption,
+    WeightsEntry,
+)
 from ssn_prune.cli.runner import (
     default_target,
     exit_on_error,
@@ -19,12 +35,16 @@ from ssn_prune.cli.runner import (
 )
 from ssn_prune.console import (
     Output,
+    history_table,
     rounded_line,
     selection_table,
     totals_table,
     unconverged_table,
     verification_lines,
 )
+
+if TYPE_CHECKING:
+    from ssn_prune.training.gate_traces import GateTrace
 
 app = typer.Typer(
     help="Turn a network trained with Sparse Switchable Normalization into a lean, verified ONNX "
@@ -34,71 +54,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Unconverged(str, enum.Enum):
-    """What to do with unfinished gates."""
-
-    error = "error"
-    exact = "exact"
-    argmax = "argmax"
-
-
-class Checks(str, enum.Enum):
-    """Which checks to run."""
-
-    all = "all"
-    algebra = "algebra"
-    rounding = "rounding"
-    none = "none"
-
-
-# typer evaluates these annotations at run time on every supported Python.
-Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="Checkpoint of torch.save, or safetensors.")
-]
-Arch = Annotated[
-    str | None,
-    typer.Option(
-        help="resnetv1ssn18...152, resnetv1sn18...152, torchvision:NAME, timm:NAME or "
-        "package.module:factory. Default: what the checkpoint names."
-    ),
-]
-ArchArgs = Annotated[str | None, typer.Option(help="Arguments of the architecture, a JSON object.")]
-Prefix = Annotated[
-    str | None, typer.Option(help="Key prefix to take off, such as module. (default: found).")
-]
-WeightsEntry = Annotated[
-    str | None,
-    typer.Option(
-        "--weights", help="Entry that holds the weights, such as state_dict_ema (default: found)."
-    ),
-]
-InputSize = Annotated[str | None, typer.Option(help="Input size: 224, 240x320 or 1x28x28.")]
-Correction = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        max=1,
-        help="1: variances are Bessel-corrected, 0: biased (default: by the file's layout).",
-    ),
-]
-OnUnconverged = Annotated[
-    Unconverged,
-    typer.Option(
-        help="Unfinished gates: refuse, keep the weighted form, or round and report the error."
-    ),
-]
-TrustStatistics = Annotated[
-    bool,
-    typer.Option(
-        "--trust-running-statistics", help="Skip the test for running sums that were never divided."
-    ),
-]
-VerifyOption = Annotated[Checks, typer.Option("--verify", help="Checks to run.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 
 
 @app.command()
@@ -187,6 +142,10 @@ def inspect(
     ckpt: Checkpoint,
     prefix: Prefix = None,
     weights: WeightsEntry = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(help="Gate history of the training (GateRecords.save): plot it below."),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -202,8 +161,15 @@ def inspect(
 
             tensors, source = read_weights(ckpt, weights=weights, prefix=prefix)
             layers = selection_layers(select(tensors))
+            traces: tuple[GateTrace, ...] = ()
+            if history is not None:
+                from ssn_prune.training.gate_traces import gate_traces
+                from ssn_prune.training.history import GateRecords
+
+                traces = gate_traces(GateRecords.load(history))
         if json:
-            out.json(to_json(ConversionReport(SCHEMA_VERSION, __version__, source, layers)))
+            report = to_json(ConversionReport(SCHEMA_VERSION, __version__, source, layers))
+            out.json(report | ({"history": to_json(traces)} if history is not None else {}))
         named = f" ({source.arch})" if source.arch else ""
         out.table(selection_table(layers, f"{source.file_name}{named}"))
         unfinished = sum(not layer.converged for layer in layers)
@@ -214,6 +180,8 @@ def inspect(
             f"{len(layers)} layers, {unfinished} with unfinished gates, "
             f"{mixed} with different normalizers for mean and variance"
         )
+        if traces:
+            out.table(history_table(traces))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from ssn_prune.conversion import ConvertOptions, convert
 from ssn_prune.errors import OutputError
 from ssn_prune.onnx_export.files import replacing
 from ssn_prune.report import to_json
+from ssn_prune.training import demonstration
 
 
 def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:
@@ -40,7 +41,7 @@ def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:
         "10 layers learns which normalizer\nto use for its mean and which for its variance."
     )
     with out.bar("training", epochs) as advance:
-        model = digits.train(
+        model = demonstration.train(
             data,
             epochs,
             seed,
@@ -62,7 +63,7 @@ def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:
         (logits,) = session.run(None, {"input": data.test_images.numpy()})
         after = torch.from_numpy(np.asarray(logits))
 
-    accuracies = [digits.accuracy(values, data.test_labels) for values in (before, after)]
+    accuracies = [demonstration.accuracy(values, data.test_labels) for values in (before, after)]
     same = int((before.argmax(1) == after.argmax(1)).sum())
     if out.as_json:
         files = {"checkpoint": str(checkpoint), "onnx": str(target)}

@@ -6,94 +6,41 @@ What follows needs facts, not graphs, so this module returns plain records:
 
 - names are unreliable in a captured graph (an aliased module appears under one of its names only),
   so parameters are identified by the memory they occupy;
-- the skeleton gives every convolution without bias a zero bias before the capture. If that bias
-  then appears in the convolution's call, the module really uses ``self.bias``, whatever its class,
+- the skeleton gives every convolution and linear layer without bias a zero bias before the capture.
+  If that bias then appears in the module's call, it really uses ``self.bias``, whatever its class,
   and a fold may create one.
+
+A linear layer over (N, C) is a convolution with one position here.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from ssn_prune.errors import first_line
+from ssn_prune.graph.facts import Capture, ConvCall, FoldTarget, LayerCall, ParameterOwner
+from ssn_prune.graph.memory import memory_ids, named_tensors
 from ssn_prune.layers.copying import carry_hooks, copy_model, names_of, replace_module
 from ssn_prune.layers.switchable import SwitchableNorm
 
-_CONVS = {
-    "aten.conv2d.default": False,
-    "aten.conv2d.padding": False,
-    "aten.conv_transpose2d.input": True,
+_LINEAR = "aten.linear.default"
+_TRANSPOSED = {
+    "aten.conv_transpose1d.default",
+    "aten.conv_transpose2d.input",
+    "aten.conv_transpose3d.input",
 }
-
-
-@dataclass(frozen=True)
-class ConvCall:
-    """One convolution call that feeds a switchable layer.
-
-    Attributes:
-        weight: Memory id of the kernel, None if it is computed (parametrization, weight_norm).
-        bias: Memory id of the bias, None if there is none or it is computed.
-        consumers: Uses of the convolution's output, graph outputs included.
-        transposed: Whether it is a transposed convolution.
-    """
-
-    weight: int | None
-    bias: int | None
-    consumers: int
-    transposed: bool
-
-
-@dataclass(frozen=True)
-class LayerCall:
-    """One call of a switchable layer.
-
-    Attributes:
-        producer: Name of the operator that makes its input.
-        conv: The convolution, if the producer is one.
-        positions: H W of the input; None if not a fixed number.
-    """
-
-    producer: str
-    conv: ConvCall | None
-    positions: int | None
-
-
-@dataclass(frozen=True)
-class ParameterOwner:
-    """A module that holds a tensor directly.
-
-    Attributes:
-        module: Its path.
-        attribute: The tensor's attribute name.
-    """
-
-    module: str
-    attribute: str
-
-
-@dataclass(frozen=True)
-class Capture:
-    """The facts of one capture.
-
-    Attributes:
-        calls: Calls per layer, keyed by the layer's first name, in execution order.
-        uses: Uses of each memory id in the graph.
-        owners: Modules that hold each memory id; an aliased module counts once.
-        operators: ATen operators of the graph outside switchable layers, counted by name.
-        error: Why the capture failed; everything else is then empty.
-    """
-
-    calls: dict[str, tuple[LayerCall, ...]] = field(default_factory=dict)
-    uses: dict[int, int] = field(default_factory=dict)
-    owners: dict[int, tuple[ParameterOwner, ...]] = field(default_factory=dict)
-    operators: dict[str, int] = field(default_factory=dict)
-    error: str | None = None
+_CONVS = _TRANSPOSED | {
+    f"aten.conv{dimension}d.{overload}"
+    for dimension in (1, 2, 3)
+    for overload in ("default", "padding")
+}
 
 
 @torch.library.custom_op("ssn_prune::switchable_norm", mutates_args=())
@@ -111,8 +58,8 @@ class _Marker(nn.Module):
         super().__init__()
         self.layer_name = name
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.ssn_prune.switchable_norm(x, self.layer_name)
+    def forward(self, input: Tensor) -> Tensor:  # may be called by this keyword
+        y: Tensor = torch.ops.ssn_prune.switchable_norm(input, self.layer_name)
         return y
 
 
@@ -134,11 +81,9 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
         carry_hooks(layer, marker)
         skeleton = replace_module(skeleton, layer, marker)
     for module in skeleton.modules():
-        if (
-            isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-            and module._parameters.get("bias", module) is None
-        ):
-            zeros = torch.zeros(module.out_channels, dtype=module.weight.dtype)
+        if isinstance(module, FoldTarget) and module._parameters.get("bias", module) is None:
+            features = module.out_channels if isinstance(module, _ConvNd) else module.out_features
+            zeros = torch.zeros(features, dtype=module.weight.dtype)
             module.bias = nn.Parameter(zeros.to(module.weight.device))
     try:
         with warnings.catch_warnings():
@@ -155,7 +100,7 @@ def _facts(program: torch.export.ExportedProgram, skeleton: nn.Module) -> Captur
     signature = program.graph_signature
     targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     memory = memory_ids(skeleton)
-    names = {name: memory[id(tensor)] for name, tensor in _named_tensors(skeleton)}
+    names = {name: memory[id(tensor)] for name, tensor in named_tensors(skeleton)}
     placeholders = {node: names[target] for node, target in targets.items() if target in names}
 
     uses: Counter[int] = Counter()
@@ -174,7 +119,8 @@ def _facts(program: torch.export.ExportedProgram, skeleton: nn.Module) -> Captur
     for graph_module in _regions(program):
         for node in graph_module.graph.nodes:
             if node.target is torch.ops.ssn_prune.switchable_norm.default:
-                call = LayerCall("a region of its own", None, _positions(node.args[0]))
+                inner = node.args[0]
+                call = LayerCall("a region of its own", None, _positions(inner), _axes(inner))
                 calls.setdefault(str(node.args[1]), []).append(call)
     owners: dict[int, list[ParameterOwner]] = {}
     for path, module in skeleton.named_modules():
@@ -192,15 +138,20 @@ def _facts(program: torch.export.ExportedProgram, skeleton: nn.Module) -> Captur
 def _layer_call(node: torch.fx.Node, placeholders: dict[str, int]) -> LayerCall:
     source = node.args[0]
     assert isinstance(source, torch.fx.Node)  # the marker's first argument is a tensor
-    producer = _operator_name(source)
-    conv = _conv_call(source, placeholders) if producer in _CONVS else None
-    return LayerCall(producer, conv, _positions(source))
+    producer, axes = _operator_name(source), _axes(source)
+    # A linear layer has its channels on the last axis, a normalizer on axis 1.
+    folds = producer in _CONVS or (producer == _LINEAR and axes == 2)
+    conv = _conv_call(source, placeholders) if folds else None
+    return LayerCall(producer, conv, _positions(source), axes)
 
 
 def _positions(source: torch.fx.Node) -> int | None:
     sizes = source.meta["val"].shape[2:]
-    fixed = len(sizes) == 2 and all(isinstance(size, int) for size in sizes)
-    return sizes[0] * sizes[1] if fixed else None
+    return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else None
+
+
+def _axes(source: torch.fx.Node) -> int:
+    return len(source.meta["val"].shape)
 
 
 def _regions(program: torch.export.ExportedProgram) -> list[torch.fx.GraphModule]:
@@ -222,11 +173,13 @@ def _conv_call(node: torch.fx.Node, placeholders: dict[str, int]) -> ConvCall:
     def memory_of(value: Any) -> int | None:
         return placeholders.get(value.name) if isinstance(value, torch.fx.Node) else None
 
+    operator = _operator_name(node)
     return ConvCall(
+        what="linear layer" if operator == _LINEAR else "convolution",
         weight=memory_of(weight),
         bias=memory_of(bias),
         consumers=sum(_argument_count(user, node) for user in node.users),
-        transposed=_CONVS[_operator_name(node)],
+        transposed=operator in _TRANSPOSED,
     )
 
 
@@ -247,32 +200,3 @@ def _operator_name(node: torch.fx.Node) -> str:
         return "network input"
     name = getattr(node.target, "__name__", "")  # operator.getitem and the like
     return str(node.target) if isinstance(node.target, torch._ops.OpOverload) else name
-
-
-def _named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
-    return [
-        *model.named_parameters(remove_duplicate=False),
-        *model.named_buffers(remove_duplicate=False),
-    ]
-
-
-def memory_ids(model: nn.Module) -> dict[int, int]:
-    """Number the tensors of ``model`` so that tensors that overlap in memory share a number.
-
-    Returns:
-        Memory id by ``id(tensor)``, over all parameters and buffers.
-    """
-    spans = []
-    for _, tensor in _named_tensors(model):
-        start = tensor.data_ptr()
-        extent = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)) + 1
-        size = extent * tensor.element_size() if tensor.numel() else 0
-        spans.append((str(tensor.device), start, start + size, id(tensor)))
-    result: dict[int, int] = {}
-    number, device, end = -1, "", -1
-    for where, start, stop, key in sorted(spans):
-        if where != device or start >= end or start == stop:
-            number, device, end = number + 1, where, stop
-        end = max(end, stop)
-        result[key] = number
-    return result

@@ -64,8 +64,10 @@ def measure_centres(
         return {}
 
     def recorder(name: str) -> Any:
-        def hook(_module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            mean, var = instance_moments(arguments[0].double())
+        def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+            x = arguments[0] if arguments else named["input"]
+            x = x.unsqueeze(-1) if x.dim() == 2 else x
+            mean, var = instance_moments(x.double())
             deviation = pooled_moments(mean, var, dim=0)[1].sqrt()
             measured.setdefault(name, []).append((mean.mean(0).flatten(), deviation.flatten()))
 
@@ -73,7 +75,8 @@ def measure_centres(
 
     probe = copy_model(model)  # running it may change buffers
     for name in names:
-        probe.get_submodule(name).register_forward_pre_hook(recorder(name))
+        layer = probe.get_submodule(name)
+        layer.register_forward_pre_hook(recorder(name), with_kwargs=True)
     with torch.no_grad():
         probe(*clone_tensors(inputs))
     return {name: _centre(model.get_submodule(name), calls) for name, calls in measured.items()}

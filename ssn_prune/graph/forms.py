@@ -1,23 +1,50 @@
-"""The nine pairs: which concrete form each becomes and what may fold into the conv in front."""
+"""The nine pairs: which concrete form each becomes and what may fold into what is in front."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
 
+from torch import nn
+
+from ssn_prune.layers import concrete, moment_norm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 
 class Form(str, enum.Enum):
-    """A concrete normalizer."""
+    """A concrete normalizer, for any number of spatial axes."""
 
     IDENTITY = "Identity"
-    BATCH_NORM = "BatchNorm2d"
-    INSTANCE_NORM = "InstanceNorm2d"
+    BATCH_NORM = "BatchNorm"
+    INSTANCE_NORM = "InstanceNorm"
     GROUP_NORM = "GroupNorm"
-    MOMENTS = "MomentNorm2d"
-    INSTANCE_CENTRE = "InstanceCentre2d"
-    LAYER_CENTRE = "LayerCentre2d"
+    MOMENTS = "MomentNorm"
+    INSTANCE_CENTRE = "InstanceCentre"
+    LAYER_CENTRE = "LayerCentre"
+
+
+_CLASSES: dict[Form, tuple[type[nn.Module], ...]] = {
+    Form.IDENTITY: (nn.Identity,) * 3,
+    Form.BATCH_NORM: (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    Form.INSTANCE_NORM: (
+        concrete.InstanceNorm1d,
+        concrete.InstanceNorm2d,
+        concrete.InstanceNorm3d,
+    ),
+    Form.GROUP_NORM: (concrete.GroupNorm,) * 3,
+    Form.MOMENTS: (moment_norm.MomentNorm1d, moment_norm.MomentNorm2d, moment_norm.MomentNorm3d),
+    Form.INSTANCE_CENTRE: (
+        concrete.InstanceCentre1d,
+        concrete.InstanceCentre2d,
+        concrete.InstanceCentre3d,
+    ),
+    Form.LAYER_CENTRE: (concrete.LayerCentre1d, concrete.LayerCentre2d, concrete.LayerCentre3d),
+}
+
+
+def class_of(form: Form, dimension: int) -> type[nn.Module]:
+    """The module of a form for 1-d ((N, C) included), 2-d or 3-d layers."""
+    return _CLASSES[form][dimension - 1]
 
 
 class FoldKind(str, enum.Enum):
@@ -67,7 +94,7 @@ def form_of(pair: NormalizerPair, *, correction: int, positions: int | None) -> 
     Args:
         pair: The selected pair.
         correction: 1 for Bessel-corrected variances.
-        positions: H W if it is the same at every call, else None.
+        positions: Positions of a plane if that is the same at every call, else None.
     """
     entry = PAIR_FORMS[pair]
     needs_moments = correction and (

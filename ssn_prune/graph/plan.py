@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from ssn_prune.graph.forms import FoldKind, Form
+from ssn_prune.graph.forms import FoldKind, Form, class_of
 from ssn_prune.normalizer import NormalizerPair
 
 Ratios = tuple[float, float, float]
@@ -44,11 +44,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold into one convolution.
+    """A fold into one convolution, or into a linear layer.
 
     Attributes:
         kind: What moves.
-        conv: Path of the convolution.
+        conv: Path of the convolution or linear layer.
         transposed: Whether it is a transposed convolution.
     """
 
@@ -65,14 +65,16 @@ class LayerPlan:
         name: Its first path in the network.
         aliases: Its other paths.
         num_features: C.
+        dimension: 1, 2 or 3, as in the layer's name.
         correction: 1 if its variance is Bessel-corrected.
-        positions: H W if it is the same fixed number at every captured call, else None.
+        positions: Positions of a plane (H W) if that is the same fixed number at every captured
+            call, else None.
         calls: Number of captured calls.
         pair: The selected pair; None if the weighted form is kept.
         mean_ratios: Weights of the IN, LN and BN means in the concrete form.
         var_ratios: Weights of the IN, LN and BN variances in the concrete form.
         form: The concrete form.
-        fold: What folds into the convolution in front.
+        fold: What folds into the convolution or linear layer in front.
         refusal: Why nothing does; exactly one of the two is set.
         centre: In front of an IN mean, constants (C,) to subtract: by the convolution in the place
             of its dead bias, or, where a channel is nearly constant, by the layer itself.
@@ -81,6 +83,7 @@ class LayerPlan:
     name: str
     aliases: tuple[str, ...]
     num_features: int
+    dimension: int
     correction: int
     positions: int | None
     calls: int
@@ -91,6 +94,11 @@ class LayerPlan:
     fold: Fold | None
     refusal: Refusal | None
     centre: tuple[float, ...] | None = None
+
+    @property
+    def form_name(self) -> str:
+        """Name of the concrete class, such as ``InstanceNorm2d``."""
+        return class_of(self.form, self.dimension).__name__
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """Recognise the authors' layers, whatever their class is called, and take them over.
 
 A layer is an SSN or SN layer if it carries their tensors: ``mean_weight`` and ``var_weight`` of 2
-or 3 entries, ``weight`` and ``bias`` of shape (1, C, 1, 1), and running statistics if and only if
-the gates have 3 entries. Flags or a radius make it SSN. ``eps`` and ``momentum`` are read from the
-instance; the authors' momentum is the share that is *kept*, so torch's is 1 - momentum.
+or 3 entries, ``weight`` and ``bias`` of shape (1, C, 1, 1), with as many 1 behind C as there are
+spatial axes, and running statistics if and only if the gates have 3 entries. Flags or a radius make
+it SSN. ``eps`` and ``momentum`` are read from the instance; the authors' momentum is the share that
+is *kept*, so torch's is 1 - momentum.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
-from ssn_prune.layers.ssn import SSN2d
-from ssn_prune.layers.switch_norm import SwitchNorm2d
+from ssn_prune.layers.ssn import SSN1d, SSN2d, SSN3d
+from ssn_prune.layers.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
 from ssn_prune.layers.switchable import SwitchableNorm
 
 # A foreign implementation may round its statistics to float32, which is a hundred times smaller.
 PROBE_TOLERANCE = 1e-4
 _SSN_ONLY = ("mean_fixed", "var_fixed", "radius", "rad")
+# By the number of axes of a foreign layer's weight.
+_SSN: dict[int, type[SwitchableNorm]] = {3: SSN1d, 4: SSN2d, 5: SSN3d}
+_SN: dict[int, type[SwitchableNorm]] = {3: SwitchNorm1d, 4: SwitchNorm2d, 5: SwitchNorm3d}
+_OWN = (*_SSN.values(), *_SN.values())
 
 
 def adopt_layers(model: nn.Module) -> nn.Module:
@@ -29,14 +34,14 @@ def adopt_layers(model: nn.Module) -> nn.Module:
         model: Any network; not changed.
 
     Returns:
-        A copy with :class:`SSN2d` and :class:`SwitchNorm2d` layers, sharing every other tensor with
-        ``model``. Whether a layer's variance is Bessel-corrected, as in the authors' code, is found
+        A copy with SSN and SwitchNorm layers of ours, sharing every other tensor with ``model``.
+        Whether a layer's variance is Bessel-corrected, as in the authors' code, is found
         by running it on noise.
 
     Raises:
-        UnsupportedLayerError: A layer has the tensors but is not a two-dimensional one, computes
-            something else, or keeps running sums instead of running averages; or a layer is a
-            subclass of ours that computes something of its own.
+        UnsupportedLayerError: A layer has the tensors but not their shapes, computes something
+            else, or keeps running sums instead of running averages; or a layer is a subclass of
+            ours that computes something of its own.
     """
     adopted = copy_model(model, share_tensors=True)
     seen: set[int] = set()
@@ -48,21 +53,22 @@ def adopt_layers(model: nn.Module) -> nn.Module:
     return adopted
 
 
-def _require_own_forward(name: str, module: nn.Module) -> None:
+def _require_own_forward(path: str, module: nn.Module) -> None:
     if not isinstance(module, SwitchableNorm):
         return
-    base = SSN2d if isinstance(module, SSN2d) else SwitchNorm2d
+    kind = type(module)
+    base = next((known for known in kind.__mro__ if known in _OWN), SwitchableNorm)
     changed = [
-        method
-        for method in ("forward", "gates")
-        if getattr(type(module), method) is not getattr(base, method) or method in vars(module)
+        name
+        for name in ("dims", "forward", "gates", "solved_gates")
+        if getattr(kind, name, None) is not getattr(base, name, None) or name in vars(module)
     ]
     if changed:
+        listed = " and ".join(changed)
         raise UnsupportedLayerError(
-            f"{name} ({type(module).__name__}) is a subclass of {base.__name__} with its own "
-            f"{' and '.join(changed)}",
-            expected=f"{base.__name__} itself, whose formula is known",
-            found=f"an overridden {' and '.join(changed)}",
+            f"{path} ({kind.__name__}) is a subclass of {base.__name__} with its own {listed}",
+            expected="a layer of ssn_prune itself, whose formula is known",
+            found=f"an overridden {listed}",
             hint="put what the subclass adds into a module of its own behind the layer",
         )
 
@@ -85,7 +91,7 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
     problem = None
     if weight is None or "bias" not in tensors:
         problem = "no weight or bias"
-    elif weight.dim() != 4 or weight.shape[1] != weight.numel():
+    elif weight.dim() not in _SSN or weight.shape[1] != weight.numel():
         problem = f"weight of shape {tuple(weight.shape)}"
     elif choices not in (2, 3) or tensors["var_weight"].numel() != choices:
         problem = f"gates of {choices} and {tensors['var_weight'].numel()} entries"
@@ -94,15 +100,16 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
     if problem is not None or weight is None:
         raise UnsupportedLayerError(
             f"{kind} looks like a switchable normalization layer but cannot be taken over",
-            expected="weight and bias of shape (1, C, 1, 1) and two gates over IN, LN and "
-            "optionally BN (then with running_mean and running_var)",
+            expected="weight and bias of shape (1, C, 1, 1), or (1, C, 1) in 1-d and (1, C, 1, 1, "
+            "1) in 3-d, and two gates over IN, LN and optionally BN (then with running_mean and "
+            "running_var)",
             found=str(problem),
-            hint="replace it in your network by ssn_prune.SSN2d or ssn_prune.SwitchNorm2d",
+            hint="replace it in your network by an SSN or SwitchNorm layer of ssn_prune",
         )
     if getattr(module, "using_moving_average", True) is False and choices == 3:
         raise running_sums_error(kind)
-    layer_class = SSN2d if any(hasattr(module, key) for key in _SSN_ONLY) else SwitchNorm2d
-    layer = layer_class(
+    kinds = _SSN if any(hasattr(module, key) for key in _SSN_ONLY) else _SN
+    layer = kinds[weight.dim()](
         weight.numel(),
         eps=float(getattr(module, "eps", 1e-5)),
         momentum=1.0 - float(getattr(module, "momentum", 0.9)),
@@ -111,14 +118,16 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
         device=weight.device,
         dtype=weight.dtype,
     )
-    known = layer.state_dict().keys()
+    known = layer.state_dict().keys() - {"_extra_state"}
     layer.load_state_dict({k: v.detach() for k, v in tensors.items() if k in known})
-    layer.correction = _probed_correction(kind, module, layer)
+    layer.correction = _probed_correction(kind, module, layer, spatial_axes=weight.dim() - 2)
     carry_hooks(module, layer)
     return layer.train(module.training)
 
 
-def _probed_correction(kind: str, foreign: nn.Module, layer: SwitchableNorm) -> int:
+def _probed_correction(
+    kind: str, foreign: nn.Module, layer: SwitchableNorm, spatial_axes: int
+) -> int:
     """Run copies of both layers on noise: does ours compute what the foreign one does?
 
     Every statistic takes part in one of the selections that are compared, in float64. Layers that
@@ -128,7 +137,8 @@ def _probed_correction(kind: str, foreign: nn.Module, layer: SwitchableNorm) -> 
         UnsupportedLayerError: The foreign layer computes something else.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(3, layer.num_features, 2, 3, generator=generator) * 2 + 0.5
+    sizes = (3, layer.num_features, *[2] * (spatial_axes - 1), 3)
+    x = torch.randn(sizes, generator=generator) * 2 + 0.5
     x = x.to(layer.weight.device).double()
     errors = {0: 0.0, 1: 0.0}
     for mean, var in ((0, 1), (1, 0)) if not layer.using_bn else ((0, 1), (2, 0), (1, 2)):
@@ -191,6 +201,6 @@ def running_sums_error(where: str) -> UnsupportedLayerError:
         f"{where}: running_mean and running_var are sums over training steps, not averages",
         expected="moving averages (the authors' using_moving_average=True)",
         found="sums that were never divided by the number of steps",
-        hint="recompute the statistics on training data: put BN's mean and variance of a few "
-        "hundred batches into running_mean and running_var, save, and convert that file",
+        hint="recompute the statistics on training data: ssn_prune.recalibrate(model, batches) "
+        "with a few hundred batches, save, and convert that file",
     )

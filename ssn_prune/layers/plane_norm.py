@@ -72,9 +72,9 @@ class PlaneNorm(_NormBase):
         running = None
         if running_mean is not None and running_var is not None and not self.training:
             running = running_mean, running_var
-        settings = NormSettings(
-            self.eps, self.normalizers, self.correction, self.batch_groups, self.reduction
-        )
+        # Workers and processes share nothing at inference, with or without running statistics.
+        groups, reduction = (self.batch_groups, self.reduction) if self.training else (1, None)
+        settings = NormSettings(self.eps, self.normalizers, self.correction, groups, reduction)
         y, mean, var = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
         if self.training and mean is not None and var is not None:
             self._update_running(mean, var)
@@ -87,6 +87,9 @@ class PlaneNorm(_NormBase):
                 f"expected an input of shape {shapes.replace('C', str(self.num_features))}, "
                 f"got {tuple(input.shape)}"
             )
+
+        if not input.is_floating_point():
+            raise TypeError(f"expected a floating input, got {input.dtype}")
 
     def _check_input_size(self, input: Tensor) -> None:
         if input.numel() == 0:

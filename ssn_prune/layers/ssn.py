@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.math.single_gate import GateSolution, frozen_gate, solve_gate
+from ssn_prune.math.single_gate import (
+    VERTEX_MARGIN,
+    GateSolution,
+    frozen_gate,
+    solve_gate,
+    vertex_radius,
+)
 from ssn_prune.math.sparsestmax import sparsestmax
 from ssn_prune.math.switchable_norm import SolvedGates
 from ssn_prune.normalizer import Normalizer
@@ -114,7 +120,7 @@ class SSN(SwitchableNorm):
         # Older files of the authors lack the flags: weights that are already one-hot are final.
         for gate in ("mean", "var"):
             weight = state_dict.get(f"{prefix}{gate}_weight")
-            if isinstance(weight, Tensor):
+            if isinstance(weight, Tensor) and not weight.is_meta:
                 final = torch.tensor([int(is_one_hot(weight))])
                 state_dict.setdefault(f"{prefix}{gate}_fixed", final)
         state_dict.setdefault(f"{prefix}radius", torch.zeros(1))
@@ -122,7 +128,10 @@ class SSN(SwitchableNorm):
         with torch.no_grad():
             logits = torch.stack((self.mean_weight, self.var_weight))
             fixed = torch.stack((self.mean_fixed, self.var_fixed)) != 0
-            self.frozen_ratios.copy_(torch.where(fixed, logits, torch.zeros_like(logits)))
+            ratios = torch.where(fixed, logits, torch.zeros_like(logits))
+            if self.frozen_ratios.is_meta:
+                self.frozen_ratios = ratios
+            self.frozen_ratios.copy_(ratios)
 
 
 class SSN1d(SSN):
@@ -156,7 +165,12 @@ def set_radius(model: nn.Module, radius: float) -> None:
     Args:
         model: A network with SSN layers.
         radius: The new radius; from sqrt((K-1)/K) on every gate is one-hot.
+
+    Raises:
+        ValueError: The radius is negative or not a number.
     """
+    if not radius >= 0:
+        raise ValueError(f"radius must be a number >= 0, got {radius}")
     layers = [module for module in model.modules() if isinstance(module, SSN)]
     set_layer_radii(layers, [radius] * len(layers))
 
@@ -165,7 +179,10 @@ def set_radius(model: nn.Module, radius: float) -> None:
 def set_layer_radii(layers: Sequence[SSN], radii: Sequence[float]) -> None:
     """Like :func:`set_radius`, with a radius for every layer."""
     for layer, radius in zip(layers, radii, strict=True):
-        layer.radius.fill_(radius)
+        # Half precision would round the last radius down, and nothing would freeze.
+        last = vertex_radius(len(layer.normalizers)) * (1 - VERTEX_MARGIN)
+        half = layer.radius.dtype in (torch.float16, torch.bfloat16)
+        layer.radius.fill_(1.0 if half and radius >= last else radius)
     _freeze(layers)
 
 
@@ -226,7 +243,8 @@ def _freeze(layers: Iterable[SSN], *, restore_only: bool = False) -> None:
         fixed, frozen = batch.fixed, batch.frozen
         if not restore_only:
             ratios = batch.solve()
-            done = ratios.amax(1, keepdim=True) - ratios.amin(1, keepdim=True) >= 1
+            done = (ratios == 1).sum(1, keepdim=True) + (ratios == 0).sum(1, keepdim=True)
+            done = done == ratios.shape[1]
             frozen = torch.where(done & ~fixed, ratios, frozen)
             fixed = fixed | done
             flags = [f for layer in batch.layers for f in (layer.mean_fixed, layer.var_fixed)]
@@ -236,7 +254,8 @@ def _freeze(layers: Iterable[SSN], *, restore_only: bool = False) -> None:
         final = torch.where(fixed, _held(batch.logits, frozen), batch.logits)
         weights: list[Tensor] = []
         for layer in batch.layers:
-            weights += [layer.mean_weight, layer.var_weight]
+            # Backward passes that are under way keep no values of these: no new version.
+            weights += [layer.mean_weight.data, layer.var_weight.data]
         torch._foreach_copy_(weights, list(final.unbind()))
 
 

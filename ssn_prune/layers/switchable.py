@@ -97,6 +97,15 @@ class SwitchableNorm(PlaneNorm):
             self.mean_weight.fill_(1.0)
             self.var_weight.fill_(1.0)
 
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]  # untyped there
+        self._share()
+        return result
+
+    def _share(self) -> None:
+        if self.shared_gate:  # moving from or to "meta" makes two parameters of one
+            self.var_weight = self.mean_weight
+
     @abstractmethod
     def gates(self) -> tuple[Tensor, Tensor]:
         """The ratios (p, q) of the mean and the variance gate, each (K,)."""
@@ -131,9 +140,14 @@ class SwitchableNorm(PlaneNorm):
         """Take over the kind of variance that a state dict was trained with.
 
         Raises:
-            ValueError: The state dict belongs to a layer with other normalizers.
+            ValueError: It is malformed, or belongs to a layer with other normalizers.
         """
-        correction, *flags = state.tolist()
+        values = state.flatten().tolist()
+        if len(values) not in (1, 1 + len(Normalizer)) or values[0] not in (0, 1):
+            raise ValueError(
+                f"expected an extra state [correction] or [correction, IN, LN, BN], got {values}"
+            )
+        correction, *flags = values
         offered = tuple(n for n, flag in zip(Normalizer, flags, strict=False) if flag)
         if flags and offered != self.normalizers:
             raise ValueError(
@@ -150,12 +164,19 @@ class SwitchableNorm(PlaneNorm):
             value = state_dict.get(prefix + name)
             if isinstance(value, Tensor) and value.numel() == self.num_features:
                 state_dict[prefix + name] = value.reshape(self.num_features)
+        mean, var = (state_dict.get(f"{prefix}{gate}_weight") for gate in ("mean", "var"))
+        both = isinstance(mean, Tensor) and isinstance(var, Tensor)
+        if self.shared_gate and both and _differ(mean, var):
+            raise ValueError(
+                f"{prefix}mean_weight and {prefix}var_weight differ, but the layer shares one gate"
+            )
         state_dict.setdefault(prefix + "_extra_state", self.get_extra_state())
         if self.num_batches_tracked is not None:  # older files, and the authors', do not count
             state_dict.setdefault(
                 prefix + "num_batches_tracked", torch.zeros_like(self.num_batches_tracked)
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self._share()
 
     def extra_repr(self) -> str:
         """Show the settings as torch's layers do."""
@@ -164,6 +185,10 @@ class SwitchableNorm(PlaneNorm):
             f"{common}, normalizers={_listed(self.normalizers)}, "
             f"shared_gate={self.shared_gate}, correction={self.correction}"
         )
+
+
+def _differ(mean: Any, var: Any) -> bool:
+    return not mean.is_meta and not torch.equal(mean, var)
 
 
 def _listed(normalizers: Iterable[Normalizer]) -> str:

@@ -29,8 +29,11 @@ Array = Any  # np.ndarray or Tensor: what is written here holds for both
 class BatchReduction(Protocol):
     """How batch statistics are shared among processes; see training/distributed.py."""
 
-    def pooled(self, moments: Tensor, samples: int) -> tuple[Tensor, int]:
-        """Pool means and variances (2, ...) over all processes; with the number of all samples."""
+    def pooled(self, moments: Tensor, samples: int) -> tuple[Tensor, float | Tensor]:
+        """Pool means and variances (2, ...) over all processes; with the number of all samples.
+
+        That number stays on a device that would have to be waited for.
+        """
 
     def summed(self, gradients: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
@@ -81,23 +84,27 @@ class Moments:
         self.batch: Array | None = None
         self.of: list[Array] = []
         self._deviations: list[Array | None] = []  # of the plane means from the pooled mean
-        self._shares: list[float] = []  # 1 / number of planes that were pooled; 0 for constants
+        # 1 / number of planes that were pooled; None for constants.
+        self._shares: list[float | Tensor | None] = []
         for normalizer in settings.normalizers:
             if normalizer is Normalizer.IN:
                 self._append(planes, None, 1.0)
             elif normalizer is Normalizer.LN:
                 self._append(*_pool(planes, _CHANNELS))
             elif running is not None:
-                self._append(running.reshape(2, 1, 1, -1), None, 0.0)
+                self._append(running.reshape(2, 1, 1, -1), None, None)
             else:
                 self._append(*self._pool_batch())
 
-    def _append(self, moments: Array, deviation: Array | None, share: float) -> None:
+    def _append(
+        self, moments: Array, deviation: Array | None, share: float | Tensor | None
+    ) -> None:
         self.of.append(moments)
         self._deviations.append(deviation)
         self._shares.append(share)
 
-    def _pool_batch(self) -> tuple[Array, Array, float]:
+    def _pool_batch(self) -> tuple[Array, Array, float | Tensor]:
+        share: float | Tensor
         pooled, deviation, share = _pool(self.planes, _SAMPLES)
         reduction = self.settings.reduction
         if reduction is not None:
@@ -116,10 +123,14 @@ class Moments:
         for k, normalizer in enumerate(self.settings.normalizers):
             if normalizer is Normalizer.BN and self.static:
                 continue
-            nan = self.of[k] * float("nan")
-            where = torch.where if isinstance(nan, Tensor) else np.where
-            var = where(ratios[1, k] == 0, 0.0, nan[1])
-            self.of[k] = stack(self.of[k][0], var)
+            mean, var = self.of[k][0], self.of[k][1]
+            if isinstance(var, Tensor):
+                nan = torch.full_like(var, float("nan"))
+                self.of[k] = stack(mean, torch.where(ratios[1, k] == 0, torch.zeros_like(var), nan))
+            else:
+                self.of[k] = stack(
+                    mean, np.where(ratios[1, k] == 0, 0.0, np.full_like(var, np.nan))
+                )
 
     def mixed(self, ratios: Array, used: Sequence[bool]) -> Array:
         """The mixed mean and variance, broadcastable to (2, G, n, C).
@@ -164,7 +175,7 @@ class Moments:
                 to_mean.append(_dot(moments[0], pooled[0]))
                 to_var.append(_dot(moments[1], pooled[1]))
             deviation, share = self._deviations[k], self._shares[k]
-            if share == 0.0 or not used[k]:
+            if share is None or not used[k]:
                 continue
             if normalizer is Normalizer.BN and self.settings.reduction is not None:
                 pooled = _as_like(self.settings.reduction.summed(_as_tensor(pooled)), pooled)

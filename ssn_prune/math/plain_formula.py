@@ -41,7 +41,7 @@ def plain_formula(
     running = None
     if running_mean is not None and running_var is not None:
         running = torch.stack((running_mean, running_var)).detach().to(wide)
-    sizes = (settings.groups, len(mean) // settings.groups, mean.shape[1])
+    sizes = (settings.groups, mean.shape[0] // settings.groups, mean.shape[1])
     algebra = Moments(moments.view(2, *sizes), running, settings)
     ratios = torch.stack((p, q)).to(wide)
     if positions_of(x) <= settings.correction:

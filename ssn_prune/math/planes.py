@@ -50,6 +50,7 @@ def reads_host(x: Tensor) -> bool:
         x.device.type == "cpu"
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._functorch.maybe_current_level() is None
     )
 
@@ -116,14 +117,31 @@ def standardize(x: Tensor) -> tuple[Tensor, Tensor, Array, Array | float]:
         return z, mean, moments, unit
     axes, wide = list(range(2, x.dim())), wide_dtype(x)
     share = n * c / x.numel()
+    if is_dense(x):
+        # Centred at a rounded mean; the sum of what is left makes the mean exact again.
+        rough = _row_sums(x) * share
+        z = x - _planes(rough, x)
+        left = _row_sums(z).numpy().astype(np.float64) * share
+        moments = np.empty((2, n, c))
+        np.add(rough.numpy(), left, out=moments[0])
+        np.multiply(_row_sums(z * z).numpy(), share, out=moments[1])
+        moments[1] -= left * left
+        np.maximum(moments[1], 0.0, out=moments[1])
+        return z, rough, moments, 1.0
     exact = x.sum(dim=axes, dtype=wide) * share
     mean = exact.to(x.dtype)
     z = x - _planes(mean, x)
     var = (z * z).sum(dim=axes, dtype=wide) * share
     var -= (exact - mean).square()  # z is centred at the rounded mean
-    var.clamp_(min=0)
-    both = torch.stack((exact, var))
+    both = torch.stack((exact, var.clamp_(min=0)))
     return z, mean, both.numpy() if reads_host(x) else both, 1.0
+
+
+def _row_sums(x: Tensor) -> Tensor:
+    """Sums over the positions of small planes, (N, C); as a product several times as fast."""
+    planes = x.view(x.shape[0] * x.shape[1], -1)
+    sums = torch.mv(planes, torch.ones(planes.shape[1], dtype=x.dtype))
+    return sums.view(x.shape[:2])
 
 
 def scale_and_shift_(z: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -148,15 +166,19 @@ def backward_passes(
     """
     if is_dense(x) and is_dense(grad) and x.numel() > SMALL_PLANE * mean.numel():
         return _fused_backward(grad, x, mean)
-    axes, wide, host = list(range(2, x.dim())), wide_dtype(x), reads_host(x)
     centred = x - _planes(mean, x)
-    with_x = (grad * centred).sum(dim=axes, dtype=wide)
 
     def combine(scale: Tensor, slope: Tensor, shift: Tensor) -> Tensor:
         result = centred.mul_(_planes(slope, x)).add_(_planes(shift, x))
         return result.addcmul_(grad, _planes(scale, x))
 
-    return to_array(grad.sum(dim=axes, dtype=wide), host), to_array(with_x, host), combine
+    if is_dense(x) and is_dense(grad):
+        total, with_x = _row_sums(grad), _row_sums(grad * centred)
+        return total.numpy().astype(np.float64), with_x.numpy(), combine
+    axes, wide, host = list(range(2, x.dim())), wide_dtype(x), reads_host(x)
+    total = grad.sum(dim=axes, dtype=wide)
+    with_x = (grad * centred).sum(dim=axes, dtype=wide)
+    return to_array(total, host), to_array(with_x, host), combine
 
 
 def _fused_backward(

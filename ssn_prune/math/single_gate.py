@@ -39,6 +39,8 @@ class GateSolution:
 
     def vector_jacobian(self, gradient: list[float]) -> list[float]:
         """The gradient of the logits."""
+        if self.gain == 0:  # also where the gradient is not finite
+            return [0.0] * len(gradient)
         inside = [gradient[i] for i in self.support]
         mean = sum(inside) / len(inside)
         inside = [g - mean for g in inside]
@@ -89,7 +91,7 @@ def solve_gate(logits: list[float], radius: float) -> GateSolution:
     """
     k = len(logits)
     # Infinities are subtracted below, as in the tensor form, so they end as NaN too.
-    if not math.isfinite(sum(logits)):
+    if any(math.isnan(z) for z in logits) or math.isinf(max(logits)):
         return GateSolution([math.nan] * k, list(range(k)), [], 1.0)
     order = sorted(range(k), key=logits.__getitem__, reverse=True)  # stable: lowest index first
     top = logits[order[0]]
@@ -108,11 +110,12 @@ def solve_gate(logits: list[float], radius: float) -> GateSolution:
         p = value - tau if value > tau else 0.0
         p0[i] = p
         distance += (p - 1 / k) ** 2
-    if distance >= radius * radius:
+    at_vertex = radius >= largest * (1 - VERTEX_MARGIN)
+    if distance >= radius * radius and not at_vertex:
         return GateSolution(p0, order[:size0], [], 1.0)
 
     p_sorted, size, direction, gain = _on_sphere(s, radius)
-    if radius >= largest * (1 - VERTEX_MARGIN):
+    if at_vertex:
         p_sorted, gain = [1.0] + [0.0] * (k - 1), 0.0
     ratios = [0.0] * k
     for i, p in zip(order, p_sorted, strict=True):

@@ -100,6 +100,7 @@ def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     p_sphere = torch.where(at_vertex, vertex, p_sphere)
     gain = torch.where(at_vertex, torch.zeros_like(gain), gain)
 
+    feasible = feasible & ~at_vertex  # a result next to a vertex must become that vertex
     like_sparsemax = feasible | face_tied
     result = torch.where(feasible, p0, p_sphere)
     mask = torch.where(like_sparsemax, (p0 > 0).to(z.dtype), face)
@@ -121,16 +122,37 @@ class _SparsestMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, radius: Tensor) -> Tensor:
         p, mask, n, gain = _solve(z, radius)
-        ctx.save_for_backward(mask, n, gain)
+        ctx.save_for_backward(mask, n, gain, z)
         return p
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        mask, n, gain = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                product = _SparsestMax._product(ctx, grad)
+            refused: Tensor = _Refused.apply(product, grad, ctx.saved_tensors[3])
+            return refused, None
+        return _SparsestMax._product(ctx, grad), None
+
+    @staticmethod
+    def _product(ctx: Any, grad: Tensor) -> Tensor:
+        mask, n, gain, _ = ctx.saved_tensors
         g = mask * grad
         g = mask * (g - g.sum(dim=-1, keepdim=True) / mask.sum(dim=-1, keepdim=True))
-        return gain * (g - n * (n * g).sum(dim=-1, keepdim=True)), None
+        product: Tensor = gain * (g - n * (n * g).sum(dim=-1, keepdim=True))
+        return product
+
+
+class _Refused(torch.autograd.Function):
+    """Connects a gradient to what it depends on, and refuses to be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, product: Tensor, grad: Tensor, z: Tensor) -> Tensor:  # noqa: ARG004
+        return product.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None, None]:  # noqa: ARG004
+        raise RuntimeError("SparsestMax has no second derivatives")
 
 
 def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:

@@ -144,7 +144,8 @@ class _SwitchableNorm(torch.autograd.Function):
             mixed = algebra.mixed(ratios, used)
             rstd = rsqrt(mixed[1] + settings.eps)
             scale = rstd if weight is None else rstd * planes.to_array(weight, host)
-            difference = algebra.planes[0] - mixed[0]
+            centre = planes.to_array(plane_mean, host).reshape(shape)
+            difference = centre - mixed[0]
             shift = difference * scale
             if bias is not None:
                 shift = shift + planes.to_array(bias, host)
@@ -165,7 +166,8 @@ class _SwitchableNorm(torch.autograd.Function):
         )
         if algebra.batch is None:
             return y, None, None
-        batch = planes.to_tensor(algebra.batch, work, 2, channels).unbind()
+        with np.errstate(all="ignore"):
+            batch = planes.to_tensor(algebra.batch, work, 2, channels).unbind()
         ctx.mark_non_differentiable(*batch)
         return y, batch[0], batch[1]
 
@@ -196,12 +198,14 @@ class _SwitchableNorm(torch.autograd.Function):
                 positions = positions_of(x)
                 to_planes = to_planes * (1.0 / positions)
                 slope = to_planes[1] * (2.0 * bessel_factor(x, settings.correction))
+                centre = planes.to_array(plane_mean, host).reshape(shape)
+                offset = to_planes[0] + slope * (centre - algebra.planes[0])
                 full = scale if scale.shape == shape else scale + slope * 0.0
                 sizes = (samples, channels)
                 grad_x = combine(
                     planes.to_tensor(full, work, *sizes),
                     planes.to_tensor(slope, work, *sizes),
-                    planes.to_tensor(to_planes[0], work, *sizes),
+                    planes.to_tensor(offset, work, *sizes),
                 )
                 grad_x = grad_x if work is x else grad_x.to(x.dtype)
             grad_weight, grad_bias = None, None
@@ -243,8 +247,11 @@ def _gate_gradients(
 
 def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     """For gradients of gradients: differentiate the plain formula instead."""
-    x, weight, bias, mean_gate, var_gate, *running, _ = ctx.saved_tensors
-    inputs = (x, weight, bias, mean_gate, var_gate)
+    *inputs, running_mean, running_var, _ = ctx.saved_tensors
+    # Aliases: a shared gate comes twice, and each place has a gradient of its own.
+    inputs = [None if t is None else t.view_as(t) for t in inputs]
+    x, weight, bias, mean_gate, var_gate = inputs
+    running = running_mean, running_var
     p, q = mean_gate, var_gate
     if ctx.solved is not None:
         p, q = ctx.solved.ratios(mean_gate, var_gate)

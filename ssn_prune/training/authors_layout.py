@@ -5,8 +5,6 @@ Loading needs nothing: ``load_state_dict`` of our layers accepts their shapes as
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
@@ -23,7 +21,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 _GATES = ("mean_weight", "var_weight")
 
 
-def authors_state_dict(model: nn.Module) -> OrderedDict[str, Tensor]:
+def authors_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The state dict of a network in the authors' layout.
 
     ``weight`` and ``bias`` are (1, C, 1, 1), running statistics (1, C, 1); what their layers do not
@@ -37,7 +35,7 @@ def authors_state_dict(model: nn.Module) -> OrderedDict[str, Tensor]:
             two-dimensional, its variances are not Bessel-corrected, it lacks IN or LN, or it has no
             affine parameters.
     """
-    state: OrderedDict[str, Tensor] = OrderedDict(model.state_dict())
+    state: dict[str, Tensor] = model.state_dict()
     for name, layer in model.named_modules(remove_duplicate=False):
         if not isinstance(layer, SwitchableNorm):
             continue

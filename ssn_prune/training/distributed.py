@@ -92,8 +92,9 @@ def average_running_statistics(model: nn.Module, process_group: ProcessGroup | N
     of the means among the processes, which no layer has seen in training.
 
     ``DistributedDataParallel`` replaces the running statistics of all processes by those of the
-    first at every forward pass in training; pass ``broadcast_buffers=False`` to it, or all but the
-    last batch of the others is lost before it is averaged.
+    first at every forward pass; pass ``forward_sync_buffers=False`` to it
+    (``broadcast_buffers=False`` in older versions of torch), or all but the last batch of the
+    others is lost before it is averaged.
 
     Args:
         model: A network whose layers have the buffers ``running_mean`` and ``running_var``:
@@ -131,7 +132,7 @@ class _GroupReduction:
 
     group: ProcessGroup | None
 
-    def pooled(self, moments: Tensor, samples: int) -> tuple[Tensor, int]:
+    def pooled(self, moments: Tensor, samples: int) -> tuple[Tensor, float | Tensor]:
         """Pool means and variances over all processes by the law of total variance.
 
         Args:
@@ -140,7 +141,7 @@ class _GroupReduction:
 
         Returns:
             The moments over the samples of all processes, the same in all of them; and how many
-            samples there are.
+            samples there are (a tensor on devices that the host would wait for).
         """
         processes = _processes(self.group)
         own = torch.cat((moments.reshape(-1), moments.new_full((1,), samples)))
@@ -151,7 +152,9 @@ class _GroupReduction:
         shares = (counts / counts.sum()).view(-1, *[1] * (means.dim() - 1))
         mean = (shares * means).sum(0)
         var = (shares * (variances + (means - mean).square())).sum(0)
-        return torch.stack((mean, var)), int(counts.sum())
+        count = counts.sum()
+        on_host = count.device.type == "cpu"
+        return torch.stack((mean, var)), float(count) if on_host else count
 
     def summed(self, gradients: Tensor) -> Tensor:
         """The sum over all processes, as a new tensor."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ssn_prune.errors import UnsupportedLayerError
+from ssn_prune.layers.concrete import InstanceNorm2d, InstanceNorm3d
 from ssn_prune.layers.copying import carry_hooks, names_of, replace_module
 from ssn_prune.layers.plane_norm import PlaneNorm
 from ssn_prune.layers.selected import SelectedNorm
@@ -21,7 +22,7 @@ _BATCH_NORMS: dict[tuple[int, ...], Any] = {
     (4,): nn.BatchNorm2d,
     (5,): nn.BatchNorm3d,
 }
-_INSTANCE_NORMS: dict[tuple[int, ...], Any] = {(4,): nn.InstanceNorm2d, (5,): nn.InstanceNorm3d}
+_INSTANCE_NORMS: dict[tuple[int, ...], Any] = {(4,): InstanceNorm2d, (5,): InstanceNorm3d}
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,18 @@ class FrozenSelection:
     model: nn.Module
     layers: tuple[FrozenLayer, ...]
 
-    def switchable_state_dict(self) -> OrderedDict[str, Tensor]:
+    def switchable_state_dict(self) -> dict[str, Tensor]:
         """The state of the network as if nothing had been swapped.
 
         It loads into the network with SSN layers and is what ``ssn-prune convert`` reads.
         """
-        state: OrderedDict[str, Tensor] = OrderedDict(self.model.state_dict())
+        # The dict itself, which also carries the versions that some modules insist on.
+        state: dict[str, Tensor] = self.model.state_dict()
+        versions = getattr(state, "_metadata", {})
         for layer in self.layers:
             own = _switchable_state(layer)
             for name in layer.names:
+                versions[name] = {"version": layer.switchable._version}
                 prefix = f"{name}." if name else ""
                 for key in list(layer.trained.state_dict()):
                     del state[prefix + key]
@@ -75,8 +79,9 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
 
     The new modules use the very same ``weight`` and ``bias`` parameters and running statistics, so
     an optimizer goes on with its state; the gates are no parameters of the model any more and get
-    no gradient. Equal pairs become torch's BatchNorm, InstanceNorm and GroupNorm(1, C), mixed ones
-    a :class:`SelectedNorm`, which computes only what was selected. Also a SelectedNorm, because
+    no gradient. Equal pairs become torch's BatchNorm, InstanceNorm (a subclass that accepts 1x1
+    maps, as SSN does) and GroupNorm(1, C), mixed ones a :class:`SelectedNorm`, which computes only
+    what was selected. Also a SelectedNorm, because
     torch's module would compute something else: Bessel-corrected layers, layers that share
     statistics among processes or emulate workers, and IN/IN of SSN1d, whose (N, C) inputs
     torch's InstanceNorm1d takes for one sample.
@@ -87,6 +92,9 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
     Under DistributedDataParallel swap the wrapped module and wrap it anew: the wrapper waits for
     gradients of the gates otherwise.
 
+    torch's BatchNorm refuses a training batch with one value per channel (one image of 1x1 maps),
+    for which SSN's BN gives ``bias``.
+
     Args:
         model: A network with SSN layers, all of whose gates are one-hot. Changed in place.
 
@@ -96,19 +104,44 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
     Raises:
         NoSwitchableLayerError: There is no such layer.
         UnconvergedGatesError: A gate is not one-hot yet (SN's never are).
+        UnsupportedLayerError: A layer is a subclass that computes something of its own, or its
+            weight or bias is computed from other parameters. Nothing was swapped.
     """
     selection = select(model)
     selection.require_converged()
-    swapped = []
+    found = []
     for chosen in selection.layers:
         layer = model.get_submodule(chosen.name)
         assert isinstance(layer, SSN)  # SN layers have not converged
+        _require_plain(chosen.name, layer)
+        found.append((chosen, layer))
+    swapped = []
+    for chosen, layer in found:
         trained = _trainable(layer, chosen.pair)
         names = names_of(model, layer)
         carry_hooks(layer, trained)
         model = replace_module(model, layer, trained)
         swapped.append(FrozenLayer(names, chosen.pair, layer, trained))
     return FrozenSelection(model, tuple(swapped))
+
+
+def _require_plain(name: str, layer: SSN) -> None:
+    kind = type(layer)
+    unlike = [
+        f"its own {method}"
+        for method in ("forward", "gates", "solved_gates")
+        if getattr(kind, method) is not getattr(SSN, method) or method in vars(layer)
+    ]
+    computed = [n for n in ("weight", "bias") if n not in layer._parameters]
+    unlike += [f"a {parameter} that is computed from other parameters" for parameter in computed]
+    if unlike:
+        raise UnsupportedLayerError(
+            f"{name or 'the layer'} ({kind.__name__}) is not a plain SSN layer",
+            expected="SSN1d, SSN2d or SSN3d itself, whose formula is known",
+            found=" and ".join(unlike),
+            hint="put what a subclass adds into a module of its own behind the layer, and remove "
+            "parametrizations first",
+        )
 
 
 def _trainable(layer: SSN, pair: NormalizerPair) -> nn.Module:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +19,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import CheckpointError
+from ssn_prune.errors import CheckpointError, OutputError, first_line
 from ssn_prune.layers.ssn import SSN, gate_ratios
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 
+# What numpy, zipfile and json raise on files that are damaged or something else.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _FORMAT = "ssn_prune gate history 1"
 
 
@@ -52,6 +67,9 @@ class GateRecords:
 
         Args:
             path: The file; parent folders must exist.
+
+        Raises:
+            OutputError: It cannot be written; a file that was there is as before.
         """
         target = Path(path)
         partial = target.with_name(f".{target.name}.partial")
@@ -60,8 +78,16 @@ class GateRecords:
             with partial.open("wb") as file:
                 np.savez_compressed(file, header=header, steps=self.steps, ratios=self.ratios)
             os.replace(partial, target)
+        except OSError as error:
+            raise OutputError(
+                f"the gate history cannot be written to {path}",
+                expected="a file in an existing folder with room and write permission",
+                found=first_line(error),
+                hint="choose another path",
+            ) from error
         finally:
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # it was renamed, or never made
+                partial.unlink()
 
     @classmethod
     def load(cls, path: str | Path) -> GateRecords:
@@ -71,16 +97,19 @@ class GateRecords:
             CheckpointError: The file is missing or is not a gate history.
         """
         try:
-            with np.load(path, allow_pickle=False) as content:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as content:
                 header = json.loads(str(content["header"]))
                 records = cls(tuple(header["layers"]), content["steps"], content["ratios"])
-            sound = header["format"] == _FORMAT and records.ratios.shape == (
-                len(records.steps),
-                len(records.layers),
-                2,
-                3,
+            shape = (len(records.steps), len(records.layers), 2, 3)
+            sound = (
+                header["format"] == _FORMAT
+                and all(isinstance(name, str) for name in records.layers)
+                and records.steps.dtype == np.int64
+                and records.steps.ndim == 1
+                and records.ratios.dtype == np.float32
+                and records.ratios.shape == shape
             )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except _UNREADABLE as error:
             raise _not_a_history(path, f"{type(error).__name__}: {error}") from error
         if not sound:
             raise _not_a_history(path, f"format {header['format']!r}, {records.ratios.shape}")
@@ -129,11 +158,11 @@ class GateHistory:
         rows = []
         for layer in self._layers:
             both = next(solved) if isinstance(layer, SSN) else torch.stack(layer.gates())
-            row = both.new_zeros(2, len(Normalizer), dtype=torch.float32)
-            row[:, list(layer.normalizers)] = both.float()
-            rows.append(row)
+            rows.append(_columns(both, layer.normalizers))
         self._steps.append(step)
-        self._ratios.append(torch.stack(rows) if rows else torch.zeros(0, 2, 3))
+        # A network that is spread over devices is gathered on the first.
+        gathered = [row.to(rows[0].device) for row in rows]
+        self._ratios.append(torch.stack(gathered) if rows else torch.zeros(0, 2, 3))
 
     def records(self) -> GateRecords:
         """What was recorded so far; this waits for the device."""
@@ -159,6 +188,16 @@ class GateHistory:
         device = self._layers[0].mean_weight.device if self._layers else "cpu"
         self._steps = [int(step) for step in records.steps]
         self._ratios = list(torch.from_numpy(records.ratios.copy()).to(device).unbind())
+
+
+def _columns(ratios: Tensor, offered: tuple[Normalizer, ...]) -> Tensor:
+    """(2, K) to (2, 3), 0 for what is not offered.
+
+    Stacked, because the host would copy an index to the device and wait for that.
+    """
+    absent = torch.zeros_like(ratios[:, 0])
+    columns = [ratios[:, offered.index(n)] if n in offered else absent for n in Normalizer]
+    return torch.stack(columns, dim=1).float()
 
 
 def _not_a_history(path: str | Path, found: str) -> CheckpointError:

@@ -7,6 +7,7 @@ to 1 instead, so that every gate is one-hot by 81.65 % of the training.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 
 from ssn_prune.errors import NoSwitchableLayerError
 from ssn_prune.layers.ssn import SSN, set_layer_radii
-from ssn_prune.math.single_gate import vertex_radius
+from ssn_prune.math.single_gate import VERTEX_MARGIN, vertex_radius
 from ssn_prune.training.history import GateHistory
 
 
@@ -38,14 +39,15 @@ class RadiusSchedule:
             leave it there. A few less than the training has lets the network train on with its
             final choice.
         end: The radius at the end; None for the one at which exactly the one-hot ratios are left,
-            sqrt((K-1)/K), layer by layer. The authors' code uses 1.
+            sqrt((K-1)/K), layer by layer. The authors' code uses 1; a layer that has reached its
+            sqrt((K-1)/K) on the way stays there, where larger radii mean the same.
         history: If given, the gates are recorded at every step that it asks for.
         on_frozen: Called once with ``model``, after the first step at which every gate must be
             one-hot because of its radius; for example :func:`freeze_selected`.
 
     Raises:
         NoSwitchableLayerError: The model has no SSN layer.
-        ValueError: ``total_steps`` is not positive or ``end`` is negative.
+        ValueError: ``total_steps`` is not positive, or ``end`` is negative or not finite.
     """
 
     def __init__(
@@ -59,8 +61,8 @@ class RadiusSchedule:
     ) -> None:
         if total_steps < 1:
             raise ValueError(f"total_steps must be at least 1, got {total_steps}")
-        if end is not None and not end >= 0:
-            raise ValueError(f"end must be a radius >= 0, got {end}")
+        if end is not None and not (end >= 0 and math.isfinite(end)):
+            raise ValueError(f"end must be a finite radius >= 0, got {end}")
         self._layers = [module for module in model.modules() if isinstance(module, SSN)]
         if not self._layers:
             raise NoSwitchableLayerError(
@@ -85,9 +87,10 @@ class RadiusSchedule:
 
     def radius(self, num_choices: int = 3) -> float:
         """The present radius of a layer with so many normalizers."""
-        end = vertex_radius(num_choices) if self.end is None else self.end
-        # At the last step exactly the end: a last step that misses it by rounding freezes nothing.
-        return end if self.share == 1.0 else end * self.share
+        largest = vertex_radius(num_choices)
+        radius = (largest if self.end is None else self.end) * self.share
+        # Exactly the largest: a last step that misses it by rounding freezes nothing.
+        return largest if radius >= largest * (1 - VERTEX_MARGIN) else radius
 
     def step(self) -> None:
         """Advance by one; call it after the optimizer's step."""

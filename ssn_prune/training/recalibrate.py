@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ssn_prune.errors import UsageError
 from ssn_prune.layers.plane_norm import PlaneNorm
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @torch.no_grad()
@@ -31,13 +35,14 @@ def recalibrate(
 
     Layers with BN among their normalizers and torch's own BatchNorm layers see training mode,
     everything else (dropout) evaluation mode; nothing else of the model changes, and all modes and
-    momenta are as before when it returns or fails. Layers that kept no running statistics get them.
+    momenta are as before when it returns or fails. Layers that kept no running statistics get them;
+    layers that no batch reaches in evaluation mode, like auxiliary heads, keep what they had.
 
     Args:
         model: A network whose statistics are missing, outdated, or sums that were never divided.
         batches: For example a DataLoader of training data. If a batch is a tuple or list, its first
             element is the input.
-        steps: Use so many batches at most.
+        steps: Use so many batches at most; no more are taken from an iterator.
         device: Where the inputs go first; None leaves them where they are.
         forward: Called as ``forward(model, batch)`` instead, for batches of another structure.
 
@@ -56,9 +61,7 @@ def recalibrate(
         )
     count = 0
     with _measuring(model, layers):
-        for batch in batches:
-            if count == steps:
-                break
+        for batch in islice(batches, steps):
             if forward is not None:
                 forward(model, batch)
             else:
@@ -78,35 +81,68 @@ def _has_batch_statistics(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) or (isinstance(module, PlaneNorm) and module.using_bn)
 
 
+@dataclass(frozen=True)
+class _Before:
+    """What a layer was before the measurement."""
+
+    layer: _NormBase
+    momentum: float | None
+    tracked: bool
+    buffers: dict[str, Tensor | None]
+
+    def restore(self) -> None:
+        self.layer._buffers.update(self.buffers)
+        self.layer.track_running_stats = self.tracked
+
+    def finish(self) -> None:
+        """Write what was measured into the old tensors, to which others may hold on (DDP does)."""
+        measured = {name: self.layer._buffers[name] for name in _BUFFERS}
+        count = measured["num_batches_tracked"]
+        if count is None or not count.item():
+            self.restore()
+            return
+        for name, old in self.buffers.items():
+            new = measured[name]
+            if old is not None and new is not None:
+                self.layer._buffers[name] = old.copy_(new)
+
+
 @contextmanager
 def _measuring(model: nn.Module, layers: list[nn.Module]) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
-    saved: list[tuple[_NormBase, float | None, dict[str, Tensor | None], bool]] = []
+    saved: list[_Before] = []
     try:
         model.eval()
         for layer in layers:
             assert isinstance(layer, _NormBase)  # both kinds are
-            names = ("running_mean", "running_var", "num_batches_tracked")
-            buffers = {name: layer._buffers[name] for name in names}
-            saved.append((layer, layer.momentum, buffers, layer.track_running_stats))
-            layer.train()
+            buffers = {name: layer._buffers[name] for name in _BUFFERS}
+            saved.append(_Before(layer, layer.momentum, layer.track_running_stats, buffers))
+            layer.training = True  # not train(): timm's layers have a dropout inside
             layer.momentum = None  # torch's convention for the plain average over all batches
             layer.track_running_stats = True
-            like = layer.weight if layer.weight is not None else next(model.parameters())
+            like = _like(model, layer)
             zeros = torch.zeros(layer.num_features, device=like.device, dtype=like.dtype)
             layer.running_mean, layer.running_var = zeros, torch.ones_like(zeros)
             layer.num_batches_tracked = torch.zeros((), dtype=torch.int64, device=like.device)
         yield
+        for before in saved:
+            before.finish()
     except BaseException:
-        for layer, _, buffers, tracked in saved:
-            layer._buffers.update(buffers)
-            layer.track_running_stats = tracked
+        for before in saved:
+            before.restore()
         raise
     finally:
-        for layer, momentum, _, _ in saved:
-            layer.momentum = momentum
+        for before in saved:
+            before.layer.momentum = before.momentum
         for module, training in modes:
             module.training = training
+
+
+def _like(model: nn.Module, layer: _NormBase) -> Tensor:
+    """A tensor of the device and dtype that the layer's statistics have or should have."""
+    if layer.running_mean is not None:
+        return layer.running_mean
+    return next(chain(layer.parameters(), model.parameters()), torch.empty(()))
 
 
 def _input_of(batch: Any, device: torch.device | str | None) -> Any:

@@ -1,0 +1,54 @@
+"""The command line of train_classification.py."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from classifiers import norm_of, usual_size
+
+from ssn_prune.math.single_gate import vertex_radius
+
+# What may differ when a training goes on.
+FREE_ON_RESUME = ("train", "val", "output", "resume", "workers")
+
+
+def arguments(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
+    """The command line; what depends on other options is filled in."""
+    parser = argparse.ArgumentParser(description=description)
+    add = parser.add_argument
+    add("--train", type=Path, required=True, help="class folders, or a zip of them")
+    add("--val", type=Path, required=True, help="the same classes for validation")
+    add("--output", type=Path, default=Path("runs/classification"), help="folder for the files")
+    add("--arch", help="network (default: torchvision:resnet18, with --cifar cifar-resnet)")
+    add("--norm", choices=("ssn", "sn", "bn"), help="default: ssn, or what the network is named")
+    add("--cifar", action="store_true", help="small images: shifts and flips only, size 32")
+    add("--size", type=int, help="pixels a side (default: the network's usual)")
+    add("--epochs", type=int, default=100)
+    add("--batch", type=int, default=32, help="images per process and step")
+    add("--lr", type=float, default=0.1, help="for 256 images in all; scaled with their number")
+    add("--weight-decay", type=float, default=1e-4)
+    add("--radius-end", type=float, default=1.0, help="0.8165: the last gates decide at the end")
+    add("--sync-statistics", action="store_true", help="BN over the images of all processes")
+    add("--freeze-selected", action="store_true", help="swap decided layers for lean ones")
+    add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="mixed precision")
+    add("--resume", type=Path, help="checkpoint.pth of an unfinished training")
+    add("--seed", type=int, default=0)
+    add("--limit", type=int, help="use so many images of each set")
+    add("--workers", type=int, default=2, help="processes that read images")
+    args = parser.parse_args(argv)
+    args.arch = args.arch or ("cifar-resnet" if args.cifar else "torchvision:resnet18")
+    args.norm = norm_of(args.arch, args.norm)
+    args.size = args.size or (32 if args.cifar else usual_size(args.arch))
+    if args.radius_end < vertex_radius(3) * (1 - 1e-4):
+        parser.error(f"a radius below {vertex_radius(3):.4f} leaves gates undecided")
+    if args.freeze_selected and (args.norm != "ssn" or os.environ.get("WORLD_SIZE", "1") != "1"):
+        parser.error(
+            "--freeze-selected is for SSN layers in a single process: DistributedDataParallel "
+            "would wait for the gradients of gates that are gone"
+        )
+    if args.sync_statistics and args.norm == "bn":
+        parser.error("--sync-statistics is for SSN and SN layers")
+    return args

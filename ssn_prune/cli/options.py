@@ -1,0 +1,74 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Unconverged(str, enum.Enum):
+    """What to do with unfinished gates."""
+
+    error = "error"
+    exact = "exact"
+    argmax = "argmax"
+
+
+class Checks(str, enum.Enum):
+    """Which checks to run."""
+
+    all = "all"
+    algebra = "algebra"
+    rounding = "rounding"
+    none = "none"
+
+
+# typer evaluates these annotations at run time on every supported Python.
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="CKPT", help="Checkpoint of torch.save, or safetensors.")
+]
+Arch = Annotated[
+    str | None,
+    typer.Option(
+        help="resnetv1ssn18...152, resnetv1sn18...152, torchvision:NAME, timm:NAME or "
+        "package.module:factory. Default: what the checkpoint names."
+    ),
+]
+ArchArgs = Annotated[str | None, typer.Option(help="Arguments of the architecture, a JSON object.")]
+Prefix = Annotated[
+    str | None, typer.Option(help="Key prefix to take off, such as module. (default: found).")
+]
+WeightsEntry = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", help="Entry that holds the weights, such as state_dict_ema (default: found)."
+    ),
+]
+InputSize = Annotated[str | None, typer.Option(help="Input size: 224, 240x320 or 1x28x28.")]
+Correction = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="1: variances are Bessel-corrected, 0: biased (default: by the file's layout).",
+    ),
+]
+OnUnconverged = Annotated[
+    Unconverged,
+    typer.Option(
+        help="Unfinished gates: refuse, keep the weighted form, or round and report the error."
+    ),
+]
+TrustStatistics = Annotated[
+    bool,
+    typer.Option(
+        "--trust-running-statistics", help="Skip the test for running sums that were never divided."
+    ),
+]
+VerifyOption = Annotated[Checks, typer.Option("--verify", help="Checks to run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

@@ -1,0 +1,72 @@
+"""A gate's history in a line: which normalizer led when, and since when the choice is final."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssn_prune.normalizer import Normalizer
+from ssn_prune.training.history import GateRecords
+
+_LETTERS = "ilb"  # IN, LN, BN
+
+
+@dataclass(frozen=True)
+class GateTrace:
+    """One gate over the training.
+
+    Attributes:
+        layer: Name of the layer.
+        gate: ``"mean"`` or ``"var"``.
+        line: One letter per equal part of the training: i, l or b for the normalizer with the
+            largest ratio at its end (the lowest index on a tie), in capitals once it has all of it.
+        decided_at: First recorded step from which on the ratios are one-hot; None if they are not.
+        choice: The leading normalizer at the end; None if nothing was recorded.
+        changes: How often the leading normalizer changed between recorded steps.
+    """
+
+    layer: str
+    gate: str
+    line: str
+    decided_at: int | None
+    choice: Normalizer | None
+    changes: int
+
+
+def gate_traces(records: GateRecords, width: int = 40) -> tuple[GateTrace, ...]:
+    """Summarize every gate of a history.
+
+    Args:
+        records: What was recorded.
+        width: Letters per line; a shorter history gives shorter lines.
+
+    Returns:
+        The mean and the variance gate of every layer, in the network's order.
+    """
+    count = len(records.steps)
+    parts = min(width, count)
+    shown = [(part + 1) * count // parts - 1 for part in range(parts)]
+    traces = []
+    for index, layer in enumerate(records.layers):
+        for row, gate in enumerate(("mean", "var")):
+            ratios = records.ratios[:, index, row]
+            leaders = ratios.argmax(axis=1)
+            one_hot = ratios.max(axis=1) == 1
+            open_at = np.flatnonzero(~one_hot)
+            first = int(open_at[-1]) + 1 if len(open_at) else 0
+            letters = [_LETTERS[leaders[i]] for i in shown]
+            traces.append(
+                GateTrace(
+                    layer,
+                    gate,
+                    "".join(
+                        letter.upper() if one_hot[i] else letter
+                        for letter, i in zip(letters, shown, strict=True)
+                    ),
+                    int(records.steps[first]) if first < count else None,
+                    Normalizer(int(leaders[-1])) if count else None,
+                    int(np.count_nonzero(np.diff(leaders))),
+                )
+            )
+    return tuple(traces)

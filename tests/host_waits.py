@@ -1,0 +1,35 @@
+"""Proof that code never makes the host wait for a device, without having one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class TransferError(Exception):
+    """An operator reads or writes tensors of the host and of the device."""
+
+
+class NoTransfers(TorchDispatchMode):
+    """Raises :class:`TransferError`, for example at an index that is a Python list."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        flat, _ = torch.utils._pytree.tree_flatten((args, kwargs, result))
+        devices = {value.device.type for value in flat if isinstance(value, Tensor)}
+        if len(devices) > 1:
+            raise TransferError(str(func))
+        return result
+
+
+@contextmanager
+def pretended_gpu() -> Iterator[None]:
+    """Everything made inside is on a ``cuda`` device without values; reading one raises."""
+    with FakeTensorMode(), torch.device("cuda"):
+        yield
