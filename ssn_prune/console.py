@@ -114,7 +114,8 @@ def selection_table(layers: tuple[LayerReport, ...], title: str = "Selection") -
     for layer in layers:
         positions = "" if layer.positions is None else f" x {layer.positions}"
         converged = "[green]yes[/]" if layer.converged else "[yellow]no[/]"
-        cells = [escape(layer.name), f"{layer.channels}{positions}"]
+        channels = "?" if layer.channels is None else layer.channels
+        cells = [escape(layer.name), f"{channels}{positions}"]
         cells += [_gate(layer.mean), _gate(layer.var), converged]
         if planned:
             cells += [layer.form or "", _fold(layer)]

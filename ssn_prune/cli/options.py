@@ -47,7 +47,9 @@ WeightsEntry = Annotated[
         "--weights", help="Entry that holds the weights, such as state_dict_ema (default: found)."
     ),
 ]
-InputSize = Annotated[str | None, typer.Option(help="Input size: 224, 240x320 or 1x28x28.")]
+InputSize = Annotated[
+    str | None, typer.Option(help="Input size: 224, 240x320, 1x28x28 or 3x16x112x112.")
+]
 Correction = Annotated[
     int | None,
     typer.Option(

@@ -108,7 +108,9 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
 
 
 def parse_size(text: str | None) -> tuple[int, ...] | None:
-    """Parse ``--input-size``: ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW.
+    """Parse ``--input-size``.
+
+    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW; ``3x16x112x112`` is CxDxHxW.
 
     Raises:
         UsageError: It is none of these.
@@ -116,10 +118,10 @@ def parse_size(text: str | None) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if not 1 <= len(parts) <= 3 or not all(map(_is_size, parts)):
+    if not 1 <= len(parts) <= 4 or not all(map(_is_size, parts)):
         raise UsageError(
             "--input-size is not a size",
-            expected="224, 240x320 (HxW) or 1x28x28 (CxHxW)",
+            expected="224, 240x320 (HxW), 1x28x28 (CxHxW) or 3x16x112x112 (CxDxHxW)",
             found=repr(text),
             hint="use positive whole numbers with x between them",
         )

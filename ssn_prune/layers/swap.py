@@ -190,8 +190,8 @@ def _nothing_to_swap(
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "no norm at all"
     reasons = dict.fromkeys(f"{record.old}: {record.reason}" for record in records)
     hint = (
-        "choose a network with BatchNorm, InstanceNorm or GroupNorm(1, C): LayerNorm over the "
-        "channels of one position (ConvNeXt, transformers) is none of SSN's three normalizers"
+        "choose a network with BatchNorm, InstanceNorm or GroupNorm(1, C): per-position LayerNorm, "
+        "over channels only (ConvNeXt, transformers), is none of SSN's three normalizers"
     )
     if restricted:
         hint = "let include and exclude leave more layers to swap"

@@ -1,0 +1,50 @@
+"""Data that the tests of several training examples share; made once."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from training_samples import EXAMPLES, street, zipped
+
+
+@pytest.fixture(scope="module")
+def importable_examples():
+    """As for a script, whose folder is on the path."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+        yield
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two classes of JPEGs, 8 images each, dark and bright noise."""
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    random = np.random.default_rng(0)
+    for name, low in (("bright", 120), ("dark", 0)):
+        (folder / name).mkdir(parents=True)
+        for index in range(8):
+            pixels = random.integers(low, low + 130, (32, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.jpg", quality=95)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo_zip(photos):
+    return zipped(photos)
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "camvid"
+    random = np.random.default_rng(0)
+    for part, count in (("train", 8), ("val", 3), ("test", 2)):
+        (folder / part).mkdir(parents=True)
+        (folder / f"{part}annot").mkdir()
+        for index in range(count):
+            image, labels = street(random)
+            Image.fromarray(image).save(folder / part / f"{index}.jpg", quality=100)
+            Image.fromarray(labels).save(folder / f"{part}annot" / f"{index}.png")
+    return zipped(folder)
