@@ -11,6 +11,7 @@ import torch
 from ssn_prune import GateHistory, GateRecords
 from ssn_prune.checkpoint.reader import read_file
 from ssn_prune.errors import UsageError
+from ssn_prune.files import replacing, resolved
 
 _PARTS = ("epoch", "best_prec1", "state_dict", "optimizer", "lr_scheduler", "scaler", "schedule")
 
@@ -22,15 +23,10 @@ def save_atomically(content: dict[str, Any], path: Path) -> None:
         content: Tensors and plain values only, so that ``torch.load(weights_only=True)`` reads it.
         path: The file; replaced if it exists.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())  # before the rename: a crash must not leave an empty file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(resolved(path)) as partial, partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())  # before the rename: a crash must not leave an empty file
 
 
 def read_training(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from ssn_prune._version import __version__
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.errors import UsageError, first_line
+from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.graph.forms import Form
 from ssn_prune.layers.copying import copy_model
 from ssn_prune.onnx_export.export import ExportOptions, write_onnx
-from ssn_prune.onnx_export.files import replacing, require_writable, resolved
 from ssn_prune.pruning import OnUnconverged, PruneResult, prune
 from ssn_prune.report import (
     SCHEMA_VERSION,

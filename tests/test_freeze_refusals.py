@@ -36,8 +36,8 @@ def computed():
     [
         (SSN2d(4), UnconvergedGatesError, "1 of 3 layers have unfinished gates"),
         (SwitchNorm2d(4), UnconvergedGatesError, "1 of 3 layers have unfinished gates"),
-        (Doubled(4), UnsupportedLayerError, "is not a plain SSN layer"),
-        (computed(), UnsupportedLayerError, "is not a plain SSN layer"),
+        (Doubled(4), UnsupportedLayerError, "2 .Doubled. is a subclass of SSN2d with its own forward"),
+        (computed(), UnsupportedLayerError, "2 has a weight that is computed from other parameters"),
     ],
     ids=["soft", "SN", "subclass", "parametrized"],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib
 import inspect
 import sys
@@ -220,8 +221,8 @@ def _factory_builder(name: str, module_name: str, attribute: str) -> Callable[..
             )
         return adopt_layers(network)
 
-    build.__wrapped__ = factory  # type: ignore[attr-defined]  # inspect.signature follows it
-    return build
+    # Only the link to the factory, whose signature inspect then shows.
+    return functools.update_wrapper(build, factory, assigned=(), updated=())
 
 
 @contextlib.contextmanager

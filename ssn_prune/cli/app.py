@@ -100,7 +100,7 @@ def convert(
             step("loading")
             from ssn_prune import conversion
             from ssn_prune.checkpoint.assemble import load_checkpoint
-            from ssn_prune.onnx_export.files import require_writable
+            from ssn_prune.files import require_writable
 
             require_writable(target, force=force)
             if report is not None:

@@ -14,7 +14,7 @@ from ssn_prune.checkpoint.assemble import load_checkpoint
 from ssn_prune.console import Output, selection_table, totals_table, verification_lines
 from ssn_prune.conversion import ConvertOptions, convert
 from ssn_prune.errors import OutputError
-from ssn_prune.onnx_export.files import replacing
+from ssn_prune.files import replacing
 from ssn_prune.report import to_json
 from ssn_prune.training import demonstration
 

@@ -161,7 +161,7 @@ def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
 
 def write_report(out: Output, report: ConversionReport, path: Path | None) -> None:
     """Print the report as JSON if asked for, and write it to ``path`` if given."""
-    from ssn_prune.onnx_export.files import replacing, resolved
+    from ssn_prune.files import replacing, resolved
     from ssn_prune.report import to_json
 
     document = to_json(report)

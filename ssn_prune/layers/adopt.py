@@ -46,14 +46,23 @@ def adopt_layers(model: nn.Module) -> nn.Module:
     adopted = copy_model(model, share_tensors=True)
     seen: set[int] = set()
     for name, module in list(adopted.named_modules()):
-        _require_own_forward(name, module)
+        require_own_forward(name, module)
         if id(module) not in seen and _looks_switchable(module):
             seen.add(id(module))
             adopted = replace_module(adopted, module, _adopt(name, module))
     return adopted
 
 
-def _require_own_forward(path: str, module: nn.Module) -> None:
+def require_own_forward(path: str, module: nn.Module) -> None:
+    """Refuse a subclass of our layers that computes something of its own.
+
+    Args:
+        path: Its name, for the message.
+        module: Any module; other kinds pass.
+
+    Raises:
+        UnsupportedLayerError: It does.
+    """
     if not isinstance(module, SwitchableNorm):
         return
     kind = type(module)
@@ -65,8 +74,9 @@ def _require_own_forward(path: str, module: nn.Module) -> None:
     ]
     if changed:
         listed = " and ".join(changed)
+        shown = path or "the layer"
         raise UnsupportedLayerError(
-            f"{path} ({kind.__name__}) is a subclass of {base.__name__} with its own {listed}",
+            f"{shown} ({kind.__name__}) is a subclass of {base.__name__} with its own {listed}",
             expected="a layer of ssn_prune itself, whose formula is known",
             found=f"an overridden {listed}",
             hint="put what the subclass adds into a module of its own behind the layer",

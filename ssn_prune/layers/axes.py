@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ssn_prune.layers.switchable import SwitchableNorm
+if TYPE_CHECKING:
+    from ssn_prune.layers.switchable import SwitchableNorm
 
 _SHAPES = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 
 
-def require_dims(x: Tensor, dims: tuple[int, ...]) -> None:
-    """Refuse an input with another number of axes.
+def require_dims(x: Tensor, dims: tuple[int, ...], channels: int | None = None) -> None:
+    """Refuse an input with another number of axes, or of channels.
 
     Args:
         x: The input of a layer.
         dims: Numbers of axes that are allowed.
+        channels: C, if it is to be checked, too.
 
     Raises:
-        ValueError: It has another number.
+        ValueError: It has others.
     """
-    if x.dim() not in dims:
+    if x.dim() not in dims or (channels is not None and x.shape[1] != channels):
         shapes = " or ".join(_SHAPES[dim] for dim in dims)
-        raise ValueError(f"expected an input of shape {shapes}, got {tuple(x.shape)}")
+        shown = shapes if channels is None else shapes.replace("C", str(channels))
+        raise ValueError(f"expected an input of shape {shown}, got {tuple(x.shape)}")
 
 
 def spatial_mean(x: Tensor) -> Tensor:
@@ -39,11 +42,6 @@ def spatial_mean(x: Tensor) -> Tensor:
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
     """View values of shape (C,) so that they broadcast over x, (N, C, *)."""
     return values.view(-1, *[1] * (x.dim() - 2))
-
-
-def position_count(x: Tensor) -> int:
-    """Positions of a plane of x, (N, C, *); 1 for (N, C)."""
-    return math.prod(x.shape[2:])
 
 
 def channel_weight(layer: SwitchableNorm) -> Tensor:

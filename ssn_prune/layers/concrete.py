@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ssn_prune.layers.axes import per_channel, position_count, require_dims, spatial_mean
+from ssn_prune.layers.axes import per_channel, require_dims, spatial_mean
+from ssn_prune.math.planes import positions_of
 
 
 class InstanceNorm(_InstanceNorm):
@@ -57,13 +58,13 @@ class InstanceNorm(_InstanceNorm):
             ValueError: The layer is tied to another spatial size, or made for other dimensions.
         """
         require_dims(input, self.dims)
-        if self.positions is not None and position_count(input) != self.positions:
+        if self.positions is not None and positions_of(input) != self.positions:
             raise ValueError(
                 f"this instance norm is exact for {self.positions} positions only, got "
                 f"{tuple(input.shape)}; prune again at that input size"
             )
         x = input if self.centre is None else input - per_channel(self.centre, input)
-        if position_count(x) == 1:
+        if positions_of(x) == 1:
             # Runtimes round x * scale and mean * scale apart, with a scale of up to 1/sqrt(eps).
             zero = x - x
             if not self.affine:

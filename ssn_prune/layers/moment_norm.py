@@ -16,8 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssn_prune.layers.axes import per_channel, position_count, require_dims, spatial_mean
-from ssn_prune.math.moments import pooled_moments
+from ssn_prune.layers.axes import per_channel, require_dims, spatial_mean
+from ssn_prune.layers.plane_norm import update_running
+from ssn_prune.math.mixing import NormSettings
+from ssn_prune.math.planes import HALVES, positions_of
+from ssn_prune.math.switchable_norm import switchable_norm
 from ssn_prune.normalizer import Normalizer
 
 _IN, _LN, _BN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -106,8 +109,25 @@ class MomentNorm(nn.Module):
                 of other dimensions.
         """
         require_dims(input, self.dims)
-        half = input.dtype in (torch.float16, torch.bfloat16)  # squares overflow half precision
+        if self.training and self.running_var is not None:
+            return self._trained(input)
+        half = input.dtype in HALVES  # squares overflow half precision
         return self._normalized(input.float()).to(input.dtype) if half else self._normalized(input)
+
+    def _trained(self, input: Tensor) -> Tensor:
+        """With the batch's own statistics: the computation of the switchable layers."""
+        x = input.unsqueeze(-1) if input.dim() == 2 else input
+        self._bessel_factor(x)  # refuses what is undefined
+        settings = NormSettings(self.eps, tuple(Normalizer), self.correction)
+        p, q = (
+            torch.tensor(ratios, dtype=torch.float64, device=x.device)
+            for ratios in (self.mean_ratios, self.var_ratios)
+        )
+        y, mean, var = switchable_norm(x, self.weight, self.bias, (p, q), None, settings)
+        assert mean is not None  # BN is among the normalizers and uses the batch
+        assert var is not None
+        update_running(self, mean, var)
+        return y.squeeze(-1) if input.dim() == 2 else y
 
     def _normalized(self, x: Tensor) -> Tensor:
         centre, weight, bias = _as(self.centre, x), _as(self.weight, x), _as(self.bias, x)
@@ -116,17 +136,13 @@ class MomentNorm(nn.Module):
         if centre is not None:
             x = x - per_channel(centre, x)
         p, q = self.mean_ratios, self.var_ratios
-        batch = self.training and self.running_var is not None
-        if q == _BN and not batch and zero is not None:
+        if q == _BN and zero is not None:
             centred = x - self._mix_means(spatial_mean(x), running_mean)
             return F.batch_norm(centred, zero, running_var, weight, bias, False, 0.0, self.eps)
         factor = self._bessel_factor(x)
         mean_in = spatial_mean(x)
         centred = x - mean_in
         var_in = spatial_mean(centred * centred)
-        if batch:
-            running_mean, running_var = self._batch_statistics(mean_in, var_in * factor)
-
         scale = weight if weight is not None else unit
         assert scale is not None  # there is a unit where there is no weight
         eps = self.eps
@@ -134,7 +150,7 @@ class MomentNorm(nn.Module):
             scale, eps, var = scale / math.sqrt(factor), eps / factor, var_in
         else:
             var = self._mix_vars(mean_in, var_in, factor, running_var)
-        if p == _BN and not batch and self.offset is None:
+        if p == _BN and self.offset is None:
             scaled = F.batch_norm(x, running_mean, unit, scale, None, False, 0.0, 0.0)
             y = scaled / (var + eps).sqrt()
         else:
@@ -146,7 +162,7 @@ class MomentNorm(nn.Module):
         return y if bias is None else y + per_channel(bias, x)
 
     def _bessel_factor(self, x: Tensor) -> float:
-        positions = position_count(x)
+        positions = positions_of(x)
         if self.correction == 0:
             return 1.0
         if positions == 1:
@@ -181,19 +197,6 @@ class MomentNorm(nn.Module):
         if running_var is not None:
             terms.append((self.var_ratios[Normalizer.BN], per_channel(running_var, mean_in)))
         return _weighted_sum(terms)
-
-    def _batch_statistics(self, mean_in: Tensor, var_in: Tensor) -> tuple[Tensor, Tensor]:
-        mean, var = pooled_moments(mean_in, var_in, dim=0)
-        count = self.num_batches_tracked
-        assert count is not None  # it comes with the running statistics
-        with torch.no_grad():
-            count.add_(1)
-            for running, new in ((self.running_mean, mean), (self.running_var, var)):
-                if running is not None:
-                    plain = count.to(running).reciprocal()  # on the device, so that nobody waits
-                    share = plain if self.momentum is None else self.momentum
-                    running.lerp_(new.detach().flatten().to(running), share)
-        return mean, var
 
     def extra_repr(self) -> str:
         """Show the ratios and the kind of variance."""

@@ -7,16 +7,17 @@ part and what their ratios are.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
+from ssn_prune.layers.axes import require_dims
 from ssn_prune.math.mixing import BatchReduction, NormSettings
 from ssn_prune.math.switchable_norm import SolvedGates, switchable_norm
 from ssn_prune.normalizer import Normalizer
-
-_SHAPES = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 
 
 class PlaneNorm(_NormBase):
@@ -63,10 +64,28 @@ class PlaneNorm(_NormBase):
         """Whether BN takes part."""
         return Normalizer.BN in self.normalizers
 
-    def _normalize(
-        self, input: Tensor, gates: tuple[Tensor, Tensor], solved: SolvedGates | None
-    ) -> Tensor:
-        """Normalize an input that was checked, and update the running statistics in training."""
+    @abstractmethod
+    def _ratios_for(self, input: Tensor) -> tuple[tuple[Tensor, Tensor], SolvedGates | None]:
+        """The gates and, where values can be read without waiting, their ratios as numbers.
+
+        See the arguments ``gates`` and ``solved`` of :func:`switchable_norm`.
+        """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize ``input`` of shape (N, C, ...).
+
+        Raises:
+            TypeError: The input is not floating.
+            ValueError: It has another shape or is empty, or a Bessel-corrected variance over a
+                single position is asked for in training. In evaluation an empty batch is returned
+                as it is.
+        """
+        self._check_input_dim(input)
+        if not torch.compiler.is_compiling():
+            if input.shape[0] == 0 and not self.training:
+                return input.clone()
+            self._check_input_size(input)
+        gates, solved = self._ratios_for(input)
         x = input.unsqueeze(-1) if input.dim() == 2 else input
         running_mean, running_var = self.running_mean, self.running_var
         running = None
@@ -77,17 +96,11 @@ class PlaneNorm(_NormBase):
         settings = NormSettings(self.eps, self.normalizers, self.correction, groups, reduction)
         y, mean, var = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
         if self.training and mean is not None and var is not None:
-            self._update_running(mean, var)
+            update_running(self, mean, var)
         return y.squeeze(-1) if input.dim() == 2 else y
 
     def _check_input_dim(self, input: Tensor) -> None:
-        if input.dim() not in self.dims or input.shape[1] != self.num_features:
-            shapes = " or ".join(_SHAPES[dim] for dim in self.dims)
-            raise ValueError(
-                f"expected an input of shape {shapes.replace('C', str(self.num_features))}, "
-                f"got {tuple(input.shape)}"
-            )
-
+        require_dims(input, self.dims, self.num_features)
         if not input.is_floating_point():
             raise TypeError(f"expected a floating input, got {input.dtype}")
 
@@ -104,15 +117,28 @@ class PlaneNorm(_NormBase):
                 f"a batch of {input.shape[0]} cannot be split into {self.batch_groups} equal groups"
             )
 
-    @torch.no_grad()
-    def _update_running(self, mean: Tensor, var: Tensor) -> None:
-        running_mean, running_var = self.running_mean, self.running_var
-        count = self.num_batches_tracked
-        if running_mean is None or running_var is None or count is None:
-            return
-        count.add_(1)
-        share: float | Tensor | None = self.momentum
-        if share is None:  # on the device, so that nobody waits
-            share = count.to(running_mean.dtype).reciprocal()
-        running_mean.lerp_(mean.to(running_mean.dtype), share)
-        running_var.lerp_(var.to(running_var.dtype), share)
+    def extra_repr(self) -> str:
+        """Show the settings as torch's layers do."""
+        return f"{_NormBase.extra_repr(self)}, correction={self.correction}"
+
+
+@torch.no_grad()
+def update_running(layer: Any, mean: Tensor, var: Tensor) -> None:
+    """Take the moments of a batch into a layer's running statistics, in place.
+
+    Args:
+        layer: It has torch's ``momentum``, and ``running_mean``, ``running_var`` and
+            ``num_batches_tracked``; nothing happens if these are None.
+        mean: Shape (C,).
+        var: Shape (C,).
+    """
+    running_mean, running_var = layer.running_mean, layer.running_var
+    count: Tensor | None = layer.num_batches_tracked
+    if running_mean is None or running_var is None or count is None:
+        return
+    count.add_(1)
+    share: float | Tensor | None = layer.momentum
+    if share is None:  # the plain average; on the device, so that nobody waits
+        share = count.to(running_mean.dtype).reciprocal()
+    running_mean.lerp_(mean.to(running_mean.dtype), share)
+    running_var.lerp_(var.to(running_var.dtype), share)

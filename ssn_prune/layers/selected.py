@@ -69,29 +69,16 @@ class SelectedNorm(PlaneNorm):
             ratios = torch.tensor([float(n is choice) for n in used], device=device)
             self.register_buffer(name, ratios, persistent=False)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalize ``input`` of shape (N, C, ...).
-
-        Raises:
-            ValueError: As in :class:`SwitchableNorm`.
-        """
-        self._check_input_dim(input)
-        if not torch.compiler.is_compiling():
-            if input.shape[0] == 0 and not self.training:
-                return input.clone()
-            self._check_input_size(input)
+    def _ratios_for(self, input: Tensor) -> tuple[tuple[Tensor, Tensor], SolvedGates | None]:
         gates = (self.mean_ratios, self.var_ratios)
-        solved = None
-        if reads_host(self.mean_ratios) and reads_host(input):
-            mean, var = (frozen_gate([float(n is c) for n in self.normalizers]) for c in self._pair)
-            solved = SolvedGates(mean, var, lambda p, q: (p, q))
-        return self._normalize(input, gates, solved)
-
-    @property
-    def _pair(self) -> tuple[Normalizer, Normalizer]:
-        return self.pair.mean, self.pair.var
+        if not (reads_host(self.mean_ratios) and reads_host(input)):
+            return gates, None
+        mean, var = (
+            frozen_gate([float(normalizer is choice) for normalizer in self.normalizers])
+            for choice in (self.pair.mean, self.pair.var)
+        )
+        return gates, SolvedGates(mean, var, lambda p, q: (p, q))
 
     def extra_repr(self) -> str:
         """Show the pair beside torch's settings."""
-        common: str = super().extra_repr()  # type: ignore[no-untyped-call]  # untyped in torch
-        return f"{common}, pair={self.pair}, correction={self.correction}"
+        return f"{super().extra_repr()}, pair={self.pair}"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.math.planes import HALVES
 from ssn_prune.math.single_gate import (
     VERTEX_MARGIN,
     GateSolution,
@@ -181,7 +182,7 @@ def set_layer_radii(layers: Sequence[SSN], radii: Sequence[float]) -> None:
     for layer, radius in zip(layers, radii, strict=True):
         # Half precision would round the last radius down, and nothing would freeze.
         last = vertex_radius(len(layer.normalizers)) * (1 - VERTEX_MARGIN)
-        half = layer.radius.dtype in (torch.float16, torch.bfloat16)
+        half = layer.radius.dtype in HALVES
         layer.radius.fill_(1.0 if half and radius >= last else radius)
     _freeze(layers)
 

@@ -98,7 +98,7 @@ class SwitchableNorm(PlaneNorm):
             self.var_weight.fill_(1.0)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        result = super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]  # untyped there
+        result = nn.Module._apply(self, *args, **kwargs)
         self._share()
         return result
 
@@ -114,22 +114,10 @@ class SwitchableNorm(PlaneNorm):
     def solved_gates(self) -> SolvedGates:
         """The gates as numbers; only for tensors on the CPU that are not being traced."""
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalize ``input`` of shape (N, C, *).
-
-        Raises:
-            ValueError: The input has another shape or is empty, or a Bessel-corrected variance over
-                a single position is asked for in training. In evaluation an empty batch is
-                returned as it is.
-        """
-        self._check_input_dim(input)
-        if not torch.compiler.is_compiling():
-            if input.shape[0] == 0 and not self.training:
-                return input.clone()
-            self._check_input_size(input)
-        solved = self.solved_gates() if reads_host(self.mean_weight) and reads_host(input) else None
-        gates = self.gates() if solved is None else (self.mean_weight, self.var_weight)
-        return self._normalize(input, gates, solved)
+    def _ratios_for(self, input: Tensor) -> tuple[tuple[Tensor, Tensor], SolvedGates | None]:
+        if reads_host(self.mean_weight) and reads_host(input):
+            return (self.mean_weight, self.var_weight), self.solved_gates()
+        return self.gates(), None
 
     def get_extra_state(self) -> Tensor:
         """What the tensors cannot tell: the kind of variance, and which normalizers are offered."""
@@ -180,10 +168,9 @@ class SwitchableNorm(PlaneNorm):
 
     def extra_repr(self) -> str:
         """Show the settings as torch's layers do."""
-        common: str = super().extra_repr()  # type: ignore[no-untyped-call]  # untyped in torch
         return (
-            f"{common}, normalizers={_listed(self.normalizers)}, "
-            f"shared_gate={self.shared_gate}, correction={self.correction}"
+            f"{super().extra_repr()}, normalizers={_listed(self.normalizers)}, "
+            f"shared_gate={self.shared_gate}"
         )
 
 

@@ -6,13 +6,12 @@ It is what compilers fuse, and what gradients of gradients are taken of. The for
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from ssn_prune.math import planes
 from ssn_prune.math.mixing import Moments, NormSettings
+from ssn_prune.math.planes import bessel_factor, computed, positions_of
 
 Normalized = tuple[Tensor, Tensor | None, Tensor | None]
 
@@ -57,19 +56,3 @@ def plain_formula(
         y = y + bias.view(-1, *planar[2:])
     batch = (None, None) if algebra.batch is None else algebra.batch.detach().unbind()
     return (y.to(x.dtype), *batch)
-
-
-def computed(x: Tensor) -> Tensor:
-    """In the precision of the computation: half precision becomes float32."""
-    return x.float() if x.dtype in planes.HALVES else x
-
-
-def bessel_factor(x: Tensor, correction: int) -> float:
-    """M / (M - correction); 1 where that is undefined, see :meth:`Moments.undefine`."""
-    positions = positions_of(x)
-    return positions / (positions - correction) if positions > correction else 1.0
-
-
-def positions_of(x: Tensor) -> int:
-    """M, the number of positions of a plane."""
-    return math.prod(x.shape[2:])

@@ -7,22 +7,24 @@ pass is one operator of torch that reads every entry once:
 ======================  =========================================  ================================
 pass                    operator, dense tensors on the CPU          otherwise
 ======================  =========================================  ================================
-moments, standardize    group_norm, one group per channel           var_mean, subtract
+moments, standardize    group_norm, one group per channel           sum, subtract, sum of squares
 scale and shift         two in-place operators on that output       the same
-sums of the gradient    batch_norm_backward, both sums at once      two products and sums
-gradient of the input   batch_norm with N C channels, addcmul       three operators
+sums of the gradient    batch_norm_backward, both sums at once      sum, subtract, product, sum
+gradient of the input   batch_norm with N C channels, addcmul       three in-place operators
 ======================  =========================================  ================================
 
-``var_mean`` over the positions takes several times as long as ``group_norm`` on the CPU, and
-allocating a big output costs as much as writing it, hence the in-place operators.
+Their times, beside those of ``var_mean`` and of BatchNorm, are in docs/training_speed.md. Planes of
+at most :data:`SMALL_PLANE` positions take the right column with matrix products for the sums.
 
 **Precision.** The variance comes out of group_norm as 1/sqrt(var + floor). With torch's default
 floor of 1e-5 a variance of 1e-8 would be recovered with an error of 2e-4; with :data:`FLOOR` the
-error is at most 4 units in the last place of var + 1e-12.
+error is at most 4 + |mean| / std units in the last place of var + 1e-12, because group_norm sums
+values that are not centred; small planes are centred first and stay within 4.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +44,22 @@ HALVES = (torch.float16, torch.bfloat16)
 def wide_dtype(x: Tensor) -> torch.dtype:
     """The dtype of the (N, C) algebra: float64, or float32 on devices that have no float64."""
     return torch.float32 if x.device.type == "mps" else torch.float64
+
+
+def computed(x: Tensor) -> Tensor:
+    """In the precision of the computation: half precision becomes float32."""
+    return x.float() if x.dtype in HALVES else x
+
+
+def bessel_factor(x: Tensor, correction: int) -> float:
+    """M / (M - correction); 1 where that is undefined, see :meth:`Moments.undefine`."""
+    positions = positions_of(x)
+    return positions / (positions - correction) if positions > correction else 1.0
+
+
+def positions_of(x: Tensor) -> int:
+    """M, the number of positions of a plane."""
+    return math.prod(x.shape[2:])
 
 
 def reads_host(x: Tensor) -> bool:
@@ -76,7 +94,7 @@ def to_tensor(values: Array, like: Tensor, *shape: int) -> Tensor:
 
 
 # Up to so many positions the gradient of the input is a small difference (a plane of four has two
-# degrees of freedom left), which needs centred values and wide sums; they cost no more there.
+# degrees of freedom left), which needs centred values; they cost no more there.
 SMALL_PLANE = 64
 
 

@@ -40,14 +40,8 @@ from torch import Tensor
 
 from ssn_prune.math import planes
 from ssn_prune.math.mixing import Moments, NormSettings, rsqrt, stack
-from ssn_prune.math.plain_formula import (
-    Normalized,
-    bessel_factor,
-    computed,
-    plain_formula,
-    positions_of,
-)
-from ssn_prune.math.planes import Array
+from ssn_prune.math.plain_formula import Normalized, plain_formula
+from ssn_prune.math.planes import Array, bessel_factor, computed, positions_of
 
 
 class SolvedGate(Protocol):

@@ -20,8 +20,7 @@ from torch.utils import _pytree as pytree
 
 from ssn_prune._version import __version__
 from ssn_prune.errors import ExportError, UsageError, first_line
-from ssn_prune.graph.counting import count_operators
-from ssn_prune.onnx_export.files import (
+from ssn_prune.files import (
     SINGLE_FILE_LIMIT,
     external_name,
     replacing,
@@ -29,6 +28,7 @@ from ssn_prune.onnx_export.files import (
     resolved,
     write_errors,
 )
+from ssn_prune.graph.counting import count_operators
 from ssn_prune.onnx_export.graph_names import clean, layer_values, name_batch_axis, name_outputs
 from ssn_prune.report import OnnxStats
 

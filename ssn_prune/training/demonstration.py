@@ -68,7 +68,7 @@ def train(data: Digits, epochs: int, seed: int, on_epoch: Callable[[Progress], N
                     model(data.train_images[indices]), data.train_labels[indices]
                 )
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+                loss.backward()
                 clip_gate_gradients(model)
                 optimizer.step()
                 warmup.step()

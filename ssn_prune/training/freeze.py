@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
+from ssn_prune.layers.adopt import require_own_forward
 from ssn_prune.layers.concrete import InstanceNorm2d, InstanceNorm3d
 from ssn_prune.layers.copying import carry_hooks, names_of, replace_module
 from ssn_prune.layers.plane_norm import PlaneNorm
@@ -81,19 +82,16 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
     an optimizer goes on with its state; the gates are no parameters of the model any more and get
     no gradient. Equal pairs become torch's BatchNorm, InstanceNorm (a subclass that accepts 1x1
     maps, as SSN does) and GroupNorm(1, C), mixed ones a :class:`SelectedNorm`, which computes only
-    what was selected. Also a SelectedNorm, because
-    torch's module would compute something else: Bessel-corrected layers, layers that share
-    statistics among processes or emulate workers, and IN/IN of SSN1d, whose (N, C) inputs
-    torch's InstanceNorm1d takes for one sample.
+    what was selected. A SelectedNorm also takes the place of layers for which torch's module would
+    compute something else: Bessel-corrected ones, those that share statistics among processes or
+    emulate workers, and IN/IN of SSN1d, whose (N, C) inputs InstanceNorm1d takes for one sample.
 
-    torch's BatchNorm stores the unbiased estimate in ``running_var``, where an SSN layer stores the
-    population variance; from here on a BN/BN layer follows torch.
+    From here on a BN/BN layer follows torch's BatchNorm: ``running_var`` is the unbiased estimate
+    instead of the population variance, and a training batch with one value per channel (one image
+    of 1x1 maps) is refused instead of giving ``bias``.
 
     Under DistributedDataParallel swap the wrapped module and wrap it anew: the wrapper waits for
     gradients of the gates otherwise.
-
-    torch's BatchNorm refuses a training batch with one value per channel (one image of 1x1 maps),
-    for which SSN's BN gives ``bias``.
 
     Args:
         model: A network with SSN layers, all of whose gates are one-hot. Changed in place.
@@ -126,21 +124,15 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
 
 
 def _require_plain(name: str, layer: SSN) -> None:
-    kind = type(layer)
-    unlike = [
-        f"its own {method}"
-        for method in ("forward", "gates", "solved_gates")
-        if getattr(kind, method) is not getattr(SSN, method) or method in vars(layer)
-    ]
+    require_own_forward(name, layer)
     computed = [n for n in ("weight", "bias") if n not in layer._parameters]
-    unlike += [f"a {parameter} that is computed from other parameters" for parameter in computed]
-    if unlike:
+    if computed:
         raise UnsupportedLayerError(
-            f"{name or 'the layer'} ({kind.__name__}) is not a plain SSN layer",
-            expected="SSN1d, SSN2d or SSN3d itself, whose formula is known",
-            found=" and ".join(unlike),
-            hint="put what a subclass adds into a module of its own behind the layer, and remove "
-            "parametrizations first",
+            f"{name or 'the layer'} has a {' and a '.join(computed)} that is computed from other "
+            "parameters",
+            expected="parameters that the new layer can take over",
+            found=f"a parametrized {type(layer).__name__}",
+            hint="remove parametrizations first",
         )
 
 

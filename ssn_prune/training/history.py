@@ -7,10 +7,8 @@ fetched when the history is saved.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import CheckpointError, OutputError, first_line
+from ssn_prune.errors import CheckpointError
+from ssn_prune.files import replacing, resolved, write_errors
 from ssn_prune.layers.ssn import SSN, gate_ratios
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
@@ -71,23 +70,10 @@ class GateRecords:
         Raises:
             OutputError: It cannot be written; a file that was there is as before.
         """
-        target = Path(path)
-        partial = target.with_name(f".{target.name}.partial")
         header = np.array(json.dumps({"format": _FORMAT, "layers": self.layers}))
-        try:
-            with partial.open("wb") as file:
-                np.savez_compressed(file, header=header, steps=self.steps, ratios=self.ratios)
-            os.replace(partial, target)
-        except OSError as error:
-            raise OutputError(
-                f"the gate history cannot be written to {path}",
-                expected="a file in an existing folder with room and write permission",
-                found=first_line(error),
-                hint="choose another path",
-            ) from error
-        finally:
-            with suppress(OSError):  # it was renamed, or never made
-                partial.unlink()
+        target = resolved(path)
+        with replacing(target) as partial, write_errors(target), partial.open("wb") as file:
+            np.savez_compressed(file, header=header, steps=self.steps, ratios=self.ratios)
 
     @classmethod
     def load(cls, path: str | Path) -> GateRecords:

@@ -66,8 +66,8 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: The file cannot be written.
     """
-    before = _external_files(target)
     with write_errors(target):
+        before = _external_files(target)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         os.close(handle)
     temporary = Path(name)
@@ -115,5 +115,5 @@ def write_errors(target: Path) -> Iterator[None]:
             f"{target} cannot be written",
             expected="a writable folder with enough space",
             found=error.strerror or str(error),
-            hint="choose another --output, or free space and check the permissions",
+            hint="choose another path, or free space and check the permissions",
         ) from error
