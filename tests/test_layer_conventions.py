@@ -41,7 +41,7 @@ def test_layers_are_torch_s_norms_and_show_their_settings(layer_class):
     assert isinstance(layer, _NormBase)
     shown = repr(layer)
     assert shown.startswith(f"{layer_class.__name__}(3, eps=0.001, momentum=None, affine=True")
-    assert shown.endswith("normalizers=IN+BN, shared_gate=False, correction=1)")
+    assert shown.endswith("correction=1, normalizers=IN+BN, shared_gate=False)")
     assert layer.normalizers == (Normalizer.IN, Normalizer.BN)
     plain = layer_class(3, affine=False, track_running_stats=False)
     assert plain.weight is None is plain.bias

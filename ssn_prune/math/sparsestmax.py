@@ -71,7 +71,7 @@ def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     c = in_face * (w - (in_face * w).sum(dim=-1, keepdim=True) / sizes.unsqueeze(-1))
     # A tied face has no direction of its own: go towards its lowest index.
     towards_first = torch.zeros(k, k, dtype=z.dtype, device=z.device)
-    towards_first[:, 0] = 1
+    towards_first[:, 0].fill_(1)
     towards_first = in_face * (towards_first - 1 / sizes.unsqueeze(-1))
     c = torch.where(tied.unsqueeze(-1), towards_first, c)
     length = c.square().sum(dim=-1, keepdim=True).sqrt()
