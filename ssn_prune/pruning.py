@@ -14,6 +14,7 @@ from ssn_prune.graph.centring import measure_centres
 from ssn_prune.graph.plan import Plan
 from ssn_prune.graph.planner import layers_to_centre, make_plan, with_centres
 from ssn_prune.graph.rewrite import apply_plan
+from ssn_prune.graph.sizes import SizeCheck, SizeGuard
 from ssn_prune.layers.adopt import adopt_layers
 from ssn_prune.layers.copying import floating_copy
 from ssn_prune.layers.harden import harden
@@ -36,6 +37,7 @@ class PruneResult:
         original: The reference that ``model`` must agree with: the original in evaluation mode with
             the authors' layers taken over, and with rounded gates if rounding was asked for. It
             shares its parameters with the caller's model, so verify before training on.
+        guards: What the plan supposes of the sizes of the inputs.
     """
 
     model: nn.Module
@@ -43,6 +45,7 @@ class PruneResult:
     plan: Plan
     selection: Selection
     original: nn.Module
+    guards: tuple[SizeGuard, ...] = ()
 
 
 def prune(
@@ -51,19 +54,21 @@ def prune(
     *,
     on_unconverged: OnUnconverged = "error",
     fold: bool = True,
+    any_size: bool = False,
 ) -> PruneResult:
     """Replace switchable layers by concrete ones; ``model`` itself is never changed.
 
     Args:
         model: A network with SSN or SN layers of any dimension, ours or the authors'.
         example_inputs: Inputs of one call, used to see what feeds what. The result is exact for any
-            values; real samples make float32 sums slightly more accurate than noise. Sizes matter:
-            a Bessel-corrected instance norm is exact for the captured spatial size only and refuses
-            others, and code that branches on sizes or flags is captured for these only.
+            values; real samples make float32 sums slightly more accurate than noise. Sizes matter
+            where the code asks for them: the result then refuses sizes for which it may be wrong.
         on_unconverged: What to do with gates that are not one-hot. ``"error"`` refuses, ``"exact"``
             keeps the weighted form, ``"argmax"`` rounds and measures the error.
         fold: Fold into convolutions and linear layers. Without it the result has concrete
             normalizers and can be trained further.
+        any_size: Take forms that are exact at every spatial size. Otherwise a Bessel-corrected
+            instance norm is cheaper, but exact at the captured size only, and refuses others.
 
     Returns:
         The pruned network with its report.
@@ -102,13 +107,16 @@ def prune(
         captured,
         fold=fold,
         keep_weighted=on_unconverged == "exact",
+        any_size=any_size,
     )
-    if fold and captured.error is None:
+    if fold and captured.calls:
         plan = with_centres(plan, measure_centres(original, inputs, layers_to_centre(plan)))
     pruned = apply_plan(plan, original)
+    if captured.guards and any(layer.fold is not None for layer in plan.layers):
+        pruned.register_forward_pre_hook(SizeCheck(captured.guards), with_kwargs=True)
     report = prune_report(selection, plan, captured, original, pruned, rounded)
     pruned.train(training and not fold)
-    return PruneResult(pruned, report, plan, selection, original)
+    return PruneResult(pruned, report, plan, selection, original, captured.guards)
 
 
 def _rounding_effect(

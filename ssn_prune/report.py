@@ -74,13 +74,25 @@ class RoundedGates:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What :func:`ssn_prune.prune` did."""
+    """What :func:`ssn_prune.prune` did.
+
+    Attributes:
+        layers: Every switchable layer.
+        before: The original.
+        after: The pruned network.
+        capture_error: Why the network could not be captured whole.
+        rounded: What rounding unfinished gates did.
+        captured_parts: Submodules that were captured instead of the whole.
+        size_conditions: What the result supposes of the sizes of its inputs.
+    """
 
     layers: tuple[LayerReport, ...]
     before: NetworkStats
     after: NetworkStats
     capture_error: str | None = None
     rounded: RoundedGates | None = None
+    captured_parts: tuple[str, ...] = ()
+    size_conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +164,8 @@ class ConversionReport:
     rounded: RoundedGates | None = None
     onnx: OnnxStats | None = None
     verification: VerificationReport | None = None
+    captured_parts: tuple[str, ...] = ()
+    size_conditions: tuple[str, ...] = ()
 
 
 def to_json(value: Any) -> Any:
@@ -193,6 +207,8 @@ def prune_report(
         after=NetworkStats(count_parameters(pruned), None),
         capture_error=captured.error,
         rounded=rounded,
+        captured_parts=captured.parts,
+        size_conditions=tuple(guard.readable for guard in captured.guards),
     )
 
 
@@ -216,7 +232,7 @@ def _layer_report(layer: LayerSelection, planned: LayerPlan | None) -> LayerRepo
         correction=planned.correction,
         form=planned.form_name,
         folded=planned.fold.kind.value if planned.fold else None,
-        folded_into=planned.fold.conv if planned.fold else None,
+        folded_into=planned.fold.target if planned.fold else None,
         reason_code=planned.refusal.code.value if planned.refusal else None,
         reason=_reason(planned),
     )

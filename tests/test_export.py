@@ -54,7 +54,7 @@ def test_defaults_are_portable(pruned: nn.Module, tmp_path: Path) -> None:
 
 def test_the_batch_is_dynamic_unless_asked_for(pruned: nn.Module, tmp_path: Path) -> None:
     export_onnx(pruned, X, tmp_path / "any.onnx")
-    export_onnx(pruned, X, tmp_path / "two.onnx", options=ExportOptions(dynamic_batch=False))
+    export_onnx(pruned, X, tmp_path / "two.onnx", options=ExportOptions(dynamic="none"))
     session = onnxruntime.InferenceSession(tmp_path / "any.onnx")
     for size in (1, 2, 5):
         (y,) = session.run(None, {"input": np.zeros((size, 1, 8, 8), np.float32)})

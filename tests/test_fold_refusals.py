@@ -121,14 +121,29 @@ def test_a_functional_convolution_that_ignores_the_module_bias_is_refused() -> N
     check(network, "bias_cannot_be_replaced")
 
 
-def test_a_weight_that_is_no_convolution_weight_is_refused() -> None:
-    class Holder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.kernel = nn.Parameter(torch.randn(4, 3, 3, 3))
+class Holder(nn.Module):
+    def __init__(self, biased: bool) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(4, 3, 3, 3))
+        self.offset = nn.Parameter(torch.randn(4)) if biased else None
 
-    network = Lambda(lambda m, x: m.a(F.conv2d(x, m.h.kernel)), h=Holder(), a=layer())
-    check(network, "weight_not_in_a_conv_module")
+
+@pytest.mark.parametrize(
+    ("pair", "biased", "code"),
+    [
+        (BN_BN, True, None),
+        (BN_BN, False, "bias_cannot_be_replaced"),
+        (NormalizerPair(IN, IN), False, "bias_cannot_be_replaced"),
+        (NormalizerPair(IN, BN), False, None),  # a scale needs no bias
+    ],
+)
+def test_a_functional_convolution_with_parameters_of_any_module(
+    pair: NormalizerPair, biased: bool, code: str | None
+) -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        return m.a(F.conv2d(x, m.h.kernel, m.h.offset))
+
+    check(Lambda(forward, h=Holder(biased), a=trained_layer(4, pair)), code)
 
 
 def test_weight_norm_and_parametrizations_are_refused() -> None:

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from ssn_prune.architectures.resnet import BasicBlock, Bottleneck, NormFactory, ResNetV1
+from ssn_prune.architectures.torchvision_usage import torchvision_usage
 from ssn_prune.errors import ArchitectureError
 from ssn_prune.layers.adopt import adopt_layers, running_sums_error
 from ssn_prune.layers.ssn import SSN2d
@@ -52,19 +53,23 @@ class Architecture:
     Attributes:
         name: As the user or the checkpoint wrote it.
         build: Builds it; takes keyword arguments.
-        input_size: Its usual (C, H, W), None if unknown.
+        input_size: Its usual (C, H, W) or (C, D, H, W), None if unknown.
         named_correction: The kind of variance that the name implies, None if it implies none.
         takes_correction: Whether the builder takes ``correction``; a user's factory decides itself.
         swaps_norms: Whether the builder swaps the norms of a known network, and so takes the
             arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
+        inputs: Number of inputs.
+        takes_images: Whether it takes a list of single images instead of batches.
     """
 
     name: str
     build: Callable[..., nn.Module]
-    input_size: tuple[int, int, int] | None
+    input_size: tuple[int, ...] | None
     named_correction: int | None
     takes_correction: bool = True
     swaps_norms: bool = False
+    inputs: int = 1
+    takes_images: bool = False
 
 
 def find_architecture(name: str, *, trusted: bool) -> Architecture:
@@ -160,8 +165,16 @@ def _torchvision(name: str, rest: str) -> Architecture:
         network = models.get_model(rest, **{**weights, **arguments})
         return _swapped(network, correction, kind, normalizers)
 
-    size = 299 if rest == "inception_v3" else 224
-    return Architecture(name, build, (3, size, size), None, swaps_norms=True)
+    usage = torchvision_usage(rest)
+    return Architecture(
+        name,
+        build,
+        usage.input_size,
+        None,
+        swaps_norms=True,
+        inputs=usage.inputs,
+        takes_images=usage.takes_images,
+    )
 
 
 def _timm(name: str, rest: str) -> Architecture:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssn_prune.architectures.names import FORMS, Architecture, find_architecture
-from ssn_prune.checkpoint.input_size import input_size_of
+from ssn_prune.checkpoint.input_size import each_input, input_size_of
 from ssn_prune.checkpoint.layer_tensors import (
     is_sparse,
     layer_groups,
@@ -63,11 +63,16 @@ class LoadedCheckpoint:
         input_size: (C, H, W) of one input, or what an input has in the place of H and W; None if
             neither known nor given.
         source: Where it came from.
+        more_inputs: Sizes of further inputs, for networks that take several.
+        takes_images: Whether it takes a list of single images instead of batches (torchvision's
+            detection models).
     """
 
     model: nn.Module
     input_size: tuple[int, ...] | None
     source: Source
+    more_inputs: tuple[tuple[int, ...], ...] = ()
+    takes_images: bool = False
 
 
 def read_weights(
@@ -96,7 +101,7 @@ def load_checkpoint(
     arch_args: Mapping[str, Any] | None = None,
     prefix: str | None = None,
     weights: str | None = None,
-    input_size: tuple[int, ...] | None = None,
+    input_size: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None,
     correction: int | None = None,
 ) -> LoadedCheckpoint:
     """Read a checkpoint and rebuild its network.
@@ -109,7 +114,8 @@ def load_checkpoint(
         prefix: Key prefix to take off; found automatically if None.
         weights: Entry of the file to use, such as ``"state_dict_ema"``.
         input_size: (H, W) or (C, H, W), in 1-d and 3-d (L), (C, L), (D, H, W) or (C, D, H, W); by
-            default what the architecture is known for.
+            default what the architecture is known for. A tuple of sizes for several inputs; one
+            size stands for all inputs of a network that is known to take several.
         correction: 1 if variances are Bessel-corrected, 0 if biased; by default 1 for files in the
             authors' layout and what the file or the network says otherwise.
 
@@ -143,7 +149,17 @@ def load_checkpoint(
     source = _source(file.path, file.sha256, file.format, found, stripped, name, arguments)
     model.eval()
     known = found.input_size or architecture.input_size or getattr(model, "input_size", None)
-    return LoadedCheckpoint(model, input_size_of(model, input_size, known), source)
+    sizes = [input_size_of(model, given, known) for given in each_input(input_size)]
+    known_sizes = [size for size in sizes if size is not None]
+    if len(known_sizes) == 1:
+        known_sizes *= architecture.inputs
+    return LoadedCheckpoint(
+        model,
+        known_sizes[0] if known_sizes else None,
+        source,
+        more_inputs=tuple(known_sizes[1:]),
+        takes_images=architecture.takes_images,
+    )
 
 
 def _source(

@@ -12,6 +12,16 @@ _AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 _EXAMPLES = {1: "1x128", 2: "224, 240x320 or 1x28x28", 3: "16x112x112"}
 
 
+def each_input(
+    given: tuple[int, ...] | tuple[tuple[int, ...], ...] | None,
+) -> list[tuple[int, ...] | None]:
+    """What is given for each input: one size, or a tuple of sizes for several inputs."""
+    sizes = [size for size in given or () if isinstance(size, tuple)]
+    if sizes:
+        return list(sizes)
+    return [tuple(axis for axis in given if isinstance(axis, int)) if given else None]
+
+
 def input_size_of(
     model: nn.Module, given: tuple[int, ...] | None, known: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:

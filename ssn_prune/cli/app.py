@@ -15,9 +15,11 @@ from ssn_prune.cli.options import (
     Checks,
     Correction,
     Debug,
+    Dynamic,
     InputSize,
     Json,
     OnUnconverged,
+    OpenAxes,
     Prefix,
     Quiet,
     TrustStatistics,
@@ -70,8 +72,9 @@ def convert(
     input_size: InputSize = None,
     correction: Correction = None,
     on_unconverged: OnUnconverged = Unconverged.error,
+    dynamic: Dynamic = OpenAxes.batch,
     static_batch: Annotated[
-        int | None, typer.Option(min=1, help="Fix the batch size (default: any).")
+        int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
     ] = None,
     opset: Annotated[int, typer.Option(min=18, help="ONNX operator set.")] = 18,
     ir_version: Annotated[int, typer.Option(min=8, help="ONNX file format version.")] = 10,
@@ -119,6 +122,7 @@ def convert(
                 fold=fold,
                 algebra=verify in (Checks.all, Checks.algebra),
                 rounding=verify in (Checks.all, Checks.rounding),
+                dynamic=dynamic.value,
                 static_batch=static_batch,
                 opset=opset,
                 ir_version=ir_version,
@@ -195,6 +199,7 @@ def verify(
     input_size: InputSize = None,
     correction: Correction = None,
     on_unconverged: OnUnconverged = Unconverged.error,
+    dynamic: Dynamic = OpenAxes.batch,
     static_batch: Annotated[
         int | None, typer.Option(min=1, help="Batch size of a file with a fixed one.")
     ] = None,
@@ -227,6 +232,7 @@ def verify(
                 on_unconverged=on_unconverged.value,
                 algebra=checks in (Checks.all, Checks.algebra),
                 rounding=checks in (Checks.all, Checks.rounding),
+                dynamic=dynamic.value,
                 static_batch=static_batch,
                 trust_running_statistics=trust_running_statistics,
             )

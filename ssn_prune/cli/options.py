@@ -26,6 +26,14 @@ class Checks(str, enum.Enum):
     none = "none"
 
 
+class OpenAxes(str, enum.Enum):
+    """Which axes of the inputs stay open."""
+
+    none = "none"
+    batch = "batch"
+    spatial = "spatial"
+
+
 # typer evaluates these annotations at run time on every supported Python.
 Checkpoint = Annotated[
     Path, typer.Argument(metavar="CKPT", help="Checkpoint of torch.save, or safetensors.")
@@ -48,7 +56,10 @@ WeightsEntry = Annotated[
     ),
 ]
 InputSize = Annotated[
-    str | None, typer.Option(help="Input size: 224, 240x320, 1x28x28 or 3x16x112x112.")
+    str | None,
+    typer.Option(
+        help="Input size: 224, 240x320, 1x28x28 or 3x16x112x112; several inputs with commas."
+    ),
 ]
 Correction = Annotated[
     int | None,
@@ -63,6 +74,10 @@ OnUnconverged = Annotated[
     typer.Option(
         help="Unfinished gates: refuse, keep the weighted form, or round and report the error."
     ),
+]
+Dynamic = Annotated[
+    OpenAxes,
+    typer.Option(help="Sizes that stay open: none, the batch, or batch and spatial sizes."),
 ]
 TrustStatistics = Annotated[
     bool,

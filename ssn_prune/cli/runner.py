@@ -107,23 +107,29 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
     return value
 
 
-def parse_size(text: str | None) -> tuple[int, ...] | None:
+def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
     """Parse ``--input-size``.
 
-    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW; ``3x16x112x112`` is CxDxHxW.
+    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW, ``3x16x112x112`` is CxDxHxW; a
+    network with several inputs takes several, with commas between them.
 
     Raises:
         UsageError: It is none of these.
     """
     if text is None:
         return None
-    parts = text.lower().split("x")
+    sizes = tuple(_parse_one_size(part) for part in text.lower().split(","))
+    return sizes[0] if len(sizes) == 1 else sizes
+
+
+def _parse_one_size(text: str) -> tuple[int, ...]:
+    parts = text.split("x")
     if not 1 <= len(parts) <= 4 or not all(map(_is_size, parts)):
         raise UsageError(
             "--input-size is not a size",
             expected="224, 240x320 (HxW), 1x28x28 (CxHxW) or 3x16x112x112 (CxDxHxW)",
             found=repr(text),
-            hint="use positive whole numbers with x between them",
+            hint="use positive whole numbers with x between them, and commas between inputs",
         )
     values = tuple(int(part) for part in parts)
     return values * 2 if len(values) == 1 else values

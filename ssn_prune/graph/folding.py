@@ -1,69 +1,45 @@
-"""Which fold is possible for a layer, and if none is, why not."""
+"""Which convolution or linear layer a layer may fold into, and if none, why not."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ssn_prune.graph.facts import Capture, ConvCall, FoldTarget
-from ssn_prune.graph.forms import FoldKind, PairForm
-from ssn_prune.graph.plan import Fold, Refusal, RefusalCode
-from ssn_prune.layers.axes import channel_weight
+from ssn_prune.graph.facts import BiasedModule, Capture, ConvCall, ParameterOwner
+from ssn_prune.graph.forms import FoldKind
+from ssn_prune.graph.plan import Refusal, RefusalCode
 from ssn_prune.layers.copying import has_hooks
-from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.math.folding import folded_bias, is_normal, static_scale
-from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.math.folding import is_normal
 
 
-def plan_fold(
-    model: nn.Module,
-    module: SwitchableNorm,
-    name: str,
-    pair: NormalizerPair,
-    entry: PairForm,
-    captured: Capture,
-) -> Fold | Refusal:
-    """Decide what of a layer folds into the convolution or linear layer in front of it.
+@dataclass(frozen=True)
+class Kernel:
+    """The tensors of the one convolution or linear layer that all given calls are calls of.
+
+    Attributes:
+        weight: Where its kernel is.
+        bias: Where its bias is or can be made; None if it has none and can have none.
+        transposed: Whether it is a transposed convolution.
+        groups: Its groups.
+    """
+
+    weight: ParameterOwner
+    bias: ParameterOwner | None
+    transposed: bool
+    groups: int
+
+
+def kernel_of(model: nn.Module, captured: Capture, convs: Sequence[ConvCall]) -> Kernel | Refusal:
+    """Find the kernel that may be edited for given calls, and for these only.
 
     Args:
         model: The network; not changed.
-        module: The layer.
-        name: Its first path in the network.
-        pair: What it selected.
-        entry: The form of that pair, with what may fold.
-        captured: The capture of the network.
+        captured: Its capture.
+        convs: All calls for which an edit is right.
     """
-    if entry.fold is None:
-        text = f"no part of {pair} can move into what is in front"
-        return Refusal(RefusalCode.NOTHING_FOLDS, text)
-    if captured.error is not None:
-        text = f"torch.export could not capture the network ({captured.error})"
-        return Refusal(RefusalCode.CAPTURE_FAILED, text)
-    target = _target_conv(model, module, name, captured)
-    if isinstance(target, Refusal):
-        return target
-    path, conv, transposed = target
-    out_of_range = _range_problem(module, conv, pair, entry.fold, transposed)
-    if out_of_range is not None:
-        return Refusal(RefusalCode.SCALE_RANGE, out_of_range)
-    return Fold(entry.fold, path, transposed)
-
-
-def _target_conv(
-    model: nn.Module, module: SwitchableNorm, name: str, captured: Capture
-) -> tuple[str, FoldTarget, bool] | Refusal:
-    """The one convolution or linear layer that feeds every call of a layer and nothing else."""
-    calls = captured.calls.get(name, ())
-    if not calls:
-        return Refusal(RefusalCode.NOT_CALLED, "the captured graph shows no call of this layer")
-    convs: list[ConvCall] = []
-    for call in calls:
-        if call.conv is None:
-            return Refusal(RefusalCode.NO_CONV, f"its input comes from {call.producer}")
-        if call.conv.consumers != 1:
-            text = f"the output of the {call.conv.what} has {call.conv.consumers} consumers"
-            return Refusal(RefusalCode.CONSUMERS, text)
-        convs.append(call.conv)
     weight, what = convs[0].weight, convs[0].what
     if weight is None:
         text = f"the {what}'s weight is computed (parametrization, weight_norm or arithmetic)"
@@ -72,54 +48,90 @@ def _target_conv(
     listed = ", ".join(f"{owner.module}.{owner.attribute}" for owner in owners)
     if len(owners) != 1:
         return Refusal(RefusalCode.WEIGHT_SHARED, f"{listed} are the same tensor")
-    others = captured.uses.get(weight, 0) - len(calls)
-    if others or any(conv.weight != weight for conv in convs):
+    others = captured.uses.get(weight, 0) - len(convs)
+    alike = {(conv.weight, conv.transposed, conv.groups) for conv in convs}
+    if others or len(alike) != 1:
         text = f"{listed} is also used elsewhere, or the layer follows several convolutions"
         return Refusal(RefusalCode.WEIGHT_SHARED, text)
-    path = owners[0].module
-    conv = model.get_submodule(path)
-    if not isinstance(conv, FoldTarget) or owners[0].attribute != "weight":
-        text = f"{listed} is used by a functional {what}"
-        return Refusal(RefusalCode.NOT_A_CONV_MODULE, text)
-    for call_of_conv in convs:
-        bias_id = call_of_conv.bias
-        bias_owners = captured.owners.get(bias_id, ()) if bias_id is not None else ()
-        if not any(o.module == path and o.attribute == "bias" for o in bias_owners):
-            text = f"{path} does not pass its own bias to the {what}"
-            return Refusal(RefusalCode.BIAS, text)
-        if len(bias_owners) != 1 or bias_id is None or captured.uses.get(bias_id) != len(calls):
-            return Refusal(RefusalCode.BIAS, f"the bias of {path} is also used elsewhere")
-    for where, hooked in ((path, conv), (name, module)):
-        if has_hooks(hooked):
-            return Refusal(RefusalCode.HOOKS, f"{where} has hooks")
-    return path, conv, convs[0].transposed
+    owner = owners[0]
+    holder = model.get_submodule(owner.module)
+    if has_hooks(holder):
+        return Refusal(RefusalCode.HOOKS, f"{owner.module} has hooks")
+    bias = _bias_of(holder, owner, captured, convs)
+    if isinstance(bias, Refusal):
+        return bias
+    return Kernel(owner, bias, convs[0].transposed, convs[0].groups)
 
 
-def _range_problem(
-    module: SwitchableNorm,
-    conv: FoldTarget,
-    pair: NormalizerPair,
-    kind: FoldKind,
-    transposed: bool,
-) -> str | None:
-    """Why the folded numbers would not fit the precision of the weights, or None."""
-    if kind is FoldKind.CENTRE or module.running_mean is None or module.running_var is None:
+def _bias_of(
+    holder: nn.Module, weight: ParameterOwner, captured: Capture, convs: Sequence[ConvCall]
+) -> ParameterOwner | Refusal | None:
+    if not any(conv.biased for conv in convs):
         return None
-    dtype = conv.weight.dtype
-    limit = torch.finfo(dtype).max
-    scale = torch.ones_like(module.running_var, dtype=torch.float64)
-    if kind is not FoldKind.MEAN:
-        scale = static_scale(channel_weight(module), module.running_var, module.eps)
-    if pair.mean is Normalizer.LN:
-        for values in (scale, 1 / (module.num_features * scale)):
-            if not is_normal(values, dtype):
-                return "a folded scale is zero or not a normal number, so it could not be undone"
-    largest = conv.weight.detach().abs()
-    axes = [axis for axis in range(largest.dim()) if axis != 0]
-    peak = largest.amax().double() if transposed else largest.amax(dim=axes).double()
-    if not bool((peak * scale.abs() <= limit).all()):
-        return f"a folded weight overflows {dtype}"
-    bias = folded_bias(conv.bias, mean=module.running_mean, scale=scale, shift=module.bias)
-    if bias is not None and not bool((bias.abs() <= limit).all()):
-        return f"a folded bias overflows {dtype}"
-    return None
+    what = convs[0].what
+    ids = {conv.bias for conv in convs}
+    memory = convs[0].bias
+    owners = captured.owners.get(memory, ()) if memory is not None else ()
+    own = ParameterOwner(weight.module, "bias")
+    if len(ids) != 1 or not owners or (isinstance(holder, BiasedModule) and own not in owners):
+        text = f"{weight.module} does not pass its own bias to the {what}"
+        return Refusal(RefusalCode.BIAS, text)
+    if len(owners) != 1 or memory is None or captured.uses.get(memory) != len(convs):
+        return Refusal(RefusalCode.BIAS, f"the bias of {weight.module} is also used elsewhere")
+    return owners[0]
+
+
+def require_bias(kernel: Kernel, kind: FoldKind, what: str) -> Refusal | None:
+    """Refuse a fold that needs a bias where there is none and none can be made."""
+    if kernel.bias is not None or kind is FoldKind.SCALE:
+        return None
+    owner = kernel.weight
+    text = f"{owner.module} does not pass its own bias to the {what}"
+    return Refusal(RefusalCode.BIAS, text)
+
+
+def tensor_at(model: nn.Module, owner: ParameterOwner | None) -> Tensor | None:
+    """The tensor at a place; None if there is none (yet)."""
+    if owner is None:
+        return None
+    found: Tensor | None = getattr(model.get_submodule(owner.module), owner.attribute)
+    return None if found is None else found.detach()
+
+
+@dataclass
+class KernelRange:
+    """What the numbers of a kernel are after the folds so far, for range checks.
+
+    Attributes:
+        peaks: Largest weight of each output channel, float64.
+        bias: Its bias, float64.
+        dtype: In which they will be stored.
+    """
+
+    peaks: Tensor
+    bias: Tensor
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, model: nn.Module, kernel: Kernel, channels: int) -> KernelRange:
+        """The range before any fold."""
+        weight, bias = tensor_at(model, kernel.weight), tensor_at(model, kernel.bias)
+        assert weight is not None  # a kernel has a weight
+        sizes = weight.double().abs()
+        peaks = sizes.amax().expand(channels) if kernel.transposed else sizes.flatten(1).amax(1)
+        zeros = torch.zeros(channels, dtype=torch.float64, device=weight.device)
+        return cls(peaks, zeros if bias is None else bias.double(), weight.dtype)
+
+    def problem(self) -> str | None:
+        """Why the numbers do not fit, or None."""
+        limit = torch.finfo(self.dtype).max
+        for values, name in ((self.peaks, "weight"), (self.bias, "bias")):
+            if not bool((values.abs() <= limit).all()):
+                return f"a folded {name} overflows {self.dtype}"
+        return None
+
+
+def undoable(scale: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a scale can be folded and its inverse used behind it (LN mean, BN variance)."""
+    inverse = 1 / (scale.numel() * scale)
+    return is_normal(scale, dtype) and is_normal(inverse, dtype)

@@ -48,12 +48,17 @@ def class_of(form: Form, dimension: int) -> type[nn.Module]:
 
 
 class FoldKind(str, enum.Enum):
-    """What moves into the convolution in front; the algebra is in math/folding.py."""
+    """What moves, and where to: the convolution in front unless the name says otherwise.
+
+    The algebra is in math/folding.py.
+    """
 
     ALL = "scale and shift"
     SCALE = "scale"
     MEAN = "running mean"
     CENTRE = "centring"
+    ABSORBED = "scale and shift, into the norm in front"
+    FORWARD = "scale and shift, into what is behind"
 
 
 @dataclass(frozen=True)

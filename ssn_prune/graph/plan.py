@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from ssn_prune.graph.facts import ParameterOwner
 from ssn_prune.graph.forms import FoldKind, Form, class_of
 from ssn_prune.normalizer import NormalizerPair
 
@@ -23,7 +24,6 @@ class RefusalCode(str, enum.Enum):
     CONSUMERS = "conv_output_has_other_consumers"
     WEIGHT_COMPUTED = "weight_is_computed"
     WEIGHT_SHARED = "weight_is_shared"
-    NOT_A_CONV_MODULE = "weight_not_in_a_conv_module"
     BIAS = "bias_cannot_be_replaced"
     HOOKS = "hooks"
     SCALE_RANGE = "scale_out_of_range"
@@ -44,17 +44,37 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold into one convolution, or into a linear layer.
+    """A fold into one convolution or linear layer, or into another switchable layer.
 
     Attributes:
         kind: What moves.
-        conv: Path of the convolution or linear layer.
-        transposed: Whether it is a transposed convolution.
+        target: Path of the module that holds the kernel, or of the layer that absorbs this one.
+        weight: Where the kernel is; None for an absorbed layer.
+        bias: Where the bias is or will be; None if there is none and none is needed.
+        transposed: Whether the kernel is that of a transposed convolution.
+        groups: Groups of the convolution.
     """
 
     kind: FoldKind
-    conv: str
-    transposed: bool
+    target: str
+    weight: ParameterOwner | None = None
+    bias: ParameterOwner | None = None
+    transposed: bool = False
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class AffineStep:
+    """Something behind a layer that becomes part of the layer's weight and bias.
+
+    Attributes:
+        module: Its path. It is replaced by the identity.
+        operator: ``mul``, ``add``, or ``batch_norm``, also for a switchable layer that
+            selected BN/BN.
+    """
+
+    module: str
+    operator: str
 
 
 @dataclass(frozen=True)
@@ -74,8 +94,12 @@ class LayerPlan:
         mean_ratios: Weights of the IN, LN and BN means in the concrete form.
         var_ratios: Weights of the IN, LN and BN variances in the concrete form.
         form: The concrete form.
-        fold: What folds into the convolution or linear layer in front.
+        fold: What folds, and where to.
         refusal: Why nothing does; exactly one of the two is set.
+        absorbs: What becomes part of this layer's weight and bias, in the order of the calls.
+        order: Position of its first call among all calls; folds are applied in this order.
+        exposed: Whether its own output still appears at its place in the pruned network; not if
+            something behind it moved into it, or if it moved into something behind.
         centre: In front of an IN mean, constants (C,) to subtract: by the convolution in the place
             of its dead bias, or, where a channel is nearly constant, by the layer itself.
     """
@@ -93,6 +117,9 @@ class LayerPlan:
     form: Form
     fold: Fold | None
     refusal: Refusal | None
+    absorbs: tuple[AffineStep, ...] = ()
+    order: int = 0
+    exposed: bool = True
     centre: tuple[float, ...] | None = None
 
     @property
@@ -103,6 +130,12 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """The plan of a network: one entry per layer, in the network's order."""
+    """The plan of a network.
+
+    Attributes:
+        layers: One entry per layer, in the network's order.
+        any_size: Whether the forms are exact at every spatial size.
+    """
 
     layers: tuple[LayerPlan, ...]
+    any_size: bool = False

@@ -9,10 +9,10 @@ from torch import nn
 
 from ssn_prune.errors import UndefinedVarianceError, UnsupportedLayerError
 from ssn_prune.graph.centring import NEARLY_CONSTANT, Centre
+from ssn_prune.graph.decisions import Candidate, Decision, decide_folds
 from ssn_prune.graph.facts import Capture
-from ssn_prune.graph.folding import plan_fold
-from ssn_prune.graph.forms import Form, PairForm, form_of
-from ssn_prune.graph.plan import Fold, LayerPlan, Plan, Ratios, Refusal, RefusalCode
+from ssn_prune.graph.forms import FoldKind, Form, PairForm, form_of
+from ssn_prune.graph.plan import LayerPlan, Plan, Ratios, Refusal, RefusalCode
 from ssn_prune.layers.copying import names_of
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
@@ -26,6 +26,7 @@ def make_plan(
     *,
     fold: bool = True,
     keep_weighted: bool = False,
+    any_size: bool = False,
 ) -> Plan:
     """Decide what becomes of every layer.
 
@@ -35,6 +36,7 @@ def make_plan(
         captured: Its capture.
         fold: Fold into convolutions and linear layers.
         keep_weighted: Keep layers with unfinished gates as weighted forms instead of rounding them.
+        any_size: Take forms that are exact at every spatial size, not only at the captured one.
 
     Returns:
         The plan.
@@ -43,23 +45,49 @@ def make_plan(
         UndefinedVarianceError: A Bessel-corrected IN or LN variance is used on one position.
         UnsupportedLayerError: BN is used without running statistics.
     """
-    plans, undefined, untracked = [], [], []
+    candidates = {
+        layer.name: _candidate(model, layer, captured, keep_weighted, any_size)
+        for layer in selection.layers
+    }
+    _require_defined(candidates, selection, captured)
+    decisions = (
+        decide_folds(model, captured, candidates)
+        if fold
+        else dict.fromkeys(candidates, Decision(refusal=_DISABLED))
+    )
+    return Plan(
+        tuple(
+            _layer_plan(model, candidates[layer.name], layer, captured, decisions[layer.name])
+            for layer in selection.layers
+        ),
+        any_size=any_size,
+    )
+
+
+_DISABLED = Refusal(RefusalCode.DISABLED, "folding was switched off")
+_WEIGHTED = Refusal(
+    RefusalCode.WEIGHTED, "the gates are unfinished, so the layer keeps its weighted form"
+)
+
+
+def _require_defined(
+    candidates: Mapping[str, Candidate], selection: Selection, captured: Capture
+) -> None:
+    """Refuse layers whose statistics do not exist."""
+    undefined, untracked = [], []
     for layer in selection.layers:
-        module = model.get_submodule(layer.name)
-        assert isinstance(module, SwitchableNorm)  # selections name switchable layers only
-        plan = _plan_layer(model, module, layer, captured, fold, keep_weighted)
-        uses_instance = plan.var_ratios[Normalizer.IN] or plan.var_ratios[Normalizer.LN]
+        module = candidates[layer.name].module
+        mean, var = _ratios(candidates[layer.name], layer)
+        uses_instance = var[Normalizer.IN] or var[Normalizer.LN]
         if module.correction and uses_instance and 1 in _positions(captured, layer.name):
             undefined.append(layer.name)
-        uses_batch = plan.mean_ratios[Normalizer.BN] or plan.var_ratios[Normalizer.BN]
+        uses_batch = mean[Normalizer.BN] or var[Normalizer.BN]
         if uses_batch and (module.running_mean is None or module.running_var is None):
             untracked.append(layer.name)
-        plans.append(plan)
     if undefined:
         raise UndefinedVarianceError(undefined)
     if untracked:
         raise _untracked_error(untracked)
-    return Plan(tuple(plans))
 
 
 def _untracked_error(names: list[str]) -> UnsupportedLayerError:
@@ -81,7 +109,7 @@ def with_centres(plan: Plan, centres: Mapping[str, Centre]) -> Plan:
         if centre is not None and (layer.fold is not None or centre.peak > NEARLY_CONSTANT):
             layer = replace(layer, centre=tuple(float(value) for value in centre.values))
         layers.append(layer)
-    return Plan(tuple(layers))
+    return replace(plan, layers=tuple(layers))
 
 
 def layers_to_centre(plan: Plan) -> tuple[str, ...]:
@@ -101,33 +129,49 @@ def layers_to_centre(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _plan_layer(
+def _candidate(
     model: nn.Module,
-    module: SwitchableNorm,
     layer: LayerSelection,
     captured: Capture,
-    may_fold: bool,
     keep_weighted: bool,
+    any_size: bool,
+) -> Candidate:
+    module = model.get_submodule(layer.name)
+    assert isinstance(module, SwitchableNorm)  # selections name switchable layers only
+    if keep_weighted and not layer.converged:
+        return Candidate(layer.name, module, None, PairForm(Form.MOMENTS))
+    positions = None if any_size else _fixed_positions(captured, layer.name)
+    entry = form_of(layer.pair, correction=module.correction, positions=positions)
+    return Candidate(layer.name, module, layer.pair, entry)
+
+
+def _ratios(candidate: Candidate, layer: LayerSelection) -> tuple[Ratios, Ratios]:
+    if candidate.pair is None:
+        return _padded(layer.mean), _padded(layer.var)
+    return _one_hot(candidate.pair.mean), _one_hot(candidate.pair.var)
+
+
+def _layer_plan(
+    model: nn.Module,
+    candidate: Candidate,
+    layer: LayerSelection,
+    captured: Capture,
+    decision: Decision,
 ) -> LayerPlan:
-    sizes = _positions(captured, layer.name)
-    positions = next(iter(sizes)) if len(sizes) == 1 else None
-    weighted = keep_weighted and not layer.converged
-    if weighted:
-        pair, entry = None, PairForm(Form.MOMENTS)
-        mean, var = _padded(layer.mean), _padded(layer.var)
-        text = "the gates are unfinished, so the layer keeps its weighted form"
-        fold: Fold | Refusal = Refusal(RefusalCode.WEIGHTED, text)
-    else:
-        pair = layer.pair
-        entry = form_of(pair, correction=module.correction, positions=positions)
-        mean, var = _one_hot(pair.mean), _one_hot(pair.var)
-        fold = (
-            plan_fold(model, module, layer.name, pair, entry, captured)
-            if may_fold
-            else Refusal(RefusalCode.DISABLED, "folding was switched off")
-        )
-    folded = isinstance(fold, Fold)
-    form = entry.folded if folded and entry.folded else entry.form
+    module, entry, fold, refusal = (
+        candidate.module,
+        candidate.entry,
+        decision.fold,
+        decision.refusal,
+    )
+    if candidate.pair is None and refusal is not None and refusal is not _DISABLED:
+        refusal = _WEIGHTED
+    form = entry.form
+    if fold is not None:
+        moved = fold.kind in (FoldKind.ABSORBED, FoldKind.FORWARD)
+        form = Form.IDENTITY if moved else entry.folded or entry.form
+    mean, var = _ratios(candidate, layer)
+    calls = captured.calls.get(layer.name, ())
     first, *aliases = names_of(model, module)
     return LayerPlan(
         name=first,
@@ -135,15 +179,23 @@ def _plan_layer(
         num_features=module.num_features,
         dimension=max(module.dims) - 2,
         correction=module.correction,
-        positions=positions,
-        calls=len(captured.calls.get(layer.name, ())),
-        pair=pair,
+        positions=_fixed_positions(captured, layer.name),
+        calls=len(calls),
+        pair=candidate.pair,
         mean_ratios=mean,
         var_ratios=var,
         form=form,
-        fold=fold if isinstance(fold, Fold) else None,
-        refusal=fold if isinstance(fold, Refusal) else None,
+        fold=fold,
+        refusal=refusal,
+        absorbs=tuple(decision.absorbs),
+        order=calls[0].order if calls else -1,
+        exposed=decision.exposed,
     )
+
+
+def _fixed_positions(captured: Capture, name: str) -> int | None:
+    sizes = _positions(captured, name)
+    return next(iter(sizes)) if len(sizes) == 1 else None
 
 
 def _positions(captured: Capture, name: str) -> set[int | None]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
-from ssn_prune.graph.facts import FoldTarget
+from ssn_prune.graph.affine import Affine, effective_affine, static_affine
+from ssn_prune.graph.folding import tensor_at
 from ssn_prune.graph.forms import FoldKind, Form, class_of
 from ssn_prune.graph.plan import Fold, LayerPlan, Plan
 from ssn_prune.layers.axes import channel_weight
 from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
 from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.math.folding import folded_bias, scale_output_channels, static_scale
+from ssn_prune.math.folding import (
+    folded_bias,
+    scale_input_channels,
+    scale_output_channels,
+    shifted_by_inputs,
+    static_scale,
+)
 from ssn_prune.normalizer import Normalizer
 
 
@@ -28,46 +34,62 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
         once to each tensor's dtype.
     """
     pruned = copy_model(model)
-    for layer in plan.layers:
-        module = pruned.get_submodule(layer.name)
-        assert isinstance(module, SwitchableNorm)  # the plan was made for this network
-        with torch.no_grad():
-            concrete = _concrete(layer, module)
-            if layer.fold is not None:
-                _edit_conv(pruned.get_submodule(layer.fold.conv), layer, layer.fold, module)
-        concrete.train(module.training)
-        carry_hooks(module, concrete)
-        pruned = replace_module(pruned, module, concrete)
+    layers = sorted(plan.layers, key=lambda layer: layer.order)
+    modules = {layer.name: pruned.get_submodule(layer.name) for layer in layers}
+    with torch.no_grad():
+        # Read before anything is replaced: an absorbed layer is gone when its turn comes.
+        affines = {
+            layer.name: effective_affine(_switchable(modules[layer.name]), layer.absorbs, pruned)
+            for layer in layers
+        }
+        for layer in layers:
+            module = _switchable(modules[layer.name])
+            concrete = _concrete(layer, module, affines[layer.name])
+            if layer.fold is not None and layer.fold.kind is not FoldKind.ABSORBED:
+                _edit_kernel(pruned, layer, layer.fold, module, affines[layer.name])
+            concrete.train(module.training)
+            carry_hooks(module, concrete)
+            pruned = replace_module(pruned, module, concrete)
+    for step in (step for layer in layers for step in layer.absorbs):
+        if step.module not in modules:
+            pruned = replace_module(pruned, pruned.get_submodule(step.module), nn.Identity())
     return pruned
 
 
-def _concrete(layer: LayerPlan, module: SwitchableNorm) -> nn.Module:
+def _switchable(module: nn.Module) -> SwitchableNorm:
+    assert isinstance(module, SwitchableNorm)  # the plan was made for this network
+    return module
+
+
+def _concrete(layer: LayerPlan, module: SwitchableNorm, affine: Affine) -> nn.Module:
     make = class_of(layer.form, layer.dimension)
-    weight, bias = channel_weight(module), _clone(module.bias)
     if layer.form is Form.IDENTITY:
         return make()
+    like = channel_weight(module)
+    weight, bias = (_cast(value, like) for value in affine)
     if layer.form is Form.INSTANCE_NORM:
-        return _instance_norm(layer, module)
+        return _instance_norm(layer, module, affine)
     if layer.form is Form.INSTANCE_CENTRE:
         return make(bias)
     if layer.form is Form.LAYER_CENTRE:
         assert module.running_var is not None  # BN is selected, so it is offered
-        scale = static_scale(weight, module.running_var, module.eps)
+        scale = static_scale(_or_ones(affine[0], like), module.running_var, module.eps)
         coefficient = 1 / (module.num_features * scale)
-        return make(scale.to(weight), coefficient.to(weight), bias)
+        return make(scale.to(like), coefficient.to(like), bias)
+    has_affine = weight is not None or bias is not None
     if layer.form is Form.GROUP_NORM:
-        group_norm = make(module.num_features, module.eps, module.affine)
-        return _with_affine(group_norm.to(weight), module.weight, bias)
+        group_norm = make(module.num_features, module.eps, has_affine)
+        return _with_affine(group_norm.to(like), weight, bias)
     if layer.form is Form.BATCH_NORM:
-        batch_norm = make(module.num_features, module.eps, module.momentum, module.affine)
-        batch_norm = batch_norm.to(weight)
+        batch_norm = make(module.num_features, module.eps, module.momentum, has_affine)
+        batch_norm = batch_norm.to(like)
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             batch_norm.get_buffer(name).copy_(module.get_buffer(name))
-        return _with_affine(batch_norm, module.weight, bias)
+        return _with_affine(batch_norm, weight, bias)
     folded_mean = layer.fold is not None and layer.fold.kind is FoldKind.MEAN
     moment_norm = make(
         module.num_features,
-        _clone(module.weight),
+        weight,
         bias,
         _running(module),
         eps=module.eps,
@@ -76,9 +98,9 @@ def _concrete(layer: LayerPlan, module: SwitchableNorm) -> nn.Module:
         mean_ratios=layer.mean_ratios,
         var_ratios=layer.var_ratios,
         offset=_clone(module.running_mean) if folded_mean else None,
-        centre=_own_centre(layer, weight),
+        centre=_own_centre(layer, like),
     )
-    return moment_norm.to(weight)
+    return moment_norm.to(like)
 
 
 def _running(module: SwitchableNorm) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -88,22 +110,23 @@ def _running(module: SwitchableNorm) -> tuple[Tensor, Tensor, Tensor] | None:
     return mean.clone(), var.clone(), count.clone()
 
 
-def _instance_norm(layer: LayerPlan, module: SwitchableNorm) -> nn.Module:
+def _instance_norm(layer: LayerPlan, module: SwitchableNorm, affine: Affine) -> nn.Module:
     """IN/IN; with correction the factor f = n/(n-1) goes into weight and eps.
 
     A layer without affine parameters then gets constant ones.
     """
-    weight, bias, eps = channel_weight(module), _clone(module.bias), module.eps
+    like, eps = channel_weight(module), module.eps
+    weight, bias = affine
+    trainable = weight is not None or bias is not None
     positions = layer.positions if layer.correction else None
     if positions is not None:
         factor = positions / (positions - 1)
-        weight, eps = (weight.double() / factor**0.5).to(weight), eps / factor
-        bias = torch.zeros_like(weight) if bias is None else bias
+        weight, eps = _or_ones(weight, like).double() / factor**0.5, eps / factor
     make = class_of(layer.form, layer.dimension)
-    affine = bias is not None
-    instance_norm = make(module.num_features, eps, affine, positions, _own_centre(layer, weight))
-    instance_norm = _with_affine(instance_norm.to(weight), weight if affine else None, bias)
-    return instance_norm.requires_grad_(module.affine)
+    has_affine = weight is not None or bias is not None
+    instance_norm = make(module.num_features, eps, has_affine, positions, _own_centre(layer, like))
+    instance_norm = _with_affine(instance_norm.to(like), _cast(weight, like), _cast(bias, like))
+    return instance_norm.requires_grad_(trainable)
 
 
 def _centre_of(layer: LayerPlan, like: Tensor) -> Tensor:
@@ -116,6 +139,36 @@ def _own_centre(layer: LayerPlan, like: Tensor) -> Tensor | None:
     return _centre_of(layer, like).to(like) if subtracts else None
 
 
+def _edit_kernel(
+    model: nn.Module, layer: LayerPlan, fold: Fold, module: SwitchableNorm, affine: Affine
+) -> None:
+    """The table of math/folding.py, row by row."""
+    assert layer.pair is not None  # weighted forms fold nothing
+    kernel, old = tensor_at(model, fold.weight), tensor_at(model, fold.bias)
+    assert kernel is not None  # every kernel has a weight
+    if fold.kind is FoldKind.FORWARD:
+        scale, shift = static_affine(module, affine)
+        added = shifted_by_inputs(kernel, shift, groups=fold.groups)
+        kernel.copy_(scale_input_channels(kernel, scale, groups=fold.groups))
+        _set_bias(model, fold, added if old is None else added + old.double(), kernel)
+        return
+    mean = module.running_mean if layer.centre is None else _centre_of(layer, kernel)
+    if fold.kind in (FoldKind.CENTRE, FoldKind.MEAN):
+        _set_bias(model, fold, folded_bias(old, mean=mean, shift=None), kernel)
+        return
+    assert module.running_var is not None  # BN is selected, so it is offered
+    weight = _or_ones(affine[0], channel_weight(module))
+    scale = static_scale(weight, module.running_var, module.eps)
+    if layer.pair.mean is Normalizer.LN or fold.bias is None:
+        mean = None  # LN's depends on the input; without a bias an IN mean stays where it is
+    added_bias = affine[1] if fold.kind is FoldKind.ALL else None
+    folded = folded_bias(old, mean=mean, scale=scale, shift=added_bias)
+    _set_bias(model, fold, folded, kernel)
+    kernel.copy_(
+        scale_output_channels(kernel, scale, transposed=fold.transposed, groups=fold.groups)
+    )
+
+
 def _with_affine(target: nn.Module, weight: Tensor | None, bias: Tensor | None) -> nn.Module:
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None:
@@ -123,27 +176,20 @@ def _with_affine(target: nn.Module, weight: Tensor | None, bias: Tensor | None) 
     return target
 
 
-def _edit_conv(conv: nn.Module, layer: LayerPlan, fold: Fold, module: SwitchableNorm) -> None:
-    """The table of math/folding.py, row by row."""
-    assert isinstance(conv, FoldTarget)  # the planner's condition
-    assert layer.pair is not None  # weighted forms fold nothing
-    mean = module.running_mean
-    if layer.centre is not None:
-        mean = _centre_of(layer, conv.weight)
-    if fold.kind in (FoldKind.CENTRE, FoldKind.MEAN):
-        bias = folded_bias(conv.bias, mean=mean, shift=None)
-    else:
-        assert module.running_var is not None  # BN is selected, so it is offered
-        scale = static_scale(channel_weight(module), module.running_var, module.eps)
-        if layer.pair.mean is Normalizer.LN:
-            mean = None  # it depends on the input: LayerCentre computes it
-        shift = module.bias if fold.kind is FoldKind.ALL else None
-        bias = folded_bias(conv.bias, mean=mean, scale=scale, shift=shift)
-        groups = conv.groups if isinstance(conv, _ConvNd) else 1
-        conv.weight.copy_(
-            scale_output_channels(conv.weight, scale, transposed=fold.transposed, groups=groups)
-        )
-    conv.bias = None if bias is None else nn.Parameter(bias.to(conv.weight))
+def _set_bias(model: nn.Module, fold: Fold, bias: Tensor | None, like: Tensor) -> None:
+    if bias is None or fold.bias is None:
+        return
+    holder = model.get_submodule(fold.bias.module)
+    setattr(holder, fold.bias.attribute, nn.Parameter(bias.to(like)))
+
+
+def _cast(value: Tensor | None, like: Tensor) -> Tensor | None:
+    """A copy in another precision."""
+    return None if value is None else value.to(like, copy=True)
+
+
+def _or_ones(weight: Tensor | None, like: Tensor) -> Tensor:
+    return torch.ones_like(like) if weight is None else weight
 
 
 def _clone(tensor: Tensor | None) -> Tensor | None:

@@ -146,7 +146,7 @@ class MomentNorm(nn.Module):
         scale = weight if weight is not None else unit
         assert scale is not None  # there is a unit where there is no weight
         eps = self.eps
-        if q == _IN:  # no multiplication by the factor at run time: see the module's formula
+        if q == _IN and isinstance(factor, float):  # no multiplication at run time: see the formula
             scale, eps, var = scale / math.sqrt(factor), eps / factor, var_in
         else:
             var = self._mix_vars(mean_in, var_in, factor, running_var)
@@ -161,15 +161,19 @@ class MomentNorm(nn.Module):
             y = x * (per_channel(scale, x) / (var + eps).sqrt())
         return y if bias is None else y + per_channel(bias, x)
 
-    def _bessel_factor(self, x: Tensor) -> float:
-        positions = positions_of(x)
+    def _bessel_factor(self, x: Tensor) -> float | Tensor:
+        """n/(n-1); a tensor where n is open, so that the exported graph computes it."""
+        positions: int | torch.SymInt = positions_of(x)
         if self.correction == 0:
             return 1.0
         if positions == 1:
             raise ValueError(
                 f"Bessel-corrected variance needs at least 2 positions, got {tuple(x.shape)}"
             )
-        return positions / (positions - 1)
+        if isinstance(positions, int):
+            return positions / (positions - 1)
+        count = torch.scalar_tensor(positions, dtype=x.dtype, device=x.device)
+        return count / (count - 1)
 
     def _mix_means(self, mean_in: Tensor, running_mean: Tensor | None) -> Tensor:
         terms = [
@@ -181,9 +185,9 @@ class MomentNorm(nn.Module):
         return _weighted_sum(terms)
 
     def _mix_vars(
-        self, mean_in: Tensor, var_in: Tensor, factor: float, running_var: Tensor | None
+        self, mean_in: Tensor, var_in: Tensor, factor: float | Tensor, running_var: Tensor | None
     ) -> Tensor:
-        corrected = var_in if factor == 1.0 else var_in * factor
+        corrected = var_in * factor if self.correction else var_in
         terms = [(self.var_ratios[Normalizer.IN], corrected)]
         if self.var_ratios[Normalizer.LN]:
             for shift in (_as(self.offset, mean_in), _as(self.centre, mean_in)):
@@ -191,7 +195,7 @@ class MomentNorm(nn.Module):
                     mean_in = mean_in + per_channel(shift, mean_in)
             spread = mean_in - mean_in.mean(1, keepdim=True)
             within = var_in.mean(1, keepdim=True)
-            within = within if factor == 1.0 else within * factor
+            within = within * factor if self.correction else within
             total = within + (spread * spread).mean(1, keepdim=True)
             terms.append((self.var_ratios[Normalizer.LN], total))
         if running_var is not None:

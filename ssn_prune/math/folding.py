@@ -1,4 +1,4 @@
-r"""Fold algebra: what moves from a normalizer into the convolution in front of it.
+r"""Fold algebra: what moves from a normalizer into the convolution in front of it, or behind it.
 
 For a convolution y = W * x + b followed by a normalizer, with
 :math:`s = w / \sqrt{\mathrm{running\_var} + \epsilon}`:
@@ -17,6 +17,10 @@ IN / IN     W           b - c                      instance norm
 An IN mean cancels any bias in front of it, so the convolution's own is dead there and any constant
 c may be subtracted. c is chosen to centre the channel (graph/centring.py), which costs nothing at
 run time: runtimes sum a nearly constant channel with a large mean inaccurately.
+
+A static normalizer (BN/BN) is the affine map x s + t with t = β - running_mean s. Behind another
+normalizer it becomes part of that one's weight and bias; in front of a convolution without zero
+padding, W' = W s on the input channels and b' = b + Σ W t.
 
 Everything is computed in float64 and cast once, by the caller.
 """
@@ -50,6 +54,34 @@ def scale_output_channels(
     grouped = wide.view(groups, kernel.shape[0] // groups, *kernel.shape[1:])
     scale = scale.double().view(groups, 1, kernel.shape[1], *[1] * (kernel.dim() - 2))
     return (grouped * scale).view_as(wide)
+
+
+def scale_input_channels(kernel: Tensor, scale: Tensor, *, groups: int = 1) -> Tensor:
+    """Multiply the input channels of a convolution kernel, in float64.
+
+    Args:
+        kernel: (C_out, C_in / groups, ...), not transposed.
+        scale: (C_in,).
+        groups: Groups of the convolution.
+    """
+    wide = kernel.double()
+    grouped = wide.view(groups, -1, *kernel.shape[1:])
+    factor = scale.double().view(groups, 1, kernel.shape[1], *[1] * (kernel.dim() - 2))
+    return (grouped * factor).view_as(wide)
+
+
+def shifted_by_inputs(kernel: Tensor, shift: Tensor, *, groups: int = 1) -> Tensor:
+    """What a constant per input channel adds to each output channel, (C_out,), in float64.
+
+    The arguments are those of :func:`scale_input_channels`; exact where nothing is zero-padded.
+    """
+    return scale_input_channels(kernel, shift, groups=groups).flatten(1).sum(1)
+
+
+def static_shift(bias: Tensor | None, running_mean: Tensor, scale: Tensor) -> Tensor:
+    """The shift bias - running_mean * scale of a static normalizer, in float64, shape (C,)."""
+    shift = -running_mean.double() * scale.double()
+    return shift if bias is None else shift + bias.double()
 
 
 def folded_bias(

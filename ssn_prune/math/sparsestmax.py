@@ -95,7 +95,7 @@ def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     gain = r_m.expand_as(s).gather(-1, m - 1) / torch.where(norm_c == 0, one, norm_c)
 
     vertex = torch.zeros_like(s)
-    vertex[..., 0] = 1
+    vertex[..., 0].fill_(1)
     at_vertex = radius >= vertex_radius(k) * (1 - VERTEX_MARGIN)
     p_sphere = torch.where(at_vertex, vertex, p_sphere)
     gain = torch.where(at_vertex, torch.zeros_like(gain), gain)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import onnx
 import onnx_ir as ir
@@ -29,9 +28,20 @@ from ssn_prune.files import (
     write_errors,
 )
 from ssn_prune.graph.counting import count_operators
-from ssn_prune.onnx_export.graph_names import clean, layer_values, name_batch_axis, name_outputs
+from ssn_prune.onnx_export.graph_names import (
+    clean,
+    input_names,
+    layer_values,
+    name_open_axes,
+    name_outputs,
+    output_names,
+)
+from ssn_prune.onnx_export.open_sizes import require_open_sizes
+from ssn_prune.onnx_export.tracing import is_detection_model, trace_to_onnx
 from ssn_prune.report import OnnxStats
+from ssn_prune.tensors import clone_tensors
 
+Dynamic = Literal["none", "batch", "spatial"]
 DEFAULT_OPSET = 18
 DEFAULT_IR_VERSION = 10
 LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
@@ -44,7 +54,8 @@ class ExportOptions:
     Attributes:
         opset: ONNX operator set.
         ir_version: ONNX file format version; newer ones exclude older runtimes.
-        dynamic_batch: Leave axis 0 of all inputs open.
+        dynamic: Which axes of the inputs stay open: ``"none"``, ``"batch"`` (axis 0) or
+            ``"spatial"`` (axis 0 and those behind the channels).
         input_names: Names of the inputs, by default ``input``, ``input_1``, ...
         metadata: Strings to store in the file.
         layer_paths: For each normalization layer the modules whose output equals its own; the
@@ -54,7 +65,7 @@ class ExportOptions:
 
     opset: int = DEFAULT_OPSET
     ir_version: int = DEFAULT_IR_VERSION
-    dynamic_batch: bool = True
+    dynamic: Dynamic = "batch"
     input_names: tuple[str, ...] | None = None
     metadata: Mapping[str, str] | None = None
     layer_paths: Mapping[str, tuple[str, ...]] | None = None
@@ -99,22 +110,32 @@ def write_onnx(
     temporary: Path,
     target: Path,
     options: ExportOptions,
-) -> tuple[OnnxStats, dict[str, int]]:
+) -> tuple[OnnxStats, dict[str, int] | None]:
     """Export to ``temporary``, a file that will be renamed to ``target`` in the same folder.
 
     Returns:
-        Statistics of the file, and the ATen operators that it was made from.
+        Statistics of the file, and the ATen operators that it was made from, None if the network
+        was traced.
 
     Raises:
-        ExportError: The network cannot be exported, or the batch did not stay symbolic.
-        UsageError: The operator set does not exist.
+        ExportError: The network cannot be exported, or an axis did not stay open.
+        UsageError: The operator set or the kind of open axes does not exist.
     """
-    _require_known_opset(options.opset)
-    program, exported = _to_ir(model, example_inputs, options)
-    graph = exported.model
-    name_outputs(graph, _output_names(program))
-    values = layer_values(graph, dict(options.layer_paths or {}))
-    clean(graph)
+    _require_known(options)
+    operators = None
+    if is_detection_model(model):
+        graph = trace_to_onnx(model, example_inputs, options.opset, options.dynamic == "spatial")
+        values: dict[str, str] = {}
+    else:
+        program, graph = _to_ir(model, example_inputs, options)
+        operators = count_operators(program)
+        spec = program.call_spec.out_spec
+        name_outputs(graph, ["output"] if spec is None else output_names(spec))
+        values = layer_values(graph, dict(options.layer_paths or {}))
+        clean(graph)
+        if options.dynamic != "none":
+            _require_symbolic_batch(graph)
+        name_open_axes(graph)
     graph.ir_version = options.ir_version
     graph.producer_name, graph.producer_version = "ssn_prune", __version__
     graph.metadata_props.update(options.metadata or {})
@@ -127,30 +148,24 @@ def write_onnx(
             found=f"operator set {graph.opset_imports['']}",
             hint=f"leave --opset out to get {DEFAULT_OPSET}",
         )
-    if options.dynamic_batch:
-        _require_symbolic_batch(graph)
-        name_batch_axis(graph)
     external = _save(graph, temporary, target, options.single_file_limit)
     _check(temporary)
-    return _stats(graph, temporary, target, external), count_operators(program)
+    return _stats(graph, temporary, target, external), operators
 
 
 def _to_ir(
     model: nn.Module, inputs: tuple[Any, ...], options: ExportOptions
-) -> tuple[torch.export.ExportedProgram, torch.onnx.ONNXProgram]:
-    shapes = None
-    if options.dynamic_batch:
-        batch = torch.export.Dim("batch")
-        shapes = tuple(
-            pytree.tree_map(lambda leaf: {0: batch} if isinstance(leaf, Tensor) else None, value)
-            for value in inputs
-        )
-    names = options.input_names or _input_names(len(pytree.tree_leaves(inputs)))
+) -> tuple[torch.export.ExportedProgram, ir.Model]:
+    names = options.input_names or input_names(len(pytree.tree_leaves(inputs)))
     was_training = [module for module in model.modules() if module.training]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters' notes on themselves
-            program = torch.export.export(model.eval(), inputs, dynamic_shapes=shapes)
+            shapes = _open_axes(inputs, options.dynamic)
+            marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
+            program = torch.export.export(model.eval(), marked, dynamic_shapes=shapes)
+            if options.dynamic == "spatial":
+                require_open_sizes(program, model, inputs)
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -158,47 +173,55 @@ def _to_ir(
                 input_names=list(names),
                 verbose=False,
             )
+    except ExportError:
+        raise
     # torch.export and the ONNX exporter raise whatever the traced code or they themselves raise;
     # every such failure means that this network cannot be exported.
     except Exception as error:
+        open_axes = {"none": "", "batch": " with any batch size", "spatial": " with any size"}
         raise ExportError(
             "the pruned network cannot be exported to ONNX",
-            expected="a network that torch.export can capture"
-            + (" with any batch size" if options.dynamic_batch else ""),
+            expected=f"a network that torch.export can capture{open_axes[options.dynamic]}",
             found=f"{type(error).__name__}: {first_line(error)}",
-            hint="try --static-batch; --debug shows the exporter's own trace",
+            hint="try --dynamic none; --debug shows the exporter's own trace",
         ) from error
     finally:
         for module in was_training:
             module.training = True
     assert exported is not None  # returned whenever no file is asked for
-    return program, exported
+    return program, exported.model
 
 
-def _require_known_opset(opset: int) -> None:
-    newest = onnx.defs.onnx_opset_version()
-    if not DEFAULT_OPSET <= opset <= newest:
+def _open_axes(inputs: tuple[Any, ...], dynamic: Dynamic) -> Any:
+    if dynamic == "none":
+        return None
+    batch = torch.export.Dim("batch")
+
+    def axes(leaf: Any) -> dict[int, Any] | None:
+        if not isinstance(leaf, Tensor):
+            return None
+        spatial = range(2, leaf.dim()) if dynamic == "spatial" else ()
+        return {0: batch, **dict.fromkeys(spatial, torch.export.Dim.AUTO)}
+
+    return tuple(pytree.tree_map(axes, value) for value in inputs)
+
+
+def _require_known(options: ExportOptions) -> None:
+    if options.dynamic not in get_args(Dynamic):
         raise UsageError(
-            f"operator set {opset} cannot be exported",
+            f"unknown kind of open axes {options.dynamic!r}",
+            expected=" or ".join(get_args(Dynamic)),
+            found=repr(options.dynamic),
+            hint="batch is the default",
+        )
+    newest = onnx.defs.onnx_opset_version()
+    if not DEFAULT_OPSET <= options.opset <= newest:
+        raise UsageError(
+            f"operator set {options.opset} cannot be exported",
             expected=f"{DEFAULT_OPSET} to {newest}",
-            found=str(opset),
+            found=str(options.opset),
             hint=f"leave --opset out: every current runtime reads {DEFAULT_OPSET}",
         )
-
-
-def _input_names(count: int) -> tuple[str, ...]:
-    return tuple("input" if index == 0 else f"input_{index}" for index in range(count))
-
-
-def _output_names(program: torch.export.ExportedProgram) -> list[str]:
-    """``output`` for a single tensor, else the keys under which the network returns them."""
-    spec = program.call_spec.out_spec
-    if spec is None or spec.num_leaves == 1:
-        return ["output"]
-    nested = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
-    paths = [path for path, _ in pytree.tree_flatten_with_path(nested)[0]]
-    names = ["_".join(re.sub(r"\W+", "_", str(key)).strip("_") for key in path) for path in paths]
-    return [name if name and not name.isdigit() else f"output_{name}" for name in names]
 
 
 def _require_symbolic_batch(graph: ir.Model) -> None:
@@ -209,7 +232,7 @@ def _require_symbolic_batch(graph: ir.Model) -> None:
                 f"the batch axis of {value.name} became fixed",
                 expected="a symbolic batch axis on every input and output",
                 found=f"shape {shape}",
-                hint="export with --static-batch if the network's outputs have no batch axis",
+                hint="export with --dynamic none if the network's outputs have no batch axis",
             )
 
 

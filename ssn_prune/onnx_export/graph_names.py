@@ -7,6 +7,7 @@ import re
 from collections import Counter
 
 import onnx_ir as ir
+from torch.utils import _pytree as pytree
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -64,19 +65,54 @@ def clean(model: ir.Model) -> None:
     model.doc_string = None
 
 
-def name_batch_axis(model: ir.Model, name: str = "batch") -> None:
-    """Call the symbolic first axis of the inputs ``name`` wherever its symbol appears, in place."""
-    first = next(iter(model.graph.inputs), None)
-    if first is None or first.shape is None or not isinstance(first.shape[0], ir.SymbolicDim):
+_SPATIAL = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+def name_open_axes(model: ir.Model) -> None:
+    """Call the open axes of the inputs batch, height and so on wherever they appear, in place.
+
+    With several inputs, an axis that differs from those before gets the input's name in front.
+    """
+    names: dict[str, str] = {}
+    for value in model.graph.inputs:
+        shape = value.shape
+        if shape is None:
+            continue
+        for axis, dim in enumerate(shape):
+            if not isinstance(dim, ir.SymbolicDim) or dim.value is None:
+                continue
+            spatial = _SPATIAL.get(len(shape) - 2, ())
+            name = "batch" if axis == 0 else f"axis_{axis}"
+            if axis >= 2 and spatial:
+                name = spatial[axis - 2]
+            name = f"{value.name}_{name}" if name in names.values() else name
+            names.setdefault(str(dim.value), name)
+    if not names:
         return
-    symbol = re.compile(rf"\b{re.escape(str(first.shape[0].value))}\b")
+    symbols = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
     produced = (output for node in model.graph for output in node.outputs)
     for value in [*model.graph.inputs, *model.graph.outputs, *produced]:
         if value.shape is None or value.shape.frozen:
             continue
         for axis, dim in enumerate(value.shape):
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                value.shape[axis] = ir.SymbolicDim(symbol.sub(name, str(dim.value)))
+                text = symbols.sub(lambda match: names[match[0]], str(dim.value))
+                value.shape[axis] = ir.SymbolicDim(text)
+
+
+def input_names(count: int) -> tuple[str, ...]:
+    """``input``, ``input_1``, ``input_2``, ..."""
+    return tuple("input" if index == 0 else f"input_{index}" for index in range(count))
+
+
+def output_names(spec: pytree.TreeSpec) -> list[str]:
+    """``output`` for a single tensor, else the keys under which the network returns them."""
+    if spec.num_leaves == 1:
+        return ["output"]
+    nested = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths = [path for path, _ in pytree.tree_flatten_with_path(nested)[0]]
+    names = ["_".join(re.sub(r"\W+", "_", str(key)).strip("_") for key in path) for path in paths]
+    return [name if name and not name[0].isdigit() else f"output_{name}" for name in names]
 
 
 def name_outputs(model: ir.Model, names: list[str]) -> None:

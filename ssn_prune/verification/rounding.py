@@ -131,7 +131,7 @@ def _session(path: Path, model: onnx.ModelProto | None = None) -> Any:
     names = [value.name for value in session.get_inputs()]
 
     def run(batch: tuple[Tensor, ...]) -> list[Tensor]:
-        arrays = [value.numpy() for value in batch]
+        arrays = [value.numpy() for value in tensor_leaves(batch)]
         try:
             outputs = session.run(None, dict(zip(names, arrays, strict=True)))
         except Exception as error:  # see above

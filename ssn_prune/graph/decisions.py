@@ -1,0 +1,331 @@
+"""Deciding the folds of all layers, in the order of the data flow.
+
+Each layer is asked, in this order: can it fold into the convolution in front (seeing through layers
+that have folded away), can the layer in front absorb it, can it fold into what is behind? The
+answers depend on each other, so this is one pass with a memory; the result is plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ssn_prune.graph.affine import Affine, effective_affine, static_affine
+from ssn_prune.graph.centring import NEARLY_CONSTANT
+from ssn_prune.graph.facts import AffineCall, Capture, ConvCall, LayerCall
+from ssn_prune.graph.folding import (
+    Kernel,
+    KernelRange,
+    kernel_of,
+    require_bias,
+    tensor_at,
+    undoable,
+)
+from ssn_prune.graph.forms import FoldKind, PairForm
+from ssn_prune.graph.nodes import NETWORK_OUTPUT
+from ssn_prune.graph.parts import UNCAPTURED
+from ssn_prune.graph.plan import AffineStep, Fold, Refusal, RefusalCode
+from ssn_prune.layers.axes import channel_weight
+from ssn_prune.layers.copying import has_hooks
+from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.math.folding import (
+    folded_bias,
+    scale_input_channels,
+    shifted_by_inputs,
+    static_scale,
+)
+from ssn_prune.normalizer import Normalizer, NormalizerPair
+
+_STATIC = NormalizerPair(Normalizer.BN, Normalizer.BN)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layer and what its selection allows.
+
+    Attributes:
+        name: Its first path.
+        module: The layer.
+        pair: What it selected; None for a weighted form.
+        entry: The form of that pair, with what may fold.
+    """
+
+    name: str
+    module: SwitchableNorm
+    pair: NormalizerPair | None
+    entry: PairForm
+
+
+@dataclass
+class Decision:
+    """What was decided for one layer: the fields of the same names of :class:`LayerPlan`."""
+
+    fold: Fold | None = None
+    refusal: Refusal | None = None
+    absorbs: list[AffineStep] = field(default_factory=list)
+    exposed: bool = True
+
+
+def decide_folds(
+    model: nn.Module, captured: Capture, candidates: Mapping[str, Candidate]
+) -> dict[str, Decision]:
+    """Decide for every layer what folds and where to, or why nothing does.
+
+    Args:
+        model: The network; not changed.
+        captured: Its capture.
+        candidates: All layers by name.
+    """
+    decider = _Decider(model, captured, candidates)
+    # What a layer absorbs changes its scale, so that is settled before its own fold is tried.
+    for name in decider.order:
+        decider.absorb(name)
+    for name in decider.order:
+        decider.decide(name)
+    return decider.decisions
+
+
+class _Decider:
+    def __init__(
+        self, model: nn.Module, captured: Capture, candidates: Mapping[str, Candidate]
+    ) -> None:
+        self.model, self.captured, self.candidates = model, captured, candidates
+        self.decisions = {name: Decision() for name in candidates}
+        self.ranges: dict[str, KernelRange] = {}
+        self.order = sorted(candidates, key=self._first_call)
+
+    def _first_call(self, name: str) -> int:
+        calls = self.captured.calls.get(name, ())
+        return calls[0].order if calls else -1
+
+    def absorb(self, name: str) -> None:
+        """Take modules behind a layer, and static layers behind one that is not static itself."""
+        candidate, decision = self.candidates[name], self.decisions[name]
+        calls = self.captured.calls.get(name, ())
+        if not calls or has_hooks(candidate.module):
+            return
+        chains = {call.affines for call in calls}
+        if len(chains) == 1 and all(self._removable(a, len(calls)) for a in calls[0].affines):
+            decision.absorbs += [AffineStep(a.module, a.operator) for a in calls[0].affines]
+        if decision.absorbs:
+            decision.exposed = False
+            return
+        behind = self._only_layer_behind(name, calls)
+        if behind is None or has_hooks(self.candidates[behind].module):
+            return
+        static = self.candidates[behind].pair == _STATIC
+        if static and candidate.pair != _STATIC and _tracks(self.candidates[behind].module):
+            self._absorb_layer(name, behind)
+
+    def _absorb_layer(self, name: str, behind: str) -> None:
+        steps = [AffineStep(behind, "batch_norm"), *self.decisions[behind].absorbs]
+        self.decisions[name].absorbs += steps
+        self.decisions[name].exposed = False
+        self.decisions[behind].fold = Fold(FoldKind.ABSORBED, name)
+
+    def _removable(self, affine: AffineCall, calls: int) -> bool:
+        module = self.model.get_submodule(affine.module)
+        owners = self.captured.owners.get(affine.tensor, ())
+        alone = len(owners) == 1 and self.captured.uses.get(affine.tensor) == calls
+        return alone and not has_hooks(module) and _is_wide(module)
+
+    def _only_layer_behind(self, name: str, calls: tuple[LayerCall, ...]) -> str | None:
+        """The layer that alone uses every output of a layer, and gets nothing else."""
+        if any(call.consumers != 1 for call in calls):
+            return None
+        behind = [
+            other
+            for other, found in self.captured.calls.items()
+            if len(found) == len(calls) and all(call.behind == name for call in found)
+        ]
+        return behind[0] if len(behind) == 1 else None
+
+    def decide(self, name: str) -> None:
+        """Decide about a layer; those in front of it are decided already."""
+        candidate, decision = self.candidates[name], self.decisions[name]
+        if decision.fold is not None:
+            return  # absorbed
+        outcome = self._backward(candidate)
+        if isinstance(outcome, Refusal) and candidate.pair == _STATIC:
+            outcome = self._elsewhere(candidate, outcome)
+        if isinstance(outcome, Refusal):
+            decision.refusal = outcome
+        else:
+            decision.fold = outcome
+
+    def _elsewhere(self, candidate: Candidate, refusal: Refusal) -> Fold | Refusal:
+        name = candidate.name
+        calls = self.captured.calls.get(name, ())
+        if not calls or refusal.code in (RefusalCode.HOOKS, RefusalCode.CAPTURE_FAILED):
+            return refusal
+        front = calls[0].behind
+        if front is not None and self._only_layer_behind(front, self._calls(front)) == name:
+            hooked = has_hooks(self.candidates[front].module)
+            if not hooked and _tracks(candidate.module):
+                self._absorb_layer(front, name)
+                return Fold(FoldKind.ABSORBED, front)
+        outcome = self._forward(candidate, calls)
+        if isinstance(outcome, str):
+            both = "; ".join(filter(None, (refusal.reason, outcome)))
+            return Refusal(refusal.code, both)
+        self.decisions[name].exposed = False
+        return outcome
+
+    def _calls(self, name: str) -> tuple[LayerCall, ...]:
+        return self.captured.calls.get(name, ())
+
+    def _backward(self, candidate: Candidate) -> Fold | Refusal:
+        kind, name = candidate.entry.fold, candidate.name
+        if kind is None or candidate.pair is None:
+            text = f"no part of {candidate.pair} can move into what is in front"
+            return Refusal(RefusalCode.NOTHING_FOLDS, text)
+        calls = self._calls(name)
+        if not calls or any(call.producer == UNCAPTURED for call in calls):
+            if self.captured.error is None:
+                text = "the captured graph shows no call of this layer"
+                return Refusal(RefusalCode.NOT_CALLED, text)
+            text = f"torch.export could not capture the code around it ({self.captured.error})"
+            return Refusal(RefusalCode.CAPTURE_FAILED, text)
+        if has_hooks(candidate.module):
+            return Refusal(RefusalCode.HOOKS, f"{name} has hooks")
+        convs, through = self._convs_in_front(name, calls)
+        if isinstance(convs, Refusal):
+            return convs
+        kernel = kernel_of(self.model, self.captured, convs)
+        if isinstance(kernel, Refusal):
+            return kernel
+        refusal = require_bias(kernel, kind, convs[0].what)
+        refusal = refusal or self._range_refusal(candidate, kind, kernel)
+        if refusal is not None:
+            return refusal
+        if through is not None:
+            self.decisions[through].exposed = False
+        return _fold(kind, kernel)
+
+    def _convs_in_front(
+        self, name: str, calls: tuple[LayerCall, ...]
+    ) -> tuple[list[ConvCall] | Refusal, str | None]:
+        """The convolutions in front, and the layer that was there and has folded away."""
+        front = calls[0].behind
+        if front is not None:
+            fold = self.decisions[front].fold
+            away = fold is not None and fold.kind is FoldKind.ALL
+            if away and self._only_layer_behind(front, self._calls(front)) == name:
+                convs, _ = self._convs_in_front(front, self._calls(front))
+                return convs, front
+        found: list[ConvCall] = []
+        for call in calls:
+            if call.conv is None:
+                producer = call.behind or call.producer
+                text = f"its input comes from {producer}"
+                return Refusal(RefusalCode.NO_CONV, text), None
+            if call.conv.consumers != 1:
+                text = f"the output of the {call.conv.what} has {call.conv.consumers} consumers"
+                return Refusal(RefusalCode.CONSUMERS, text), None
+            found.append(call.conv)
+        return found, None
+
+    def _range_refusal(
+        self, candidate: Candidate, kind: FoldKind, kernel: Kernel
+    ) -> Refusal | None:
+        """Note what a fold does to the numbers of a kernel, or refuse it if they do not fit."""
+        module = candidate.module
+        if kind is FoldKind.CENTRE or not _tracks(module):
+            return None
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        numbers = self._range_of(kernel, module.num_features)
+        scale, shift = torch.ones_like(module.running_var, dtype=torch.float64), None
+        if kind is not FoldKind.MEAN:
+            weight, bias = self._affine(candidate)
+            weight = channel_weight(module) if weight is None else weight
+            scale = static_scale(weight, module.running_var, module.eps)
+            shift = bias if kind is FoldKind.ALL else None
+        assert candidate.pair is not None
+        if candidate.pair.mean is Normalizer.LN and not undoable(scale, numbers.dtype):
+            text = "a folded scale is zero or not a normal number, so it could not be undone"
+            return Refusal(RefusalCode.SCALE_RANGE, text)
+        bias = folded_bias(numbers.bias, mean=module.running_mean, scale=scale, shift=shift)
+        assert bias is not None
+        after = KernelRange(numbers.peaks * scale.abs(), bias, numbers.dtype)
+        return self._within(kernel, after)
+
+    def _range_of(self, kernel: Kernel, channels: int) -> KernelRange:
+        key = kernel.weight.module + "." + kernel.weight.attribute
+        return self.ranges.get(key) or KernelRange.of(self.model, kernel, channels)
+
+    def _within(self, kernel: Kernel, after: KernelRange) -> Refusal | None:
+        problem = after.problem()
+        if problem is not None:
+            return Refusal(RefusalCode.SCALE_RANGE, problem)
+        self.ranges[kernel.weight.module + "." + kernel.weight.attribute] = after
+        return None
+
+    def _affine(self, candidate: Candidate) -> Affine:
+        steps = self.decisions[candidate.name].absorbs
+        return effective_affine(candidate.module, steps, self.model)
+
+    def _forward(self, candidate: Candidate, calls: tuple[LayerCall, ...]) -> Fold | str:
+        """Fold a static layer into the convolution behind it, or say why that is not exact.
+
+        The reason is empty where nothing is behind it.
+        """
+        module = candidate.module
+        for call in calls:
+            if call.into is None:
+                end = call.consumer == NETWORK_OUTPUT
+                return "" if end else f"behind it is {call.consumer}"
+            if call.into.transposed:
+                return "the convolution behind it is transposed: its borders get fewer terms"
+            if call.into.zero_padded:
+                return "the convolution behind it pads with zeros, which a shift would change"
+        convs = [call.into for call in calls if call.into is not None]
+        kernel = kernel_of(self.model, self.captured, convs)
+        refusal = kernel if isinstance(kernel, Refusal) else None
+        if not isinstance(kernel, Refusal):
+            refusal = require_bias(kernel, FoldKind.FORWARD, convs[0].what)
+        if refusal is not None or isinstance(kernel, Refusal):
+            assert refusal is not None
+            return f"behind it: {refusal.reason}"
+        if not _tracks(module):
+            return "it has no running statistics"
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        deviation = (module.running_var.double() + module.eps).sqrt()
+        if bool((module.running_mean.double().abs() > NEARLY_CONSTANT * deviation).any()):
+            return (
+                "a channel's mean is many deviations from zero, so that its sums in the "
+                "convolution behind it would lose accuracy"
+            )
+        weight = tensor_at(self.model, kernel.weight)
+        assert weight is not None
+        scale, shift = static_affine(module, self._affine(candidate))
+        numbers = self._range_of(kernel, weight.shape[0])
+        unscaled = weight.double().abs().flatten(1).amax(1)
+        scaled = scale_input_channels(weight, scale, groups=kernel.groups).abs().flatten(1).amax(1)
+        growth = torch.where(unscaled > 0, scaled / unscaled.clamp(min=1e-300), 0.0)
+        added = shifted_by_inputs(weight, shift, groups=kernel.groups)
+        after = KernelRange(numbers.peaks * growth, numbers.bias + added, numbers.dtype)
+        problem = self._within(kernel, after)
+        return problem.reason if problem is not None else _fold(FoldKind.FORWARD, kernel)
+
+
+def _fold(kind: FoldKind, kernel: Kernel) -> Fold:
+    return Fold(
+        kind, kernel.weight.module, kernel.weight, kernel.bias, kernel.transposed, kernel.groups
+    )
+
+
+def _tracks(module: SwitchableNorm) -> bool:
+    return module.running_mean is not None and module.running_var is not None
+
+
+def _is_wide(module: nn.Module) -> bool:
+    """Whether the numbers of a module can be computed with: floating, and statistics kept."""
+    if isinstance(module, _BatchNorm):
+        return module.running_mean is not None and module.running_var is not None
+    return all(tensor.is_floating_point() for tensor in module.parameters())

@@ -1,0 +1,87 @@
+"""Detection models: exported by tracing, the way that torch supports for them.
+
+torch.export cannot capture torchvision's detection models: how many boxes there are depends on the
+data. Their code supports torch's tracing exporter instead, including images of other sizes. Other
+networks are never traced, since tracing freezes every decision that the code makes.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ssn_prune.errors import ExportError, first_line
+from ssn_prune.layers.copying import copy_model
+from ssn_prune.onnx_export.graph_names import input_names, output_names
+from ssn_prune.tensors import clone_tensors
+
+
+def is_detection_model(model: nn.Module) -> bool:
+    """Whether a network is one of torchvision's detection models, whatever is inside."""
+    return type(model).__module__.startswith("torchvision.models.detection.")
+
+
+def trace_to_onnx(
+    model: nn.Module, inputs: tuple[Any, ...], opset: int, open_sizes: bool
+) -> ir.Model:
+    """Export a detection model.
+
+    Args:
+        model: Not changed.
+        inputs: Inputs of one call: a list of images, each (C, H, W).
+        opset: ONNX operator set.
+        open_sizes: Leave H and W of every image open. The number of images is fixed.
+
+    Raises:
+        ExportError: It cannot be traced.
+    """
+    traced = copy_model(model)
+    traced.eval()
+    leaves = pytree.tree_leaves(inputs)
+    names = input_names(len(leaves))
+    axes = {
+        name: {leaf.dim() - 2: f"{name}_height", leaf.dim() - 1: f"{name}_width"}
+        for name, leaf in zip(names, leaves, strict=True)
+        if isinstance(leaf, Tensor)
+    }
+    try:
+        with (
+            warnings.catch_warnings(),
+            torch.no_grad(),
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            file = Path(folder) / "traced.onnx"
+            warnings.simplefilter("ignore")  # the tracer's notes on the traced code
+            outputs = output_names(pytree.tree_structure(traced(*clone_tensors(inputs))))
+            torch.onnx.export(
+                traced,
+                clone_tensors(inputs),
+                file,
+                dynamo=False,
+                opset_version=opset,
+                input_names=list(names),
+                output_names=outputs,
+                dynamic_axes=axes if open_sizes else None,
+            )
+            graph = ir.from_proto(onnx.load(file))
+    # The exporter raises whatever the traced code or it itself raises.
+    except Exception as error:
+        raise ExportError(
+            "the pruned detection model cannot be exported to ONNX",
+            expected="a model that torch's tracing exporter supports",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            hint="--debug shows the exporter's own trace",
+        ) from error
+    for node in graph.graph.all_nodes():
+        node.doc_string = None
+        node.metadata_props.clear()
+    graph.graph.name, graph.graph.doc_string, graph.doc_string = "ssn_prune", None, None
+    return graph
