@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from ssn_prune.graph.memory import named_tensors
 
-
 NETWORK_OUTPUT = "network output"
 
 
