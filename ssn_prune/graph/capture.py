@@ -5,17 +5,18 @@ What follows needs facts, not graphs, so this module returns plain records.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ssn_prune.errors import first_line
 from ssn_prune.graph.facts import Capture, ParameterOwner
 from ssn_prune.graph.memory import memory_ids
 from ssn_prune.graph.nodes import CapturedProgram
 from ssn_prune.graph.parts import read_parts
+from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.graph.reading import Facts, read_program
 from ssn_prune.graph.sizes import open_shapes, size_guards
 from ssn_prune.graph.skeleton import make_skeleton
@@ -64,13 +65,14 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
 
 
 def _export(skeleton: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracer's notes on the user's code
+    with quiet_tracer():
         for spatial in (True, False):
             try:
                 marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
                 shapes = open_shapes(inputs, spatial=spatial)
                 return torch.export.export(skeleton, marked, dynamic_shapes=shapes)
+            except GuardOnDataDependentSymNode:
+                raise  # it depends on values, whatever the sizes are
             except Exception:  # noqa: BLE001  # some code can be captured at fixed sizes only
                 continue
         return torch.export.export(skeleton, inputs)

@@ -10,7 +10,6 @@ show is used elsewhere, and nothing folds into it.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ssn_prune.graph.facts import LayerCall
 from ssn_prune.graph.memory import named_tensors
 from ssn_prune.graph.nodes import CapturedProgram
+from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.graph.reading import Facts, read_program
 from ssn_prune.graph.skeleton import Marker
 from ssn_prune.layers.copying import copy_model
@@ -163,8 +163,7 @@ def _programs(
         key = (str(looks), str(structure))
         if key not in known:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # the tracer's notes on the user's code
+                with quiet_tracer():
                     known[key] = torch.export.export(module, args, kwargs)
             except Exception:  # noqa: BLE001  # as for the whole network; its parts are tried next
                 return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from ssn_prune.files import (
     write_errors,
 )
 from ssn_prune.graph.counting import count_operators
+from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.onnx_export.graph_names import (
     clean,
     input_names,
@@ -159,8 +159,7 @@ def _to_ir(
     names = options.input_names or input_names(len(pytree.tree_leaves(inputs)))
     was_training = [module for module in model.modules() if module.training]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporters' notes on themselves
+        with quiet_tracer():
             shapes = _open_axes(inputs, options.dynamic)
             marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
             program = torch.export.export(model.eval(), marked, dynamic_shapes=shapes)

@@ -8,7 +8,6 @@ networks are never traced, since tracing freezes every decision that the code ma
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune.errors import ExportError, first_line
+from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.layers.copying import copy_model
 from ssn_prune.onnx_export.graph_names import input_names, output_names
 from ssn_prune.tensors import clone_tensors
@@ -53,13 +53,8 @@ def trace_to_onnx(
         if isinstance(leaf, Tensor)
     }
     try:
-        with (
-            warnings.catch_warnings(),
-            torch.no_grad(),
-            tempfile.TemporaryDirectory() as folder,
-        ):
+        with quiet_tracer(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "traced.onnx"
-            warnings.simplefilter("ignore")  # the tracer's notes on the traced code
             outputs = output_names(pytree.tree_structure(traced(*clone_tensors(inputs))))
             torch.onnx.export(
                 traced,
