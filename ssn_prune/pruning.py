@@ -20,7 +20,7 @@ from ssn_prune.layers.copying import floating_copy
 from ssn_prune.layers.harden import harden
 from ssn_prune.report import PruneReport, RoundedGates, prune_report
 from ssn_prune.selection import Selection, select
-from ssn_prune.tensors import max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.tensors import WideResults, max_error, tensor_leaves, to_dtype, top1_agreement
 
 OnUnconverged = Literal["error", "exact", "argmax"]
 
@@ -123,7 +123,7 @@ def _rounding_effect(
     soft: nn.Module, hard: nn.Module, inputs: tuple[Any, ...], selection: Selection
 ) -> RoundedGates:
     """Measure in float64 what rounding the gates does to the outputs on the example inputs."""
-    with torch.no_grad():
+    with torch.no_grad(), WideResults():
         before, after = (
             tensor_leaves(floating_copy(model, torch.float64)(*to_dtype(inputs, torch.float64)))
             for model in (soft, hard)

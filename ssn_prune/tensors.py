@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 
@@ -27,6 +28,23 @@ def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:
         return leaf.to(dtype, copy=True) if leaf.is_floating_point() else leaf.clone()
 
     return pytree.tree_map(cast, inputs)
+
+
+class WideResults(TorchFunctionMode):
+    """While active, whatever would make a float32 tensor makes a float64 one.
+
+    A network in float64 may make float32 tensors itself (``arange(...).float()``, such as the grids
+    of RAFT): a plain float64 run of it fails, or is no more exact than float32.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Call ``func`` and widen its result."""
+        del types
+        result = func(*args, **(kwargs or {}))
+        narrow = isinstance(result, Tensor) and result.dtype is torch.float32
+        return result.double() if narrow else result
 
 
 def clone_tensors(inputs: Any) -> Any:

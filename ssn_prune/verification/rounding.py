@@ -21,7 +21,7 @@ from ssn_prune.errors import CheckpointError, first_line
 from ssn_prune.layers.copying import floating_copy
 from ssn_prune.onnx_export.export import LAYER_VALUES_KEY
 from ssn_prune.report import RoundingCheck
-from ssn_prune.tensors import max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.tensors import WideResults, max_error, tensor_leaves, to_dtype, top1_agreement
 from ssn_prune.verification.taps import run_with_taps
 
 ERROR_FACTOR = 4.0
@@ -57,7 +57,8 @@ def check_rounding(
     firsts: list[tuple[Tensor, Tensor]] = []
     with torch.no_grad():
         for batch in batches:
-            exact = tensor_leaves(double(*to_dtype(batch, torch.float64)))
+            with WideResults():
+                exact = tensor_leaves(double(*to_dtype(batch, torch.float64)))
             own = tensor_leaves(single(*to_dtype(batch, torch.float32)))
             converted = run(batch)
             if not outputs:
@@ -163,7 +164,8 @@ def _first_layer_off(
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in extra)
     if not values or model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
         return None
-    _, exact = run_with_taps(double, to_dtype(batch, torch.float64), values)
+    with WideResults():
+        _, exact = run_with_taps(double, to_dtype(batch, torch.float64), values)
     _, own = run_with_taps(single, to_dtype(batch, torch.float32), values)
     converted = dict(zip(outputs, _session(path, model)(batch), strict=True))
     for name, reference in exact.items():
