@@ -183,17 +183,27 @@ class LayerCentre(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Centre (N, C, *)."""
         require_dims(input, self.dims)
-        weighted = spatial_mean(input) * per_channel(self.coefficient, input)
-        mean = per_channel(self.scale, input) * weighted.sum(1, keepdim=True)
+        mean = per_channel(self.scale, input) * self._mean_ln(spatial_mean(input))
         if self.bias is None:
             return input - mean
         return input - (mean - per_channel(self.bias, input))
+
+    def _mean_ln(self, mean_in: Tensor) -> Tensor:
+        """The LN mean of the unscaled tensor, one number per sample."""
+        return (mean_in * per_channel(self.coefficient, mean_in)).sum(1, keepdim=True)
 
 
 class LayerCentre1d(LayerCentre):
     """Centres (N, C) or (N, C, L); see :class:`LayerCentre`."""
 
     dims = (2, 3)
+
+    def _mean_ln(self, mean_in: Tensor) -> Tensor:
+        # OpenVINO 2026.4 merges a product per channel into a mean over the last of three axes, and
+        # takes the wrong channels.
+        if mean_in.dim() == 2:
+            return super()._mean_ln(mean_in)
+        return torch.matmul(self.coefficient.view(1, 1, -1), mean_in)
 
 
 class LayerCentre2d(LayerCentre):
