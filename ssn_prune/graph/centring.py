@@ -9,7 +9,8 @@ channel needs it.
 
 Two means are known: that of the training data, in the running statistics, and that of the example
 inputs, measured here. The measured one is taken unless the training data is at least twice as
-constant: then accuracy is at stake there.
+constant: then accuracy is at stake there. It is also taken where the other is out of reach of the
+inputs, many deviations away: that would add to the values what is then subtracted from them.
 """
 
 from __future__ import annotations
@@ -89,6 +90,8 @@ def _centre(layer: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> Centre:
     peak = float((mean.abs() / (deviation.square() + layer.eps).sqrt()).max())
     if layer.running_mean is not None and layer.running_var is not None:
         trained = layer.running_var.double().clamp(min=0).sqrt()
+        running_mean = layer.running_mean.double()
         at_stake = deviation > CONSTANT_RATIO * trained
-        mean = torch.where(at_stake, layer.running_mean.double(), mean)
+        in_reach = (running_mean - mean).abs() <= NEARLY_CONSTANT * deviation
+        mean = torch.where(at_stake & in_reach, running_mean, mean)
     return Centre(torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean)), peak)

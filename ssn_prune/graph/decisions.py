@@ -96,6 +96,7 @@ class _Decider:
         self.model, self.captured, self.candidates = model, captured, candidates
         self.decisions = {name: Decision() for name in candidates}
         self.ranges: dict[str, KernelRange] = {}
+        self.cleared: set[str] = set()  # every module in their affines is removed
         self.order = sorted(candidates, key=self._first_call)
 
     def _first_call(self, name: str) -> int:
@@ -104,28 +105,42 @@ class _Decider:
 
     def absorb(self, name: str) -> None:
         """Take modules behind a layer, and static layers behind one that is not static itself."""
-        candidate, decision = self.candidates[name], self.decisions[name]
-        calls = self.captured.calls.get(name, ())
+        candidate, calls = self.candidates[name], self._calls(name)
         if not calls or has_hooks(candidate.module):
             return
-        chains = {call.affines for call in calls}
-        if len(chains) == 1 and all(self._removable(a, len(calls)) for a in calls[0].affines):
-            decision.absorbs += [AffineStep(a.module, a.operator) for a in calls[0].affines]
-        if decision.absorbs:
-            decision.exposed = False
+        affines = calls[0].affines
+        if any(call.affines != affines for call in calls):
             return
+        if not all(self._removable(affine, len(calls)) for affine in affines):
+            return
+        self.cleared.add(name)
+        steps = [AffineStep(affine.module, affine.operator) for affine in affines]
+        root = self._root(name)
+        if steps:
+            self._append(name, steps)
         behind = self._only_layer_behind(name, calls)
         if behind is None or has_hooks(self.candidates[behind].module):
             return
         static = self.candidates[behind].pair == _STATIC
-        if static and candidate.pair != _STATIC and _tracks(self.candidates[behind].module):
+        if static and self.candidates[root].pair != _STATIC:
             self._absorb_layer(name, behind)
 
-    def _absorb_layer(self, name: str, behind: str) -> None:
-        steps = [AffineStep(behind, "batch_norm"), *self.decisions[behind].absorbs]
-        self.decisions[name].absorbs += steps
+    def _root(self, name: str) -> str:
+        """The layer that a layer was absorbed by, or itself."""
+        fold = self.decisions[name].fold
+        absorbed = fold is not None and fold.kind is FoldKind.ABSORBED
+        return fold.target if fold is not None and absorbed else name
+
+    def _append(self, name: str, steps: list[AffineStep]) -> None:
+        """Note what becomes part of a layer, or of the one that absorbed it."""
+        self.decisions[self._root(name)].absorbs += steps
         self.decisions[name].exposed = False
-        self.decisions[behind].fold = Fold(FoldKind.ABSORBED, name)
+
+    def _absorb_layer(self, front: str, behind: str) -> None:
+        decision = self.decisions[behind]
+        self._append(front, [AffineStep(behind, "batch_norm"), *decision.absorbs])
+        decision.fold = Fold(FoldKind.ABSORBED, self._root(front))
+        decision.absorbs = []
 
     def _removable(self, affine: AffineCall, calls: int) -> bool:
         module = self.model.get_submodule(affine.module)
@@ -165,9 +180,9 @@ class _Decider:
         front = calls[0].behind
         if front is not None and self._only_layer_behind(front, self._calls(front)) == name:
             hooked = has_hooks(self.candidates[front].module)
-            if not hooked and _tracks(candidate.module):
+            if not hooked:
                 self._absorb_layer(front, name)
-                return Fold(FoldKind.ABSORBED, front)
+                return Fold(FoldKind.ABSORBED, self._root(front))
         outcome = self._forward(candidate, calls)
         if isinstance(outcome, str):
             both = "; ".join(filter(None, (refusal.reason, outcome)))
@@ -276,6 +291,10 @@ class _Decider:
         """
         module = candidate.module
         for call in calls:
+            if call.affines and candidate.name not in self.cleared:
+                return f"behind it is {call.affines[0].module}, which stays"
+            if call.overwritten:
+                return "its input is overwritten later, so its output has to be a copy"
             if call.into is None:
                 end = call.consumer == NETWORK_OUTPUT
                 return "" if end else f"behind it is {call.consumer}"

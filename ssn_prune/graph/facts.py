@@ -68,7 +68,9 @@ class LayerCall:
         consumers: Uses of the output, graph outputs included.
         consumer: Name of the operator that is the only use, or a word for what there is.
         affines: Modules behind the layer, each the only use of what is in front of it.
-        into: The convolution or linear layer that is the only use of the output.
+        into: The convolution or linear layer that is the only use of the output, or of the output
+            of the last of ``affines``.
+        overwritten: Whether the input's memory is written to later.
         order: Position among all calls of switchable layers.
     """
 
@@ -81,6 +83,7 @@ class LayerCall:
     consumer: str = ""
     affines: tuple[AffineCall, ...] = ()
     into: ConvCall | None = None
+    overwritten: bool = False
     order: int = 0
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune.graph.affine_calls import affine_call
+from ssn_prune.graph.aliasing import overwritten_after
 from ssn_prune.graph.facts import AffineCall, ConvCall, LayerCall
 from ssn_prune.graph.nodes import (
     CapturedProgram,
@@ -97,6 +98,7 @@ def _layer_call(node: torch.fx.Node, captured: CapturedProgram, skeleton: nn.Mod
         consumer=operator_name(user) if user is not None else f"{use_count(end)} consumers",
         affines=tuple(affines),
         into=_conv_behind(end, captured),
+        overwritten=overwritten_after(node, source),
     )
 
 

@@ -45,6 +45,13 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "FloorDiv": operator.floordiv,
     "ceil": math.ceil,
     "floor": math.floor,
+    "trunc": math.trunc,
+    "sqrt": math.sqrt,
+    "sym_max": max,
+    "sym_min": min,
+    "sym_int": int,
+    "sym_float": float,
+    "sym_sqrt": math.sqrt,
     "int": int,
     "float": float,
 }
@@ -89,7 +96,7 @@ def _evaluate(node: ast.expr, inputs: Mapping[str, Any]) -> Any:
             return _evaluate(value, inputs).shape
         case ast.Call(ast.Name(name), arguments) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*(_evaluate(argument, inputs) for argument in arguments))
-        case ast.Call(ast.Attribute(ast.Name("math"), name), arguments) if name in _FUNCTIONS:
+        case ast.Call(ast.Attribute(ast.Name(), name), arguments) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*(_evaluate(argument, inputs) for argument in arguments))
         case ast.UnaryOp(ast.USub(), operand):
             return -_evaluate(operand, inputs)
@@ -120,16 +127,31 @@ def size_guards(
         inputs: The example inputs, whose sizes meet all conditions.
     """
     guards = [SizeGuard(text) for text in getattr(program, "_guards_code", ()) if _tells(text)]
+    named = arguments_by_name(model, inputs, {})
+    if not all(_understood(guard, named) for guard in guards):
+        guards = []  # conditions of an unknown form: the sizes of the example are safe
+        unknown = True
+    else:
+        unknown = False
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    paths = pytree.tree_flatten_with_path(arguments_by_name(model, inputs, {}))[0]
+    paths = pytree.tree_flatten_with_path(named)[0]
     for name, (path, leaf) in zip(program.graph_signature.user_inputs, paths, strict=False):
         captured = nodes[name].meta["val"] if isinstance(name, str) and name in nodes else None
         if isinstance(leaf, Tensor) and isinstance(captured, Tensor):
             for axis in open_axes(leaf):
-                if isinstance(captured.shape[axis], int) and leaf.shape[axis] > 1:
+                fixed = isinstance(captured.shape[axis], int) and leaf.shape[axis] > 1
+                if fixed or (unknown and axis > 0):
                     where = f"L{pytree.keystr(path)}.size()[{axis}]"
                     guards.append(SizeGuard(f"{where} == {leaf.shape[axis]}"))
     return tuple(dict.fromkeys(guards))
+
+
+def _understood(guard: SizeGuard, inputs: Mapping[str, Any]) -> bool:
+    """Whether a condition can be evaluated and holds for the example, as it must."""
+    try:
+        return guard.holds(inputs)
+    except (ValueError, ArithmeticError):
+        return False
 
 
 def arguments_by_name(

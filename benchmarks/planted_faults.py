@@ -1,0 +1,244 @@
+"""The faults that ``planted_bugs.py`` plants: one wrong line each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault.
+
+    Attributes:
+        name: What is wrong.
+        file: Path inside the package.
+        old: Text that stands there exactly once.
+        new: What stands there instead.
+        tests: Test files that should notice, tried first.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+_PAIRS = ("test_pair_forms.py",)
+_CHAINS = ("test_fold_chains.py",)
+_REFUSALS = ("test_fold_refusals.py",)
+_DIMENSIONS = ("test_other_dimensions.py",)
+_PARTS = ("test_capture_parts.py",)
+
+FAULTS = (
+    Fault(
+        "eps forgotten in a folded scale",
+        "math/folding.py",
+        "(running_var.double() + eps).sqrt()",
+        "running_var.double().sqrt()",
+        _PAIRS,
+    ),
+    Fault(
+        "group order of a transposed convolution",
+        "math/folding.py",
+        "scale = scale.double().view(groups, 1,",
+        "scale = scale.double().view(kernel.shape[1], groups).t().reshape(groups, 1,",
+        _DIMENSIONS + _PAIRS,
+    ),
+    Fault(
+        "kernel scaled on the axis of its inputs",
+        "math/folding.py",
+        "scale.double().view(-1, *[1] * (kernel.dim() - 1))",
+        "scale.double().view(1, -1, *[1] * (kernel.dim() - 2))",
+        _PAIRS,
+    ),
+    Fault(
+        "sign of the running mean in a folded bias",
+        "math/folding.py",
+        "total = total - mean.double()",
+        "total = total + mean.double()",
+        _PAIRS,
+    ),
+    Fault(
+        "sign of the running mean in a static shift",
+        "math/folding.py",
+        "shift = -running_mean.double()",
+        "shift = running_mean.double()",
+        _CHAINS,
+    ),
+    Fault(
+        "groups ignored in a fold forward",
+        "math/folding.py",
+        "factor = scale.double().view(groups, 1,",
+        "factor = scale.double()[: kernel.shape[1]].view(1, 1,",
+        _CHAINS,
+    ),
+    Fault(
+        "only one tap shifted in a fold forward",
+        "math/folding.py",
+        ".flatten(1).sum(1)",
+        ".flatten(2).sum(1)[:, 0]",
+        _CHAINS,
+    ),
+    Fault(
+        "fold across a second consumer",
+        "graph/decisions.py",
+        "if call.conv.consumers != 1:",
+        "if call.conv.consumers < 1:",
+        _REFUSALS,
+    ),
+    Fault(
+        "hooks of the norm ignored",
+        "graph/decisions.py",
+        'if has_hooks(candidate.module):\n            return Refusal(RefusalCode.HOOKS, f"{name}',
+        'if False:\n            return Refusal(RefusalCode.HOOKS, f"{name}',
+        _REFUSALS,
+    ),
+    Fault(
+        "other uses of a kernel ignored",
+        "graph/folding.py",
+        "if others or len(alike) != 1:",
+        "if len(alike) != 1:",
+        _REFUSALS,
+    ),
+    Fault(
+        "tied kernels ignored",
+        "graph/folding.py",
+        "if len(owners) != 1:\n        return Refusal(RefusalCode.WEIGHT_SHARED",
+        "if len(owners) < 1:\n        return Refusal(RefusalCode.WEIGHT_SHARED",
+        _REFUSALS,
+    ),
+    Fault(
+        "other uses of a bias ignored",
+        "graph/folding.py",
+        "if len(owners) != 1 or memory is None or captured.uses.get(memory) != len(convs):",
+        "if memory is None:",
+        ("test_reviewed_traps.py", *_REFUSALS),
+    ),
+    Fault(
+        "fold forward into a zero-padded convolution",
+        "graph/decisions.py",
+        "if call.into.zero_padded:",
+        "if False:",
+        _CHAINS,
+    ),
+    Fault(
+        "fold forward into a transposed convolution",
+        "graph/decisions.py",
+        "if call.into.transposed:",
+        "if False:",
+        _CHAINS,
+    ),
+    Fault(
+        "padding with a constant taken for one that repeats",
+        "graph/reading.py",
+        'argument(user, 2, "mode", "constant") != "constant"',
+        "pads",
+        _CHAINS,
+    ),
+    Fault(
+        "gate order IN/LN permuted",
+        "normalizer.py",
+        "IN = 0\n    LN = 1",
+        "IN = 1\n    LN = 0",
+        ("test_switchable_layers.py", "test_selection.py"),
+    ),
+    Fault(
+        "Bessel's correction forgotten in an instance norm",
+        "graph/rewrite.py",
+        "positions = layer.positions if layer.correction else None",
+        "positions = None",
+        _PAIRS,
+    ),
+    Fault(
+        "Bessel's correction forgotten in moments",
+        "layers/moment_norm.py",
+        "if self.correction == 0:\n            return 1.0",
+        "if True:\n            return 1.0",
+        _PAIRS,
+    ),
+    Fault(
+        "Bessel's correction upside down at open sizes",
+        "layers/moment_norm.py",
+        "return count / (count - 1)",
+        "return (count - 1) / count",
+        ("test_openvino.py", "test_open_sizes.py"),
+    ),
+    Fault(
+        "channels forgotten in the sum of an LN mean",
+        "graph/rewrite.py",
+        "coefficient = 1 / (module.num_features * scale)",
+        "coefficient = 1 / scale",
+        _PAIRS,
+    ),
+    Fault(
+        "folded running mean not added back for an LN variance",
+        "graph/rewrite.py",
+        "offset=_clone(module.running_mean) if folded_mean else None",
+        "offset=torch.zeros_like(module.running_mean) if folded_mean else None",
+        _PAIRS,
+    ),
+    Fault(
+        "overlapping memory taken for separate",
+        "graph/memory.py",
+        "if where != device or start >= end or start == stop:",
+        "if True:",
+        _REFUSALS,
+    ),
+    Fault(
+        "a zero scale divided by",
+        "graph/folding.py",
+        "return is_normal(scale, dtype) and is_normal(inverse, dtype)",
+        "return bool(inverse.numel())",
+        _PAIRS,
+    ),
+    Fault(
+        "absorbed steps in the wrong order",
+        "graph/affine.py",
+        "for step in steps:",
+        "for step in reversed(list(steps)):",
+        _CHAINS,
+    ),
+    Fault(
+        "bias not scaled when a layer is absorbed",
+        "graph/affine.py",
+        "bias.double() * scale + shift",
+        "bias.double() + shift",
+        _CHAINS,
+    ),
+    Fault(
+        "calls inside regions of their own not counted",
+        "graph/reading.py",
+        "for region in captured.regions():",
+        "for region in captured.regions()[:0]:",
+        ("test_reviewed_traps.py",),
+    ),
+    Fault(
+        "a linear layer over the last of three axes taken for one over channels",
+        "graph/reading.py",
+        "(name == _LINEAR and axes_of(node) == 2)",
+        "name == _LINEAR",
+        _DIMENSIONS,
+    ),
+    Fault(
+        "conditions on sizes not checked",
+        "pruning.py",
+        "if captured.guards and any(",
+        "if not captured.guards and any(",
+        ("test_size_guards.py",),
+    ),
+    Fault(
+        "uses outside of captured parts ignored",
+        "graph/parts.py",
+        "facts.uses[key] = max(facts.uses[key], count)",
+        "facts.uses[key] = max(facts.uses[key], min(count, 0))",
+        _PARTS,
+    ),
+    Fault(
+        "calls outside of captured parts ignored",
+        "graph/parts.py",
+        "run.calls.get(path, [])[seen:]",
+        "run.calls.get(path, [])[:0]",
+        _PARTS,
+    ),
+)

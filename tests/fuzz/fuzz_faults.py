@@ -1,0 +1,90 @@
+"""Deliberate mistakes, to see that the fuzzer finds them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from ssn_prune.graph import affine, decisions, reading, rewrite
+from ssn_prune.layers.moment_norm import MomentNorm
+from ssn_prune.math.folding import scale_output_channels
+
+
+@contextlib.contextmanager
+def eps_forgotten() -> Iterator[None]:
+    """The folded scale is weight / sqrt(running_var)."""
+
+    def faulty(weight: Tensor, running_var: Tensor, eps: float) -> Tensor:
+        return weight.double() / running_var.double().sqrt()
+
+    with contextlib.ExitStack() as stack:
+        for module in (affine, decisions, rewrite):
+            if hasattr(module, "static_scale"):
+                stack.enter_context(mock.patch.object(module, "static_scale", faulty))
+        yield
+
+
+@contextlib.contextmanager
+def bessel_forgotten() -> Iterator[None]:
+    """Moments are not corrected."""
+    with mock.patch.object(MomentNorm, "_bessel_factor", return_value=1.0):
+        yield
+
+
+@contextlib.contextmanager
+def group_order_wrong() -> Iterator[None]:
+    """The kernel of a transposed convolution is scaled as if it had one group."""
+
+    def faulty(
+        kernel: Tensor, scale: Tensor, *, transposed: bool = False, groups: int = 1
+    ) -> Tensor:
+        if not transposed or groups == 1:
+            return scale_output_channels(kernel, scale, transposed=transposed, groups=groups)
+        rows = torch.arange(kernel.shape[0]) % groups
+        table = scale.double().view(groups, -1)[rows]
+        return kernel.double() * table.view(*table.shape, *[1] * (kernel.dim() - 2))
+
+    with mock.patch.object(rewrite, "scale_output_channels", faulty):
+        yield
+
+
+@contextlib.contextmanager
+def mean_sign_wrong() -> Iterator[None]:
+    """The running mean is added to a convolution's bias instead of subtracted."""
+    right = rewrite.folded_bias
+
+    def faulty(
+        bias: Tensor | None,
+        *,
+        scale: Tensor | None = None,
+        mean: Tensor | None,
+        shift: Tensor | None,
+    ) -> Tensor | None:
+        return right(bias, scale=scale, mean=None if mean is None else -mean, shift=shift)
+
+    with mock.patch.object(rewrite, "folded_bias", faulty):
+        yield
+
+
+@contextlib.contextmanager
+def uses_not_counted() -> Iterator[None]:
+    """A convolution whose output has other users counts as foldable."""
+    with mock.patch.object(reading, "use_count", return_value=1):
+        yield
+
+
+FAULTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    fault.__name__: fault
+    for fault in (
+        eps_forgotten,
+        bessel_forgotten,
+        group_order_wrong,
+        mean_sign_wrong,
+        uses_not_counted,
+    )
+}

@@ -1,0 +1,40 @@
+"""Pruning many small networks quickly.
+
+Nine tenths of the time of a prune go into torch.export: capturing with open sizes, and counting
+operators for a column of the report. A graph that is not checked ``thoroughly`` is captured once,
+with closed sizes, for all its prunes, and nothing is counted. The decisions and the rewrite, which
+the fuzzer is about, run every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+from torch import nn
+
+from ssn_prune import pruning, report
+from ssn_prune.graph import capture
+
+THOROUGH_EVERY = 25
+
+
+@contextlib.contextmanager
+def quick_prunes() -> Iterator[None]:
+    """While this lasts, all prunes must be those of one network and one kind of input."""
+    known: list[Any] = []
+    original = pruning.capture
+
+    def captured_once(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        if not known:
+            known.append(original(model, inputs))
+        return known[0]
+
+    with (
+        mock.patch.object(pruning, "capture", captured_once),
+        mock.patch.object(capture, "open_shapes", return_value=None),
+        mock.patch.object(report, "operators_before", return_value=None),
+    ):
+        yield
