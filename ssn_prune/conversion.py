@@ -123,7 +123,8 @@ def convert(
     )
     with replacing(path) as temporary:
         progress("exporting to ONNX")
-        batch = options.static_batch or (1 if open_axes == "none" else 2)
+        single = open_axes == "none" or loaded.takes_images
+        batch = options.static_batch or (1 if single else 2)
         inputs = clone_tensors(example_batches(loaded, [batch])[0])
         stats, operators = write_onnx(result.model, inputs, temporary, path, export_options)
         progress("verifying")

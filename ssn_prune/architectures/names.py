@@ -59,7 +59,6 @@ class Architecture:
         swaps_norms: Whether the builder swaps the norms of a known network, and so takes the
             arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
         inputs: Number of inputs.
-        takes_images: Whether it takes a list of single images instead of batches.
     """
 
     name: str
@@ -69,7 +68,6 @@ class Architecture:
     takes_correction: bool = True
     swaps_norms: bool = False
     inputs: int = 1
-    takes_images: bool = False
 
 
 def find_architecture(name: str, *, trusted: bool) -> Architecture:
@@ -173,7 +171,6 @@ def _torchvision(name: str, rest: str) -> Architecture:
         None,
         swaps_norms=True,
         inputs=usage.inputs,
-        takes_images=usage.takes_images,
     )
 
 

@@ -6,6 +6,8 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 _FRAMES = 16
 _PHOTO = (3, 480, 640)  # detection models resize what they get
 
@@ -17,12 +19,10 @@ class Usage:
     Attributes:
         input_size: (C, H, W), or (C, D, H, W) of a video; None if nothing is known.
         inputs: Number of inputs.
-        takes_images: Whether it is a list of single images.
     """
 
     input_size: tuple[int, ...] | None
     inputs: int = 1
-    takes_images: bool = False
 
 
 def torchvision_usage(name: str) -> Usage:
@@ -38,10 +38,18 @@ def torchvision_usage(name: str) -> Usage:
         return Usage(None, inputs=2)
     if kind == "detection":
         side = next((int(part[-3:]) for part in name.split("_") if part[-3:] in _FIXED), None)
-        return Usage(_PHOTO if side is None else (3, side, side), takes_images=True)
+        return Usage(_PHOTO if side is None else (3, side, side))
     settings = _transform_settings(models.get_model_weights(name))
     side = _first(settings.get("crop_size")) or _first(settings.get("resize_size")) or 224
     return Usage((3, _FRAMES, side, side) if kind == "video" else (3, side, side))
+
+
+def is_detection_model(model: nn.Module) -> bool:
+    """Whether a network is one of torchvision's detection models, whatever is inside.
+
+    They take a list of single images, (C, H, W) each, instead of batches.
+    """
+    return type(model).__module__.startswith("torchvision.models.detection.")
 
 
 _FIXED = ("300", "320")

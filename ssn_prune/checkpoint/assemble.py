@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ssn_prune.architectures.names import FORMS, Architecture, find_architecture
-from ssn_prune.checkpoint.input_size import each_input, input_size_of
+from ssn_prune.architectures.torchvision_usage import is_detection_model
+from ssn_prune.checkpoint.input_size import each_input
 from ssn_prune.checkpoint.layer_tensors import (
     is_sparse,
     layer_groups,
@@ -149,16 +150,15 @@ def load_checkpoint(
     source = _source(file.path, file.sha256, file.format, found, stripped, name, arguments)
     model.eval()
     known = found.input_size or architecture.input_size or getattr(model, "input_size", None)
-    sizes = [input_size_of(model, given, known) for given in each_input(input_size)]
-    known_sizes = [size for size in sizes if size is not None]
-    if len(known_sizes) == 1:
-        known_sizes *= architecture.inputs
+    sizes = each_input(model, input_size, known)
+    if len(sizes) == 1:
+        sizes *= architecture.inputs
     return LoadedCheckpoint(
         model,
-        known_sizes[0] if known_sizes else None,
+        sizes[0] if sizes else None,
         source,
-        more_inputs=tuple(known_sizes[1:]),
-        takes_images=architecture.takes_images,
+        more_inputs=tuple(sizes[1:]),
+        takes_images=is_detection_model(model),
     )
 
 

@@ -13,13 +13,20 @@ _EXAMPLES = {1: "1x128", 2: "224, 240x320 or 1x28x28", 3: "16x112x112"}
 
 
 def each_input(
+    model: nn.Module,
     given: tuple[int, ...] | tuple[tuple[int, ...], ...] | None,
-) -> list[tuple[int, ...] | None]:
-    """What is given for each input: one size, or a tuple of sizes for several inputs."""
-    sizes = [size for size in given or () if isinstance(size, tuple)]
-    if sizes:
-        return list(sizes)
-    return [tuple(axis for axis in given if isinstance(axis, int)) if given else None]
+    known: tuple[int, ...] | None,
+) -> list[tuple[int, ...]]:
+    """The size of each input; no sizes if nothing is given or known.
+
+    Several sizes are taken as they are, with channels, since inputs may differ in their axes.
+    """
+    several = [size for size in given or () if isinstance(size, tuple)]
+    if len(several) > 1:
+        return several
+    single = several[0] if several else tuple(n for n in given or () if isinstance(n, int))
+    size = input_size_of(model, single or None, known)
+    return [] if size is None else [size]
 
 
 def input_size_of(

@@ -110,8 +110,8 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
 def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
     """Parse ``--input-size``.
 
-    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW, ``3x16x112x112`` is CxDxHxW; a
-    network with several inputs takes several, with commas between them.
+    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW, ``3x16x112x112`` is CxDxHxW. A
+    network with several inputs takes several with commas between them, each with its channels.
 
     Raises:
         UsageError: It is none of these.
@@ -119,7 +119,9 @@ def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...
     if text is None:
         return None
     sizes = tuple(_parse_one_size(part) for part in text.lower().split(","))
-    return sizes[0] if len(sizes) == 1 else sizes
+    if len(sizes) > 1:
+        return sizes
+    return sizes[0] * 2 if len(sizes[0]) == 1 else sizes[0]
 
 
 def _parse_one_size(text: str) -> tuple[int, ...]:
@@ -131,8 +133,7 @@ def _parse_one_size(text: str) -> tuple[int, ...]:
             found=repr(text),
             hint="use positive whole numbers with x between them, and commas between inputs",
         )
-    values = tuple(int(part) for part in parts)
-    return values * 2 if len(values) == 1 else values
+    return tuple(int(part) for part in parts)
 
 
 def _is_size(part: str) -> bool:

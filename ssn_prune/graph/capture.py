@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from ssn_prune.errors import first_line
@@ -18,7 +18,7 @@ from ssn_prune.graph.nodes import CapturedProgram
 from ssn_prune.graph.parts import read_parts
 from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.graph.reading import Facts, read_program
-from ssn_prune.graph.sizes import open_shapes, size_guards
+from ssn_prune.graph.sizes import dynamic_shapes, open_axes, size_guards
 from ssn_prune.graph.skeleton import make_skeleton
 from ssn_prune.tensors import clone_tensors
 
@@ -69,13 +69,21 @@ def _export(skeleton: nn.Module, inputs: tuple[Any, ...]) -> torch.export.Export
         for spatial in (True, False):
             try:
                 marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
-                shapes = open_shapes(inputs, spatial=spatial)
+                shapes = dynamic_shapes(skeleton, inputs, _all_axes if spatial else _batch_axis)
                 return torch.export.export(skeleton, marked, dynamic_shapes=shapes)
             except GuardOnDataDependentSymNode:
                 raise  # it depends on values, whatever the sizes are
             except Exception:  # noqa: BLE001  # some code can be captured at fixed sizes only
                 continue
         return torch.export.export(skeleton, inputs)
+
+
+def _all_axes(tensor: Tensor) -> dict[int, Any]:
+    return dict.fromkeys(open_axes(tensor), torch.export.Dim.AUTO)
+
+
+def _batch_axis(tensor: Tensor) -> dict[int, Any]:
+    return {0: torch.export.Dim.AUTO} if tensor.dim() else {}
 
 
 def _owners(skeleton: nn.Module, memory: dict[int, int]) -> dict[int, tuple[ParameterOwner, ...]]:

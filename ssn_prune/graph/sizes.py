@@ -177,21 +177,22 @@ def open_axes(tensor: Tensor) -> tuple[int, ...]:
     return tuple(axis for axis in range(tensor.dim()) if axis != 1)
 
 
-def open_shapes(inputs: Any, *, spatial: bool) -> Any:
-    """The argument ``dynamic_shapes`` that leaves axes of every tensor open.
+def dynamic_shapes(
+    model: nn.Module, inputs: tuple[Any, ...], axes: Callable[[Tensor], dict[int, Any]]
+) -> dict[str, Any]:
+    """The argument ``dynamic_shapes`` of ``torch.export.export``, also for ``forward(*inputs)``.
 
     Args:
+        model: What is exported.
         inputs: Inputs of one call.
-        spatial: Open all of :func:`open_axes`, not only the batch.
+        axes: What is open of a tensor.
     """
 
-    def shape(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return None
-        axes = open_axes(leaf) if spatial else open_axes(leaf)[:1]
-        return dict.fromkeys(axes, torch.export.Dim.AUTO)
+    def shape(leaf: Any) -> dict[int, Any] | None:
+        return axes(leaf) if isinstance(leaf, Tensor) else None
 
-    return pytree.tree_map(shape, inputs)
+    named = arguments_by_name(model, inputs, {})
+    return {name: pytree.tree_map(shape, value) for name, value in named.items()}
 
 
 class SizeCheck:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune._version import __version__
+from ssn_prune.architectures.torchvision_usage import is_detection_model
 from ssn_prune.errors import ExportError, UsageError, first_line
 from ssn_prune.files import (
     SINGLE_FILE_LIMIT,
@@ -28,6 +29,7 @@ from ssn_prune.files import (
 )
 from ssn_prune.graph.counting import count_operators
 from ssn_prune.graph.quiet import quiet_tracer
+from ssn_prune.graph.sizes import dynamic_shapes
 from ssn_prune.onnx_export.graph_names import (
     clean,
     input_names,
@@ -37,7 +39,7 @@ from ssn_prune.onnx_export.graph_names import (
     output_names,
 )
 from ssn_prune.onnx_export.open_sizes import require_open_sizes
-from ssn_prune.onnx_export.tracing import is_detection_model, trace_to_onnx
+from ssn_prune.onnx_export.tracing import trace_to_onnx
 from ssn_prune.report import OnnxStats
 from ssn_prune.tensors import clone_tensors
 
@@ -160,7 +162,7 @@ def _to_ir(
     was_training = [module for module in model.modules() if module.training]
     try:
         with quiet_tracer():
-            shapes = _open_axes(inputs, options.dynamic)
+            shapes = _open_axes(model, inputs, options.dynamic)
             marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
             program = torch.export.export(model.eval(), marked, dynamic_shapes=shapes)
             if options.dynamic == "spatial":
@@ -191,18 +193,18 @@ def _to_ir(
     return program, exported.model
 
 
-def _open_axes(inputs: tuple[Any, ...], dynamic: Dynamic) -> Any:
+def _open_axes(
+    model: nn.Module, inputs: tuple[Any, ...], dynamic: Dynamic
+) -> dict[str, Any] | None:
     if dynamic == "none":
         return None
     batch = torch.export.Dim("batch")
 
-    def axes(leaf: Any) -> dict[int, Any] | None:
-        if not isinstance(leaf, Tensor):
-            return None
-        spatial = range(2, leaf.dim()) if dynamic == "spatial" else ()
+    def axes(tensor: Tensor) -> dict[int, Any]:
+        spatial = range(2, tensor.dim()) if dynamic == "spatial" else ()
         return {0: batch, **dict.fromkeys(spatial, torch.export.Dim.AUTO)}
 
-    return tuple(pytree.tree_map(axes, value) for value in inputs)
+    return dynamic_shapes(model, inputs, axes)
 
 
 def _require_known(options: ExportOptions) -> None:

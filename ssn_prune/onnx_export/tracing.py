@@ -24,11 +24,6 @@ from ssn_prune.onnx_export.graph_names import input_names, output_names
 from ssn_prune.tensors import clone_tensors
 
 
-def is_detection_model(model: nn.Module) -> bool:
-    """Whether a network is one of torchvision's detection models, whatever is inside."""
-    return type(model).__module__.startswith("torchvision.models.detection.")
-
-
 def trace_to_onnx(
     model: nn.Module, inputs: tuple[Any, ...], opset: int, open_sizes: bool
 ) -> ir.Model:
