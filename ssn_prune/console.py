@@ -190,6 +190,23 @@ def totals_table(report: ConversionReport) -> Table:
     return table
 
 
+def capture_lines(report: ConversionReport) -> list[str]:
+    """What the analysis could not see, and what it supposes of input sizes; mostly nothing."""
+    lines = []
+    if report.capture_error is not None:
+        parts = ", ".join(report.captured_parts) or "none"
+        lines.append(
+            f"[yellow]captured in parts[/]: {escape(parts)}; layers elsewhere are replaced, not "
+            f"folded ({escape(report.capture_error)})"
+        )
+    if report.size_conditions:
+        shown = "; ".join(report.size_conditions[:3])
+        more = len(report.size_conditions) - 3
+        rest = f" and {more} more" if more > 0 else ""
+        lines.append(f"[dim]the network's code supposes of its inputs: {escape(shown)}{rest}[/]")
+    return lines
+
+
 def verification_lines(report: VerificationReport) -> list[str]:
     """One line per check; errors stand beside the original's own."""
     lines = []

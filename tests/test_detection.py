@@ -92,6 +92,15 @@ def test_a_detector_converts_and_agrees(checkpoint: Path, dynamic: str, tmp_path
         np.testing.assert_allclose(scores, expected["scores"].numpy(), rtol=0, atol=2e-6)
 
 
+def test_the_command_says_what_was_captured(checkpoint: Path, tmp_path: Path) -> None:
+    arch = ["--arch", f"{__name__}:detector", "--input-size", "3x32x40"]
+    arguments = ["convert", str(checkpoint), *arch, "-o", str(tmp_path / "m.onnx")]
+    result = CliRunner().invoke(app, [*arguments, "--trust-running-statistics"])
+    assert result.exit_code == 0, result.output
+    assert "captured in parts: backbone;" in result.stdout
+    assert result.stderr == ""
+
+
 def test_nothing_of_the_machine_and_no_custom_operator(checkpoint: Path, tmp_path: Path) -> None:
     target = tmp_path / "m.onnx"
     convert(checkpoint, target)

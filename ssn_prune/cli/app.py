@@ -37,6 +37,7 @@ from ssn_prune.cli.runner import (
 )
 from ssn_prune.console import (
     Output,
+    capture_lines,
     history_table,
     rounded_line,
     selection_table,
@@ -133,6 +134,8 @@ def convert(
         write_report(out, result, report)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
+        for line in capture_lines(result):
+            out.message(line)
         if result.rounded is not None:
             out.message(rounded_line(result.rounded))
         if result.verification is not None:
