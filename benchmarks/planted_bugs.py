@@ -59,7 +59,8 @@ def first_failure(project: Path, tests: Iterable[str]) -> str | None:
         [*command, *tests], cwd=project, env=environment, capture_output=True, text=True
     )
     lines = process.stdout.splitlines()
-    failed = [line.split(" ")[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    failures = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    failed = [line.partition(" ")[2].partition(" - ")[0] for line in failures]
     if failed:
         return failed[0]
     if process.returncode:

@@ -187,7 +187,7 @@ FAULTS = (
     ),
     Fault(
         "a zero scale divided by",
-        "graph/folding.py",
+        "graph/numbers.py",
         "return is_normal(scale, dtype) and is_normal(inverse, dtype)",
         "return bool(inverse.numel())",
         _PAIRS,

@@ -10,34 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssn_prune.graph.affine import Affine, effective_affine, static_affine
-from ssn_prune.graph.centring import NEARLY_CONSTANT
+from ssn_prune.graph.affine import Affine, effective_affine
 from ssn_prune.graph.facts import AffineCall, Capture, ConvCall, LayerCall
-from ssn_prune.graph.folding import (
-    Kernel,
-    KernelRange,
-    kernel_of,
-    require_bias,
-    tensor_at,
-    undoable,
-)
+from ssn_prune.graph.folding import Kernel, kernel_of, require_bias
 from ssn_prune.graph.forms import FoldKind, PairForm
 from ssn_prune.graph.nodes import NETWORK_OUTPUT
+from ssn_prune.graph.numbers import KernelNumbers
 from ssn_prune.graph.parts import UNCAPTURED
 from ssn_prune.graph.plan import AffineStep, Fold, Refusal, RefusalCode
-from ssn_prune.layers.axes import channel_weight
 from ssn_prune.layers.copying import has_hooks
 from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.math.folding import (
-    folded_bias,
-    scale_input_channels,
-    shifted_by_inputs,
-    static_scale,
-)
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 _STATIC = NormalizerPair(Normalizer.BN, Normalizer.BN)
@@ -95,7 +80,7 @@ class _Decider:
     ) -> None:
         self.model, self.captured, self.candidates = model, captured, candidates
         self.decisions = {name: Decision() for name in candidates}
-        self.ranges: dict[str, KernelRange] = {}
+        self.numbers = KernelNumbers(model)
         self.cleared: set[str] = set()  # every module in their affines is removed
         self.order = sorted(candidates, key=self._first_call)
 
@@ -214,9 +199,12 @@ class _Decider:
         if isinstance(kernel, Refusal):
             return kernel
         refusal = require_bias(kernel, kind, convs[0].what)
-        refusal = refusal or self._range_refusal(candidate, kind, kernel)
         if refusal is not None:
             return refusal
+        module, pair, affine = candidate.module, candidate.pair, self._affine(candidate)
+        problem = self.numbers.fold_back(kernel, module, pair, kind, affine)
+        if problem is not None:
+            return Refusal(RefusalCode.SCALE_RANGE, problem)
         if through is not None:
             self.decisions[through].exposed = False
         return _fold(kind, kernel)
@@ -244,42 +232,6 @@ class _Decider:
             found.append(call.conv)
         return found, None
 
-    def _range_refusal(
-        self, candidate: Candidate, kind: FoldKind, kernel: Kernel
-    ) -> Refusal | None:
-        """Note what a fold does to the numbers of a kernel, or refuse it if they do not fit."""
-        module = candidate.module
-        if kind is FoldKind.CENTRE or not _tracks(module):
-            return None
-        assert module.running_mean is not None
-        assert module.running_var is not None
-        numbers = self._range_of(kernel, module.num_features)
-        scale, shift = torch.ones_like(module.running_var, dtype=torch.float64), None
-        if kind is not FoldKind.MEAN:
-            weight, bias = self._affine(candidate)
-            weight = channel_weight(module) if weight is None else weight
-            scale = static_scale(weight, module.running_var, module.eps)
-            shift = bias if kind is FoldKind.ALL else None
-        assert candidate.pair is not None
-        if candidate.pair.mean is Normalizer.LN and not undoable(scale, numbers.dtype):
-            text = "a folded scale is zero or not a normal number, so it could not be undone"
-            return Refusal(RefusalCode.SCALE_RANGE, text)
-        bias = folded_bias(numbers.bias, mean=module.running_mean, scale=scale, shift=shift)
-        assert bias is not None
-        after = KernelRange(numbers.peaks * scale.abs(), bias, numbers.dtype)
-        return self._within(kernel, after)
-
-    def _range_of(self, kernel: Kernel, channels: int) -> KernelRange:
-        key = kernel.weight.module + "." + kernel.weight.attribute
-        return self.ranges.get(key) or KernelRange.of(self.model, kernel, channels)
-
-    def _within(self, kernel: Kernel, after: KernelRange) -> Refusal | None:
-        problem = after.problem()
-        if problem is not None:
-            return Refusal(RefusalCode.SCALE_RANGE, problem)
-        self.ranges[kernel.weight.module + "." + kernel.weight.attribute] = after
-        return None
-
     def _affine(self, candidate: Candidate) -> Affine:
         steps = self.decisions[candidate.name].absorbs
         return effective_affine(candidate.module, steps, self.model)
@@ -289,7 +241,6 @@ class _Decider:
 
         The reason is empty where nothing is behind it.
         """
-        module = candidate.module
         for call in calls:
             if call.affines and candidate.name not in self.cleared:
                 return f"behind it is {call.affines[0].module}, which stays"
@@ -310,37 +261,14 @@ class _Decider:
         if refusal is not None or isinstance(kernel, Refusal):
             assert refusal is not None
             return f"behind it: {refusal.reason}"
-        if not _tracks(module):
-            return "it has no running statistics"
-        assert module.running_mean is not None
-        assert module.running_var is not None
-        deviation = (module.running_var.double() + module.eps).sqrt()
-        if bool((module.running_mean.double().abs() > NEARLY_CONSTANT * deviation).any()):
-            return (
-                "a channel's mean is many deviations from zero, so that its sums in the "
-                "convolution behind it would lose accuracy"
-            )
-        weight = tensor_at(self.model, kernel.weight)
-        assert weight is not None
-        scale, shift = static_affine(module, self._affine(candidate))
-        numbers = self._range_of(kernel, weight.shape[0])
-        unscaled = weight.double().abs().flatten(1).amax(1)
-        scaled = scale_input_channels(weight, scale, groups=kernel.groups).abs().flatten(1).amax(1)
-        growth = torch.where(unscaled > 0, scaled / unscaled.clamp(min=1e-300), 0.0)
-        added = shifted_by_inputs(weight, shift, groups=kernel.groups)
-        after = KernelRange(numbers.peaks * growth, numbers.bias + added, numbers.dtype)
-        problem = self._within(kernel, after)
-        return problem.reason if problem is not None else _fold(FoldKind.FORWARD, kernel)
+        problem = self.numbers.fold_forward(kernel, candidate.module, self._affine(candidate))
+        return _fold(FoldKind.FORWARD, kernel) if problem is None else problem
 
 
 def _fold(kind: FoldKind, kernel: Kernel) -> Fold:
     return Fold(
         kind, kernel.weight.module, kernel.weight, kernel.bias, kernel.transposed, kernel.groups
     )
-
-
-def _tracks(module: SwitchableNorm) -> bool:
-    return module.running_mean is not None and module.running_var is not None
 
 
 def _is_wide(module: nn.Module) -> bool:

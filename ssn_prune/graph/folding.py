@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from ssn_prune.graph.facts import BiasedModule, Capture, ConvCall, ParameterOwner
 from ssn_prune.graph.forms import FoldKind
 from ssn_prune.graph.plan import Refusal, RefusalCode
 from ssn_prune.layers.copying import has_hooks
-from ssn_prune.math.folding import is_normal
 
 
 @dataclass(frozen=True)
@@ -96,42 +94,3 @@ def tensor_at(model: nn.Module, owner: ParameterOwner | None) -> Tensor | None:
         return None
     found: Tensor | None = getattr(model.get_submodule(owner.module), owner.attribute)
     return None if found is None else found.detach()
-
-
-@dataclass
-class KernelRange:
-    """What the numbers of a kernel are after the folds so far, for range checks.
-
-    Attributes:
-        peaks: Largest weight of each output channel, float64.
-        bias: Its bias, float64.
-        dtype: In which they will be stored.
-    """
-
-    peaks: Tensor
-    bias: Tensor
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, model: nn.Module, kernel: Kernel, channels: int) -> KernelRange:
-        """The range before any fold."""
-        weight, bias = tensor_at(model, kernel.weight), tensor_at(model, kernel.bias)
-        assert weight is not None  # a kernel has a weight
-        sizes = weight.double().abs()
-        peaks = sizes.amax().expand(channels) if kernel.transposed else sizes.flatten(1).amax(1)
-        zeros = torch.zeros(channels, dtype=torch.float64, device=weight.device)
-        return cls(peaks, zeros if bias is None else bias.double(), weight.dtype)
-
-    def problem(self) -> str | None:
-        """Why the numbers do not fit, or None."""
-        limit = torch.finfo(self.dtype).max
-        for values, name in ((self.peaks, "weight"), (self.bias, "bias")):
-            if not bool((values.abs() <= limit).all()):
-                return f"a folded {name} overflows {self.dtype}"
-        return None
-
-
-def undoable(scale: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a scale can be folded and its inverse used behind it (LN mean, BN variance)."""
-    inverse = 1 / (scale.numel() * scale)
-    return is_normal(scale, dtype) and is_normal(inverse, dtype)

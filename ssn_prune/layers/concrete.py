@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ssn_prune.layers.axes import per_channel, require_dims, spatial_mean
-from ssn_prune.math.planes import positions_of
+from ssn_prune.math.planes import HALVES, positions_of
 
 
 class InstanceNorm(_InstanceNorm):
@@ -111,7 +111,8 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize (N, C, *)."""
-        if self.training and not torch.compiler.is_exporting():
+        native = self.training or input.dtype in HALVES  # whose squares overflow
+        if native and not torch.compiler.is_exporting():
             return super().forward(input)
         centred = input - spatial_mean(input).mean(1, keepdim=True)
         deviation = (spatial_mean(centred * centred).mean(1, keepdim=True) + self.eps).sqrt()
