@@ -74,6 +74,17 @@ def test_a_network_without_conditions_takes_any_size() -> None:
         assert relative_error(result.model(x), original(x)) < 1e-13
 
 
+def test_a_capture_with_open_sizes_that_takes_too_long_fixes_them(monkeypatch) -> None:
+    monkeypatch.setattr("ssn_prune.graph.capture.OPEN_SIZES_SECONDS", -1.0)
+    original = network(lambda m, x: m.n(m.c(x)).relu())
+    result = prune(original, X)
+    assert result.report.layers[0].folded is not None
+    assert result.report.size_conditions == ("x.shape[2] == 64", "x.shape[3] == 64")
+    assert relative_error(result.model(X[:1]), original(X[:1])) < 1e-13
+    with pytest.raises(ValueError, match=r"x.shape\[2\] == 64"):
+        result.model(X[..., :32, :])
+
+
 def test_without_folds_there_is_nothing_to_refuse() -> None:
     original = network(larger)
     model = prune(original, X, fold=False).model

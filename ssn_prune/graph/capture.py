@@ -5,11 +5,14 @@ What follows needs facts, not graphs, so this module returns plain records.
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.overrides import TorchFunctionMode
 
 from ssn_prune.errors import first_line
 from ssn_prune.graph.facts import Capture, ParameterOwner
@@ -21,6 +24,26 @@ from ssn_prune.graph.reading import Facts, read_program
 from ssn_prune.graph.sizes import dynamic_shapes, open_axes, size_guards
 from ssn_prune.graph.skeleton import make_skeleton
 from ssn_prune.tensors import clone_tensors
+
+OPEN_SIZES_SECONDS = 30.0
+"""Of computing time. Open sizes cost a second or two, but windowed attention makes the algebra of
+sizes explode (MaxViT: over ten minutes); the sizes of the example are then the condition."""
+
+
+class _Deadline(TorchFunctionMode):
+    """Ends a capture that takes too long, at its next call of torch."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.end = time.thread_time() + seconds
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        if time.thread_time() > self.end:
+            raise TimeoutError("capturing with open sizes takes too long")
+        return func(*args, **(kwargs or {}))
 
 
 def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
@@ -70,7 +93,8 @@ def _export(skeleton: nn.Module, inputs: tuple[Any, ...]) -> torch.export.Export
             try:
                 marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
                 shapes = dynamic_shapes(skeleton, inputs, _all_axes if spatial else _batch_axis)
-                return torch.export.export(skeleton, marked, dynamic_shapes=shapes)
+                with _Deadline(OPEN_SIZES_SECONDS if spatial else math.inf):
+                    return torch.export.export(skeleton, marked, dynamic_shapes=shapes)
             except GuardOnDataDependentSymNode:
                 raise  # it depends on values, whatever the sizes are
             except Exception:  # noqa: BLE001  # some code can be captured at fixed sizes only

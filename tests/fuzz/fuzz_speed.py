@@ -34,7 +34,7 @@ def quick_prunes() -> Iterator[None]:
 
     with (
         mock.patch.object(pruning, "capture", captured_once),
-        mock.patch.object(capture, "open_shapes", return_value=None),
+        mock.patch.object(capture, "dynamic_shapes", return_value=None),
         mock.patch.object(report, "operators_before", return_value=None),
     ):
         yield
