@@ -178,17 +178,17 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
+    names = names_to_run(arguments)
     if arguments.render:
         outcomes: dict[str, Outcome] = {}
         for path in arguments.render:
             outcomes |= read_outcomes(path)
     else:
         results = arguments.resume or arguments.results or Path("sweep_results.jsonl")
-        names = names_to_run(arguments)
         run(names, arguments, results)
         found = read_outcomes(results)
         outcomes = {name: found[name] for name in names}
-    text = markdown(outcomes.values())
+    text = markdown(outcomes.values(), set(names) - set(outcomes))
     if arguments.markdown:
         arguments.markdown.write_text(text)
     elif arguments.render:

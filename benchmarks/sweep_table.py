@@ -26,8 +26,13 @@ _COLUMNS = (
 )
 
 
-def markdown(outcomes: Iterable[Outcome]) -> str:
-    """The document: what was done, how many ended OK, the table, the failures, the rest."""
+def markdown(outcomes: Iterable[Outcome], missing: Iterable[str] = ()) -> str:
+    """The document: what was done, how many ended OK, the table, the failures, the rest.
+
+    Args:
+        outcomes: One per network.
+        missing: Networks of the default run that have no outcome yet.
+    """
     listed = sorted(outcomes, key=lambda o: (not o.name.startswith("torchvision"), o.name))
     swapped = [outcome for outcome in listed if outcome.reason is not Reason.NO_NORM]
     letters = _letters(swapped)
@@ -38,8 +43,20 @@ def markdown(outcomes: Iterable[Outcome]) -> str:
         _table(swapped, letters),
         _failures([outcome for outcome in swapped if outcome.reason is not Reason.OK]),
         _notes(listed),
+        _missing(sorted(missing)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _missing(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    listed = ", ".join(f"`{name}`" for name in names)
+    command = f"{COMMAND} --resume FILE"
+    return (
+        f"## Not run yet\n\n{len(names)} networks of the default run, the largest, have no outcome "
+        f"yet; `{command}` goes on with them: {listed}."
+    )
 
 
 def _head(outcomes: Sequence[Outcome]) -> str:
