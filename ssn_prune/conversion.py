@@ -9,18 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
-from ssn_prune.errors import UsageError, first_line
+from ssn_prune.errors import UsageError
+from ssn_prune.example_inputs import (
+    accepted_inputs,
+    example_batches,
+    require_input_size,
+    verification_batches,
+)
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.graph.forms import Form
 from ssn_prune.graph.plan import Plan
-from ssn_prune.layers.copying import copy_model
 from ssn_prune.onnx_export.export import Dynamic, ExportOptions, write_onnx
-from ssn_prune.onnx_export.open_sizes import accepted_sizes, fixed_size_error
 from ssn_prune.pruning import OnUnconverged, PruneResult, prune
 from ssn_prune.report import (
     SCHEMA_VERSION,
@@ -30,11 +33,9 @@ from ssn_prune.report import (
     to_json,
 )
 from ssn_prune.tensors import clone_tensors
-from ssn_prune.verification.verify import BATCH_SIZES, random_batches, require_passed, verify
+from ssn_prune.verification.verify import require_passed, verify
 
 Progress = Callable[[str], None]
-OTHER_SIZES = 3
-"""So many other spatial sizes are verified where these are open."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def convert(
     require_input_size(loaded)
     open_axes = options.open_axes
     result = prune_loaded(loaded, options, progress)
-    batches = verification_batches(result, loaded, options)
+    batches = verification_batches(result, loaded, options.open_axes, options.static_batch)
     export_options = ExportOptions(
         opset=options.opset,
         ir_version=options.ir_version,
@@ -139,7 +140,7 @@ def prune_loaded(
 ) -> PruneResult:
     """Check the running statistics of a loaded checkpoint and prune its network."""
     progress("running the original once")
-    inputs = _accepted_inputs(loaded)
+    inputs = accepted_inputs(loaded)
     progress("pruning")
     result = prune(
         loaded.model,
@@ -152,42 +153,6 @@ def prune_loaded(
         require_averages(result.original, inputs)
     result.model.eval()
     return result
-
-
-def example_batches(loaded: LoadedCheckpoint, batch_sizes: Sequence[int]) -> list[tuple[Any, ...]]:
-    """Standard normal inputs of a loaded network, the same at every call.
-
-    A network that takes images gets one list of so many images per call.
-    """
-    sizes = [require_input_size(loaded), *loaded.more_inputs]
-    batches = random_batches(sizes, batch_sizes)
-    if not loaded.takes_images:
-        return list(batches)
-    return [(list(batch[0].unbind()),) for batch in batches]
-
-
-def _accepted_inputs(loaded: LoadedCheckpoint) -> tuple[Any, ...]:
-    """Make the example inputs and see whether the network takes them.
-
-    Raises:
-        UsageError: It does not.
-    """
-    inputs = example_batches(loaded, [1 if loaded.takes_images else 2])[0]
-    try:
-        with torch.no_grad():
-            copy_model(loaded.model)(*clone_tensors(inputs))  # running it may change buffers
-    # The network is the user's code and may raise anything.
-    except Exception as error:
-        sizes = [require_input_size(loaded), *loaded.more_inputs]
-        shown = ", ".join("x".join(map(str, size)) for size in sizes)
-        raise UsageError(
-            f"the network cannot run on inputs of size {shown}",
-            expected="an input size that the network was made for",
-            found=f"{type(error).__name__}: {first_line(error)}",
-            hint="give the size of the training inputs with --input-size, as HxW or CxHxW, and of "
-            "several inputs with commas between them",
-        ) from error
-    return inputs
 
 
 def verify_file(
@@ -204,7 +169,7 @@ def verify_file(
     """
     result = prune_loaded(loaded, options, progress)
     progress("verifying")
-    batches = verification_batches(result, loaded, options)
+    batches = verification_batches(result, loaded, options.open_axes, options.static_batch)
     checks = _checked(result, Path(onnx_path), batches, options)
     return replace(conversion_report(loaded, result), verification=checks)
 
@@ -215,29 +180,6 @@ def _checked(
     checks = verify(result, path, batches, algebra=options.algebra, rounding=options.rounding)
     require_passed(checks)
     return checks
-
-
-def verification_batches(
-    result: PruneResult, loaded: LoadedCheckpoint, options: ConvertOptions
-) -> list[tuple[Any, ...]]:
-    """Inputs at several batch sizes, and at several spatial sizes if these are open.
-
-    Raises:
-        ExportError: Spatial sizes are to be open, but the network accepts one only.
-    """
-    fixed = options.open_axes == "none" or loaded.takes_images
-    sizes = (options.static_batch or 1,) * 4 if fixed else BATCH_SIZES
-    batches = example_batches(loaded, sizes)
-    if options.open_axes == "spatial":
-        others = accepted_sizes(result.original, batches[0], result.guards)
-        if not others:
-            raise fixed_size_error(result.guards)
-        generator = torch.Generator().manual_seed(1)
-        batches += [
-            pytree.tree_map(lambda x: torch.randn(x.shape, generator=generator), other)
-            for other in others[:OTHER_SIZES]
-        ]
-    return batches
 
 
 def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> ConversionReport:
@@ -254,22 +196,6 @@ def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> Conversi
         captured_parts=result.report.captured_parts,
         size_conditions=result.report.size_conditions,
     )
-
-
-def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, ...]:
-    """The input size of a loaded checkpoint.
-
-    Raises:
-        UsageError: It is not known.
-    """
-    if loaded.input_size is None:
-        raise UsageError(
-            f"the input size of {loaded.source.arch} is not known",
-            expected="--input-size H, HxW or CxHxW",
-            found="a network of your own without the attribute input_size",
-            hint="for example --input-size 224",
-        )
-    return loaded.input_size
 
 
 def _layer_paths(result: PruneResult) -> dict[str, tuple[str, ...]]:

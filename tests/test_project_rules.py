@@ -29,6 +29,7 @@ ORDER = [
     ("pruning",),
     ("onnx_export",),
     ("verification",),
+    ("example_inputs",),
     ("conversion",),
     ("console",),
     ("cli", "__main__"),
