@@ -1,4 +1,4 @@
-"""Centring: the best constant to subtract from each channel in front of an IN mean.
+"""Centring: the best constant for a convolution to subtract from each channel in front of a norm.
 
 An IN mean cancels any constant in front of it, so the bias of the convolution there is free to be
 whatever makes the runtime's sums most accurate: the channel's mean. That matters where a channel is
@@ -11,11 +11,15 @@ Two means are known: that of the training data, in the running statistics, and t
 inputs, measured here. The measured one is taken unless the training data is at least twice as
 constant: then accuracy is at stake there. It is also taken where the other is out of reach of the
 inputs, many deviations away: that would add to the values what is then subtracted from them.
+
+A BN mean beside another variance has to be subtracted anyway, so the running mean is taken unless a
+channel is so far from it that the variance, which the original computes without it, would lose
+accuracy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +29,13 @@ from torch import Tensor, nn
 from ssn_prune.layers.copying import copy_model
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.moments import instance_moments, pooled_moments
+from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.tensors import clone_tensors
 
 CONSTANT_RATIO = 2.0
 # A mean that is this many deviations away from zero loses noticeable accuracy in a runtime's sums.
 NEARLY_CONSTANT = 4.0
+UNIT = 2.0**-24  # a float32 number is rounded by up to this share of it
 
 
 @dataclass(frozen=True)
@@ -46,52 +52,91 @@ class Centre:
 
 
 def measure_centres(
-    model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str]
+    model: nn.Module, inputs: tuple[Any, ...], pairs: Mapping[str, NormalizerPair]
 ) -> dict[str, Centre]:
     """Find the centring constants of layers.
 
     Args:
         model: The network in evaluation mode; not changed.
         inputs: Inputs of one call.
-        names: Layers to measure.
+        pairs: Layers to measure and what they selected.
 
     Returns:
         By name, for each layer that ran; a layer that is called several times gets the mean over
         its calls.
     """
-    measured: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    names = list(names)
-    if not names:
+    measured: dict[str, list[_Moments]] = {}
+    if not pairs:
         return {}
 
     def recorder(name: str) -> Any:
         def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
             x = arguments[0] if arguments else named["input"]
-            x = x.unsqueeze(-1) if x.dim() == 2 else x
-            mean, var = instance_moments(x.double())
-            deviation = pooled_moments(mean, var, dim=0)[1].sqrt()
-            measured.setdefault(name, []).append((mean.mean(0).flatten(), deviation.flatten()))
+            measured.setdefault(name, []).append(_moments(x))
 
         return hook
 
     probe = copy_model(model)  # running it may change buffers
-    for name in names:
+    for name in pairs:
         layer = probe.get_submodule(name)
         layer.register_forward_pre_hook(recorder(name), with_kwargs=True)
     with torch.no_grad():
         probe(*clone_tensors(inputs))
-    return {name: _centre(model.get_submodule(name), calls) for name, calls in measured.items()}
+    return {
+        name: _centre(model.get_submodule(name), pairs[name], calls)
+        for name, calls in measured.items()
+    }
 
 
-def _centre(layer: nn.Module, calls: list[tuple[Tensor, Tensor]]) -> Centre:
+@dataclass(frozen=True)
+class _Moments:
+    """Of the inputs of one call, in float64.
+
+    Attributes:
+        mean: Of each channel over all samples, (C,).
+        deviation: The same.
+        plane: The smallest deviation of a plane of each channel, (C,).
+        sample: The smallest deviation of a whole sample, ().
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    plane: Tensor
+    sample: Tensor
+
+
+def _moments(x: Tensor) -> _Moments:
+    x = x.unsqueeze(-1) if x.dim() == 2 else x
+    mean, var = instance_moments(x.double())
+    deviation = pooled_moments(mean, var, dim=0)[1].sqrt().flatten()
+    sample = pooled_moments(mean, var, dim=1)[1].sqrt().min()
+    plane = var.amin(0).sqrt().flatten()
+    return _Moments(mean.mean(0).flatten(), deviation, plane, sample)
+
+
+def _centre(layer: nn.Module, pair: NormalizerPair, calls: list[_Moments]) -> Centre:
     assert isinstance(layer, SwitchableNorm)  # only such layers are planned
-    mean = torch.stack([call[0] for call in calls]).mean(0)
-    deviation = torch.stack([call[1] for call in calls]).mean(0)
+    mean = torch.stack([call.mean for call in calls]).mean(0)
+    deviation = torch.stack([call.deviation for call in calls]).mean(0)
     peak = float((mean.abs() / (deviation.square() + layer.eps).sqrt()).max())
     if layer.running_mean is not None and layer.running_var is not None:
         trained = layer.running_var.double().clamp(min=0).sqrt()
         running_mean = layer.running_mean.double()
-        at_stake = deviation > CONSTANT_RATIO * trained
-        in_reach = (running_mean - mean).abs() <= NEARLY_CONSTANT * deviation
-        mean = torch.where(at_stake & in_reach, running_mean, mean)
+        distance = (running_mean - mean).abs()
+        if pair.mean is Normalizer.BN:
+            taken = torch.ones_like(distance, dtype=torch.bool)
+            for call in calls:
+                spread = call.plane if pair.var is Normalizer.IN else call.sample
+                taken &= _is_harmless((running_mean - call.mean).abs(), spread, layer.eps)
+        else:
+            at_stake = deviation > CONSTANT_RATIO * trained
+            taken = at_stake & (distance <= NEARLY_CONSTANT * deviation)
+        mean = torch.where(taken, running_mean, mean)
     return Centre(torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean)), peak)
+
+
+def _is_harmless(distance: Tensor, deviation: Tensor, eps: float) -> Tensor:
+    """Whether adding a constant to float32 values keeps the accuracy of deviation^2 + eps."""
+    rounding = distance * UNIT
+    lost = (2 * deviation + rounding) * rounding / (deviation.square() + eps)
+    return lost <= 2 * NEARLY_CONSTANT * UNIT

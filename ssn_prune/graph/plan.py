@@ -100,8 +100,9 @@ class LayerPlan:
         order: Position of its first call among all calls; folds are applied in this order.
         exposed: Whether its own output still appears at its place in the pruned network; not if
             something behind it moved into it, or if it moved into something behind.
-        centre: In front of an IN mean, constants (C,) to subtract: by the convolution in the place
-            of its dead bias, or, where a channel is nearly constant, by the layer itself.
+        centre: Constants (C,) to subtract. In front of an IN mean: by the convolution in the place
+            of its dead bias, or, where a channel is nearly constant, by the layer itself. For a
+            folded running mean: what the convolution subtracts; the layer subtracts the rest.
     """
 
     name: str

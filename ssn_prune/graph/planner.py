@@ -15,7 +15,7 @@ from ssn_prune.graph.forms import FoldKind, Form, PairForm, form_of
 from ssn_prune.graph.plan import LayerPlan, Plan, Ratios, Refusal, RefusalCode
 from ssn_prune.layers.copying import names_of
 from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.normalizer import Normalizer
+from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.selection import GateState, LayerSelection, Selection
 
 
@@ -112,21 +112,26 @@ def with_centres(plan: Plan, centres: Mapping[str, Centre]) -> Plan:
     return replace(plan, layers=tuple(layers))
 
 
-def layers_to_centre(plan: Plan) -> tuple[str, ...]:
-    """The layers with an IN mean, which cancels any constant in front of it.
+def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
+    """The layers in front of which a constant may be subtracted, with their pairs.
 
+    These are the ones with an IN mean, which cancels it, and those whose running mean is folded.
     A corrected IN/LN is left out: centring would take it over its budget of nodes, and its scale is
     that of the whole layer, never that of a constant channel. A single position is its own mean, to
     the last bit, so only a fold has a use for the constant there.
     """
-    return tuple(
-        layer.name
+    return {
+        layer.name: layer.pair
         for layer in plan.layers
-        if layer.pair is not None
-        and layer.pair.mean is Normalizer.IN
-        and not (layer.pair.var is Normalizer.LN and layer.correction)
-        and not (layer.positions == 1 and layer.fold is None)
-    )
+        if layer.pair is not None and _takes_centre(layer, layer.pair)
+    }
+
+
+def _takes_centre(layer: LayerPlan, pair: NormalizerPair) -> bool:
+    if pair.mean is not Normalizer.IN:
+        return layer.fold is not None and layer.fold.kind is FoldKind.MEAN
+    budget = not (pair.var is Normalizer.LN and layer.correction)
+    return budget and not (layer.positions == 1 and layer.fold is None)
 
 
 def _candidate(

@@ -87,27 +87,33 @@ def _concrete(layer: LayerPlan, module: SwitchableNorm, affine: Affine) -> nn.Mo
             batch_norm.get_buffer(name).copy_(module.get_buffer(name))
         return _with_affine(batch_norm, weight, bias)
     folded_mean = layer.fold is not None and layer.fold.kind is FoldKind.MEAN
+    offset = _subtracted(layer, module) if folded_mean else None
     moment_norm = make(
         module.num_features,
         weight,
         bias,
-        _running(module),
+        _running(module, offset),
         eps=module.eps,
         momentum=module.momentum,
         correction=layer.correction,
         mean_ratios=layer.mean_ratios,
         var_ratios=layer.var_ratios,
-        offset=_clone(module.running_mean) if folded_mean else None,
+        offset=None if offset is None else offset.to(like),
         centre=_own_centre(layer, like),
     )
     return moment_norm.to(like)
 
 
-def _running(module: SwitchableNorm) -> tuple[Tensor, Tensor, Tensor] | None:
+def _running(module: SwitchableNorm, offset: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Running statistics relative to an offset; None if nothing is left of them."""
     mean, var, count = module.running_mean, module.running_var, module.num_batches_tracked
     if mean is None or var is None or count is None:
         return None
-    return mean.clone(), var.clone(), count.clone()
+    if offset is None:
+        return mean.clone(), var.clone(), count.clone()
+    # A fold of the mean leaves only a mean to use.
+    left = mean.double() - offset
+    return (left.to(mean), var.clone(), count.clone()) if bool(left.any()) else None
 
 
 def _instance_norm(layer: LayerPlan, module: SwitchableNorm, affine: Affine) -> nn.Module:
@@ -133,6 +139,13 @@ def _centre_of(layer: LayerPlan, like: Tensor) -> Tensor:
     return torch.tensor(layer.centre, dtype=torch.float64, device=like.device)
 
 
+def _subtracted(layer: LayerPlan, module: SwitchableNorm) -> Tensor:
+    """What the convolution in front subtracts, (C,), float64."""
+    assert module.running_mean is not None  # BN is selected, so it is offered
+    mean = module.running_mean
+    return mean.double() if layer.centre is None else _centre_of(layer, mean)
+
+
 def _own_centre(layer: LayerPlan, like: Tensor) -> Tensor | None:
     """The constants that the layer subtracts itself, because no convolution does."""
     subtracts = layer.centre is not None and layer.fold is None
@@ -152,8 +165,12 @@ def _edit_kernel(
         kernel.copy_(scale_input_channels(kernel, scale, groups=fold.groups))
         _set_bias(model, fold, added if old is None else added + old.double(), kernel)
         return
+    if fold.kind is FoldKind.MEAN:
+        subtracted = _subtracted(layer, module)
+        _set_bias(model, fold, folded_bias(old, mean=subtracted, shift=None), kernel)
+        return
     mean = module.running_mean if layer.centre is None else _centre_of(layer, kernel)
-    if fold.kind in (FoldKind.CENTRE, FoldKind.MEAN):
+    if fold.kind is FoldKind.CENTRE:
         _set_bias(model, fold, folded_bias(old, mean=mean, shift=None), kernel)
         return
     assert module.running_var is not None  # BN is selected, so it is offered
@@ -190,7 +207,3 @@ def _cast(value: Tensor | None, like: Tensor) -> Tensor | None:
 
 def _or_ones(weight: Tensor | None, like: Tensor) -> Tensor:
     return torch.ones_like(like) if weight is None else weight
-
-
-def _clone(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.clone()

@@ -14,10 +14,17 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ssn_prune.layers.axes import per_channel, require_dims, spatial_mean
 from ssn_prune.math.planes import HALVES, positions_of
+
+# Planes of up to so many positions may be constant, with values far from their channel's mean; then
+# x - (mean - bias) loses what (x - mean) + bias keeps. Larger planes take the former, which is one
+# pass less. So do not sequences: OpenVINO 2026.4 moves a sum per channel into a mean over the last
+# of three axes, and takes the wrong channels.
+CONSTANT_PLANE = 64
 
 
 class InstanceNorm(_InstanceNorm):
@@ -106,8 +113,11 @@ class GroupNorm(nn.GroupNorm):
         affine: Whether there are ``weight`` and ``bias``.
     """
 
+    zero: Tensor
+
     def __init__(self, num_channels: int, eps: float, affine: bool = True) -> None:
         super().__init__(1, num_channels, eps=eps, affine=affine)
+        self.register_buffer("zero", torch.zeros(num_channels), persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize (N, C, *)."""
@@ -115,10 +125,14 @@ class GroupNorm(nn.GroupNorm):
         if native and not torch.compiler.is_exporting():
             return super().forward(input)
         centred = input - spatial_mean(input).mean(1, keepdim=True)
-        deviation = (spatial_mean(centred * centred).mean(1, keepdim=True) + self.eps).sqrt()
+        var = spatial_mean(centred * centred).mean(1, keepdim=True)
         if not self.affine:
-            return centred / deviation
-        scale = per_channel(self.weight, input) / deviation
+            return centred / (var + self.eps).sqrt()
+        if input.shape[0] == 1 and input.dim() > 3 and torch.compiler.is_exporting():
+            flat = var.detach().flatten().expand(input.shape[1])
+            zero = self.zero.to(input.dtype)
+            return F.batch_norm(centred, zero, flat, self.weight, self.bias, False, 0.0, self.eps)
+        scale = per_channel(self.weight, input) / (var + self.eps).sqrt()
         return centred * scale + per_channel(self.bias, input)
 
 
@@ -138,8 +152,13 @@ class InstanceCentre(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Centre (N, C, *)."""
         require_dims(input, self.dims)
-        centred = input - spatial_mean(input)
-        return centred if self.bias is None else centred + per_channel(self.bias, input)
+        mean = spatial_mean(input)
+        if self.bias is None:
+            return input - mean
+        positions = positions_of(input)
+        if isinstance(positions, int) and positions > CONSTANT_PLANE and input.dim() > 3:
+            return input - (mean - per_channel(self.bias, mean))
+        return input - mean + per_channel(self.bias, input)
 
 
 class InstanceCentre1d(InstanceCentre):

@@ -42,8 +42,8 @@ class MomentNorm(nn.Module):
         correction: 1 for Bessel-corrected instance variances.
         mean_ratios: Weights of the IN, LN and BN means.
         var_ratios: Weights of the IN, LN and BN variances.
-        offset: If given, shape (C,): the running mean, already subtracted from the input by the
-            convolution in front. The layer is then for inference only.
+        offset: If given, shape (C,): constants that the convolution in front has already
+            subtracted; ``running`` is then relative to them. For inference only.
         centre: If given, shape (C,): subtracted by the layer itself before everything else, which
             changes nothing but the rounding. For an IN mean and for inference only.
     """
@@ -54,8 +54,8 @@ class MomentNorm(nn.Module):
     num_batches_tracked: Tensor | None
     offset: Tensor | None
     centre: Tensor | None
-    unit: Tensor | None
-    zero: Tensor | None
+    zero: Tensor
+    unit: Tensor
 
     def __init__(
         self,
@@ -81,19 +81,16 @@ class MomentNorm(nn.Module):
         self.correction = correction
         self.mean_ratios = mean_ratios
         self.var_ratios = var_ratios
-        uses_bn = bool(mean_ratios[Normalizer.BN] or var_ratios[Normalizer.BN]) and offset is None
+        uses_bn = bool(mean_ratios[Normalizer.BN] or var_ratios[Normalizer.BN])
         kept = running if uses_bn and running is not None else (None, None, None)
         names = ("running_mean", "running_var", "num_batches_tracked")
         for name, value in zip(names, kept, strict=True):
             self._hold(name, value)
         self._hold("offset", offset)
         self._hold("centre", centre)
-        # Constants of the BatchNormalization nodes below; not part of the state dict.
-        static_scale = var_ratios == _BN
-        static_mean = mean_ratios == _BN and offset is None and not static_scale
-        needs_unit = static_mean or weight is None
-        self._hold("zero", torch.zeros(num_features) if static_scale else None, persistent=False)
-        self._hold("unit", torch.ones(num_features) if needs_unit else None, persistent=False)
+        # Constants instead of statistics and of a weight; not part of the state dict.
+        self.register_buffer("zero", torch.zeros(num_features), persistent=False)
+        self.register_buffer("unit", torch.ones(num_features), persistent=False)
 
     def _hold(self, name: str, value: Tensor | None, *, persistent: bool = True) -> None:
         if value is None:  # no empty buffer: torch.export miscounts those of a root module
@@ -130,36 +127,78 @@ class MomentNorm(nn.Module):
         return y.squeeze(-1) if input.dim() == 2 else y
 
     def _normalized(self, x: Tensor) -> Tensor:
-        centre, weight, bias = _as(self.centre, x), _as(self.weight, x), _as(self.bias, x)
-        running_mean, running_var = _as(self.running_mean, x), _as(self.running_var, x)
-        unit, zero = _as(self.unit, x), _as(self.zero, x)
+        centre, running_var = _as(self.centre, x), _as(self.running_var, x)
         if centre is not None:
             x = x - per_channel(centre, x)
         p, q = self.mean_ratios, self.var_ratios
-        if q == _BN and zero is not None:
-            centred = x - self._mix_means(spatial_mean(x), running_mean)
-            return F.batch_norm(centred, zero, running_var, weight, bias, False, 0.0, self.eps)
-        factor = self._bessel_factor(x)
         mean_in = spatial_mean(x)
-        centred = x - mean_in
-        var_in = spatial_mean(centred * centred)
-        scale = weight if weight is not None else unit
-        assert scale is not None  # there is a unit where there is no weight
-        eps = self.eps
-        if q == _IN and isinstance(factor, float):  # no multiplication at run time: see the formula
-            scale, eps, var = scale / math.sqrt(factor), eps / factor, var_in
+        if q == _BN and running_var is not None:
+            x = x - self._mix_means(mean_in)
+            return self._batch_norm(x, None, running_var, self.eps, self._weight(x, 1.0))
+        factor = self._bessel_factor(x)
+        # What is subtracted before squaring. An LN variance needs only one pair of passes if its
+        # own mean is, but an IN mean needs that of each plane, and so does a corrected variance.
+        whole = q == _LN and p != _IN and not self.correction
+        point = self._layer_mean(mean_in) if whole else mean_in
+        centred = x - point
+        squares = spatial_mean(centred * centred)
+        eps, shrink = self.eps, 1.0
+        if whole:
+            var = squares.mean(1, keepdim=True)
+        elif q == _IN and isinstance(factor, float):  # nothing at run time: see the formula
+            var, eps, shrink = squares, eps / factor, 1 / math.sqrt(factor)
         else:
-            var = self._mix_vars(mean_in, var_in, factor, running_var)
-        if p == _BN and self.offset is None:
-            scaled = F.batch_norm(x, running_mean, unit, scale, None, False, 0.0, 0.0)
-            y = scaled / (var + eps).sqrt()
+            var = self._mix_vars(mean_in, squares, factor)
+        if p == _BN and self.running_mean is None:  # subtracted in front
+            mean = None
+        elif p == (_LN if whole else _IN):  # subtracted above
+            x, mean = centred, None
         else:
-            if p == _IN:
-                x = centred
-            elif p != _BN or self.offset is None:
-                x = x - self._mix_means(mean_in, running_mean)
-            y = x * (per_channel(scale, x) / (var + eps).sqrt())
+            mean = self._mix_means(mean_in)
+        weight, bias = self._weight(x, shrink), _as(self.bias, x)
+        if x.shape[0] == 1 and x.dim() > 3 and torch.compiler.is_exporting():
+            # The statistics of one sample are per channel, which BatchNormalization takes, in one
+            # pass. (OpenVINO 2026.4 computes something else with a single spatial axis.)
+            if mean is not None:
+                x, mean = centred, mean - point
+            return self._batch_norm(x, mean, var, eps, weight)
+        if mean is not None and _is_large(x):  # a pass over x less, an operator on (N, C) more
+            # As accurate as x is: its own rounding error is scaled by the same factor.
+            scale = per_channel(weight, x) / (var + eps).sqrt()
+            shift = mean * scale
+            return x * scale + (-shift if bias is None else per_channel(bias, x) - shift)
+        if p == _BN and mean is not None:  # the weight at once, in one node
+            x = F.batch_norm(
+                x, mean.flatten(), self.unit.to(x.dtype), weight, None, False, 0.0, 0.0
+            )
+            y = x / (var + eps).sqrt()
+        else:
+            x = x if mean is None else x - mean
+            y = x * (per_channel(weight, x) / (var + eps).sqrt())
         return y if bias is None else y + per_channel(bias, x)
+
+    def _batch_norm(
+        self, x: Tensor, mean: Tensor | None, var: Tensor, eps: float, weight: Tensor
+    ) -> Tensor:
+        """With statistics of (C,) or (1, C, *), or a variance of (1, 1, *)."""
+        channels = x.shape[1]
+        # detached: batch_norm refuses statistics that need a gradient
+        mean = self.zero.to(x.dtype) if mean is None else mean.detach().flatten().expand(channels)
+        var, bias = var.detach().flatten().expand(channels), _as(self.bias, x)
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+    def _weight(self, x: Tensor, shrink: float) -> Tensor:
+        weight = self.unit if self.weight is None else self.weight
+        weight = weight.to(x.dtype)
+        return weight if shrink == 1.0 else weight * shrink
+
+    def _layer_mean(self, mean_in: Tensor) -> Tensor:
+        """The LN mean, relative to what has been subtracted from each channel."""
+        mean = mean_in.mean(1, keepdim=True)
+        for shift in (self.offset, self.centre):
+            if shift is not None:
+                mean = mean + per_channel((shift.mean() - shift).to(mean.dtype), mean)
+        return mean
 
     def _bessel_factor(self, x: Tensor) -> float | Tensor:
         """n/(n-1); a tensor where n is open, so that the exported graph computes it."""
@@ -175,31 +214,25 @@ class MomentNorm(nn.Module):
         count = torch.scalar_tensor(positions, dtype=x.dtype, device=x.device)
         return count / (count - 1)
 
-    def _mix_means(self, mean_in: Tensor, running_mean: Tensor | None) -> Tensor:
-        terms = [
-            (self.mean_ratios[Normalizer.IN], mean_in),
-            (self.mean_ratios[Normalizer.LN], mean_in.mean(1, keepdim=True)),
-        ]
+    def _mix_means(self, mean_in: Tensor) -> Tensor:
+        running_mean, ratios = _as(self.running_mean, mean_in), self.mean_ratios
+        terms = [(ratios[Normalizer.IN], mean_in)]
+        if ratios[Normalizer.LN]:
+            terms.append((ratios[Normalizer.LN], self._layer_mean(mean_in)))
         if running_mean is not None:
-            terms.append((self.mean_ratios[Normalizer.BN], per_channel(running_mean, mean_in)))
+            terms.append((ratios[Normalizer.BN], per_channel(running_mean, mean_in)))
         return _weighted_sum(terms)
 
-    def _mix_vars(
-        self, mean_in: Tensor, var_in: Tensor, factor: float | Tensor, running_var: Tensor | None
-    ) -> Tensor:
+    def _mix_vars(self, mean_in: Tensor, var_in: Tensor, factor: float | Tensor) -> Tensor:
         corrected = var_in * factor if self.correction else var_in
-        terms = [(self.var_ratios[Normalizer.IN], corrected)]
-        if self.var_ratios[Normalizer.LN]:
-            for shift in (_as(self.offset, mean_in), _as(self.centre, mean_in)):
-                if shift is not None:  # LN's variance is not invariant to a shift per channel
-                    mean_in = mean_in + per_channel(shift, mean_in)
-            spread = mean_in - mean_in.mean(1, keepdim=True)
-            within = var_in.mean(1, keepdim=True)
-            within = within * factor if self.correction else within
-            total = within + (spread * spread).mean(1, keepdim=True)
-            terms.append((self.var_ratios[Normalizer.LN], total))
+        running_var, ratios = _as(self.running_var, mean_in), self.var_ratios
+        terms = [(ratios[Normalizer.IN], corrected)]
+        if ratios[Normalizer.LN]:
+            spread = mean_in - self._layer_mean(mean_in)
+            total = (corrected + spread * spread).mean(1, keepdim=True)
+            terms.append((ratios[Normalizer.LN], total))
         if running_var is not None:
-            terms.append((self.var_ratios[Normalizer.BN], per_channel(running_var, mean_in)))
+            terms.append((ratios[Normalizer.BN], per_channel(running_var, mean_in)))
         return _weighted_sum(terms)
 
     def extra_repr(self) -> str:
@@ -226,6 +259,15 @@ class MomentNorm3d(MomentNorm):
     """Over (N, C, D, H, W); see :class:`MomentNorm`."""
 
     dims = (5,)
+
+
+def _is_large(x: Tensor) -> bool:
+    """Whether a pass over one sample takes longer than two operators on its statistics.
+
+    Measured with benchmarks/forms.py.
+    """
+    entries = math.prod(x.shape[1:])
+    return isinstance(entries, int) and entries >= 1 << 16
 
 
 def _as(value: Tensor | None, x: Tensor) -> Tensor | None:

@@ -39,6 +39,7 @@ from ssn_prune.onnx_export.graph_names import (
     output_names,
 )
 from ssn_prune.onnx_export.open_sizes import require_open_sizes
+from ssn_prune.onnx_export.pooling import pool_first
 from ssn_prune.onnx_export.tracing import trace_to_onnx
 from ssn_prune.report import OnnxStats
 from ssn_prune.tensors import clone_tensors
@@ -135,6 +136,8 @@ def write_onnx(
         name_outputs(graph, ["output"] if spec is None else output_names(spec))
         values = layer_values(graph, dict(options.layer_paths or {}))
         clean(graph)
+        pooled = pool_first(graph)
+        values = {layer: value for layer, value in values.items() if value not in pooled}
         if options.dynamic != "none":
             _require_symbolic_batch(graph)
         name_open_axes(graph)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from fuzz_folds import undefined_layers
-from fuzz_graphs import IN, LN, Alias, Conv, Graph, Node, Norm, without_dead_parts
+from fuzz_graphs import Alias, Conv, Graph, Node, without_dead_parts
 from fuzz_modules import random_conv, random_norm
-from fuzz_parameters import Parameters, draw_input, draw_module, draw_parameters
-from fuzz_reference import evaluate, jitter_by, run_node
+from fuzz_parameters import Parameters, draw_input, draw_module
+from fuzz_reference import run_node
+from fuzz_usable import is_usable
 from torch import Tensor
 
 SHARING_SHARE = 0.15
-UNIT = 2.0**-53
-# Float64 rounding alone must stay well below the tolerance of 1e-11.
-NOISE_LIMIT = 1e-12
-# Of |mean| / deviation where torch's own instance and group norm take over: they compute
-# x * scale + shift, whose error in float32 grows with it, while the original's does not.
-MEAN_LIMIT = 10.0
 _ATTEMPTS = 1000
 
 
@@ -36,56 +29,6 @@ def random_graph(seed: int) -> Graph:
         if graph is not None and is_usable(graph):
             return graph
     raise RuntimeError(f"seed {seed}: no usable graph in {_ATTEMPTS} draws")
-
-
-def is_usable(graph: Graph) -> bool:
-    """Whether a graph tests anything: has a layer, and answers that vary and can be computed.
-
-    Graphs with an undefined variance are usable: they must be refused.
-    """
-    parameters = draw_parameters(graph)
-    if not graph.switchable():
-        return False
-    if undefined_layers(graph, shapes_of(graph, parameters)):
-        return True
-    for index in range(2):
-        x = draw_input(graph, index)
-        if not _fits_torch(graph, parameters, x):
-            return False
-        outputs = evaluate(graph, parameters, x)
-        moved = evaluate(graph, parameters, x, jitter_by(2 * UNIT, seed=index))
-        for output, other in zip(outputs, moved, strict=True):
-            scale = float(output.abs().max())
-            if not math.isfinite(scale) or float(output.max() - output.min()) <= 1e-3 * scale:
-                return False
-            if not float((output - other).abs().max()) <= NOISE_LIMIT * scale:
-                return False
-    return True
-
-
-def _fits_torch(graph: Graph, parameters: Parameters, x: Tensor) -> bool:
-    """Whether torch's instance and group norm, which do not centre, are accurate everywhere."""
-    values: list[object] = [x]
-    for node in graph.nodes:
-        values.append(run_node(graph, node, parameters, values, None))
-        norm = graph.named(node.module) if node.module else None
-        if isinstance(norm, Norm) and (norm.mean, norm.var) in ((IN, IN), (LN, LN)):
-            operand = values[node.inputs[0]]
-            assert isinstance(operand, Tensor)
-            rows = operand.flatten(2) if operand.dim() > 2 else operand.unsqueeze(2)
-            rows = rows if norm.mean == IN else rows.flatten(1)
-            deviation = (rows.var(-1, correction=0) + norm.eps).sqrt()
-            if bool((rows.mean(-1).abs() > MEAN_LIMIT * deviation).any()):
-                return False
-    return True
-
-
-def shapes_of(graph: Graph, parameters: Parameters) -> list[tuple[int, ...] | None]:
-    """Shapes of all values; None for a chunk's."""
-    values = [draw_input(graph)]
-    for node in graph.nodes:
-        values.append(run_node(graph, node, parameters, values, None))
-    return [tuple(v.shape) if isinstance(v, Tensor) else None for v in values]
 
 
 class _Builder:

@@ -89,8 +89,7 @@ def random_norm(
             for gate in (mean, var)
         )
     norm |= {"mean": mean, "var": mean if tied else var, "kind": kind, "tied": tied}
-    if (mean, var) == (BN, BN):  # elsewhere a mean that the inputs never have costs accuracy
-        norm["offset"] = rng.choice((0.5, 0.5, 1e2, 1e4)) if rng.random() < 0.4 else 0.5
+    norm["offset"] = rng.choice((0.5, 0.5, 1e2, 1e4)) if rng.random() < 0.4 else 0.5
     correction = int(rng.random() < 0.3)
     undefined = positions == 1 and (norm["var"][0] or norm["var"][1])
     if undefined and rng.random() > _UNDEFINED_CHANCE:

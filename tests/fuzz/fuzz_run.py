@@ -104,8 +104,9 @@ def summary(run: Run) -> str:
     worst = ", ".join(f"{key} {ratio:.2g}" for key, ratio in sorted(outcome.worst.items()))
     return (
         f"{outcome.graphs} graphs passed ({outcome.undefined} rightly refused, "
-        f"{outcome.in_runtime} in the runtime), {outcome.layers} layers, "
-        f"folds: {_listed(outcome.folds)}; refusals: {_listed(outcome.refusals)}; "
+        f"{outcome.in_runtime} in the runtime, {outcome.redrawn} with more inputs), "
+        f"{outcome.layers} layers, folds: {_listed(outcome.folds)}; "
+        f"refusals: {_listed(outcome.refusals)}; "
         f"worst error/bound: {worst}; {len(run.failures)} failures"
     )
 

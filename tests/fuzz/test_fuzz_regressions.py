@@ -103,3 +103,12 @@ def test_layer_norm_of_a_single_entry() -> None:
     modules = (("norm", Norm(dim=2, channels=1, mean=LN, var=LN)),)
     nodes = (Node("call", (0,), "norm"), Node("cat", (1, 0)))
     check(Graph(seed=168000, input_shape=(2, 1, 1, 1), modules=modules, nodes=nodes, outputs=(2,)))
+
+
+def test_folded_running_mean_that_the_inputs_never_have() -> None:
+    modules = (
+        ("conv", Conv(dim=2, inputs=1, outputs=1)),
+        ("norm", Norm(dim=2, channels=1, var=LN, offset=1e4)),
+    )
+    nodes = (Node("call", (0,), "conv"), Node("call", (1,), "norm"))
+    check(Graph(seed=541001, input_shape=(2, 1, 1, 2), modules=modules, nodes=nodes, outputs=(2,)))
