@@ -1,4 +1,4 @@
-"""Centring: the best constant for a convolution to subtract from each channel in front of a norm.
+"""Centring: the best constant to subtract from each channel in front of a norm.
 
 An IN mean cancels any constant in front of it, so the bias of the convolution there is free to be
 whatever makes the runtime's sums most accurate: the channel's mean. That matters where a channel is
@@ -10,11 +10,16 @@ channel needs it.
 Two means are known: that of the training data, in the running statistics, and that of the example
 inputs, measured here. The measured one is taken unless the training data is at least twice as
 constant: then accuracy is at stake there. It is also taken where the other is out of reach of the
-inputs, many deviations away: that would add to the values what is then subtracted from them.
+inputs, many deviations away: that would add to the values what is then subtracted from them. Of a
+layer that is called on quite different values, the mean is taken if that suits every call better
+than nothing.
 
 A BN mean beside another variance has to be subtracted anyway, so the running mean is taken unless a
 channel is so far from it that the variance, which the original computes without it, would lose
 accuracy.
+
+With another mean an IN variance needs a constant only where a plane is so nearly constant that the
+rounding error of its mean, squared, is not small beside its variance and eps.
 """
 
 from __future__ import annotations
@@ -44,11 +49,11 @@ class Centre:
 
     Attributes:
         values: Shape (C,), float64.
-        peak: Largest |mean| / sqrt(variance + eps) of a channel on the example inputs.
+        needed: Whether a layer should subtract them itself if nothing in front does.
     """
 
     values: Tensor
-    peak: float
+    needed: bool
 
 
 def measure_centres(
@@ -117,22 +122,45 @@ def _moments(x: Tensor) -> _Moments:
 def _centre(layer: nn.Module, pair: NormalizerPair, calls: list[_Moments]) -> Centre:
     assert isinstance(layer, SwitchableNorm)  # only such layers are planned
     mean = torch.stack([call.mean for call in calls]).mean(0)
-    deviation = torch.stack([call.deviation for call in calls]).mean(0)
-    peak = float((mean.abs() / (deviation.square() + layer.eps).sqrt()).max())
-    if layer.running_mean is not None and layer.running_var is not None:
+    mean = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
+    if len(calls) > 1:
+        nothing = torch.zeros_like(mean)
+        better = _distance(calls, mean, layer.eps) <= _distance(calls, nothing, layer.eps)
+        mean = torch.where(better, mean, nothing)
+    needed = _is_needed(pair, calls, layer.eps)
+    if layer.running_mean is None or layer.running_var is None:
+        return Centre(mean, needed)
+    running_mean = layer.running_mean.double()
+    if pair.mean is Normalizer.BN:
+        taken = torch.ones_like(mean, dtype=torch.bool)
+        for call in calls:
+            spread = call.plane if pair.var is Normalizer.IN else call.sample
+            taken &= _is_harmless((running_mean - call.mean).abs(), spread, layer.eps)
+    else:
         trained = layer.running_var.double().clamp(min=0).sqrt()
-        running_mean = layer.running_mean.double()
-        distance = (running_mean - mean).abs()
-        if pair.mean is Normalizer.BN:
-            taken = torch.ones_like(distance, dtype=torch.bool)
-            for call in calls:
-                spread = call.plane if pair.var is Normalizer.IN else call.sample
-                taken &= _is_harmless((running_mean - call.mean).abs(), spread, layer.eps)
-        else:
-            at_stake = deviation > CONSTANT_RATIO * trained
-            taken = at_stake & (distance <= NEARLY_CONSTANT * deviation)
-        mean = torch.where(taken, running_mean, mean)
-    return Centre(torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean)), peak)
+        deviation = torch.stack([call.deviation for call in calls]).mean(0)
+        at_stake = deviation > CONSTANT_RATIO * trained
+        taken = at_stake & ((running_mean - mean).abs() <= NEARLY_CONSTANT * deviation)
+    return Centre(torch.where(taken, running_mean, mean), needed)
+
+
+def _distance(calls: list[_Moments], centre: Tensor, eps: float) -> Tensor:
+    """How many deviations the farthest call's mean is from a constant, (C,)."""
+    distances = [
+        (call.mean - centre).abs() / (call.deviation.square() + eps).sqrt() for call in calls
+    ]
+    return torch.stack(distances).amax(0)
+
+
+def _is_needed(pair: NormalizerPair, calls: list[_Moments], eps: float) -> bool:
+    if pair.mean is Normalizer.IN:
+        mean = torch.stack([call.mean for call in calls]).mean(0)
+        deviation = torch.stack([call.deviation for call in calls]).mean(0)
+        return bool((mean.abs() > NEARLY_CONSTANT * (deviation.square() + eps).sqrt()).any())
+    return any(
+        bool(((2 * UNIT * call.mean).square() > 2 * UNIT * (call.plane.square() + eps)).any())
+        for call in calls
+    )
 
 
 def _is_harmless(distance: Tensor, deviation: Tensor, eps: float) -> Tensor:

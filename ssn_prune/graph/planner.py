@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from ssn_prune.errors import UndefinedVarianceError, UnsupportedLayerError
-from ssn_prune.graph.centring import NEARLY_CONSTANT, Centre
+from ssn_prune.graph.centring import Centre
 from ssn_prune.graph.decisions import Candidate, Decision, decide_folds
 from ssn_prune.graph.facts import Capture
 from ssn_prune.graph.forms import FoldKind, Form, PairForm, form_of
@@ -106,7 +106,7 @@ def with_centres(plan: Plan, centres: Mapping[str, Centre]) -> Plan:
     layers = []
     for layer in plan.layers:
         centre = centres.get(layer.name)
-        if centre is not None and (layer.fold is not None or centre.peak > NEARLY_CONSTANT):
+        if centre is not None and (layer.fold is not None or centre.needed):
             layer = replace(layer, centre=tuple(float(value) for value in centre.values))
         layers.append(layer)
     return replace(plan, layers=tuple(layers))
@@ -115,10 +115,10 @@ def with_centres(plan: Plan, centres: Mapping[str, Centre]) -> Plan:
 def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
     """The layers in front of which a constant may be subtracted, with their pairs.
 
-    These are the ones with an IN mean, which cancels it, and those whose running mean is folded.
-    A corrected IN/LN is left out: centring would take it over its budget of nodes, and its scale is
-    that of the whole layer, never that of a constant channel. A single position is its own mean, to
-    the last bit, so only a fold has a use for the constant there.
+    These are the ones with an IN mean, which cancels it, with a folded running mean, and with an IN
+    variance. A corrected IN/LN is left out: centring would take it over its budget of nodes, and
+    its scale is that of the whole layer, never that of a constant channel. A single position is its
+    own mean, to the last bit, so only a fold has a use for the constant there.
     """
     return {
         layer.name: layer.pair
@@ -128,10 +128,13 @@ def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
 
 
 def _takes_centre(layer: LayerPlan, pair: NormalizerPair) -> bool:
-    if pair.mean is not Normalizer.IN:
-        return layer.fold is not None and layer.fold.kind is FoldKind.MEAN
-    budget = not (pair.var is Normalizer.LN and layer.correction)
-    return budget and not (layer.positions == 1 and layer.fold is None)
+    if layer.fold is not None:
+        return layer.fold.kind is FoldKind.MEAN or pair.mean is Normalizer.IN
+    if layer.positions == 1:
+        return False
+    if pair.mean is Normalizer.IN:
+        return not (pair.var is Normalizer.LN and layer.correction)
+    return pair.var is Normalizer.IN
 
 
 def _candidate(

@@ -88,30 +88,31 @@ def _concrete(layer: LayerPlan, module: SwitchableNorm, affine: Affine) -> nn.Mo
         return _with_affine(batch_norm, weight, bias)
     folded_mean = layer.fold is not None and layer.fold.kind is FoldKind.MEAN
     offset = _subtracted(layer, module) if folded_mean else None
+    own = _own_centre(layer, like)
     moment_norm = make(
         module.num_features,
         weight,
         bias,
-        _running(module, offset),
+        _running(module, offset if own is None else _centre_of(layer, like)),
         eps=module.eps,
         momentum=module.momentum,
         correction=layer.correction,
         mean_ratios=layer.mean_ratios,
         var_ratios=layer.var_ratios,
         offset=None if offset is None else offset.to(like),
-        centre=_own_centre(layer, like),
+        centre=own,
     )
     return moment_norm.to(like)
 
 
 def _running(module: SwitchableNorm, offset: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Running statistics relative to an offset; None if nothing is left of them."""
+    """Running statistics relative to a constant; None if nothing is left of them."""
     mean, var, count = module.running_mean, module.running_var, module.num_batches_tracked
     if mean is None or var is None or count is None:
         return None
     if offset is None:
         return mean.clone(), var.clone(), count.clone()
-    # A fold of the mean leaves only a mean to use.
+    # Nothing but the mean is used of a layer that takes a constant.
     left = mean.double() - offset
     return (left.to(mean), var.clone(), count.clone()) if bool(left.any()) else None
 

@@ -45,7 +45,7 @@ class MomentNorm(nn.Module):
         offset: If given, shape (C,): constants that the convolution in front has already
             subtracted; ``running`` is then relative to them. For inference only.
         centre: If given, shape (C,): subtracted by the layer itself before everything else, which
-            changes nothing but the rounding. For an IN mean and for inference only.
+            changes nothing but the rounding; ``running`` is relative to it, too. For inference.
     """
 
     dims: ClassVar[tuple[int, ...]]

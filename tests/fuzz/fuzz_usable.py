@@ -6,7 +6,7 @@ import math
 
 import torch
 from fuzz_folds import undefined_layers
-from fuzz_graphs import IN, Graph, Norm
+from fuzz_graphs import IN, LN, Graph, Norm
 from fuzz_parameters import Parameters, draw_input, draw_parameters
 from fuzz_reference import evaluate, jitter_by, run_node
 from torch import Tensor
@@ -14,12 +14,14 @@ from torch import Tensor
 UNIT, UNIT32 = 2.0**-53, 2.0**-24
 # Float64 rounding alone must stay well below the tolerance of 1e-11.
 NOISE_LIMIT = 1e-12
-# Two things that float32 operators of torch and the runtimes cannot do with planes whose mean lies
-# apart from that of their channel (a constant of the channel is subtracted in front):
-# - instance norms compute x * scale + shift, whose error grows with that distance in deviations;
+# Two things that float32 operators of torch and the runtimes cannot do with planes, or for LN with
+# samples, whose mean lies apart from that of their channel (a constant of the channel is subtracted
+# in front; nothing in front of an LN):
+# - norms of nearly constant values: x * scale + shift, or the rounded mean of equal numbers, has an
+#   error that grows with that distance in deviations;
 MEAN_LIMIT = 10.0
-# - the mean of equal numbers is off by a unit in the last place, and its square must vanish beside
-#   the variance and eps.
+# - the variance of nearly constant values: the mean of equal numbers is off by a unit in the last
+#   place, and its square must vanish beside the variance and eps.
 VARIANCE_LIMIT = 2.0**-23
 
 
@@ -55,7 +57,7 @@ def _fits_float32(graph: Graph, parameters: Parameters, x: Tensor) -> bool:
     for node in graph.nodes:
         values.append(run_node(graph, node, parameters, values, None))
         norm = graph.named(node.module) if node.module else None
-        if isinstance(norm, Norm) and norm.switchable and (norm.var[0] or norm.kind == "softmax"):
+        if isinstance(norm, Norm) and norm.switchable:
             operand = values[node.inputs[0]]
             assert isinstance(operand, Tensor)
             planes = operand.flatten(2) if operand.dim() > 2 else operand.unsqueeze(2)
@@ -64,10 +66,21 @@ def _fits_float32(graph: Graph, parameters: Parameters, x: Tensor) -> bool:
 
 
 def _is_resolved(norm: Norm, calls: list[Tensor]) -> bool:
-    means = torch.cat([planes.mean(2) for planes in calls])
-    variances = torch.cat([planes.var(2, correction=0) for planes in calls]) + norm.eps
-    distance = (means - means.mean(0)).abs()
-    if (norm.mean, norm.var) == (IN, IN) and bool((distance > MEAN_LIMIT * variances.sqrt()).any()):
+    resolved = True
+    if norm.var[0] or norm.kind == "softmax":
+        means = torch.cat([planes.mean(2) for planes in calls])
+        variances = torch.cat([planes.var(2, correction=0) for planes in calls]) + norm.eps
+        resolved = _within(means - means.mean(0), variances, normalized=norm.mean == IN)
+    if norm.var[1] or norm.kind == "softmax":
+        samples = [planes.flatten(1) for planes in calls]
+        means = torch.cat([sample.mean(1) for sample in samples])
+        variances = torch.cat([sample.var(1, correction=0) for sample in samples]) + norm.eps
+        resolved = resolved and _within(means, variances, normalized=norm.mean == LN)
+    return resolved
+
+
+def _within(distance: Tensor, variances: Tensor, *, normalized: bool) -> bool:
+    if normalized and bool((distance.abs() > MEAN_LIMIT * variances.sqrt()).any()):
         return False
     return bool(((2 * UNIT32 * distance) ** 2 <= VARIANCE_LIMIT * variances).all())
 

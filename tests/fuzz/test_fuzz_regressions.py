@@ -112,3 +112,32 @@ def test_folded_running_mean_that_the_inputs_never_have() -> None:
     )
     nodes = (Node("call", (0,), "conv"), Node("call", (1,), "norm"))
     check(Graph(seed=541001, input_shape=(2, 1, 1, 2), modules=modules, nodes=nodes, outputs=(2,)))
+
+
+def test_constant_planes_far_from_zero_under_a_layer_mean() -> None:
+    conv = Conv(dim=2, inputs=1, outputs=2, padding=1, mode="replicate", offset=1e4)
+    modules = (("conv", conv), ("norm", Norm(dim=2, channels=2, mean=LN, var=IN)))
+    nodes = (Node("call", (0,), "conv"), Node("call", (1,), "norm"))
+    shape = (2, 1, 1, 1)
+    check(Graph(seed=10818000, input_shape=shape, modules=modules, nodes=nodes, outputs=(2,)))
+
+
+def test_two_calls_with_means_far_apart() -> None:
+    modules = (
+        ("norm0", Norm(dim=3, channels=2, zeros=True)),
+        ("conv1", Conv(dim=3, inputs=2, outputs=8)),
+        ("norm3", Norm(dim=3, channels=2, var=IN)),
+        ("norm4", Norm(dim=3, channels=2, var=LN)),
+        ("norm5", Norm(dim=3, channels=8, mean=IN)),
+    )
+    nodes = (
+        Node("call", (0,), "norm0"),
+        Node("call", (1,), "norm3"),
+        Node("call", (2,), "norm4"),
+        Node("call", (3,), "conv1"),
+        Node("call", (4,), "norm5"),
+        Node("call", (2,), "conv1"),
+        Node("call", (6,), "norm5"),
+    )
+    shape = (2, 2, 1, 1, 2)
+    check(Graph(seed=10764000, input_shape=shape, modules=modules, nodes=nodes, outputs=(5, 7)))
