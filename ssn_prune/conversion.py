@@ -148,6 +148,7 @@ def prune_loaded(
         on_unconverged=options.on_unconverged,
         fold=options.fold,
         any_size=options.dynamic == "spatial",
+        fixed_sizes=options.dynamic != "spatial",  # the file says so itself
     )
     if not options.trust_running_statistics:
         require_averages(result.original, inputs)
@@ -194,7 +195,7 @@ def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> Conversi
         capture_error=result.report.capture_error,
         rounded=result.report.rounded,
         captured_parts=result.report.captured_parts,
-        size_conditions=result.report.size_conditions,
+        size_conditions=result.report.size_conditions if result.plan.any_size else (),
     )
 
 

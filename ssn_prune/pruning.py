@@ -55,6 +55,7 @@ def prune(
     on_unconverged: OnUnconverged = "error",
     fold: bool = True,
     any_size: bool = False,
+    fixed_sizes: bool = False,
 ) -> PruneResult:
     """Replace switchable layers by concrete ones; ``model`` itself is never changed.
 
@@ -69,6 +70,8 @@ def prune(
             normalizers and can be trained further.
         any_size: Take forms that are exact at every spatial size. Otherwise a Bessel-corrected
             instance norm is cheaper, but exact at the captured size only, and refuses others.
+        fixed_sizes: The result is for inputs of the example's sizes only, with any batch size. It
+            refuses others without asking what the code supposes, which takes longer.
 
     Returns:
         The pruned network with its report.
@@ -95,7 +98,7 @@ def prune(
     selection = select(original)
     if on_unconverged == "error":
         selection.require_converged()
-    captured = capture(original, inputs)
+    captured = capture(original, inputs, fixed_sizes=fixed_sizes)
     rounded: RoundedGates | None = None
     if on_unconverged == "argmax" and selection.unconverged:
         hardened = harden(original)

@@ -31,6 +31,7 @@ ORDER = [
     ("verification",),
     ("example_inputs",),
     ("conversion",),
+    ("benchmark",),
     ("console",),
     ("cli", "__main__"),
 ]

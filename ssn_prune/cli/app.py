@@ -37,8 +37,11 @@ from ssn_prune.cli.runner import (
 )
 from ssn_prune.console import (
     Output,
+    bench_lines,
+    bench_table,
     capture_lines,
     history_table,
+    layer_cost_table,
     rounded_line,
     selection_table,
     totals_table,
@@ -244,6 +247,66 @@ def verify(
         if result.verification is not None:
             for line in verification_lines(result.verification):
                 out.message(line)
+
+
+@app.command()
+def bench(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="CKPT|ONNX...", help="Checkpoints and ONNX files.")
+    ],
+    arch: Arch = None,
+    arch_args: ArchArgs = None,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    input_size: InputSize = None,
+    correction: Correction = None,
+    on_unconverged: OnUnconverged = Unconverged.error,
+    batch: Annotated[int, typer.Option(min=1, help="Samples per run.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
+    runs: Annotated[int, typer.Option(min=2, help="Timed runs of each network.")] = 40,
+    static: Annotated[
+        bool, typer.Option("--static", help="Convert checkpoints with a fixed batch size.")
+    ] = False,
+    profile: Annotated[bool, typer.Option(help="Show what each normalizer costs.")] = True,
+    trust_running_statistics: TrustStatistics = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Time networks side by side: of a checkpoint the original, the pruned and a norm-free one."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        load = {
+            "arch": arch,
+            "arch_args": parse_arguments(arch_args),
+            "prefix": prefix,
+            "weights": weights,
+            "input_size": parse_size(input_size),
+            "correction": correction,
+        }
+        with out.steps() as step:
+            step("loading")
+            from ssn_prune.benchmark.records import BenchOptions
+            from ssn_prune.cli.bench import run_bench
+            from ssn_prune.conversion import ConvertOptions
+            from ssn_prune.report import to_json
+
+            converting = ConvertOptions(
+                on_unconverged=on_unconverged.value,
+                algebra=False,
+                rounding=False,
+                static_batch=batch if static else None,
+                trust_running_statistics=trust_running_statistics,
+            )
+            options = BenchOptions(threads=threads, batch=batch, runs=runs, profile=profile)
+            report = run_bench(files, load, converting, options, step)
+        if json:
+            out.json(to_json(report))
+        out.table(bench_table(report))
+        if report.layers:
+            out.table(layer_cost_table(report))
+        for line in bench_lines(report):
+            out.message(line)
 
 
 @app.command()

@@ -46,7 +46,9 @@ class _Deadline(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
+def capture(
+    model: nn.Module, example_inputs: tuple[Any, ...], *, fixed_sizes: bool = False
+) -> Capture:
     """Capture ``model`` (not changed) in evaluation mode.
 
     Sizes are left open where the network allows it, so that conditions on them are known; the
@@ -55,6 +57,8 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
     Args:
         model: A network with switchable layers.
         example_inputs: Positional inputs of one call.
+        fixed_sizes: Leave only the batch open, which is several times as fast; the sizes of the
+            example are then the condition.
 
     Returns:
         The facts. If torch.export cannot trace the network, ``error`` says why, and the facts are
@@ -64,7 +68,7 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
     memory = memory_ids(skeleton)
     facts = Facts()
     try:
-        program = _export(skeleton, example_inputs)
+        program = _export(skeleton, example_inputs, fixed_sizes=fixed_sizes)
     # torch.export raises whatever the traced code or the tracer raises; every such failure means
     # the same thing here, and its text is kept for the report.
     except Exception as error:  # noqa: BLE001
@@ -87,9 +91,11 @@ def capture(model: nn.Module, example_inputs: tuple[Any, ...]) -> Capture:
     )
 
 
-def _export(skeleton: nn.Module, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
+def _export(
+    skeleton: nn.Module, inputs: tuple[Any, ...], *, fixed_sizes: bool
+) -> torch.export.ExportedProgram:
     with quiet_tracer():
-        for spatial in (True, False):
+        for spatial in (False,) if fixed_sizes else (True, False):
             try:
                 marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
                 shapes = dynamic_shapes(skeleton, inputs, _all_axes if spatial else _batch_axis)

@@ -1,0 +1,154 @@
+"""Time and peak memory of a whole conversion beside a bare export of the concrete network.
+
+    python benchmarks/conversion_cost.py [--repeats 3] [--markdown FILE] [ARCH ...]
+
+Every figure is that of a process of its own, started alternately:
+
+- convert: ``ssn-prune convert``, verification included.
+- bare: a script that loads the already concrete network, runs ``torch.onnx.export(dynamo=True)`` with
+  an open batch, as convert does, and runs the file once beside the network in ONNX Runtime.
+- import: a process that only imports what both need; the base line of the memory.
+
+Time is wall time, memory the largest resident set. The checkpoints are made here, with random
+selections over all nine pairs (see networks.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from machine import heading
+from networks import prepare
+
+from ssn_prune import prune
+from ssn_prune.architectures.names import find_architecture
+
+ARCHS = (
+    "torchvision:resnet18",
+    "torchvision:resnet50",
+    "torchvision:resnet152",
+    "torchvision:densenet121",
+    "torchvision:densenet201",
+)
+IMPORT = "import torch, onnx, onnxruntime, torchvision, ssn_prune.conversion"
+BARE = """
+import sys, torch, onnxruntime
+model = torch.load(sys.argv[1], weights_only=False).eval()
+x = torch.randn(2, 3, 224, 224)
+shapes = ({0: torch.export.Dim("batch")},)
+torch.onnx.export(model, (x,), sys.argv[2], dynamo=True, dynamic_shapes=shapes, verbose=False,
+                  opset_version=18, external_data=False)
+with torch.no_grad():
+    expected = model(x)
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+session = onnxruntime.InferenceSession(sys.argv[2], options, providers=["CPUExecutionProvider"])
+(found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+assert abs(found - expected.numpy()).max() <= 1e-3 * abs(found).max()
+"""
+
+
+@dataclass
+class Cost:
+    """Seconds and peak bytes of the processes of one kind."""
+
+    seconds: list[float] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+
+
+def run(arguments: list[str]) -> tuple[float, int]:
+    """Wall time and peak resident bytes of a process that must succeed."""
+    start = time.perf_counter()
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(arguments[:4])} failed:\n{errors.decode()[-2000:]}")
+    return time.perf_counter() - start, usage.ru_maxrss * 1024
+
+
+def write_inputs(arch: str, folder: Path) -> tuple[Path, Path]:
+    """A checkpoint for convert, and the concrete network for the bare script."""
+    torch.manual_seed(0)
+    model = find_architecture(arch, trusted=True).build(num_classes=1000).eval()
+    x = torch.randn(2, 3, 224, 224)
+    prepare(model, x, seed=0, avoid_undefined=True)
+    checkpoint, concrete = folder / "checkpoint.pth", folder / "concrete.pt"
+    torch.save(model.state_dict(), checkpoint)
+    torch.save(prune(model, x).model, concrete)
+    return checkpoint, concrete
+
+
+def measure(arch: str, repeats: int) -> dict[str, Cost]:
+    """Costs by kind."""
+    python = sys.executable
+    costs = {"convert": Cost(), "bare": Cost(), "import": Cost()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run(
+            [python, __file__, "--write", arch, str(folder)], check=True, stdout=subprocess.DEVNULL
+        )
+        checkpoint, concrete = folder / "checkpoint.pth", folder / "concrete.pt"
+        convert = [python, "-m", "ssn_prune", "convert", str(checkpoint), "--arch", arch]
+        commands = {
+            "convert": [*convert, "-o", str(folder / "ours.onnx"), "--force", "--quiet"],
+            "bare": [python, "-c", BARE, str(concrete), str(folder / "bare.onnx")],
+            "import": [python, "-c", IMPORT],
+        }
+        for _ in range(repeats):
+            for kind, command in commands.items():
+                seconds, peak = run(command)
+                costs[kind].seconds.append(seconds)
+                costs[kind].bytes.append(peak)
+        costs["size"] = Cost(bytes=[checkpoint.stat().st_size])
+    return costs
+
+
+def row(arch: str, costs: dict[str, Cost]) -> str:
+    """One line of the table."""
+    seconds = {kind: statistics.median(cost.seconds or [0]) for kind, cost in costs.items()}
+    size, base = costs["size"].bytes[0], max(costs["import"].bytes)
+    peaks = {kind: max(costs[kind].bytes) - base for kind in ("convert", "bare")}
+    return (
+        f"| {arch} | {size / 1e6:.0f} MB | {seconds['convert']:.1f} | {seconds['bare']:.1f} | "
+        f"{seconds['convert'] / seconds['bare']:.2f} | {peaks['convert'] / size:.1f} | "
+        f"{peaks['bare'] / size:.1f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("archs", nargs="*", default=ARCHS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.write:
+        write_inputs(options.write[0], Path(options.write[1]))
+        return
+    lines = [
+        "| network | checkpoint | convert, s | bare, s | ratio | peak, bytes per byte | bare |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for line in lines:
+        print(line)
+    for arch in options.archs:
+        lines.append(row(arch, measure(arch, options.repeats)))
+        print(lines[-1], flush=True)
+    if options.markdown:
+        title = heading("Cost of a conversion", "conversion_cost.py", f"{options.repeats} runs")
+        options.markdown.write_text(title + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
