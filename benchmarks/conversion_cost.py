@@ -5,8 +5,8 @@
 Every figure is that of a process of its own, started alternately:
 
 - convert: ``ssn-prune convert``, verification included.
-- bare: a script that loads the already concrete network, runs ``torch.onnx.export(dynamo=True)`` with
-  an open batch, as convert does, and runs the file once beside the network in ONNX Runtime.
+- bare: a script that loads the already concrete network, runs ``torch.onnx.export(dynamo=True)``
+  with an open batch, as convert does, and runs the file once beside the network in ONNX Runtime.
 - import: a process that only imports what both need; the base line of the memory.
 
 Time is wall time, memory the largest resident set. The checkpoints are made here, with random

@@ -2,11 +2,11 @@
 
     python benchmarks/forms.py [--runs 60] [--markdown FILE] [SHAPE ...]
 
-For each group of pairs the candidates that are exact, as ONNX text. Each is timed in ONNX Runtime and
-OpenVINO (CPU, one thread, one sample) in front of a ReLU, all candidates alternately; the figure is
-the median minus that of the ReLU alone. ``x`` is a computed value, not the network's input, so that a
-runtime may reuse its memory. The forms that the package takes are marked; a fold of scale or mean
-into the convolution in front is supposed where the text has no operator for it.
+For each group of pairs the candidates that are exact, as ONNX text. Each is timed in ONNX Runtime
+and OpenVINO (CPU, one thread, one sample) in front of a ReLU, all candidates alternately; the
+figure is the median minus that of the ReLU alone. ``x`` is a computed value, not the network's
+input, so that a runtime may reuse its memory. The forms that the package takes are marked; a fold
+of scale or mean into the convolution in front is supposed where the text has no operator for it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _LN_SPREAD = (
     + _LN
     + "g = Sub(m, mu)\ng2 = Mul(g, g)\nw1 = Add(vi, g2)\nv = ReduceMean(w1, ch)\n"
 )
+_LN_CORRECTED = _LN_SPREAD.replace("w1 = Add(vi, g2)", "vc = Mul(vi, two)\nw1 = Add(vc, g2)")
 _DOT = (
     "a = Reshape(x, rows)\nc = Reshape(x, columns)\nk0 = MatMul(a, c)\nk1 = Reshape(k0, planes)\n"
 )
@@ -114,7 +115,7 @@ CANDIDATES: dict[str, dict[str, str]] = {
         "one sample: BatchNormalization *": _LN_DIRECT
         + "v1 = Reshape(v, flat)\nvf = Expand(v1, channels)\n"
         + "z = BatchNormalization(x, w, b, zero, vf)",
-        "corrected: moments of planes *": _LN_SPREAD.replace("w1 = Add(vi, g2)", "vf0 = Mul(vi, two)\nw1 = Add(vf0, g2)")
+        "corrected: moments of planes *": _LN_CORRECTED
         + _SCALE
         + "y = Mul(x, s)\nz = Add(y, bc)",
     },
