@@ -15,7 +15,7 @@ from typing import Any
 
 import onnxruntime
 import torch
-from fuzz_checks import Checked, FuzzError, Outcome, check_rounding, errors_of
+from fuzz_checks import Checked, FuzzError, Outcome, check_with_conditioning, errors_of
 from torch import Tensor, nn
 
 from ssn_prune import ExportOptions, export_onnx
@@ -118,7 +118,9 @@ def _check_bundle(
             own = [run[position : position + count] for run in runs]
             position += count
             errors = errors_of(own, one.references)
-            check_rounding(outcome, level, errors, one.own_errors, one.references)
+            check_with_conditioning(
+                outcome, level, one.graph, errors, one.own_errors, one.inputs, one.references
+            )
         if position != len(runs[0]):
             raise FuzzError("export", f"{len(runs[0])} outputs, expected {position}")
 

@@ -7,8 +7,8 @@ Nothing here comes from the package under test. The normalizer is
 with mean_ln, var_ln taken over all entries of a sample (a corrected variance adds what its
 correction adds), and the running statistics for BN.
 
-With a ``jitter`` every operand and every result is moved by up to one rounding unit: how far the
-answer moves says how well the graph is conditioned.
+With a ``jitter`` every operand, statistic and result is moved by up to one rounding unit: how far
+the answer moves says how well the graph is conditioned.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def run_node(
     module = graph.named(node.module)
     tensors = {key: move(value) for key, value in parameters[node.module].items()}
     if isinstance(module, Norm):
-        return move(normalize(module, tensors, move(operands[0])))
+        return move(normalize(module, tensors, move(operands[0]), move))
     bias = None if node.op == "bare" else tensors.get("bias")
     return move(convolve(module, tensors["weight"], bias, move(operands[0])))
 
@@ -88,13 +88,14 @@ def convolve(conv: Conv, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tens
     return CONVS[conv.dim](x, weight, bias, conv.stride, 0, conv.dilation, conv.groups)
 
 
-def normalize(norm: Norm, tensors: dict[str, Tensor], x: Tensor) -> Tensor:
+def normalize(norm: Norm, tensors: dict[str, Tensor], x: Tensor, move: Jitter) -> Tensor:
     """Any normalizer of the graph."""
     running_mean, running_var = tensors["running_mean"], tensors["running_var"]
     shape = (1, -1, *[1] * (x.dim() - 2))
     if norm.switchable:
         p, q = ratios(norm, tensors)
-        mean, var = statistics(x, running_mean, running_var, norm.correction, p, q)
+        found = statistics(x, running_mean, running_var, norm.correction, p, q)
+        mean, var = (move(value) for value in found)
     else:
         mean, var = running_mean.expand(x.shape[:2]), running_var.expand(x.shape[:2])
     mean = mean.reshape(*x.shape[:2], *shape[2:])

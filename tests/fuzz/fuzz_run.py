@@ -104,7 +104,8 @@ def summary(run: Run) -> str:
     worst = ", ".join(f"{key} {ratio:.2g}" for key, ratio in sorted(outcome.worst.items()))
     return (
         f"{outcome.graphs} graphs passed ({outcome.undefined} rightly refused, "
-        f"{outcome.in_runtime} in the runtime, {outcome.redrawn} with more inputs), "
+        f"{outcome.in_runtime} in the runtime, {outcome.redrawn} with more inputs, "
+        f"{outcome.ill_conditioned} ill conditioned), "
         f"{outcome.layers} layers, folds: {_listed(outcome.folds)}; "
         f"refusals: {_listed(outcome.refusals)}; "
         f"worst error/bound: {worst}; {len(run.failures)} failures"

@@ -141,3 +141,40 @@ def test_two_calls_with_means_far_apart() -> None:
     )
     shape = (2, 2, 1, 1, 2)
     check(Graph(seed=10764000, input_shape=shape, modules=modules, nodes=nodes, outputs=(5, 7)))
+
+
+def test_instance_norm_of_planes_that_are_constant_in_each_sample() -> None:
+    conv = Conv(dim=2, inputs=1, outputs=2, padding=1, mode="circular", bias=False)
+    modules = (("conv", conv), ("norm", Norm(dim=2, channels=2, mean=IN, var=IN)))
+    nodes = (Node("call", (0,), "conv"), Node("call", (1,), "norm"))
+    shape = (2, 1, 1, 1)
+    check(Graph(seed=1827000, input_shape=shape, modules=modules, nodes=nodes, outputs=(2,)))
+
+
+def test_layer_mean_of_a_single_entry_behind_a_folded_scale() -> None:
+    modules = (
+        ("conv2", Conv(dim=0, inputs=1, outputs=1, bias=False)),
+        ("norm3", Norm(dim=1, channels=1, mean=LN, spread=(-3.0, 2.0), matched=False)),
+        ("conv4", Conv(dim=0, inputs=1, outputs=2)),
+    )
+    nodes = (
+        Node("flatten", (0,)),
+        Node("call", (1,), "conv2"),
+        Node("call", (2,), "norm3"),
+        Node("call", (3,), "conv4"),
+    )
+    shape = (2, 1, 1, 1)
+    check(Graph(seed=15676000, input_shape=shape, modules=modules, nodes=nodes, outputs=(4,)))
+
+
+def test_a_norm_called_on_its_own_constant_output() -> None:
+    modules = (
+        ("norm3", Norm(dim=1, channels=1, zeros=True)),
+        ("conv4", Conv(dim=1, inputs=1, outputs=6, bias=False)),
+        ("norm5", Norm(dim=1, channels=6, var=IN)),
+    )
+    nodes = tuple(
+        Node("call", (index,), name)
+        for index, name in enumerate(("norm3", "conv4", "norm5", "norm5"))
+    )
+    check(Graph(seed=3083000, input_shape=(2, 1, 3), modules=modules, nodes=nodes, outputs=(4,)))
