@@ -1,4 +1,4 @@
-"""Time and peak memory of a whole conversion beside a bare export of the concrete network.
+"""Time of a whole conversion beside a bare export of the concrete network.
 
     python benchmarks/conversion_cost.py [--repeats 3] [--markdown FILE] [ARCH ...]
 
@@ -7,22 +7,19 @@ Every figure is that of a process of its own, started alternately:
 - convert: ``ssn-prune convert``, verification included.
 - bare: a script that loads the already concrete network, runs ``torch.onnx.export(dynamo=True)``
   with an open batch, as convert does, and runs the file once beside the network in ONNX Runtime.
-- import: a process that only imports what both need; the base line of the memory.
 
-Time is wall time, memory the largest resident set. The checkpoints are made here, with random
-selections over all nine pairs (see networks.py).
+Time is wall time, the ratio that of medians. The checkpoints are made here, with random selections
+over all nine pairs (see networks.py); for memory see peak_memory.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -39,7 +36,6 @@ ARCHS = (
     "torchvision:densenet121",
     "torchvision:densenet201",
 )
-IMPORT = "import torch, onnx, onnxruntime, torchvision, ssn_prune.conversion"
 BARE = """
 import sys, torch, onnxruntime
 model = torch.load(sys.argv[1], weights_only=False).eval()
@@ -57,73 +53,44 @@ assert abs(found - expected.numpy()).max() <= 1e-3 * abs(found).max()
 """
 
 
-@dataclass
-class Cost:
-    """Seconds and peak bytes of the processes of one kind."""
-
-    seconds: list[float] = field(default_factory=list)
-    bytes: list[int] = field(default_factory=list)
-
-
-def run(arguments: list[str]) -> tuple[float, int]:
-    """Wall time and peak resident bytes of a process that must succeed."""
+def run(arguments: list[str]) -> float:
+    """Wall time of a process that must succeed."""
     start = time.perf_counter()
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(arguments[:4])} failed:\n{errors.decode()[-2000:]}")
-    return time.perf_counter() - start, usage.ru_maxrss * 1024
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments[:4])} failed:\n{done.stderr[-2000:]}")
+    return time.perf_counter() - start
 
 
-def write_inputs(arch: str, folder: Path) -> tuple[Path, Path]:
+def write_inputs(arch: str, folder: Path) -> None:
     """A checkpoint for convert, and the concrete network for the bare script."""
     torch.manual_seed(0)
     model = find_architecture(arch, trusted=True).build(num_classes=1000).eval()
     x = torch.randn(2, 3, 224, 224)
     prepare(model, x, seed=0, avoid_undefined=True)
-    checkpoint, concrete = folder / "checkpoint.pth", folder / "concrete.pt"
-    torch.save(model.state_dict(), checkpoint)
-    torch.save(prune(model, x).model, concrete)
-    return checkpoint, concrete
+    torch.save(model.state_dict(), folder / "checkpoint.pth")
+    torch.save(prune(model, x).model, folder / "concrete.pt")
 
 
-def measure(arch: str, repeats: int) -> dict[str, Cost]:
-    """Costs by kind."""
+def measure(arch: str, repeats: int) -> str:
+    """One line of the table."""
     python = sys.executable
-    costs = {"convert": Cost(), "bare": Cost(), "import": Cost()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        subprocess.run(
-            [python, __file__, "--write", arch, str(folder)], check=True, stdout=subprocess.DEVNULL
-        )
+        run([python, __file__, "--write", arch, name])
         checkpoint, concrete = folder / "checkpoint.pth", folder / "concrete.pt"
         convert = [python, "-m", "ssn_prune", "convert", str(checkpoint), "--arch", arch]
         commands = {
             "convert": [*convert, "-o", str(folder / "ours.onnx"), "--force", "--quiet"],
             "bare": [python, "-c", BARE, str(concrete), str(folder / "bare.onnx")],
-            "import": [python, "-c", IMPORT],
         }
+        seconds: dict[str, list[float]] = {kind: [] for kind in commands}
         for _ in range(repeats):
             for kind, command in commands.items():
-                seconds, peak = run(command)
-                costs[kind].seconds.append(seconds)
-                costs[kind].bytes.append(peak)
-        costs["size"] = Cost(bytes=[checkpoint.stat().st_size])
-    return costs
-
-
-def row(arch: str, costs: dict[str, Cost]) -> str:
-    """One line of the table."""
-    seconds = {kind: statistics.median(cost.seconds or [0]) for kind, cost in costs.items()}
-    size, base = costs["size"].bytes[0], max(costs["import"].bytes)
-    peaks = {kind: max(costs[kind].bytes) - base for kind in ("convert", "bare")}
-    return (
-        f"| {arch} | {size / 1e6:.0f} MB | {seconds['convert']:.1f} | {seconds['bare']:.1f} | "
-        f"{seconds['convert'] / seconds['bare']:.2f} | {peaks['convert'] / size:.1f} | "
-        f"{peaks['bare'] / size:.1f} |"
-    )
+                seconds[kind].append(run(command))
+        size = checkpoint.stat().st_size
+    ours, bare = (statistics.median(seconds[kind]) for kind in ("convert", "bare"))
+    return f"| {arch} | {size / 1e6:.0f} MB | {ours:.1f} | {bare:.1f} | {ours / bare:.2f} |"
 
 
 def main() -> None:
@@ -137,13 +104,13 @@ def main() -> None:
         write_inputs(options.write[0], Path(options.write[1]))
         return
     lines = [
-        "| network | checkpoint | convert, s | bare, s | ratio | peak, bytes per byte | bare |",
-        "|---|---|---|---|---|---|---|",
+        "| network | checkpoint | convert, s | bare, s | ratio |",
+        "|---|---|---|---|---|",
     ]
     for line in lines:
         print(line)
     for arch in options.archs:
-        lines.append(row(arch, measure(arch, options.repeats)))
+        lines.append(measure(arch, options.repeats))
         print(lines[-1], flush=True)
     if options.markdown:
         title = heading("Cost of a conversion", "conversion_cost.py", f"{options.repeats} runs")

@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import openvino
 from machine import heading
 from onnx import numpy_helper, parser
+
+from ssn_prune.benchmark.runtime import time_in_turns
+from ssn_prune.verification.session import open_session
 
 SHAPES = ("64x112x112", "64x56x56", "128x28x28", "256x14x14", "512x7x7")
 
@@ -150,9 +151,7 @@ out = Relu(z)
 
 
 def onnxruntime_runner(data: bytes, x: np.ndarray):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    session = open_session(data, "a candidate")
     return lambda: session.run(None, {"x0": x})
 
 
@@ -164,18 +163,6 @@ def openvino_runner(data: bytes, x: np.ndarray):
 
 
 RUNTIMES = {"ONNX Runtime": onnxruntime_runner, "OpenVINO": openvino_runner}
-
-
-def measure(runners: dict[str, object], runs: int) -> dict[str, float]:
-    """Median milliseconds of each, run alternately."""
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(runs + 3):
-        for name, run in runners.items():
-            start = time.perf_counter()
-            run()
-            if turn >= 3:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def main() -> None:
@@ -197,13 +184,14 @@ def main() -> None:
                 for name, body in forms.items()
             }
             runners = {name: make(model(body, (c, h, w)), x) for name, body in bodies.items()}
-            found = measure(runners, options.runs)
+            times = time_in_turns(runners, options.runs)
+            found = {name: 1e6 * statistics.median(values) for name, values in times.items()}
             columns[shape] = {name: value - found[""] for name, value in found.items() if name}
         lines += ["", f"## {runtime}, microseconds", ""]
         lines += [f"| pair | form | {' | '.join(options.shapes)} |"]
         lines += ["|" + "---|" * (2 + len(options.shapes))]
         for name in columns[options.shapes[0]]:
-            cells = " | ".join(f"{1e3 * columns[shape][name]:.0f}" for shape in options.shapes)
+            cells = " | ".join(f"{columns[shape][name]:.0f}" for shape in options.shapes)
             lines.append(f"| {name} | {cells} |")
     text = "\n".join(lines)
     print(text)

@@ -11,44 +11,23 @@ IN, LN and BN statistics all computed in every layer, exported in the same way.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import tempfile
 import time
-from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import openvino
 import torch
-from torch import nn
+from machine import heading
 
 from ssn_prune import convert, export_onnx, load_checkpoint
-from ssn_prune.graph.counting import weighted_form
-from ssn_prune.layers.copying import copy_model, replace_module
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.benchmark.networks import with_all_statistics, without_norms
+from ssn_prune.benchmark.runtime import runner_of, time_in_turns
+from ssn_prune.conversion import ConvertOptions
 from ssn_prune.verification.rounding import rounding_bound
-
-
-def without_norms(model: nn.Module, keep_all_statistics: bool) -> nn.Module:
-    """Replace every layer by nothing, or by the form that computes all statistics."""
-    result = copy_model(model)
-    for layer in [m for m in result.modules() if isinstance(m, SwitchableNorm)]:
-        target = weighted_form(layer).eval() if keep_all_statistics else nn.Identity()
-        replace_module(result, layer, target)
-    if not keep_all_statistics:
-        for conv in [m for m in result.modules() if isinstance(m, nn.Conv2d)]:
-            conv.bias = nn.Parameter(torch.zeros(conv.out_channels))
-    return result
-
-
-def session(path: Path) -> onnxruntime.InferenceSession:
-    """One thread: more would spin against whatever else runs on the machine."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+from ssn_prune.verification.session import open_session
 
 
 def openvino_logits(path: Path, x: np.ndarray) -> np.ndarray:
@@ -74,20 +53,20 @@ def main() -> None:
         report = convert(loaded, folder / "pruned.onnx")
         elapsed = time.perf_counter() - start
         nodes = {"pruned": report.onnx.nodes if report.onnx else 0}
-        for label, keep in (("no norms", False), ("all statistics", True)):
-            model = without_norms(loaded.model, keep)
+        one = ConvertOptions(algebra=False, rounding=False, static_batch=1)
+        fixed = convert(loaded, folder / "pruned, one sample.onnx", one)
+        nodes["pruned, one sample"] = fixed.onnx.nodes if fixed.onnx else 0
+        for label, change in (("no norms", without_norms), ("all statistics", with_all_statistics)):
+            model = change(loaded.model)
             nodes[label] = export_onnx(model, x[:2], folder / f"{label}.onnx").nodes
-        sessions = {label: session(folder / f"{label}.onnx") for label in nodes}
-        (logits,) = sessions["pruned"].run(None, {"input": x.numpy()})
+        (logits,) = open_session(folder / "pruned.onnx", "pruned").run(None, {"input": x.numpy()})
         second = openvino_logits(folder / "pruned.onnx", x.numpy())
-        one = {"input": x[:1].numpy()}
-        times: dict[str, list[float]] = {label: [] for label in sessions}
-        for turn in range(arguments.runs + 3):
-            for label, runner in sessions.items():
-                start = time.perf_counter()
-                runner.run(None, one)
-                if turn >= 3:
-                    times[label].append(time.perf_counter() - start)
+        feed = {"input": x[:1].numpy()}
+        runners = {
+            label: runner_of(folder / f"{label}.onnx", label, threads=1, feed=feed)
+            for label in nodes
+        }
+        times = time_in_turns(runners, arguments.runs)
     exact = io["logits_f64"].numpy()
     error = float(np.abs(logits - exact).max())
     own = float(np.abs(io["logits"].numpy() - exact).max())
@@ -99,7 +78,7 @@ def main() -> None:
         "| network | ONNX nodes | latency, ms | ratio to no norms |",
         "|---|---|---|---|",
         *(
-            f"| {label} | {nodes[label]} | {1e3 * seconds:.1f} | {seconds / base:.2f} |"
+            f"| {label} | {nodes[label]} | {1e3 * seconds:.1f} | {seconds / base:.3f} |"
             for label, seconds in sorted(medians.items(), key=lambda item: -item[1])
         ),
         "",
@@ -111,13 +90,9 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if arguments.markdown:
-        versions = (
-            f"torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}, "
-            f"{platform.machine()} CPU, 1 thread, batch 1, medians of {arguments.runs} alternating "
-            f"runs, {date.today()}"
-        )
-        heading = "# The trained reference ResNet-18\n\n`python benchmarks/golden_resnet18.py"
-        arguments.markdown.write_text(f"{heading} CHECKPOINT IO`: {versions}.\n\n{text}\n")
+        how = f"one thread, batch 1, medians of {arguments.runs} runs taking turns"
+        title = heading("The trained reference ResNet-18", "golden_resnet18.py CHECKPOINT IO", how)
+        arguments.markdown.write_text(f"{title}{text}\n")
 
 
 if __name__ == "__main__":

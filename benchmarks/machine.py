@@ -6,19 +6,10 @@ import os
 import platform
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+
+from ssn_prune.benchmark.bench import processor_name
 
 PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy")
-
-
-def processor() -> str:
-    """Name of the processor and number of its cores in use."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def versions() -> str:
@@ -34,7 +25,8 @@ def versions() -> str:
 
 def heading(title: str, script: str, how: str) -> str:
     """The first lines of a table's file."""
+    machine = f"{processor_name()}, {os.cpu_count()} cores"
     return (
         f"# {title}\n\n`python benchmarks/{script}`: {how}; {versions()}; Python "
-        f"{platform.python_version()}; {processor()}; {date.today()}.\n\n"
+        f"{platform.python_version()}; {machine}; {date.today()}.\n\n"
     )

@@ -25,42 +25,33 @@ from wide_network import WideNetwork, wide_network
 from ssn_prune import prune
 
 SMALL = 0.1
+# The first lines of each process: its last argument is a file for the peak at its end.
 _REPORT = """
-import atexit, re
-def report():
-    found = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())
-    open(sys.argv[-1], "w").write(found[1])
+import atexit, pathlib, re, sys
+def report(target=sys.argv.pop()):
+    found = re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())
+    pathlib.Path(target).write_text(found[1])
 atexit.register(report)
 """
-CONVERT = (
-    "import sys"
-    + _REPORT
-    + """
+CONVERT = f"""{_REPORT}
 from ssn_prune.cli.app import main
-sys.argv[1:] = ["convert", sys.argv[1], "--arch", "wide_network:WideNetwork", "--arch-args",
-                sys.argv[2], "-o", sys.argv[3], "--force", "--quiet", *sys.argv[4:-1], sys.argv[-1]]
-sys.argv, target = sys.argv[:-1], sys.argv[-1]
-atexit.unregister(report)
-atexit.register(lambda: open(target, "w").write(
-    re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]))
+checkpoint, arguments, target = sys.argv[1:]
+sys.argv[1:] = ["convert", checkpoint, "--arch", "wide_network:WideNetwork", "--arch-args",
+                arguments, "-o", target, "--force", "--quiet"]
 main()
 """
-)
-BARE = (
-    "import sys"
-    + _REPORT
-    + """
+BARE = f"""{_REPORT}
 import torch, onnxruntime
-model = torch.load(sys.argv[1], weights_only=False).eval()
+concrete, target = sys.argv[1:]
+model = torch.load(concrete, weights_only=False).eval()
 x = torch.randn(2, 3, 16, 16)
-torch.onnx.export(model, (x,), sys.argv[3], dynamo=True, verbose=False, opset_version=18,
-                  external_data=sys.argv[2] == "external")
-session = onnxruntime.InferenceSession(sys.argv[3], providers=["CPUExecutionProvider"])
+torch.onnx.export(model, (x,), target, dynamo=True, verbose=False, opset_version=18,
+                  external_data=False)
+session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
 with torch.no_grad():
     model(x)
-session.run(None, {session.get_inputs()[0].name: x.numpy()})
+session.run(None, {{session.get_inputs()[0].name: x.numpy()}})
 """
-)
 
 
 def peak(code: str, *arguments: str) -> tuple[float, int]:
@@ -89,7 +80,7 @@ def measure(megabytes: float, folder: Path) -> dict[str, tuple[float, int]]:
     return {
         "size": (0.0, Path(checkpoint).stat().st_size),
         "convert": peak(CONVERT, checkpoint, f'{{"width": {width}}}', target),
-        "bare": peak(BARE, concrete, "embedded", target),
+        "bare": peak(BARE, concrete, target),
     }
 
 

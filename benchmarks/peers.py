@@ -5,7 +5,7 @@
 Per network and batch size, all with that batch fixed, opset 18:
 
 - legacy: torch's TorchScript exporter on the layers as their formula says (all statistics);
-- onnxslim, onnxsim: these tools on that file;
+- onnxslim, onnxsim: these tools on that file (``pip install onnxslim onnxsim``);
 - by hand: torch's dynamo exporter on a network with the selection written out by hand: torch's own
   BatchNorm, InstanceNorm and GroupNorm where they are exact, else only the statistics selected;
 - ours: ``ssn-prune convert``.
@@ -24,6 +24,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,14 @@ from torch import nn
 from ssn_prune import SSN2d, convert, load_checkpoint
 from ssn_prune.architectures.names import find_architecture
 from ssn_prune.benchmark.networks import without_norms
-from ssn_prune.benchmark.runtime import open_session, time_in_turns
+from ssn_prune.benchmark.runtime import time_in_turns
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint, Source
 from ssn_prune.conversion import ConvertOptions
 from ssn_prune.layers.copying import floating_copy
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.onnx_export.export import ExportOptions, export_onnx
 from ssn_prune.tensors import tensor_leaves
+from ssn_prune.verification.session import open_session
 
 _KINDS = (Normalizer.BN, Normalizer.IN, Normalizer.LN)
 _BN, _IN, _LN = (NormalizerPair(kind, kind) for kind in _KINDS)
@@ -139,13 +141,13 @@ def rows(name: str, loaded: LoadedCheckpoint, batch: int, runs: int) -> list[str
             seconds[way], paths[way] = time.perf_counter() - start, path
         runners, errors = {}, {}
         for way, path in paths.items():
-            session = open_session(path, 1)
+            session = open_session(path, way)
             feed = {session.get_inputs()[0].name: x.numpy()}
             found = session.run(None, feed)
             start = time.perf_counter()
             session.run(None, feed)
             runs = min(runs, max(5, int(LIMIT_SECONDS / len(WAYS) / (time.perf_counter() - start))))
-            runners[way] = (session, feed)
+            runners[way] = partial(session.run, None, feed)
             errors[way] = max(
                 float(np.abs(value - reference.numpy()).max() / reference.abs().max())
                 for value, reference in zip(found, exact, strict=True)

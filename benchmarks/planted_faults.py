@@ -174,8 +174,8 @@ FAULTS = (
     Fault(
         "folded running mean not added back for an LN variance",
         "graph/rewrite.py",
-        "offset=_clone(module.running_mean) if folded_mean else None",
-        "offset=torch.zeros_like(module.running_mean) if folded_mean else None",
+        "offset=None if offset is None else offset.to(like)",
+        "offset=None if offset is None else torch.zeros_like(like)",
         _PAIRS,
     ),
     Fault(

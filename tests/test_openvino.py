@@ -79,3 +79,14 @@ def test_nothing_needs_a_custom_operator(tmp_path: Path) -> None:
         assert {node.domain for node in model.graph.node} == {""}
         assert [entry.domain for entry in model.opset_import] == [""]
         assert not model.functions
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("correction", [0, 1])
+def test_files_for_one_sample_agree(kind: str, correction: int, tmp_path: Path) -> None:
+    layers = [decided(kind, pair, seed) for seed, pair in enumerate(all_pairs(kind, correction))]
+    network, x = Branches(kind, layers, behind=True).eval(), sample(kind, batch=1).float()
+    result = prune(network, x)
+    path = tmp_path / "m.onnx"
+    export_onnx(result.model, x, path, options=ExportOptions(dynamic="none"))
+    assert_agrees(result.original, path, x)

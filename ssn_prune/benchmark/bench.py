@@ -27,9 +27,9 @@ from ssn_prune.benchmark.runtime import (
     Feed,
     load_graph,
     make_feed,
-    open_session,
     peak_memory,
     profile_nodes,
+    runner_of,
     time_in_turns,
 )
 
@@ -74,7 +74,8 @@ def bench(
         opened[name] = _File(path, graph, make_feed(graph, name, options.batch, sizes))
     progress(f"timing {len(files)} networks, {options.runs} runs each")
     runners = {
-        name: (open_session(file.path, options.threads), file.feed) for name, file in opened.items()
+        name: runner_of(file.path, name, options.threads, file.feed)
+        for name, file in opened.items()
     }
     times = time_in_turns(runners, options.runs, options.warmup)
     runners.clear()
@@ -93,7 +94,7 @@ def bench(
         schema_version=SCHEMA_VERSION,
         ssn_prune_version=__version__,
         onnxruntime_version=onnxruntime.__version__,
-        processor=_processor(),
+        processor=processor_name(),
         cores=os.cpu_count() or 1,
         options=options,
         baseline=baseline,
@@ -153,7 +154,8 @@ def _layer_costs(name: str, file: _File, options: BenchOptions, folder: Path) ->
     return costs
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Name of the machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Running ONNX files: inputs that fit, sessions that take turns, peak memory, the profile."""
+"""Running ONNX files: inputs that fit, taking turns, peak memory, the profile."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 
 from ssn_prune.errors import CheckpointError, UsageError, first_line
+from ssn_prune.verification.session import open_session
 
 Feed = dict[str, np.ndarray]
 
@@ -35,7 +34,8 @@ def peak():
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-path, threads, arrays = sys.argv[1], int(sys.argv[2]), dict(np.load(sys.argv[3]))
+path, threads, names = sys.argv[1], int(sys.argv[2]), sys.argv[4:]
+arrays = dict(zip(names, np.load(sys.argv[3]).values()))
 before = peak()
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = threads
@@ -116,47 +116,34 @@ def _shape(
     return (batch, *rest)
 
 
-def open_session(path: Path, threads: int, profile: Path | None = None) -> Any:
-    """A session on the CPU.
+def time_in_turns(
+    runners: Mapping[str, Callable[[], object]], runs: int, warmup: int = 3
+) -> dict[str, list[float]]:
+    """Seconds of each run; all take turns, so that noise hits all alike.
 
     Args:
-        path: The file.
-        threads: Number of threads.
-        profile: Prefix of a file to write the profile to.
-
-    Raises:
-        CheckpointError: ONNX Runtime cannot load the file.
+        runners: What to time.
+        runs: Timed runs of each.
+        warmup: Runs before that.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    # ONNX Runtime has a class of its own for every status code and no common base.
-    except Exception as error:
-        raise CheckpointError(
-            f"ONNX Runtime cannot load {path.name}",
-            expected="an ONNX file for the CPU",
-            found=first_line(error),
-            hint="update onnxruntime, or convert again with an older --ir-version",
-        ) from error
-
-
-def time_in_turns(
-    runners: Mapping[str, tuple[Any, Feed]], runs: int, warmup: int
-) -> dict[str, list[float]]:
-    """Seconds of each run; the networks take turns, so that noise hits all alike."""
     times: dict[str, list[float]] = {name: [] for name in runners}
     for turn in range(warmup + runs):
-        for name, (session, feed) in runners.items():
+        for name, run in runners.items():
             start = time.perf_counter()
-            session.run(None, feed)
+            run()
             if turn >= warmup:
                 times[name].append(time.perf_counter() - start)
     return times
+
+
+def runner_of(path: Path, name: str, threads: int, feed: Feed) -> Callable[[], object]:
+    """A function that runs a file once.
+
+    Raises:
+        CheckpointError: ONNX Runtime cannot load it.
+    """
+    session = open_session(path, name, threads=threads)
+    return lambda: session.run(None, feed)
 
 
 def peak_memory(path: Path, threads: int, feed: Feed, folder: Path) -> int | None:
@@ -168,8 +155,8 @@ def peak_memory(path: Path, threads: int, feed: Feed, folder: Path) -> int | Non
     if sys.platform == "win32":
         return None
     arrays = folder / "inputs.npz"
-    np.savez(arrays, **feed)  # type: ignore[arg-type]  # its keywords are the arrays
-    command = [sys.executable, "-c", _PEAK, str(path), str(threads), str(arrays)]
+    np.savez(arrays, *feed.values())
+    command = [sys.executable, "-c", _PEAK, str(path), str(threads), str(arrays), *feed]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return int(done.stdout) if done.returncode == 0 else None
 
@@ -178,7 +165,7 @@ def profile_nodes(
     path: Path, threads: int, feed: Feed, runs: int, folder: Path
 ) -> dict[str, float]:
     """Milliseconds of every node in one run, median over the runs, by node name."""
-    session = open_session(path, threads, folder / "profile")
+    session = open_session(path, path.name, threads=threads, profile=folder / "profile")
     for _ in range(runs):
         session.run(None, feed)
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

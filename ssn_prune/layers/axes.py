@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from ssn_prune.layers.switchable import SwitchableNorm
@@ -42,6 +43,33 @@ def spatial_mean(x: Tensor) -> Tensor:
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
     """View values of shape (C,) so that they broadcast over x, (N, C, *)."""
     return values.view(-1, *[1] * (x.dim() - 2))
+
+
+def is_exported_sample(x: Tensor) -> bool:
+    """Whether an export fixes one sample: its (N, C) statistics are then per channel.
+
+    BatchNormalization takes those as inputs and normalizes in one pass, where a product and a sum
+    are two.
+    """
+    return x.shape[0] == 1 and torch.compiler.is_exporting()
+
+
+def normalize_channels(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias with statistics per channel.
+
+    Args:
+        x: Shape (N, C, *).
+        mean: Shape (C,), or (1, C, *) with ones.
+        var: The same, or one number for all channels.
+        weight: Shape (C,), or None for ones.
+        bias: Shape (C,), or None for zeros.
+        eps: Added to the variance.
+    """
+    # detached: batch_norm refuses statistics that need a gradient
+    mean, var = (s.detach().flatten().expand(x.shape[1]) for s in (mean, var))
+    return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
 
 def channel_weight(layer: SwitchableNorm) -> Tensor:

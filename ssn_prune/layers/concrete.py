@@ -14,16 +14,19 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from ssn_prune.layers.axes import per_channel, require_dims, spatial_mean
+from ssn_prune.layers.axes import (
+    is_exported_sample,
+    normalize_channels,
+    per_channel,
+    require_dims,
+    spatial_mean,
+)
 from ssn_prune.math.planes import HALVES, positions_of
 
 # Planes of up to so many positions may be constant, with values far from their channel's mean; then
-# x - (mean - bias) loses what (x - mean) + bias keeps. Larger planes take the former, which is one
-# pass less. So do not sequences: OpenVINO 2026.4 moves a sum per channel into a mean over the last
-# of three axes, and takes the wrong channels.
+# x - (mean - bias) loses what (x - mean) + bias keeps. Larger planes take the former, a pass less.
 CONSTANT_PLANE = 64
 
 
@@ -128,10 +131,9 @@ class GroupNorm(nn.GroupNorm):
         var = spatial_mean(centred * centred).mean(1, keepdim=True)
         if not self.affine:
             return centred / (var + self.eps).sqrt()
-        if input.shape[0] == 1 and input.dim() > 3 and torch.compiler.is_exporting():
-            flat = var.detach().flatten().expand(input.shape[1])
+        if is_exported_sample(input):
             zero = self.zero.to(input.dtype)
-            return F.batch_norm(centred, zero, flat, self.weight, self.bias, False, 0.0, self.eps)
+            return normalize_channels(centred, zero, var, self.weight, self.bias, self.eps)
         scale = per_channel(self.weight, input) / (var + self.eps).sqrt()
         return centred * scale + per_channel(self.bias, input)
 
@@ -156,7 +158,10 @@ class InstanceCentre(nn.Module):
         if self.bias is None:
             return input - mean
         positions = positions_of(input)
-        if isinstance(positions, int) and positions > CONSTANT_PLANE and input.dim() > 3:
+        large = isinstance(positions, int) and positions > CONSTANT_PLANE
+        # OpenVINO 2026.4 moves a sum per channel into a mean over the last of three axes, and takes
+        # the wrong channels: no bias on the mean there.
+        if large and input.dim() > 3:
             return input - (mean - per_channel(self.bias, mean))
         return input - mean + per_channel(self.bias, input)
 

@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssn_prune.layers.axes import per_channel, require_dims, spatial_mean
+from ssn_prune.layers.axes import (
+    is_exported_sample,
+    normalize_channels,
+    per_channel,
+    require_dims,
+    spatial_mean,
+)
 from ssn_prune.layers.plane_norm import update_running
 from ssn_prune.math.mixing import NormSettings
 from ssn_prune.math.planes import HALVES, positions_of
@@ -133,8 +139,8 @@ class MomentNorm(nn.Module):
         p, q = self.mean_ratios, self.var_ratios
         mean_in = spatial_mean(x)
         if q == _BN and running_var is not None:
-            x = x - self._mix_means(mean_in)
-            return self._batch_norm(x, None, running_var, self.eps, self._weight(x, 1.0))
+            x, zero, bias = x - self._mix_means(mean_in), self.zero.to(x.dtype), _as(self.bias, x)
+            return normalize_channels(x, zero, running_var, self._weight(x, 1.0), bias, self.eps)
         factor = self._bessel_factor(x)
         # What is subtracted before squaring. An LN variance needs only one pair of passes if its
         # own mean is, but an IN mean needs that of each plane, and so does a corrected variance.
@@ -156,12 +162,10 @@ class MomentNorm(nn.Module):
         else:
             mean = self._mix_means(mean_in)
         weight, bias = self._weight(x, shrink), _as(self.bias, x)
-        if x.shape[0] == 1 and x.dim() > 3 and torch.compiler.is_exporting():
-            # The statistics of one sample are per channel, which BatchNormalization takes, in one
-            # pass. (OpenVINO 2026.4 computes something else with a single spatial axis.)
-            if mean is not None:
-                x, mean = centred, mean - point
-            return self._batch_norm(x, mean, var, eps, weight)
+        if is_exported_sample(x):
+            if mean is None:
+                return normalize_channels(x, self.zero.to(x.dtype), var, weight, bias, eps)
+            return normalize_channels(centred, mean - point, var, weight, bias, eps)
         if mean is not None and _is_large(x):  # a pass over x less, an operator on (N, C) more
             # As accurate as x is: its own rounding error is scaled by the same factor.
             scale = per_channel(weight, x) / (var + eps).sqrt()
@@ -176,16 +180,6 @@ class MomentNorm(nn.Module):
             x = x if mean is None else x - mean
             y = x * (per_channel(weight, x) / (var + eps).sqrt())
         return y if bias is None else y + per_channel(bias, x)
-
-    def _batch_norm(
-        self, x: Tensor, mean: Tensor | None, var: Tensor, eps: float, weight: Tensor
-    ) -> Tensor:
-        """With statistics of (C,) or (1, C, *), or a variance of (1, 1, *)."""
-        channels = x.shape[1]
-        # detached: batch_norm refuses statistics that need a gradient
-        mean = self.zero.to(x.dtype) if mean is None else mean.detach().flatten().expand(channels)
-        var, bias = var.detach().flatten().expand(channels), _as(self.bias, x)
-        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
     def _weight(self, x: Tensor, shrink: float) -> Tensor:
         weight = self.unit if self.weight is None else self.weight

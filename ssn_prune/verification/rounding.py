@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import CheckpointError, first_line
 from ssn_prune.layers.copying import floating_copy
 from ssn_prune.onnx_export.export import LAYER_VALUES_KEY
 from ssn_prune.report import RoundingCheck
 from ssn_prune.tensors import WideResults, max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.verification.session import open_session, runtime_error
 from ssn_prune.verification.taps import run_with_taps
 
 ERROR_FACTOR = 4.0
@@ -52,7 +51,7 @@ def check_rounding(
     """
     single = floating_copy(original, torch.float32)
     double = floating_copy(original, torch.float64)
-    run = _session(path)
+    run = _runner(path)
     outputs: list[_OutputErrors] = []
     firsts: list[tuple[Tensor, Tensor]] = []
     with torch.no_grad():
@@ -117,38 +116,21 @@ class _OutputErrors:
         return float("inf")
 
 
-def _session(path: Path, model: onnx.ModelProto | None = None) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    source = str(path) if model is None else model.SerializeToString()
-    try:
-        session = onnxruntime.InferenceSession(
-            source, sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    # ONNX Runtime has a class of its own for every status code and no common base.
-    except Exception as error:
-        raise _runtime_error(path, error) from error
+def _runner(path: Path, model: onnx.ModelProto | None = None) -> Any:
+    """A function that runs the file, or another model in its place, on one batch."""
+    session = open_session(path if model is None else model.SerializeToString(), path.name)
     names = [value.name for value in session.get_inputs()]
 
     def run(batch: tuple[Tensor, ...]) -> list[Tensor]:
         arrays = [value.numpy() for value in tensor_leaves(batch)]
         try:
             outputs = session.run(None, dict(zip(names, arrays, strict=True)))
-        except Exception as error:  # see above
-            raise _runtime_error(path, error) from error
+        # ONNX Runtime has a class of its own for every status code and no common base.
+        except Exception as error:
+            raise runtime_error(path.name, error) from error
         return [torch.from_numpy(np.asarray(output)) for output in outputs]
 
     return run
-
-
-def _runtime_error(path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"ONNX Runtime cannot run {path.name}",
-        expected="an ONNX file for inputs of this network",
-        found=first_line(error),
-        hint="check that the file belongs to this checkpoint and input size",
-    )
 
 
 def _first_layer_off(
@@ -167,7 +149,7 @@ def _first_layer_off(
     with WideResults():
         _, exact = run_with_taps(double, to_dtype(batch, torch.float64), values)
     _, own = run_with_taps(single, to_dtype(batch, torch.float32), values)
-    converted = dict(zip(outputs, _session(path, model)(batch), strict=True))
+    converted = dict(zip(outputs, _runner(path, model)(batch), strict=True))
     for name, reference in exact.items():
         if len(reference) != 1:
             continue  # called several times: the stored value is that of one call

@@ -1,17 +1,11 @@
 """What must hold for one graph.
 
-Let err(f) be the largest absolute error of an output of f against the float64 reference, over two
-inputs, and s the largest absolute reference value of that output. One error is one draw of rounding
-errors, and an output may have a few entries only, so where the float32 bound is exceeded, it is
-asked again: first with the errors over MORE_INPUTS inputs, for both networks; then with
-err(original) at least what a unit of rounding at all operands, statistics and results does to the
-reference.
-The latter is for badly conditioned graphs where the original is exact by luck of its structure
-(equal numbers whose mean is exact, opposite numbers that cancel). Both are counted.
+err(f) is the largest absolute error of an output of f against the float64 reference, over two
+inputs, s the largest absolute reference value of that output.
 
 - float64: err <= 1e-11 s for the network itself (or the reference is wrong) and when pruned. Graphs
   whose conditioning does not allow that are not generated (``NOISE_LIMIT``).
-- float32: err(pruned) <= 4 err(original) + 1e-6 s.
+- float32: err(pruned) <= 4 err(original) + 1e-6 s; see fuzz_rounding.
 - The folds are those that the spec calls for.
 - Pruning again finds nothing, pruning the original again gives the same bits, and the original is
   as it was.
@@ -21,17 +15,23 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from fuzz_folds import ALL_RULES, expected_folds, undefined_layers
 from fuzz_graphs import Graph
 from fuzz_network import build
+from fuzz_outcome import FuzzError, Outcome
 from fuzz_parameters import draw_input, draw_parameters
-from fuzz_reference import evaluate, jitter_by
+from fuzz_reference import evaluate
+from fuzz_rounding import (
+    MORE_INPUTS,
+    check_rounding,
+    check_with_conditioning,
+    errors_of,
+    scales_of,
+)
 from fuzz_speed import quick_prunes
 from fuzz_usable import shapes_of
 from torch import Tensor, nn
@@ -40,49 +40,7 @@ from ssn_prune import PruneResult, prune
 from ssn_prune.errors import NoSwitchableLayerError, UndefinedVarianceError
 
 TOLERANCE = 1e-11
-FACTOR, SHARE = 4.0, 1e-6
 INPUTS = 2
-MORE_INPUTS = 32
-
-
-class FuzzError(Exception):
-    """A graph for which something does not hold.
-
-    Attributes:
-        kind: What does not; the shrinker keeps it.
-    """
-
-    def __init__(self, kind: str, text: str) -> None:
-        super().__init__(f"{kind}: {text}")
-        self.kind = kind
-
-
-@dataclass
-class Outcome:
-    """What one graph, or many, gave."""
-
-    graphs: int = 0
-    undefined: int = 0
-    layers: int = 0
-    in_runtime: int = 0
-    redrawn: int = 0
-    ill_conditioned: int = 0
-    folds: Counter[str] = field(default_factory=Counter)
-    refusals: Counter[str] = field(default_factory=Counter)
-    worst: dict[str, float] = field(default_factory=dict)
-
-    def add(self, other: Outcome) -> None:
-        """Take another outcome in."""
-        for name in ("graphs", "undefined", "layers", "in_runtime", "redrawn", "ill_conditioned"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.folds += other.folds
-        self.refusals += other.refusals
-        for key, value in other.worst.items():
-            self.note(key, value)
-
-    def note(self, key: str, ratio: float) -> None:
-        """Remember the largest ratio of an error to its bound."""
-        self.worst[key] = max(self.worst.get(key, 0.0), ratio)
 
 
 @dataclass(frozen=True)
@@ -175,24 +133,6 @@ def _check_refusal(network: nn.Module, x: Tensor, names: set[str]) -> None:
     raise FuzzError("undefined", f"no error for the 0/0 variances of {sorted(expected)}")
 
 
-def errors_of(runs: list[list[Tensor]], references: tuple[list[Tensor], ...]) -> tuple[float, ...]:
-    """The largest error of each output over all inputs; inf for what is not a finite number."""
-    worst = [0.0] * len(references[0])
-    for outputs, expected in zip(runs, references, strict=True):
-        for index, (value, exact) in enumerate(zip(outputs, expected, strict=True)):
-            error = math.inf
-            if value.shape == exact.shape:
-                error = float((value.double() - exact).abs().max())
-            worst[index] = max(worst[index], error if math.isfinite(error) else math.inf)
-    return tuple(worst)
-
-
-def scales_of(references: tuple[list[Tensor], ...]) -> tuple[float, ...]:
-    """The largest absolute value of each output over all inputs."""
-    outputs = zip(*references, strict=True)
-    return tuple(max(float(value.abs().max()) for value in values) for values in outputs)
-
-
 def _check_wide(
     outcome: Outcome,
     kind: str,
@@ -205,57 +145,6 @@ def _check_wide(
         outcome.note(kind, error / (TOLERANCE * scale))
         if not error <= TOLERANCE * scale:
             raise FuzzError(kind, f"output {index}: relative error {error / scale:.2e}")
-
-
-def check_rounding(
-    outcome: Outcome,
-    kind: str,
-    errors: tuple[float, ...],
-    own: tuple[float, ...],
-    references: tuple[list[Tensor], ...],
-) -> None:
-    """Require the float32 bound.
-
-    Raises:
-        FuzzError: An error exceeds it.
-    """
-    for index, scale in enumerate(scales_of(references)):
-        bound = FACTOR * own[index] + SHARE * scale
-        if errors[index] <= bound:
-            outcome.note(kind, errors[index] / bound)
-        else:
-            text = (
-                f"output {index}: error {errors[index]:.2e}, the original's own {own[index]:.2e}, "
-                f"scale {scale:.2e}"
-            )
-            raise FuzzError(kind, text)
-
-
-def check_with_conditioning(
-    outcome: Outcome,
-    kind: str,
-    graph: Graph,
-    errors: tuple[float, ...],
-    own: tuple[float, ...],
-    inputs: tuple[Tensor, ...],
-    references: tuple[list[Tensor], ...],
-) -> None:
-    """Require the float32 bound, at last with what rounding does to the reference.
-
-    Raises:
-        FuzzError: An error exceeds even that.
-    """
-    with contextlib.suppress(FuzzError):
-        check_rounding(outcome, kind, errors, own, references)
-        return
-    parameters = draw_parameters(graph)
-    moved = [
-        evaluate(graph, parameters, x.double(), jitter_by(2.0**-23, seed=index))
-        for index, x in enumerate(inputs)
-    ]
-    own = tuple(max(pair) for pair in zip(own, errors_of(moved, references), strict=True))
-    check_rounding(outcome, f"{kind}, ill conditioned", errors, own, references)
-    outcome.ill_conditioned += 1
 
 
 def _check_folds(

@@ -15,7 +15,9 @@ from typing import Any
 
 import onnxruntime
 import torch
-from fuzz_checks import Checked, FuzzError, Outcome, check_with_conditioning, errors_of
+from fuzz_checks import Checked
+from fuzz_outcome import FuzzError, Outcome
+from fuzz_rounding import check_with_conditioning, errors_of
 from torch import Tensor, nn
 
 from ssn_prune import ExportOptions, export_onnx

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from fuzz_checks import Checked, FuzzError, Outcome, check
+from fuzz_checks import Checked, check
 from fuzz_generate import random_graph
 from fuzz_graphs import Graph
 from fuzz_onnx import GraphError, check_in_runtime, check_one_in_runtime
+from fuzz_outcome import FuzzError, Outcome
 from fuzz_shrink import as_python, shrink
 from fuzz_speed import THOROUGH_EVERY
 

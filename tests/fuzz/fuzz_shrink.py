@@ -10,9 +10,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from fuzz_checks import FuzzError
 from fuzz_checks import check_quickly as check
 from fuzz_graphs import ONE_HOT, Alias, Conv, Graph, Module, Norm, without_dead_parts
+from fuzz_outcome import FuzzError
 from fuzz_parameters import draw_input, draw_parameters
 from fuzz_reference import run_node
 from fuzz_usable import is_usable
