@@ -27,7 +27,13 @@ from sweep_outcome import Outcome, Reason, to_line
 from sweep_setup import STEADY, prepare
 
 from ssn_prune import convert_to_ssn, export_onnx, prune, verify
-from ssn_prune.errors import CheckpointError, ExportError, NoSwitchableLayerError, first_line
+from ssn_prune.errors import (
+    CheckpointError,
+    ExportError,
+    NoSwitchableLayerError,
+    VerificationError,
+    first_line,
+)
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.onnx_export.export import ExportOptions
 from ssn_prune.pruning import PruneResult
@@ -198,7 +204,7 @@ def _judge(
         reason = Reason.ROUNDING if algebra.passed else Reason.ALGEBRA
         try:
             require_passed(checks)
-        except Exception as error:
+        except VerificationError as error:
             raise StoppedError(reason, _text(error)) from error
     found = {layer.name: layer for layer in result.report.layers}
     folded = {name for name, layer in found.items() if layer.folded is not None}
