@@ -73,7 +73,8 @@ def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
     """Seed all generators of this process for one epoch.
 
     All random numbers of an epoch then follow from three numbers, those of data workers too, and a
-    training can go on bit by bit at the start of any epoch, with no generator's state to store.
+    training can go on bit by bit at the start of any epoch, with no generator's state to store. On
+    a GPU that needs ``torch.backends.cudnn.deterministic = True``, which makes convolutions slower.
     """
     value = int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0])
     random.seed(value)

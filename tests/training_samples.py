@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+torch.backends.cudnn.deterministic = True  # a GPU may otherwise add up in any order
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

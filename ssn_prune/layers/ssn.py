@@ -62,11 +62,8 @@ class SSN(SwitchableNorm):
             if name in self._buffers:
                 getattr(self, name).zero_()
 
-    def gates(self) -> tuple[Tensor, Tensor]:
-        """The ratios (p, q); a frozen gate is its stored one-hot, with a zero gradient."""
-        return self._ratios(self.mean_weight, self.var_weight)
-
     def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """See the base class; a frozen gate is its stored one-hot, with a zero gradient."""
         logits = torch.stack((mean, var))
         fixed = torch.stack((self.mean_fixed, self.var_fixed)) != 0
         held = _held(logits, self.frozen_ratios)

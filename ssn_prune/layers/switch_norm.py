@@ -12,18 +12,13 @@ from ssn_prune.math.switchable_norm import SolvedGates
 class SwitchNorm(SwitchableNorm):
     """What the three share. The softmax gates are never one-hot."""
 
-    def gates(self) -> tuple[Tensor, Tensor]:
-        """The softmax ratios (p, q)."""
-        return _softmax(self.mean_weight, self.var_weight)
+    def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        return mean.softmax(dim=0), var.softmax(dim=0)
 
     def solved_gates(self) -> SolvedGates:
         """See the base class."""
         mean, var = self.mean_weight.tolist(), self.var_weight.tolist()
-        return SolvedGates(softmax_gate(mean), softmax_gate(var), _softmax)
-
-
-def _softmax(mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-    return mean.softmax(dim=0), var.softmax(dim=0)
+        return SolvedGates(softmax_gate(mean), softmax_gate(var), self._ratios)
 
 
 class SwitchNorm1d(SwitchNorm):

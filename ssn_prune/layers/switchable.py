@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.layers.plane_norm import PlaneNorm
-from ssn_prune.math.planes import reads_host
+from ssn_prune.math.planes import reads_host, wide_dtype
 from ssn_prune.math.switchable_norm import SolvedGates
 from ssn_prune.normalizer import Normalizer, offered_normalizers
 
@@ -106,18 +106,28 @@ class SwitchableNorm(PlaneNorm):
         if self.shared_gate:  # moving from or to "meta" makes two parameters of one
             self.var_weight = self.mean_weight
 
-    @abstractmethod
     def gates(self) -> tuple[Tensor, Tensor]:
         """The ratios (p, q) of the mean and the variance gate, each (K,)."""
+        return self._ratios(self.mean_weight, self.var_weight)
+
+    @abstractmethod
+    def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """The ratios for logits in any precision, differentiably."""
 
     @abstractmethod
     def solved_gates(self) -> SolvedGates:
         """The gates as numbers; only for tensors on the CPU that are not being traced."""
 
     def _ratios_for(self, input: Tensor) -> tuple[tuple[Tensor, Tensor], SolvedGates | None]:
-        if reads_host(self.mean_weight) and reads_host(input):
-            return (self.mean_weight, self.var_weight), self.solved_gates()
-        return self.gates(), None
+        mean, var = self.mean_weight, self.var_weight
+        if reads_host(mean) and reads_host(input):
+            return (mean, var), self.solved_gates()
+        if torch.compiler.is_exporting():
+            return self.gates(), None
+        # The gradient of a logit is a small difference of those of the ratios, which are large sums
+        # and must not be rounded before.
+        wide = wide_dtype(mean)
+        return self._ratios(mean.to(wide), var.to(wide)), None
 
     def get_extra_state(self) -> Tensor:
         """What the tensors cannot tell: the kind of variance, and which normalizers are offered."""

@@ -133,7 +133,6 @@ def standardize(x: Tensor) -> tuple[Tensor, Tensor, Array, Array | float]:
         var -= FLOOR
         np.maximum(var, 0.0, out=var)
         return z, mean, moments, unit
-    axes, wide = list(range(2, x.dim())), wide_dtype(x)
     share = n * c / x.numel()
     if is_dense(x):
         # Centred at a rounded mean; the sum of what is left makes the mean exact again.
@@ -146,10 +145,10 @@ def standardize(x: Tensor) -> tuple[Tensor, Tensor, Array, Array | float]:
         moments[1] -= left * left
         np.maximum(moments[1], 0.0, out=moments[1])
         return z, rough, moments, 1.0
-    exact = x.sum(dim=axes, dtype=wide) * share
+    exact = _wide_sums(x) * share
     mean = exact.to(x.dtype)
     z = x - _planes(mean, x)
-    var = (z * z).sum(dim=axes, dtype=wide) * share
+    var = _wide_sums(z * z) * share
     var -= (exact - mean).square()  # z is centred at the rounded mean
     both = torch.stack((exact, var.clamp_(min=0)))
     return z, mean, both.numpy() if reads_host(x) else both, 1.0
@@ -160,6 +159,21 @@ def _row_sums(x: Tensor) -> Tensor:
     planes = x.view(x.shape[0] * x.shape[1], -1)
     sums = torch.mv(planes, torch.ones(planes.shape[1], dtype=x.dtype))
     return sums.view(x.shape[:2])
+
+
+def _wide_sums(x: Tensor) -> Tensor:
+    """Sums over the positions, (N, C), in the wide dtype."""
+    if x.device.type == "cpu":
+        return x.sum(dim=list(range(2, x.dim())), dtype=wide_dtype(x))
+    return sums_by_rows(x)  # a GPU would make a copy of x in the wide dtype
+
+
+def sums_by_rows(x: Tensor) -> Tensor:
+    """The same, with the last axis summed in the precision of ``x``."""
+    rows = x.sum(dim=-1)
+    if rows.dim() == 2:
+        return rows.to(wide_dtype(x))
+    return rows.sum(dim=list(range(2, rows.dim())), dtype=wide_dtype(x))
 
 
 def scale_and_shift_(z: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -193,9 +207,8 @@ def backward_passes(
     if is_dense(x) and is_dense(grad):
         total, with_x = _row_sums(grad), _row_sums(grad * centred)
         return total.numpy().astype(np.float64), with_x.numpy(), combine
-    axes, wide, host = list(range(2, x.dim())), wide_dtype(x), reads_host(x)
-    total = grad.sum(dim=axes, dtype=wide)
-    with_x = (grad * centred).sum(dim=axes, dtype=wide)
+    host = reads_host(x)
+    total, with_x = _wide_sums(grad), _wide_sums(grad * centred)
     return to_array(total, host), to_array(with_x, host), combine
 
 
