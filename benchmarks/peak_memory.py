@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from machine import heading
-from wide_network import WideNetwork, wide_network
+from wide_network import WideNetwork, wide_network, width_of
 
 from ssn_prune import prune
 
@@ -76,7 +76,7 @@ def measure(megabytes: float, folder: Path) -> dict[str, tuple[float, int]]:
     )
     command = [sys.executable, "-c", code, str(megabytes), checkpoint, concrete]
     subprocess.run(command, cwd=Path(__file__).parent, check=True)
-    width = int((megabytes * 1e6 / 4 / 36) ** 0.5)
+    width = width_of(megabytes)
     return {
         "size": (0.0, Path(checkpoint).stat().st_size),
         "convert": peak(CONVERT, checkpoint, f'{{"width": {width}}}', target),

@@ -1,4 +1,4 @@
-"""A network that is nearly all weights: four convolutions on small maps, one layer behind each."""
+"""A network that is nearly all weights: sixteen convolutions on small maps, a norm behind each."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from ssn_prune import SSN2d
 
-PAIRS = ((0, 2), (2, 2), (2, 0), (1, 1))  # IN/BN, BN/BN, BN/IN, LN/LN
+PAIRS = ((0, 2), (2, 2), (2, 0), (1, 1)) * 4  # IN/BN, BN/BN, BN/IN, LN/LN
 
 
 class WideNetwork(nn.Module):
     """(N, 3, 16, 16) to 10 classes.
 
     Args:
-        width: Channels; four convolutions hold 9 width^2 weights each.
+        width: Channels; sixteen convolutions hold 9 width^2 weights each.
     """
 
     input_size = (3, 16, 16)
@@ -34,10 +34,17 @@ class WideNetwork(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+def width_of(megabytes: float) -> int:
+    """Channels of a network of about so many million bytes of weights."""
+    width = int((megabytes * 1e6 / 4 / (9 * len(PAIRS))) ** 0.5)
+    # ONNX Runtime keeps the kernels of such widths in a layout of its own, as for most networks.
+    return max(16, width // 16 * 16)
+
+
 def wide_network(megabytes: float, seed: int = 0) -> WideNetwork:
     """A network of about so many million bytes of weights, with its gates decided."""
     torch.manual_seed(seed)
-    model = WideNetwork(int((megabytes * 1e6 / 4 / 36) ** 0.5))
+    model = WideNetwork(width_of(megabytes))
     with torch.no_grad():
         for norm, (mean, var) in zip(model.norms, PAIRS, strict=True):
             norm.mean_weight.copy_(torch.eye(3)[mean])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint
@@ -23,19 +24,19 @@ from ssn_prune.example_inputs import (
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.graph.forms import Form
 from ssn_prune.graph.plan import Plan
+from ssn_prune.memory import release_memory
 from ssn_prune.onnx_export.export import Dynamic, ExportOptions, write_onnx
+from ssn_prune.progress import Progress, silent
 from ssn_prune.pruning import OnUnconverged, PruneResult, prune
 from ssn_prune.report import (
     SCHEMA_VERSION,
     ConversionReport,
     NetworkStats,
-    VerificationReport,
     to_json,
 )
 from ssn_prune.tensors import clone_tensors
-from ssn_prune.verification.verify import require_passed, verify
-
-Progress = Callable[[str], None]
+from ssn_prune.verification.rounding import answers, check_rounding, compare_file
+from ssn_prune.verification.verify import require_passed, run_checks
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,20 @@ def convert(
     options: ConvertOptions | None = None,
     *,
     force: bool = False,
-    progress: Progress = lambda _step: None,
+    progress: Progress = silent,
+    reload: Callable[[], LoadedCheckpoint] | None = None,
 ) -> ConversionReport:
     """Convert a loaded checkpoint to a verified ONNX file.
 
     Args:
-        loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed.
+        loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed unless ``reload`` is given.
         target: The file to write. It is written only if every check passes, and appears complete.
         options: How to convert.
         force: Replace an existing file.
         progress: Called with the name of each step before it starts.
+        reload: Loads the checkpoint again. If it is given, ``loaded`` loses its weights before the
+            file is opened in the runtime, which takes two to three times their memory. They are
+            only needed again if the file is wrong, to find the layer at fault.
 
     Returns:
         The report.
@@ -123,20 +128,52 @@ def convert(
         layer_paths=_layer_paths(result),
     )
     with replacing(path) as temporary:
-        progress("exporting to ONNX")
         single = open_axes == "none" or loaded.takes_images
         batch = options.static_batch or (1 if single else 2)
         inputs = clone_tensors(example_batches(loaded, [batch])[0])
-        stats, operators = write_onnx(result.model, inputs, temporary, path, export_options)
-        progress("verifying")
-        checks = _checked(result, temporary, batches, options)
-    report = conversion_report(loaded, result)
-    after = NetworkStats(result.report.after.parameters, operators)
+        stats, operators = write_onnx(
+            result.model, inputs, temporary, path, export_options, progress
+        )
+        report = conversion_report(loaded, result)
+        after = NetworkStats(result.report.after.parameters, operators)
+        original, plan = result.original, result.plan
+        # The pruned network is in the file now: the checks need its memory.
+        del result
+        release_memory()
+        if reload is None or not options.rounding:
+            checks = run_checks(
+                original,
+                plan,
+                temporary,
+                batches,
+                algebra=options.algebra,
+                rounding=options.rounding,
+                progress=progress,
+            )
+        else:
+            checks = run_checks(
+                original, plan, None, batches, algebra=options.algebra, progress=progress
+            )
+            require_passed(checks)
+            known = answers(original, batches, progress=progress)
+            del original
+            _forget_weights(loaded.model)
+            rounding = compare_file(temporary, batches, known, progress)
+            if not rounding.passed:
+                original = prune_loaded(reload(), options).original
+                rounding = check_rounding(original, temporary, batches, progress)
+            checks = replace(checks, rounding=rounding)
+        require_passed(checks)
     return replace(report, after=after, onnx=stats, verification=checks)
 
 
+def _forget_weights(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.data = torch.empty(0, dtype=parameter.dtype)
+
+
 def prune_loaded(
-    loaded: LoadedCheckpoint, options: ConvertOptions, progress: Progress = lambda _step: None
+    loaded: LoadedCheckpoint, options: ConvertOptions, progress: Progress = silent
 ) -> PruneResult:
     """Check the running statistics of a loaded checkpoint and prune its network."""
     progress("running the original once")
@@ -149,6 +186,7 @@ def prune_loaded(
         fold=options.fold,
         any_size=options.dynamic == "spatial",
         fixed_sizes=options.dynamic != "spatial",  # the file says so itself
+        share_parameters=True,  # neither is trained
     )
     if not options.trust_running_statistics:
         require_averages(result.original, inputs)
@@ -160,7 +198,7 @@ def verify_file(
     loaded: LoadedCheckpoint,
     onnx_path: Path | str,
     options: ConvertOptions,
-    progress: Progress = lambda _step: None,
+    progress: Progress = silent,
 ) -> ConversionReport:
     """Verify an existing ONNX file against a checkpoint.
 
@@ -169,18 +207,18 @@ def verify_file(
         SsnPruneError: See its subclasses.
     """
     result = prune_loaded(loaded, options, progress)
-    progress("verifying")
     batches = verification_batches(result, loaded, options.open_axes, options.static_batch)
-    checks = _checked(result, Path(onnx_path), batches, options)
-    return replace(conversion_report(loaded, result), verification=checks)
-
-
-def _checked(
-    result: PruneResult, path: Path, batches: Sequence[tuple[Any, ...]], options: ConvertOptions
-) -> VerificationReport:
-    checks = verify(result, path, batches, algebra=options.algebra, rounding=options.rounding)
+    checks = run_checks(
+        result.original,
+        result.plan,
+        Path(onnx_path),
+        batches,
+        algebra=options.algebra,
+        rounding=options.rounding,
+        progress=progress,
+    )
     require_passed(checks)
-    return checks
+    return replace(conversion_report(loaded, result), verification=checks)
 
 
 def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> ConversionReport:

@@ -9,8 +9,8 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint
-from ssn_prune.errors import UsageError, first_line
-from ssn_prune.layers.copying import copy_model
+from ssn_prune.errors import SelfModifyingNetworkError, UsageError, first_line
+from ssn_prune.layers.copying import copy_model, unchanged_parameters
 from ssn_prune.onnx_export.export import Dynamic
 from ssn_prune.onnx_export.open_sizes import accepted_sizes, fixed_size_error
 from ssn_prune.pruning import PruneResult
@@ -54,11 +54,15 @@ def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[Any, ...]:
 
     Raises:
         UsageError: It does not.
+        SelfModifyingNetworkError: It writes to its own parameters.
     """
     inputs = example_batches(loaded, [1 if loaded.takes_images else 2])[0]
     try:
-        with torch.no_grad():
-            copy_model(loaded.model)(*clone_tensors(inputs))  # running it may change buffers
+        with torch.no_grad(), unchanged_parameters(loaded.model):
+            # Running it may change buffers.
+            copy_model(loaded.model, share_parameters=True)(*clone_tensors(inputs))
+    except SelfModifyingNetworkError:
+        raise
     # The network is the user's code and may raise anything.
     except Exception as error:
         sizes = [require_input_size(loaded), *loaded.more_inputs]

@@ -16,11 +16,11 @@ from ssn_prune.graph.planner import layers_to_centre, make_plan, with_centres
 from ssn_prune.graph.rewrite import apply_plan
 from ssn_prune.graph.sizes import SizeCheck, SizeGuard
 from ssn_prune.layers.adopt import adopt_layers
-from ssn_prune.layers.copying import floating_copy
+from ssn_prune.layers.copying import floating_copy, unchanged_parameters
 from ssn_prune.layers.harden import harden
 from ssn_prune.report import PruneReport, RoundedGates, prune_report
 from ssn_prune.selection import Selection, select
-from ssn_prune.tensors import WideResults, max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.tensors import WideArithmetic, max_error, tensor_leaves, to_dtype, top1_agreement
 
 OnUnconverged = Literal["error", "exact", "argmax"]
 
@@ -56,6 +56,7 @@ def prune(
     fold: bool = True,
     any_size: bool = False,
     fixed_sizes: bool = False,
+    share_parameters: bool = False,
 ) -> PruneResult:
     """Replace switchable layers by concrete ones; ``model`` itself is never changed.
 
@@ -72,6 +73,9 @@ def prune(
             instance norm is cheaper, but exact at the captured size only, and refuses others.
         fixed_sizes: The result is for inputs of the example's sizes only, with any batch size. It
             refuses others without asking what the code supposes, which takes longer.
+        share_parameters: The result and ``model`` share the memory of every parameter that is the
+            same in both: for results that are only run or exported, since training one of them
+            changes the other.
 
     Returns:
         The pruned network with its report.
@@ -82,6 +86,7 @@ def prune(
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
         UnsupportedLayerError: A layer of the authors' kind cannot be taken over, or a layer uses BN
             but keeps no running statistics.
+        SelfModifyingNetworkError: The network writes to its own parameters when it runs.
         UsageError: ``on_unconverged`` is none of the three words.
     """
     if on_unconverged not in get_args(OnUnconverged):
@@ -113,8 +118,10 @@ def prune(
         any_size=any_size,
     )
     if fold and captured.calls:
-        plan = with_centres(plan, measure_centres(original, inputs, layers_to_centre(plan)))
-    pruned = apply_plan(plan, original)
+        with unchanged_parameters(original):
+            centres = measure_centres(original, inputs, layers_to_centre(plan))
+        plan = with_centres(plan, centres)
+    pruned = apply_plan(plan, original, share_parameters=share_parameters)
     if captured.guards and any(layer.fold is not None for layer in plan.layers):
         pruned.register_forward_pre_hook(SizeCheck(captured.guards), with_kwargs=True)
     report = prune_report(selection, plan, captured, original, pruned, rounded)
@@ -126,7 +133,7 @@ def _rounding_effect(
     soft: nn.Module, hard: nn.Module, inputs: tuple[Any, ...], selection: Selection
 ) -> RoundedGates:
     """Measure in float64 what rounding the gates does to the outputs on the example inputs."""
-    with torch.no_grad(), WideResults():
+    with torch.no_grad(), WideArithmetic():
         before, after = (
             tensor_leaves(floating_copy(model, torch.float64)(*to_dtype(inputs, torch.float64)))
             for model in (soft, hard)

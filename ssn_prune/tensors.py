@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,21 +32,69 @@ def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:
     return pytree.tree_map(cast, inputs)
 
 
-class WideResults(TorchFunctionMode):
-    """While active, whatever would make a float32 tensor makes a float64 one.
+class WideArithmetic(TorchFunctionMode):
+    """While active, torch computes in float64, whatever precision its tensors are kept in.
 
-    A network in float64 may make float32 tensors itself (``arange(...).float()``, such as the grids
-    of RAFT): a plain float64 run of it fails, or is no more exact than float32.
+    A network may keep kernels in float32 here: they are widened one operator at a time, so that
+    never more than one of them takes twice its memory. It may also make float32 tensors itself
+    (``arange(...).float()``, such as the grids of RAFT): those become float64 ones.
+
+    Args:
+        computed: Tensors that stand for something else, by ``id``: what to take in their place.
     """
+
+    def __init__(self, computed: Mapping[int, Computed] | None = None) -> None:
+        super().__init__()
+        self._computed = computed or {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Call ``func`` and widen its result."""
+        """Call ``func`` on wide tensors and widen its result."""
         del types
-        result = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        kwargs = kwargs or {}
+        if name == "__get__":  # a property, of which most have nothing to do with the values
+            result = func(*args, **kwargs)
+            if not isinstance(result, Tensor):
+                return self._widened(result)
+            if id(args[0]) in self._computed:
+                result = func(self._widened(args[0]))
+            return result.double() if result.dtype is torch.float32 else result
+        if func is Tensor.float:
+            func = Tensor.double
+        in_place = (
+            name.startswith("__i") or name == "__setitem__" or re.fullmatch(r"\w*[^_]_", name)
+        )
+        kept = args[:1] if in_place else ()  # to be written to, as it is
+        rest, named = pytree.tree_map(self._widened, (args[len(kept) :], kwargs))
+        if "out" in named:
+            named["out"] = kwargs["out"]
+        result = func(*kept, *rest, **named)
         narrow = isinstance(result, Tensor) and result.dtype is torch.float32
-        return result.double() if narrow else result
+        return result.double() if narrow and not kept else result
+
+    def _widened(self, leaf: Any) -> Any:
+        if leaf is torch.float32:
+            return torch.float64
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if id(leaf) in self._computed:
+            return self._computed[id(leaf)].value()
+        return leaf.double() if leaf.dtype is torch.float32 else leaf
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A float64 tensor that is made anew at each use.
+
+    Attributes:
+        placeholder: The tensor that stands for it, which lives as long as this does.
+        value: Makes it.
+    """
+
+    placeholder: Tensor
+    value: Callable[[], Tensor]
 
 
 def clone_tensors(inputs: Any) -> Any:

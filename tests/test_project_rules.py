@@ -18,7 +18,7 @@ PACKAGE = Path(ssn_prune.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Reading order; a stage may import from itself and from earlier ones only.
 ORDER = [
-    ("_version", "errors", "normalizer", "files"),
+    ("_version", "errors", "normalizer", "files", "memory", "progress"),
     ("math",),
     ("layers", "tensors"),
     ("checkpoint", "architectures", "digits"),

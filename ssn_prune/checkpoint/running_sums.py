@@ -37,7 +37,7 @@ def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> No
         UnsupportedLayerError: The median layer's running second moment is over
             :data:`SUSPICIOUS_RATIO` times that of the probe.
     """
-    probe = copy_model(model)
+    probe = copy_model(model, share_parameters=True)
     ratios: list[float] = []
     for layer in probe.modules():
         if isinstance(layer, SwitchableNorm) and _uses_bn(layer):

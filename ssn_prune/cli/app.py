@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +49,7 @@ from ssn_prune.console import (
     unconverged_table,
     verification_lines,
 )
+from ssn_prune.memory import return_large_blocks
 
 if TYPE_CHECKING:
     from ssn_prune.training.gate_traces import GateTrace
@@ -112,7 +114,8 @@ def convert(
             require_writable(target, force=force)
             if report is not None:
                 require_writable(report, force=force)
-            loaded = load_checkpoint(
+            load = partial(
+                load_checkpoint,
                 ckpt,
                 arch=arch,
                 arch_args=arguments,
@@ -121,6 +124,7 @@ def convert(
                 input_size=size,
                 correction=correction,
             )
+            loaded = load()
             options = conversion.ConvertOptions(
                 on_unconverged=on_unconverged.value,
                 fold=fold,
@@ -133,7 +137,9 @@ def convert(
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
             )
-            result = conversion.convert(loaded, target, options, force=force, progress=step)
+            result = conversion.convert(
+                loaded, target, options, force=force, progress=step, reload=load
+            )
         write_report(out, result, report)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
@@ -345,4 +351,5 @@ def _root(
 
 def main() -> None:
     """Entry point of the console script."""
+    return_large_blocks()
     app()

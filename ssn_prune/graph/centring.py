@@ -81,7 +81,7 @@ def measure_centres(
 
         return hook
 
-    probe = copy_model(model)  # running it may change buffers
+    probe = copy_model(model, share_parameters=True)  # running it may change buffers
     for name in pairs:
         layer = probe.get_submodule(name)
         layer.register_forward_pre_hook(recorder(name), with_kwargs=True)

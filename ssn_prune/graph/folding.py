@@ -88,9 +88,15 @@ def require_bias(kernel: Kernel, kind: FoldKind, what: str) -> Refusal | None:
     return Refusal(RefusalCode.BIAS, text)
 
 
-def tensor_at(model: nn.Module, owner: ParameterOwner | None) -> Tensor | None:
-    """The tensor at a place; None if there is none (yet)."""
+def held_at(model: nn.Module, owner: ParameterOwner | None) -> Tensor | None:
+    """The parameter or buffer at a place; None if there is none (yet)."""
     if owner is None:
         return None
     found: Tensor | None = getattr(model.get_submodule(owner.module), owner.attribute)
+    return found
+
+
+def tensor_at(model: nn.Module, owner: ParameterOwner | None) -> Tensor | None:
+    """The values at a place; None if there are none (yet)."""
+    found = held_at(model, owner)
     return None if found is None else found.detach()

@@ -92,7 +92,7 @@ class KernelNumbers:
         scale, shift = static_affine(module, affine)
         numbers = self._of(kernel, weight.shape[0])
         before = _peaks(weight)
-        after = _peaks(scale_input_channels(weight, scale, groups=kernel.groups))
+        after = _peaks(scale_input_channels(_tap_peaks(weight), scale, groups=kernel.groups))
         growth = torch.where(before > 0, after / before.clamp(min=1e-300), 0.0)
         added = shifted_by_inputs(weight, shift, groups=kernel.groups)
         folded = _Numbers(numbers.peaks * growth, numbers.bias + added, numbers.dtype)
@@ -104,9 +104,9 @@ class KernelNumbers:
             return known
         weight, bias = tensor_at(self.model, kernel.weight), tensor_at(self.model, kernel.bias)
         assert weight is not None  # a kernel has a weight
-        peaks = weight.double().abs().amax().expand(channels)
-        if not kernel.transposed:
-            peaks = _peaks(weight)
+        peaks = _peaks(weight)
+        if kernel.transposed:
+            peaks = peaks.amax().expand(channels)
         zeros = torch.zeros(channels, dtype=torch.float64, device=weight.device)
         return _Numbers(peaks, zeros if bias is None else bias.double(), weight.dtype)
 
@@ -124,8 +124,15 @@ def _key(kernel: Kernel) -> str:
 
 
 def _peaks(weight: Tensor) -> Tensor:
-    """The largest weight of each output channel, not transposed."""
-    return weight.double().abs().flatten(1).amax(1)
+    """The largest magnitude of each row, float64."""
+    low, high = weight.flatten(1).aminmax(dim=1)
+    return torch.maximum(high, -low).double()
+
+
+def _tap_peaks(weight: Tensor) -> Tensor:
+    """The largest magnitude of each row and column of a kernel, (rows, columns)."""
+    low, high = weight.unsqueeze(-1).flatten(2).aminmax(dim=2)
+    return torch.maximum(high, -low)
 
 
 def _undoable(scale: Tensor, dtype: torch.dtype) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from ssn_prune.graph.affine import Affine, effective_affine, static_affine
-from ssn_prune.graph.folding import tensor_at
+from ssn_prune.graph.edits import KernelEdits
+from ssn_prune.graph.folding import held_at, tensor_at
 from ssn_prune.graph.forms import FoldKind, Form, class_of
 from ssn_prune.graph.plan import Fold, LayerPlan, Plan
 from ssn_prune.layers.axes import channel_weight
@@ -22,18 +25,27 @@ from ssn_prune.math.folding import (
 from ssn_prune.normalizer import Normalizer
 
 
-def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
+def apply_plan(
+    plan: Plan,
+    model: nn.Module,
+    *,
+    edits: KernelEdits | None = None,
+    share_parameters: bool = False,
+) -> nn.Module:
     """Apply a plan; ``model`` is never changed.
 
     Args:
         plan: Made for this network; its tensors may since have been cast to another dtype.
         model: The network.
+        edits: How to change kernels; at once by default.
+        share_parameters: What the plan does not change shares its memory with ``model``.
 
     Returns:
         A copy in which every planned layer is concrete. Fold arithmetic is done in float64 and cast
         once to each tensor's dtype.
     """
-    pruned = copy_model(model)
+    edits = edits or KernelEdits()
+    pruned = copy_model(model, share_parameters=share_parameters)
     layers = sorted(plan.layers, key=lambda layer: layer.order)
     modules = {layer.name: pruned.get_submodule(layer.name) for layer in layers}
     with torch.no_grad():
@@ -46,7 +58,7 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
             module = _switchable(modules[layer.name])
             concrete = _concrete(layer, module, affines[layer.name])
             if layer.fold is not None and layer.fold.kind is not FoldKind.ABSORBED:
-                _edit_kernel(pruned, layer, layer.fold, module, affines[layer.name])
+                _edit_kernel(edits, pruned, layer, module, affines[layer.name])
             concrete.train(module.training)
             carry_hooks(module, concrete)
             pruned = replace_module(pruned, module, concrete)
@@ -154,25 +166,28 @@ def _own_centre(layer: LayerPlan, like: Tensor) -> Tensor | None:
 
 
 def _edit_kernel(
-    model: nn.Module, layer: LayerPlan, fold: Fold, module: SwitchableNorm, affine: Affine
+    edits: KernelEdits, model: nn.Module, layer: LayerPlan, module: SwitchableNorm, affine: Affine
 ) -> None:
     """The table of math/folding.py, row by row."""
     assert layer.pair is not None  # weighted forms fold nothing
-    kernel, old = tensor_at(model, fold.weight), tensor_at(model, fold.bias)
+    fold = layer.fold
+    assert fold is not None  # the caller's condition
+    kernel, old = held_at(model, fold.weight), tensor_at(model, fold.bias)
     assert kernel is not None  # every kernel has a weight
+    set_bias = partial(_set_bias, model, fold, dtype=edits.dtype_behind(kernel))
     if fold.kind is FoldKind.FORWARD:
         scale, shift = static_affine(module, affine)
-        added = shifted_by_inputs(kernel, shift, groups=fold.groups)
-        kernel.copy_(scale_input_channels(kernel, scale, groups=fold.groups))
-        _set_bias(model, fold, added if old is None else added + old.double(), kernel)
+        added = shifted_by_inputs(edits.value(kernel), shift, groups=fold.groups)
+        set_bias(added if old is None else added + old.double())
+        edits.edit(kernel, partial(scale_input_channels, scale=scale, groups=fold.groups))
         return
     if fold.kind is FoldKind.MEAN:
         subtracted = _subtracted(layer, module)
-        _set_bias(model, fold, folded_bias(old, mean=subtracted, shift=None), kernel)
+        set_bias(folded_bias(old, mean=subtracted, shift=None))
         return
     mean = module.running_mean if layer.centre is None else _centre_of(layer, kernel)
     if fold.kind is FoldKind.CENTRE:
-        _set_bias(model, fold, folded_bias(old, mean=mean, shift=None), kernel)
+        set_bias(folded_bias(old, mean=mean, shift=None))
         return
     assert module.running_var is not None  # BN is selected, so it is offered
     weight = _or_ones(affine[0], channel_weight(module))
@@ -180,11 +195,11 @@ def _edit_kernel(
     if layer.pair.mean is Normalizer.LN or fold.bias is None:
         mean = None  # LN's depends on the input; without a bias an IN mean stays where it is
     added_bias = affine[1] if fold.kind is FoldKind.ALL else None
-    folded = folded_bias(old, mean=mean, scale=scale, shift=added_bias)
-    _set_bias(model, fold, folded, kernel)
-    kernel.copy_(
-        scale_output_channels(kernel, scale, transposed=fold.transposed, groups=fold.groups)
+    set_bias(folded_bias(old, mean=mean, scale=scale, shift=added_bias))
+    by_channel = partial(
+        scale_output_channels, scale=scale, transposed=fold.transposed, groups=fold.groups
     )
+    edits.edit(kernel, by_channel)
 
 
 def _with_affine(target: nn.Module, weight: Tensor | None, bias: Tensor | None) -> nn.Module:
@@ -194,11 +209,11 @@ def _with_affine(target: nn.Module, weight: Tensor | None, bias: Tensor | None) 
     return target
 
 
-def _set_bias(model: nn.Module, fold: Fold, bias: Tensor | None, like: Tensor) -> None:
+def _set_bias(model: nn.Module, fold: Fold, bias: Tensor | None, *, dtype: torch.dtype) -> None:
     if bias is None or fold.bias is None:
         return
     holder = model.get_submodule(fold.bias.module)
-    setattr(holder, fold.bias.attribute, nn.Parameter(bias.to(like)))
+    setattr(holder, fold.bias.attribute, nn.Parameter(bias.to(dtype)))
 
 
 def _cast(value: Tensor | None, like: Tensor) -> Tensor | None:

@@ -22,13 +22,15 @@ A static normalizer (BN/BN) is the affine map x s + t with t = β - running_mean
 normalizer it becomes part of that one's weight and bias; in front of a convolution without zero
 padding, W' = W s on the input channels and b' = b + Σ W t.
 
-Everything is computed in float64 and cast once, by the caller.
+Everything is computed in float64 and cast once.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+_BLOCK = 2**20  # entries that are in float64 at a time
 
 
 def static_scale(weight: Tensor, running_var: Tensor, eps: float) -> Tensor:
@@ -37,7 +39,12 @@ def static_scale(weight: Tensor, running_var: Tensor, eps: float) -> Tensor:
 
 
 def scale_output_channels(
-    kernel: Tensor, scale: Tensor, *, transposed: bool = False, groups: int = 1
+    kernel: Tensor,
+    scale: Tensor,
+    *,
+    transposed: bool = False,
+    groups: int = 1,
+    dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """Multiply the output channels of a convolution kernel, in float64.
 
@@ -47,27 +54,51 @@ def scale_output_channels(
         transposed: Whether the kernel is that of a transposed convolution.
         groups: Groups of the convolution; matters for transposed kernels only, whose output
             channels lie on axis 1 within each group.
+        dtype: Of the result, to which the products are cast once.
     """
-    wide = kernel.double()
+    taps = [1] * (kernel.dim() - 2)
     if not transposed:
-        return wide * scale.double().view(-1, *[1] * (kernel.dim() - 1))
-    grouped = wide.view(groups, kernel.shape[0] // groups, *kernel.shape[1:])
-    scale = scale.double().view(groups, 1, kernel.shape[1], *[1] * (kernel.dim() - 2))
-    return (grouped * scale).view_as(wide)
+        return _scaled(kernel.unsqueeze(0), scale.view(1, -1, 1, *taps), dtype).view_as(kernel)
+    grouped = kernel.unflatten(0, (groups, -1))
+    return _scaled(grouped, scale.view(groups, 1, -1, *taps), dtype).view_as(kernel)
 
 
-def scale_input_channels(kernel: Tensor, scale: Tensor, *, groups: int = 1) -> Tensor:
+def scale_input_channels(
+    kernel: Tensor, scale: Tensor, *, groups: int = 1, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Multiply the input channels of a convolution kernel, in float64.
 
     Args:
         kernel: (C_out, C_in / groups, ...), not transposed.
         scale: (C_in,).
         groups: Groups of the convolution.
+        dtype: Of the result, to which the products are cast once.
     """
-    wide = kernel.double()
-    grouped = wide.view(groups, -1, *kernel.shape[1:])
-    factor = scale.double().view(groups, 1, kernel.shape[1], *[1] * (kernel.dim() - 2))
-    return (grouped * factor).view_as(wide)
+    grouped = kernel.unflatten(0, (groups, -1))
+    factor = scale.view(groups, 1, -1, *[1] * (kernel.dim() - 2))
+    return _scaled(grouped, factor, dtype).view_as(kernel)
+
+
+def _scaled(grouped: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The product in float64, block by block: a large kernel is never as a whole in float64.
+
+    Args:
+        grouped: (groups, rows, columns, ...).
+        factor: The same number of axes, each as long as that of ``grouped`` or 1.
+        dtype: Of the result.
+    """
+    if grouped.numel() <= _BLOCK:
+        return (grouped.double() * factor.double()).to(dtype)
+    result = torch.empty_like(grouped, dtype=dtype)
+    axis = 0 if grouped.shape[0] > 1 else 1
+    size = grouped.shape[axis]
+    step = max(1, _BLOCK * size // grouped.numel())
+    for start in range(0, size, step):
+        length = min(step, size - start)
+        by = factor if factor.shape[axis] == 1 else factor.narrow(axis, start, length)
+        block = grouped.narrow(axis, start, length)
+        result.narrow(axis, start, length).copy_(block.double() * by.double())
+    return result
 
 
 def shifted_by_inputs(kernel: Tensor, shift: Tensor, *, groups: int = 1) -> Tensor:
@@ -75,7 +106,9 @@ def shifted_by_inputs(kernel: Tensor, shift: Tensor, *, groups: int = 1) -> Tens
 
     The arguments are those of :func:`scale_input_channels`; exact where nothing is zero-padded.
     """
-    return scale_input_channels(kernel, shift, groups=groups).flatten(1).sum(1)
+    taps: Tensor = kernel.unsqueeze(-1).flatten(2).sum(2, dtype=torch.float64)
+    by_input = taps.view(groups, -1, taps.shape[1])  # (groups, C_out / groups, C_in / groups)
+    return (by_input * shift.double().view(groups, 1, -1)).sum(2).flatten()
 
 
 def static_shift(bias: Tensor | None, running_mean: Tensor, scale: Tensor) -> Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +19,9 @@ from ssn_prune.architectures.torchvision_usage import is_detection_model
 from ssn_prune.errors import ExportError, UsageError, first_line
 from ssn_prune.files import (
     SINGLE_FILE_LIMIT,
-    external_name,
     replacing,
     require_writable,
     resolved,
-    write_errors,
 )
 from ssn_prune.graph.counting import count_operators
 from ssn_prune.graph.quiet import quiet_tracer
@@ -41,6 +37,8 @@ from ssn_prune.onnx_export.graph_names import (
 from ssn_prune.onnx_export.open_sizes import require_open_sizes
 from ssn_prune.onnx_export.pooling import pool_first
 from ssn_prune.onnx_export.tracing import trace_to_onnx
+from ssn_prune.onnx_export.writing import save_checked
+from ssn_prune.progress import Progress, silent
 from ssn_prune.report import OnnxStats
 from ssn_prune.tensors import clone_tensors
 
@@ -113,8 +111,11 @@ def write_onnx(
     temporary: Path,
     target: Path,
     options: ExportOptions,
+    progress: Progress = silent,
 ) -> tuple[OnnxStats, dict[str, int] | None]:
     """Export to ``temporary``, a file that will be renamed to ``target`` in the same folder.
+
+    ``progress`` is told of every step.
 
     Returns:
         Statistics of the file, and the ATen operators that it was made from, None if the network
@@ -127,10 +128,11 @@ def write_onnx(
     _require_known(options)
     operators = None
     if is_detection_model(model):
+        progress("tracing to ONNX")
         graph = trace_to_onnx(model, example_inputs, options.opset, options.dynamic == "spatial")
         values: dict[str, str] = {}
     else:
-        program, graph = _to_ir(model, example_inputs, options)
+        program, graph = _to_ir(model, example_inputs, options, progress)
         operators = count_operators(program)
         spec = program.call_spec.out_spec
         name_outputs(graph, ["output"] if spec is None else output_names(spec))
@@ -153,23 +155,29 @@ def write_onnx(
             found=f"operator set {graph.opset_imports['']}",
             hint=f"leave --opset out to get {DEFAULT_OPSET}",
         )
-    external = _save(graph, temporary, target, options.single_file_limit)
-    _check(temporary)
-    return _stats(graph, temporary, target, external), operators
+    progress("writing")
+    external = save_checked(graph, temporary, target, options.single_file_limit)
+    stats = _stats(graph, temporary, target, external)
+    # onnxscript's rewrite rules remember the last graph that they saw, as long as the process runs.
+    for value in graph.graph.initializers.values():
+        value.const_value = None
+    return stats, operators
 
 
 def _to_ir(
-    model: nn.Module, inputs: tuple[Any, ...], options: ExportOptions
+    model: nn.Module, inputs: tuple[Any, ...], options: ExportOptions, progress: Progress
 ) -> tuple[torch.export.ExportedProgram, ir.Model]:
     names = options.input_names or input_names(len(pytree.tree_leaves(inputs)))
     was_training = [module for module in model.modules() if module.training]
     try:
         with quiet_tracer():
             shapes = _open_axes(model, inputs, options.dynamic)
+            progress("capturing the pruned network")
             marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
             program = torch.export.export(model.eval(), marked, dynamic_shapes=shapes)
             if options.dynamic == "spatial":
                 require_open_sizes(program, model, inputs)
+            progress("translating to ONNX")
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -238,40 +246,6 @@ def _require_symbolic_batch(graph: ir.Model) -> None:
                 found=f"shape {shape}",
                 hint="export with --dynamic none if the network's outputs have no batch axis",
             )
-
-
-def _save(graph: ir.Model, temporary: Path, target: Path, limit: int) -> str | None:
-    """Save with embedded weights, or beside the file if they are too large for one."""
-    weights = [value.const_value for value in graph.graph.initializers.values()]
-    size = sum(tensor.nbytes for tensor in weights if tensor is not None)
-    if size <= limit:
-        with write_errors(target):
-            ir.save(graph, temporary)
-        return None
-    digest = hashlib.sha256()
-    for tensor in weights:
-        if tensor is not None:
-            digest.update(tensor.tobytes())
-    name = external_name(target, digest.hexdigest()[:16])
-    # Written aside and moved: an old model may still use a file of the same name.
-    with write_errors(target), tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
-        aside = Path(folder) / temporary.name
-        ir.save(graph, aside, external_data=name)
-        (aside.parent / name).replace(temporary.parent / name)
-        aside.replace(temporary)
-    return name
-
-
-def _check(path: Path) -> None:
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(
-            "the exported graph is not valid ONNX",
-            expected="a graph that onnx.checker accepts",
-            found=first_line(error),
-            hint="try another --opset, and please report this network",
-        ) from error
 
 
 def _stats(graph: ir.Model, temporary: Path, target: Path, external: str | None) -> OnnxStats:

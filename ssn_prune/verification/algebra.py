@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ssn_prune.graph.edits import DeferredEdits
 from ssn_prune.graph.plan import Plan
 from ssn_prune.graph.rewrite import apply_plan
-from ssn_prune.layers.copying import floating_copy
 from ssn_prune.report import AlgebraCheck
-from ssn_prune.tensors import WideResults, relative_error, to_dtype
-from ssn_prune.verification.taps import run_with_taps
+from ssn_prune.tensors import WideArithmetic, relative_error, to_dtype
+from ssn_prune.verification.precision import in_float64
+from ssn_prune.verification.taps import Recording, run_with_taps
 
 ALGEBRA_TOLERANCE = 1e-11
 """Largest error relative to the largest value, at the output and at every switchable layer."""
@@ -35,21 +36,51 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
         The largest relative errors; not passed if one exceeds :data:`ALGEBRA_TOLERANCE` or is not
         finite. ``first_layer_off`` is in execution order.
     """
-    reference = floating_copy(original, torch.float64)
-    pruned = apply_plan(plan, reference)
-    names = [layer.name for layer in plan.layers if layer.exposed]
-    wide = [to_dtype(inputs, torch.float64) for _ in range(2)]
-    with WideResults():
-        expected, expected_layers = run_with_taps(reference, wide[0], names)
-        actual, actual_layers = run_with_taps(pruned, wide[1], names)
+    return in_float64(lambda copied: _compared(copied(original), plan, inputs))
 
-    output_error = relative_error(actual, expected)
-    worst, worst_error, first_off = None, 0.0, None
-    for name, values in expected_layers.items():
-        error = relative_error(actual_layers.get(name, ()), values)
-        if worst is None or error > worst_error:
-            worst, worst_error = name, error
-        if first_off is None and error > ALGEBRA_TOLERANCE:
-            first_off = name
-    passed = output_error <= ALGEBRA_TOLERANCE and first_off is None
-    return AlgebraCheck(passed, output_error, worst, worst_error, first_off, ALGEBRA_TOLERANCE)
+
+def _compared(reference: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> AlgebraCheck:
+    names = [layer.name for layer in plan.layers if layer.exposed]
+    recording = Recording()
+    with WideArithmetic():
+        expected = run_with_taps(reference, to_dtype(inputs, torch.float64), names, recording)
+    edits = DeferredEdits()
+    pruned = apply_plan(plan, reference, edits=edits, share_parameters=True)
+    comparison = _Comparison(recording.values)
+    with WideArithmetic(edits.computed):
+        actual = run_with_taps(pruned, to_dtype(inputs, torch.float64), names, comparison)
+    return _judged(relative_error(actual, expected), comparison.layer_errors())
+
+
+class _Comparison:
+    """A tap that compares with what another network gave, and forgets that then."""
+
+    def __init__(self, expected: dict[str, list[Tensor]]) -> None:
+        self._expected = expected
+        self._errors = dict.fromkeys(expected, 0.0)
+        self._order = list(expected)
+
+    def __call__(self, name: str, value: Tensor) -> None:
+        waiting = self._expected.get(name)
+        error = relative_error([value], [waiting.pop(0)]) if waiting else float("inf")
+        self._errors[name] = max(self._errors.get(name, 0.0), error)
+
+    def layer_errors(self) -> dict[str, float]:
+        """By name, in the order of the other network; inf where the numbers of calls differ."""
+        return {
+            name: float("inf") if self._expected[name] else self._errors[name]
+            for name in self._order
+        }
+
+
+def _judged(output_error: float, layer_errors: dict[str, float]) -> AlgebraCheck:
+    worst = max(layer_errors, key=lambda name: layer_errors[name], default=None)
+    first_off = next((n for n, error in layer_errors.items() if error > ALGEBRA_TOLERANCE), None)
+    return AlgebraCheck(
+        passed=output_error <= ALGEBRA_TOLERANCE and first_off is None,
+        output_error=output_error,
+        worst_layer=worst,
+        worst_layer_error=0.0 if worst is None else layer_errors[worst],
+        first_layer_off=first_off,
+        tolerance=ALGEBRA_TOLERANCE,
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import floating_copy
+from ssn_prune.layers.copying import floating_copy, wide_copy
+from ssn_prune.memory import release_memory
 from ssn_prune.onnx_export.export import LAYER_VALUES_KEY
+from ssn_prune.progress import Progress, silent
 from ssn_prune.report import RoundingCheck
-from ssn_prune.tensors import WideResults, max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.tensors import WideArithmetic, max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.verification.precision import Copier, in_float64
 from ssn_prune.verification.session import open_session, runtime_error
-from ssn_prune.verification.taps import run_with_taps
+from ssn_prune.verification.taps import Recording, run_with_taps
 
 ERROR_FACTOR = 4.0
 SCALE_FACTOR = 1e-6
@@ -33,7 +37,10 @@ def rounding_bound(original_error: float, scale: float) -> float:
 
 
 def check_rounding(
-    original: nn.Module, path: Path, batches: Sequence[tuple[Tensor, ...]]
+    original: nn.Module,
+    path: Path,
+    batches: Sequence[tuple[Tensor, ...]],
+    progress: Progress = silent,
 ) -> RoundingCheck:
     """Run the file and the original on the same inputs.
 
@@ -41,6 +48,7 @@ def check_rounding(
         original: The reference; not changed.
         path: The ONNX file.
         batches: Inputs of several calls.
+        progress: Told of every step.
 
     Returns:
         Errors over all batches together; with several outputs, those of the one that uses most of
@@ -49,35 +57,82 @@ def check_rounding(
     Raises:
         CheckpointError: ONNX Runtime cannot load or run the file.
     """
-    single = floating_copy(original, torch.float32)
-    double = floating_copy(original, torch.float64)
-    run = _runner(path)
-    outputs: list[_OutputErrors] = []
-    firsts: list[tuple[Tensor, Tensor]] = []
+
+    def check(copied: Copier) -> RoundingCheck:
+        found = compare_file(path, batches, answers(original, batches, copied, progress), progress)
+        if found.passed:
+            return found
+        return replace(found, first_layer_off=_first_layer_off(original, copied, path, batches[0]))
+
+    return in_float64(check)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the original gives for each batch, one tensor per output.
+
+    Attributes:
+        exact: In float64.
+        own: In float32.
+    """
+
+    exact: list[list[Tensor]]
+    own: list[list[Tensor]]
+
+
+def answers(
+    original: nn.Module,
+    batches: Sequence[tuple[Tensor, ...]],
+    copied: Copier = wide_copy,
+    progress: Progress = silent,
+) -> Answers:
+    """Run the original in both precisions; the arguments are those of :func:`check_rounding`.
+
+    ``copied`` makes the float64 network.
+    """
+    progress("verifying: running the original")
+    double = copied(original)
+    with torch.no_grad(), WideArithmetic():
+        exact = [tensor_leaves(double(*to_dtype(batch, torch.float64))) for batch in batches]
+    del double
     with torch.no_grad():
-        for batch in batches:
-            with WideResults():
-                exact = tensor_leaves(double(*to_dtype(batch, torch.float64)))
-            own = tensor_leaves(single(*to_dtype(batch, torch.float32)))
-            converted = run(batch)
-            if not outputs:
-                outputs = [_OutputErrors() for _ in exact]
-            for index, errors in enumerate(outputs):
-                missing = len(converted) != len(exact)
-                value = torch.empty(0) if missing else converted[index]
-                errors.add(value, own[index], exact[index])
-            firsts.append((converted[0], exact[0]))
+        single = floating_copy(original, torch.float32)
+        own = [tensor_leaves(single(*to_dtype(batch, torch.float32))) for batch in batches]
+    return Answers(exact, own)
+
+
+def compare_file(
+    path: Path,
+    batches: Sequence[tuple[Tensor, ...]],
+    original: Answers,
+    progress: Progress = silent,
+) -> RoundingCheck:
+    """Compare a file with the answers of the original, which itself is not needed any more.
+
+    Returns:
+        As :func:`check_rounding`, without a layer to blame.
+    """
+    release_memory()
+    progress("verifying: running the file")
+    run = _runner(path)
+    converted = [run(batch) for batch in batches]
+    del run
+    outputs = [_OutputErrors() for _ in original.exact[0]]
+    for given, own, exact in zip(converted, original.own, original.exact, strict=True):
+        missing = len(given) != len(exact)
+        for index, errors in enumerate(outputs):
+            value = torch.empty(0) if missing else given[index]
+            errors.add(value, own[index], exact[index])
     worst = max(outputs, key=lambda errors: errors.ratio)
     agreements = [
-        top1_agreement(value, exact, undecided=2 * outputs[0].bound)
-        for value, exact in firsts
-        if value.shape == exact.shape
+        top1_agreement(given[0], exact[0], undecided=2 * outputs[0].bound)
+        for given, exact in zip(converted, original.exact, strict=True)
+        if given[0].shape == exact[0].shape
     ]
     decided = [share for share in agreements if share is not None]
     agreement = min(decided) if decided else None
-    passed = all(errors.passed for errors in outputs) and agreement in (None, 1.0)
     return RoundingCheck(
-        passed=passed,
+        passed=all(errors.passed for errors in outputs) and agreement in (None, 1.0),
         max_error=worst.error,
         original_float32_error=worst.own_error,
         bound=worst.bound,
@@ -85,7 +140,7 @@ def check_rounding(
         top1_agreement=agreement,
         inputs=sum(len(batch[0]) for batch in batches),
         batch_sizes=tuple(len(batch[0]) for batch in batches),
-        first_layer_off=None if passed else _first_layer_off(double, single, path, batches[0]),
+        first_layer_off=None,
     )
 
 
@@ -134,7 +189,7 @@ def _runner(path: Path, model: onnx.ModelProto | None = None) -> Any:
 
 
 def _first_layer_off(
-    double: nn.Module, single: nn.Module, path: Path, batch: tuple[Tensor, ...]
+    original: nn.Module, copied: Copier, path: Path, batch: tuple[Tensor, ...]
 ) -> str | None:
     """Open the graph at the layers' outputs and find the first that is outside its own bound."""
     model = onnx.load(str(path), load_external_data=True)
@@ -146,14 +201,17 @@ def _first_layer_off(
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in extra)
     if not values or model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
         return None
-    with WideResults():
-        _, exact = run_with_taps(double, to_dtype(batch, torch.float64), values)
-    _, own = run_with_taps(single, to_dtype(batch, torch.float32), values)
+    exact, own = Recording(), Recording()
+    double = copied(original)
+    with WideArithmetic():
+        run_with_taps(double, to_dtype(batch, torch.float64), values, exact)
+    single = floating_copy(original, torch.float32)
+    run_with_taps(single, to_dtype(batch, torch.float32), values, own)
     converted = dict(zip(outputs, _runner(path, model)(batch), strict=True))
-    for name, reference in exact.items():
+    for name, reference in exact.values.items():
         if len(reference) != 1:
             continue  # called several times: the stored value is that of one call
-        own_error, scale = max_error(own[name][0], reference[0])
+        own_error, scale = max_error(own.values[name][0], reference[0])
         error, _ = max_error(converted[values[name]], reference[0])
         if not error <= rounding_bound(own_error, scale):
             return name

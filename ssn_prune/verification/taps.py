@@ -1,8 +1,8 @@
-"""Record what comes out of named modules during one call."""
+"""Look at what comes out of named modules during one call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,37 +10,54 @@ from torch import Tensor, nn
 
 from ssn_prune.tensors import tensor_leaves
 
+Tap = Callable[[str, Tensor], None]
+"""Called with the path of a module and what came out of it, which it must copy to keep."""
+
 
 def run_with_taps(
-    model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str]
-) -> tuple[list[Tensor], dict[str, list[Tensor]]]:
-    """Run ``model`` and record the output of every call of the named modules.
+    model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str], tap: Tap
+) -> list[Tensor]:
+    """Run ``model`` and show the output of every call of the named modules.
 
     Args:
         model: Any network; its hooks are as before afterwards.
         inputs: Positional inputs.
         names: Paths of modules.
+        tap: Called at each call of one of them, in order.
 
     Returns:
-        The output's tensors, and per name the outputs in call order. Names are listed in the order
-        in which they first ran; a module that did not run is absent.
+        The output's tensors.
     """
-    recorded: dict[str, list[Tensor]] = {}
     handles = []
 
-    def tap(name: str) -> Any:
+    def hook_of(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            # A copy: activations that work in place would overwrite it.
-            recorded.setdefault(name, []).append(output.detach().clone())
+            tap(name, output.detach())
 
         return hook
 
     try:
         for name in names:
-            handles.append(model.get_submodule(name).register_forward_hook(tap(name)))
+            handles.append(model.get_submodule(name).register_forward_hook(hook_of(name)))
         with torch.no_grad():
-            outputs = tensor_leaves(model(*inputs))
+            return tensor_leaves(model(*inputs))
     finally:
         for handle in handles:
             handle.remove()
-    return outputs, recorded
+
+
+class Recording:
+    """A tap that keeps everything.
+
+    Attributes:
+        values: By name the outputs in call order. Names are in the order in which they first ran; a
+            module that did not run is absent.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Tensor]] = {}
+
+    def __call__(self, name: str, value: Tensor) -> None:
+        """Keep an output."""
+        # A copy: activations that work in place would overwrite it.
+        self.values.setdefault(name, []).append(value.clone())

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssn_prune.errors import VerificationError
+from ssn_prune.graph.plan import Plan
+from ssn_prune.progress import Progress, silent
 from ssn_prune.pruning import PruneResult
 from ssn_prune.report import VerificationReport
 from ssn_prune.verification.algebra import check_algebra
@@ -55,10 +57,29 @@ def verify(
     Returns:
         The measured errors and bounds; look at ``passed``.
     """
-    algebra_check = check_algebra(pruned.original, pruned.plan, batches[-1]) if algebra else None
-    rounding_check = None
-    if rounding and onnx_path is not None:
-        rounding_check = check_rounding(pruned.original, Path(onnx_path), batches)
+    path = None if onnx_path is None else Path(onnx_path)
+    return run_checks(
+        pruned.original, pruned.plan, path, batches, algebra=algebra, rounding=rounding
+    )
+
+
+def run_checks(
+    original: nn.Module,
+    plan: Plan,
+    path: Path | None,
+    batches: Sequence[tuple[Tensor, ...]],
+    *,
+    algebra: bool,
+    rounding: bool = True,
+    progress: Progress = silent,
+) -> VerificationReport:
+    """As :func:`verify`, without the pruned network, which neither check needs."""
+    algebra_check = rounding_check = None
+    if algebra:
+        progress("verifying every layer in float64")
+        algebra_check = check_algebra(original, plan, batches[-1])
+    if rounding and path is not None:
+        rounding_check = check_rounding(original, path, batches, progress)
     return VerificationReport(algebra_check, rounding_check)
 
 

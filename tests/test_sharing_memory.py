@@ -1,0 +1,117 @@
+"""What a conversion shares with the caller's network, and what it never writes to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import tiny_network
+from networks import BN, IN, LN, Lambda, PairNetwork, trained_layer
+from torch import Tensor, nn
+
+from ssn_prune import prune
+from ssn_prune.checkpoint.assemble import LoadedCheckpoint, Source
+from ssn_prune.conversion import convert
+from ssn_prune.errors import SelfModifyingNetworkError
+from ssn_prune.layers.copying import copy_model
+from ssn_prune.math import folding
+from ssn_prune.normalizer import NormalizerPair
+
+X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def memory_of(model: nn.Module) -> dict[str, int]:
+    return {name: value.data_ptr() for name, value in model.named_parameters()}
+
+
+def test_a_shared_result_has_its_own_edited_kernels_only() -> None:
+    network = PairNetwork(1, True, True).eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    apart = prune(network, X).model
+    result = prune(network, X, share_parameters=True)
+    shared = result.model
+    for a, b in zip(apart(X), shared(X), strict=True):
+        assert torch.equal(a, b)
+    mine, theirs = memory_of(network), memory_of(shared)
+    for index, layer in enumerate(result.plan.layers):
+        key = f"convs.{index}.weight"
+        assert (mine[key] == theirs[key]) == (layer.pair.var is not BN), layer.pair
+    assert not set(mine.values()) & set(memory_of(apart).values())
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_a_copy_that_shares_parameters_has_parameters_of_its_own() -> None:
+    tied = nn.Linear(3, 3)
+    network = nn.Sequential(tied, nn.Sequential(tied), nn.BatchNorm1d(3))
+    network.kept = [tied.weight]
+    copied = copy_model(network, share_parameters=True)
+    assert copied[0].weight is copied[1][0].weight is copied.kept[0]
+    assert copied[0].weight is not tied.weight
+    assert copied[0].weight.data_ptr() == tied.weight.data_ptr()
+    assert copied[2].running_mean.data_ptr() != network[2].running_mean.data_ptr()
+    copied[0].weight.data = torch.zeros(3, 3)
+    assert bool(tied.weight.any())
+
+
+def clamping(m: nn.Module, x: Tensor) -> Tensor:
+    m.c.weight.data.clamp_(min=0)  # no version counter sees it
+    return m.n(m.c(x))
+
+
+def replacing(m: nn.Module, x: Tensor) -> Tensor:
+    m.c.weight.data = m.c.weight.data.clamp(min=0)
+    return m.n(m.c(x))
+
+
+def test_a_network_that_writes_to_its_parameters_is_refused() -> None:
+    layer = trained_layer(4, NormalizerPair(IN, LN))
+    network = Lambda(clamping, c=nn.Conv2d(3, 4, 3), n=layer).eval()
+    with pytest.raises(SelfModifyingNetworkError, match=r"c\.weight") as caught:
+        prune(network, X)
+    assert "compute what you need" in caught.value.hint
+
+
+def test_giving_a_parameter_other_memory_does_not_reach_the_caller() -> None:
+    layer = trained_layer(4, NormalizerPair(IN, LN))
+    network = Lambda(replacing, c=nn.Conv2d(3, 4, 3), n=layer).eval()
+    before = network.c.weight.detach().clone()
+    prune(network, X)
+    assert torch.equal(network.c.weight, before)
+
+
+@pytest.mark.parametrize("block", [1, 5, 40, 10**6])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(8, 4, 3, 3), (8, 4), (8, 4, 5)])
+def test_kernels_are_scaled_in_blocks(
+    block: int, groups: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "_BLOCK", block)
+    generator = torch.Generator().manual_seed(0)
+    kernel, rows, columns = (
+        torch.randn(size, generator=generator) for size in (shape, 8, 4 * groups)
+    )
+    taps = [1] * (len(shape) - 2)
+    wide = kernel.double()
+    by_row = wide * rows.double().view(8, 1, *taps)
+    of_group = columns.double().view(groups, 4).repeat_interleave(8 // groups, dim=0)
+    by_column = wide * of_group.view(8, 4, *taps)
+    assert torch.equal(folding.scale_output_channels(kernel, rows), by_row)
+    narrow = folding.scale_output_channels(kernel, rows, dtype=torch.float32)
+    assert torch.equal(narrow, by_row.float())
+    transposed = folding.scale_output_channels(kernel, columns, transposed=True, groups=groups)
+    assert torch.equal(transposed, by_column)
+    assert torch.equal(folding.scale_input_channels(kernel, columns, groups=groups), by_column)
+    added = folding.shifted_by_inputs(kernel, columns, groups=groups)
+    torch.testing.assert_close(added, by_column.flatten(1).sum(1), rtol=1e-14, atol=1e-14)
+
+
+def test_convert_shares_and_still_leaves_the_loaded_network_alone(tmp_path: Path) -> None:
+    network = tiny_network().eval()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    source = Source("c.pth", "0", "zip", None, (), "", 0, "tiny", {}, {})
+    report = convert(LoadedCheckpoint(network, (1, 8, 8), source), tmp_path / "m.onnx")
+    assert report.verification.passed
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
