@@ -41,15 +41,15 @@ FAULTS = (
     Fault(
         "group order of a transposed convolution",
         "math/folding.py",
-        "scale = scale.double().view(groups, 1,",
-        "scale = scale.double().view(kernel.shape[1], groups).t().reshape(groups, 1,",
+        "scale.view(groups, 1, -1, *taps)",
+        "scale.view(-1, groups).t().reshape(groups, 1, -1, *taps)",
         _DIMENSIONS + _PAIRS,
     ),
     Fault(
         "kernel scaled on the axis of its inputs",
         "math/folding.py",
-        "scale.double().view(-1, *[1] * (kernel.dim() - 1))",
-        "scale.double().view(1, -1, *[1] * (kernel.dim() - 2))",
+        "scale.view(1, -1, 1, *taps)",
+        "scale.view(1, 1, -1, *taps)",
         _PAIRS,
     ),
     Fault(
@@ -69,15 +69,15 @@ FAULTS = (
     Fault(
         "groups ignored in a fold forward",
         "math/folding.py",
-        "factor = scale.double().view(groups, 1,",
-        "factor = scale.double()[: kernel.shape[1]].view(1, 1,",
+        "factor = scale.view(groups, 1, -1,",
+        "factor = scale[: kernel.shape[1]].view(1, 1, -1,",
         _CHAINS,
     ),
     Fault(
         "only one tap shifted in a fold forward",
         "math/folding.py",
-        ".flatten(1).sum(1)",
-        ".flatten(2).sum(1)[:, 0]",
+        ".flatten(2).sum(2, dtype=torch.float64)",
+        ".flatten(2)[..., 0].double()",
         _CHAINS,
     ),
     Fault(

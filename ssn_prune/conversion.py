@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,21 +20,20 @@ from ssn_prune.example_inputs import (
     verification_batches,
 )
 from ssn_prune.files import replacing, require_writable, resolved
-from ssn_prune.graph.forms import Form
-from ssn_prune.graph.plan import Plan
 from ssn_prune.memory import release_memory
 from ssn_prune.onnx_export.export import Dynamic, ExportOptions, write_onnx
 from ssn_prune.progress import Progress, silent
+from ssn_prune.provenance import layer_paths, metadata_of
 from ssn_prune.pruning import OnUnconverged, PruneResult, prune
 from ssn_prune.report import (
     SCHEMA_VERSION,
     ConversionReport,
     NetworkStats,
-    to_json,
+    VerificationReport,
 )
 from ssn_prune.tensors import clone_tensors
-from ssn_prune.verification.rounding import answers, check_rounding, compare_file
-from ssn_prune.verification.verify import require_passed, run_checks
+from ssn_prune.verification.rounding import check_rounding, compare_file
+from ssn_prune.verification.verify import check_in_float64, require_passed, verify
 
 
 @dataclass(frozen=True)
@@ -124,8 +121,14 @@ def convert(
         opset=options.opset,
         ir_version=options.ir_version,
         dynamic=open_axes,
-        metadata=_metadata(loaded, result, options),
-        layer_paths=_layer_paths(result),
+        metadata=metadata_of(
+            loaded.source,
+            result,
+            rounded=options.on_unconverged == "argmax",
+            any_size=open_axes == "spatial",
+            preprocessing=options.preprocessing,
+        ),
+        layer_paths=layer_paths(result.plan),
     )
     with replacing(path) as temporary:
         single = open_axes == "none" or loaded.takes_images
@@ -140,28 +143,26 @@ def convert(
         # The pruned network is in the file now: the checks need its memory.
         del result
         release_memory()
-        if reload is None or not options.rounding:
-            checks = run_checks(
-                original,
-                plan,
-                temporary,
-                batches,
-                algebra=options.algebra,
-                rounding=options.rounding,
-                progress=progress,
-            )
-        else:
-            checks = run_checks(
-                original, plan, None, batches, algebra=options.algebra, progress=progress
-            )
-            require_passed(checks)
-            known = answers(original, batches, progress=progress)
-            del original
-            _forget_weights(loaded.model)
-            rounding = compare_file(temporary, batches, known, progress)
-            if not rounding.passed:
-                original = prune_loaded(reload(), options).original
-                rounding = check_rounding(original, temporary, batches, progress)
+        first = check_in_float64(
+            original,
+            plan,
+            batches,
+            algebra=options.algebra,
+            rounding=options.rounding,
+            progress=progress,
+        )
+        checks = VerificationReport(first.algebra, None)
+        require_passed(checks)
+        if first.answers is not None:
+            if reload is not None:
+                del original
+                _forget_weights(loaded.model)
+            progress("verifying: running the file")
+            rounding = compare_file(temporary, batches, *first.answers)
+            if not rounding.passed:  # which layer is it?
+                if reload is not None:
+                    original = prune_loaded(reload(), options).original
+                rounding = check_rounding(original, temporary, batches)
             checks = replace(checks, rounding=rounding)
         require_passed(checks)
     return replace(report, after=after, onnx=stats, verification=checks)
@@ -177,7 +178,7 @@ def prune_loaded(
 ) -> PruneResult:
     """Check the running statistics of a loaded checkpoint and prune its network."""
     progress("running the original once")
-    inputs = accepted_inputs(loaded)
+    inputs, moments = accepted_inputs(loaded)
     progress("pruning")
     result = prune(
         loaded.model,
@@ -187,6 +188,7 @@ def prune_loaded(
         any_size=options.dynamic == "spatial",
         fixed_sizes=options.dynamic != "spatial",  # the file says so itself
         share_parameters=True,  # neither is trained
+        moments=moments,
     )
     if not options.trust_running_statistics:
         require_averages(result.original, inputs)
@@ -208,15 +210,8 @@ def verify_file(
     """
     result = prune_loaded(loaded, options, progress)
     batches = verification_batches(result, loaded, options.open_axes, options.static_batch)
-    checks = run_checks(
-        result.original,
-        result.plan,
-        Path(onnx_path),
-        batches,
-        algebra=options.algebra,
-        rounding=options.rounding,
-        progress=progress,
-    )
+    progress("verifying")
+    checks = verify(result, onnx_path, batches, algebra=options.algebra, rounding=options.rounding)
     require_passed(checks)
     return replace(conversion_report(loaded, result), verification=checks)
 
@@ -235,51 +230,3 @@ def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> Conversi
         captured_parts=result.report.captured_parts,
         size_conditions=result.report.size_conditions if result.plan.any_size else (),
     )
-
-
-def _layer_paths(result: PruneResult) -> dict[str, tuple[str, ...]]:
-    """Where each layer's output appears: its own module, or the convolution that absorbed it."""
-    paths: dict[str, tuple[str, ...]] = {}
-    for layer in result.plan.layers:
-        if not layer.exposed:
-            continue
-        if layer.fold is not None and layer.form is Form.IDENTITY:
-            paths[layer.name] = (_carrier(result.plan, layer.fold.target),)
-        else:
-            paths[layer.name] = (layer.name, *layer.aliases)
-    return paths
-
-
-def _carrier(plan: Plan, target: str) -> str:
-    """The module whose output is that of a layer that moved into ``target``."""
-    absorbing = next((layer for layer in plan.layers if layer.name == target), None)
-    if absorbing is not None and absorbing.fold is not None and absorbing.form is Form.IDENTITY:
-        return _carrier(plan, absorbing.fold.target)
-    return target
-
-
-def _metadata(
-    loaded: LoadedCheckpoint, result: PruneResult, options: ConvertOptions
-) -> dict[str, str]:
-    """Provenance and selection, as strings; no local paths and no times, so bytes repeat."""
-    source = loaded.source
-    selection: Mapping[str, Any] = {
-        layer.name: {"mean": layer.mean.choice, "var": layer.var.choice, "form": layer.form}
-        if layer.converged or options.on_unconverged == "argmax"
-        else {"mean": layer.mean.ratios, "var": layer.var.ratios, "form": layer.form}
-        for layer in result.report.layers
-    }
-    metadata = {
-        "ssn_prune.version": __version__,
-        "ssn_prune.source": source.file_name,
-        "ssn_prune.source_sha256": source.sha256,
-        "ssn_prune.architecture": source.arch or "",
-        "ssn_prune.architecture_arguments": json.dumps(source.arch_args, sort_keys=True),
-        "ssn_prune.torch_version": torch.__version__.split("+")[0],
-        "ssn_prune.selection": json.dumps(to_json(selection)),
-    }
-    if result.report.size_conditions and options.open_axes == "spatial":
-        metadata["ssn_prune.size_conditions"] = json.dumps(result.report.size_conditions)
-    if options.preprocessing is not None:
-        metadata["ssn_prune.preprocessing"] = options.preprocessing
-    return metadata

@@ -10,11 +10,11 @@ from torch.utils import _pytree as pytree
 
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint
 from ssn_prune.errors import SelfModifyingNetworkError, UsageError, first_line
-from ssn_prune.layers.copying import copy_model, unchanged_parameters
+from ssn_prune.graph.centring import Moments, record_moments
+from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.onnx_export.export import Dynamic
 from ssn_prune.onnx_export.open_sizes import accepted_sizes, fixed_size_error
 from ssn_prune.pruning import PruneResult
-from ssn_prune.tensors import clone_tensors
 from ssn_prune.verification.verify import BATCH_SIZES, random_batches
 
 OTHER_SIZES = 3
@@ -49,18 +49,21 @@ def example_batches(loaded: LoadedCheckpoint, batch_sizes: Sequence[int]) -> lis
     return [(list(batch[0].unbind()),) for batch in batches]
 
 
-def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[Any, ...]:
+def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], Moments]:
     """Make the example inputs and see whether the network takes them.
+
+    Returns:
+        The inputs, and what the switchable layers were given.
 
     Raises:
         UsageError: It does not.
         SelfModifyingNetworkError: It writes to its own parameters.
     """
     inputs = example_batches(loaded, [1 if loaded.takes_images else 2])[0]
+    modules = loaded.model.named_modules()
+    layers = [name for name, module in modules if isinstance(module, SwitchableNorm)]
     try:
-        with torch.no_grad(), unchanged_parameters(loaded.model):
-            # Running it may change buffers.
-            copy_model(loaded.model, share_parameters=True)(*clone_tensors(inputs))
+        moments = record_moments(loaded.model, inputs, layers)
     except SelfModifyingNetworkError:
         raise
     # The network is the user's code and may raise anything.
@@ -74,7 +77,7 @@ def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[Any, ...]:
             hint="give the size of the training inputs with --input-size, as HxW or CxHxW, and of "
             "several inputs with commas between them",
         ) from error
-    return inputs
+    return inputs, moments
 
 
 def verification_batches(

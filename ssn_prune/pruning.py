@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from ssn_prune.errors import UsageError
 from ssn_prune.graph.capture import capture
-from ssn_prune.graph.centring import measure_centres
+from ssn_prune.graph.centring import Moments, find_centres, record_moments
 from ssn_prune.graph.plan import Plan
 from ssn_prune.graph.planner import layers_to_centre, make_plan, with_centres
 from ssn_prune.graph.rewrite import apply_plan
 from ssn_prune.graph.sizes import SizeCheck, SizeGuard
 from ssn_prune.layers.adopt import adopt_layers
-from ssn_prune.layers.copying import floating_copy, unchanged_parameters
+from ssn_prune.layers.copying import floating_copy
 from ssn_prune.layers.harden import harden
 from ssn_prune.report import PruneReport, RoundedGates, prune_report
 from ssn_prune.selection import Selection, select
@@ -57,6 +57,7 @@ def prune(
     any_size: bool = False,
     fixed_sizes: bool = False,
     share_parameters: bool = False,
+    moments: Moments | None = None,
 ) -> PruneResult:
     """Replace switchable layers by concrete ones; ``model`` itself is never changed.
 
@@ -76,6 +77,8 @@ def prune(
         share_parameters: The result and ``model`` share the memory of every parameter that is the
             same in both: for results that are only run or exported, since training one of them
             changes the other.
+        moments: What :func:`ssn_prune.graph.centring.record_moments` saw at all switchable layers
+            of ``model`` for these inputs, which saves a run.
 
     Returns:
         The pruned network with its report.
@@ -118,9 +121,10 @@ def prune(
         any_size=any_size,
     )
     if fold and captured.calls:
-        with unchanged_parameters(original):
-            centres = measure_centres(original, inputs, layers_to_centre(plan))
-        plan = with_centres(plan, centres)
+        pairs = layers_to_centre(plan)
+        if moments is None or rounded is not None:
+            moments = record_moments(original, inputs, pairs) if pairs else {}
+        plan = with_centres(plan, find_centres(original, pairs, moments))
     pruned = apply_plan(plan, original, share_parameters=share_parameters)
     if captured.guards and any(layer.fold is not None for layer in plan.layers):
         pruned.register_forward_pre_hook(SizeCheck(captured.guards), with_kwargs=True)

@@ -29,7 +29,7 @@ ORDER = [
     ("pruning",),
     ("onnx_export",),
     ("verification",),
-    ("example_inputs",),
+    ("example_inputs", "provenance"),
     ("conversion",),
     ("benchmark",),
     ("console",),

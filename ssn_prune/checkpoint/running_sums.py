@@ -9,6 +9,7 @@ input does not matter beyond the first layer.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import torch
@@ -20,8 +21,14 @@ from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.moments import instance_moments, pooled_moments
 from ssn_prune.normalizer import Normalizer
 
+ENOUGH_LAYERS = 16
+"""The run ends behind so many layers: sums are sums in every layer."""
 # Trained averages and noise statistics differ by 10 or so; sums of any real training by 1e4 to 1e6.
 SUSPICIOUS_RATIO = 1000.0
+
+
+class _EnoughError(Exception):
+    """Ends a run."""
 
 
 def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> None:
@@ -44,7 +51,7 @@ def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> No
             layer.register_forward_pre_hook(_ratio_recorder(ratios), with_kwargs=True)
     if not any(layer._forward_pre_hooks for layer in probe.modules()):
         return
-    with torch.no_grad():
+    with torch.no_grad(), contextlib.suppress(_EnoughError):
         _use_batch_statistics(probe)
         probe(*example_inputs)
     if ratios and float(torch.tensor(ratios).median()) > SUSPICIOUS_RATIO:
@@ -80,5 +87,7 @@ def _ratio_recorder(ratios: list[float]) -> Callable[..., None]:
         if bool(known.any()):
             # A layer updates its running values after this hook, so these are still the file's.
             ratios.append(float((layer.running_var.double()[known] / size[known]).median()))
+        if len(ratios) == ENOUGH_LAYERS:
+            raise _EnoughError
 
     return hook

@@ -24,14 +24,14 @@ rounding error of its mean, squared, is not small beside its variance and eps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import copy_model
+from ssn_prune.layers.copying import copy_model, unchanged_parameters
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.moments import instance_moments, pooled_moments
 from ssn_prune.normalizer import Normalizer, NormalizerPair
@@ -56,46 +56,9 @@ class Centre:
     needed: bool
 
 
-def measure_centres(
-    model: nn.Module, inputs: tuple[Any, ...], pairs: Mapping[str, NormalizerPair]
-) -> dict[str, Centre]:
-    """Find the centring constants of layers.
-
-    Args:
-        model: The network in evaluation mode; not changed.
-        inputs: Inputs of one call.
-        pairs: Layers to measure and what they selected.
-
-    Returns:
-        By name, for each layer that ran; a layer that is called several times gets the mean over
-        its calls.
-    """
-    measured: dict[str, list[_Moments]] = {}
-    if not pairs:
-        return {}
-
-    def recorder(name: str) -> Any:
-        def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-            x = arguments[0] if arguments else named["input"]
-            measured.setdefault(name, []).append(_moments(x))
-
-        return hook
-
-    probe = copy_model(model, share_parameters=True)  # running it may change buffers
-    for name in pairs:
-        layer = probe.get_submodule(name)
-        layer.register_forward_pre_hook(recorder(name), with_kwargs=True)
-    with torch.no_grad():
-        probe(*clone_tensors(inputs))
-    return {
-        name: _centre(model.get_submodule(name), pairs[name], calls)
-        for name, calls in measured.items()
-    }
-
-
 @dataclass(frozen=True)
-class _Moments:
-    """Of the inputs of one call, in float64.
+class ChannelMoments:
+    """Of the inputs of one call of a layer, in float64.
 
     Attributes:
         mean: Of each channel over all samples, (C,).
@@ -110,16 +73,70 @@ class _Moments:
     sample: Tensor
 
 
-def _moments(x: Tensor) -> _Moments:
+Moments = Mapping[str, Sequence[ChannelMoments]]
+"""By the name of a layer, of each of its calls."""
+
+
+def record_moments(model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str]) -> Moments:
+    """Run a network and look at what its layers are given.
+
+    Args:
+        model: The network in evaluation mode; not changed.
+        inputs: Inputs of one call.
+        names: Layers to look at; those that do not run are not in the result.
+
+    Raises:
+        SelfModifyingNetworkError: The network writes to its own parameters.
+    """
+    measured: dict[str, list[ChannelMoments]] = {}
+
+    def recorder(name: str) -> Any:
+        def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
+            x = arguments[0] if arguments else named["input"]
+            measured.setdefault(name, []).append(_moments(x))
+
+        return hook
+
+    probe = copy_model(model, share_parameters=True)  # running it may change buffers
+    for name in names:
+        layer = probe.get_submodule(name)
+        layer.register_forward_pre_hook(recorder(name), with_kwargs=True)
+    with torch.no_grad(), unchanged_parameters(model):
+        probe(*clone_tensors(inputs))
+    return measured
+
+
+def find_centres(
+    model: nn.Module, pairs: Mapping[str, NormalizerPair], moments: Moments
+) -> dict[str, Centre]:
+    """Find the centring constants of layers.
+
+    Args:
+        model: The network in evaluation mode; not changed.
+        pairs: Layers to centre and what they selected.
+        moments: What they were given.
+
+    Returns:
+        By name, for each layer that ran; a layer that is called several times gets the mean over
+        its calls.
+    """
+    return {
+        name: _centre(model.get_submodule(name), pairs[name], list(moments[name]))
+        for name in pairs
+        if name in moments
+    }
+
+
+def _moments(x: Tensor) -> ChannelMoments:
     x = x.unsqueeze(-1) if x.dim() == 2 else x
     mean, var = instance_moments(x.double())
     deviation = pooled_moments(mean, var, dim=0)[1].sqrt().flatten()
     sample = pooled_moments(mean, var, dim=1)[1].sqrt().min()
     plane = var.amin(0).sqrt().flatten()
-    return _Moments(mean.mean(0).flatten(), deviation, plane, sample)
+    return ChannelMoments(mean.mean(0).flatten(), deviation, plane, sample)
 
 
-def _centre(layer: nn.Module, pair: NormalizerPair, calls: list[_Moments]) -> Centre:
+def _centre(layer: nn.Module, pair: NormalizerPair, calls: list[ChannelMoments]) -> Centre:
     assert isinstance(layer, SwitchableNorm)  # only such layers are planned
     mean = torch.stack([call.mean for call in calls]).mean(0)
     mean = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
@@ -144,7 +161,7 @@ def _centre(layer: nn.Module, pair: NormalizerPair, calls: list[_Moments]) -> Ce
     return Centre(torch.where(taken, running_mean, mean), needed)
 
 
-def _distance(calls: list[_Moments], centre: Tensor, eps: float) -> Tensor:
+def _distance(calls: list[ChannelMoments], centre: Tensor, eps: float) -> Tensor:
     """How many deviations the farthest call's mean is from a constant, (C,)."""
     distances = [
         (call.mean - centre).abs() / (call.deviation.square() + eps).sqrt() for call in calls
@@ -152,7 +169,7 @@ def _distance(calls: list[_Moments], centre: Tensor, eps: float) -> Tensor:
     return torch.stack(distances).amax(0)
 
 
-def _is_needed(pair: NormalizerPair, calls: list[_Moments], eps: float) -> bool:
+def _is_needed(pair: NormalizerPair, calls: list[ChannelMoments], eps: float) -> bool:
     if pair.mean is Normalizer.IN:
         mean = torch.stack([call.mean for call in calls]).mean(0)
         deviation = torch.stack([call.deviation for call in calls]).mean(0)

@@ -15,8 +15,9 @@ from ssn_prune.graph.plan import Plan
 from ssn_prune.graph.rewrite import apply_plan
 from ssn_prune.report import AlgebraCheck
 from ssn_prune.tensors import WideArithmetic, relative_error, to_dtype
-from ssn_prune.verification.precision import in_float64
-from ssn_prune.verification.taps import Recording, run_with_taps
+from ssn_prune.verification.answers import ExactAnswers, exact_answers
+from ssn_prune.verification.precision import Copier, in_float64
+from ssn_prune.verification.taps import run_with_taps
 
 ALGEBRA_TOLERANCE = 1e-11
 """Largest error relative to the largest value, at the output and at every switchable layer."""
@@ -36,20 +37,39 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
         The largest relative errors; not passed if one exceeds :data:`ALGEBRA_TOLERANCE` or is not
         finite. ``first_layer_off`` is in execution order.
     """
-    return in_float64(lambda copied: _compared(copied(original), plan, inputs))
+
+    def check(copied: Copier) -> AlgebraCheck:
+        wide = copied(original)
+        return compare_plan(plan, wide, inputs, exact_answers(wide, [inputs], layers_to_see(plan)))
+
+    return in_float64(check)
 
 
-def _compared(reference: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> AlgebraCheck:
-    names = [layer.name for layer in plan.layers if layer.exposed]
-    recording = Recording()
-    with WideArithmetic():
-        expected = run_with_taps(reference, to_dtype(inputs, torch.float64), names, recording)
+def layers_to_see(plan: Plan) -> list[str]:
+    """The layers whose own output still appears somewhere in the pruned network."""
+    return [layer.name for layer in plan.layers if layer.exposed]
+
+
+def compare_plan(
+    plan: Plan, wide: nn.Module, inputs: tuple[Any, ...], exact: ExactAnswers
+) -> AlgebraCheck:
+    """As :func:`check_algebra`, where the original has run already.
+
+    Args:
+        plan: The plan that makes the pruned network.
+        wide: A copy of the original for ``WideArithmetic``.
+        inputs: Inputs of one call.
+        exact: What the original gives for it (as the last batch), and its :func:`layers_to_see`,
+            which are used up.
+    """
     edits = DeferredEdits()
-    pruned = apply_plan(plan, reference, edits=edits, share_parameters=True)
-    comparison = _Comparison(recording.values)
+    pruned = apply_plan(plan, wide, edits=edits, share_parameters=True)
+    comparison = _Comparison(exact.layers)
     with WideArithmetic(edits.computed):
-        actual = run_with_taps(pruned, to_dtype(inputs, torch.float64), names, comparison)
-    return _judged(relative_error(actual, expected), comparison.layer_errors())
+        actual = run_with_taps(
+            pruned, to_dtype(inputs, torch.float64), layers_to_see(plan), comparison
+        )
+    return _judged(relative_error(actual, exact.outputs[-1]), comparison.layer_errors())
 
 
 class _Comparison:

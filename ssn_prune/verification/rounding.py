@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import floating_copy, wide_copy
+from ssn_prune.layers.copying import floating_copy
 from ssn_prune.memory import release_memory
 from ssn_prune.onnx_export.export import LAYER_VALUES_KEY
-from ssn_prune.progress import Progress, silent
 from ssn_prune.report import RoundingCheck
-from ssn_prune.tensors import WideArithmetic, max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.tensors import max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.verification.answers import Outputs, exact_answers, own_answers
 from ssn_prune.verification.precision import Copier, in_float64
 from ssn_prune.verification.session import open_session, runtime_error
 from ssn_prune.verification.taps import Recording, run_with_taps
@@ -40,7 +40,6 @@ def check_rounding(
     original: nn.Module,
     path: Path,
     batches: Sequence[tuple[Tensor, ...]],
-    progress: Progress = silent,
 ) -> RoundingCheck:
     """Run the file and the original on the same inputs.
 
@@ -48,7 +47,6 @@ def check_rounding(
         original: The reference; not changed.
         path: The ONNX file.
         batches: Inputs of several calls.
-        progress: Told of every step.
 
     Returns:
         Errors over all batches together; with several outputs, those of the one that uses most of
@@ -59,7 +57,8 @@ def check_rounding(
     """
 
     def check(copied: Copier) -> RoundingCheck:
-        found = compare_file(path, batches, answers(original, batches, copied, progress), progress)
+        exact = exact_answers(copied(original), batches).outputs
+        found = compare_file(path, batches, exact, own_answers(original, batches))
         if found.passed:
             return found
         return replace(found, first_layer_off=_first_layer_off(original, copied, path, batches[0]))
@@ -67,67 +66,35 @@ def check_rounding(
     return in_float64(check)
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What the original gives for each batch, one tensor per output.
-
-    Attributes:
-        exact: In float64.
-        own: In float32.
-    """
-
-    exact: list[list[Tensor]]
-    own: list[list[Tensor]]
-
-
-def answers(
-    original: nn.Module,
-    batches: Sequence[tuple[Tensor, ...]],
-    copied: Copier = wide_copy,
-    progress: Progress = silent,
-) -> Answers:
-    """Run the original in both precisions; the arguments are those of :func:`check_rounding`.
-
-    ``copied`` makes the float64 network.
-    """
-    progress("verifying: running the original")
-    double = copied(original)
-    with torch.no_grad(), WideArithmetic():
-        exact = [tensor_leaves(double(*to_dtype(batch, torch.float64))) for batch in batches]
-    del double
-    with torch.no_grad():
-        single = floating_copy(original, torch.float32)
-        own = [tensor_leaves(single(*to_dtype(batch, torch.float32))) for batch in batches]
-    return Answers(exact, own)
-
-
 def compare_file(
-    path: Path,
-    batches: Sequence[tuple[Tensor, ...]],
-    original: Answers,
-    progress: Progress = silent,
+    path: Path, batches: Sequence[tuple[Tensor, ...]], exact: Outputs, own: Outputs
 ) -> RoundingCheck:
-    """Compare a file with the answers of the original, which itself is not needed any more.
+    """As :func:`check_rounding`, where the original has run already, which is not needed any more.
+
+    Args:
+        path: The ONNX file.
+        batches: Inputs of several calls.
+        exact: What the original gives in float64.
+        own: What it gives in float32.
 
     Returns:
-        As :func:`check_rounding`, without a layer to blame.
+        The errors, without a layer to blame.
     """
     release_memory()
-    progress("verifying: running the file")
     run = _runner(path)
     converted = [run(batch) for batch in batches]
     del run
-    outputs = [_OutputErrors() for _ in original.exact[0]]
-    for given, own, exact in zip(converted, original.own, original.exact, strict=True):
-        missing = len(given) != len(exact)
+    outputs = [_OutputErrors() for _ in exact[0]]
+    for given, narrow, wide in zip(converted, own, exact, strict=True):
+        missing = len(given) != len(wide)
         for index, errors in enumerate(outputs):
             value = torch.empty(0) if missing else given[index]
-            errors.add(value, own[index], exact[index])
+            errors.add(value, narrow[index], wide[index])
     worst = max(outputs, key=lambda errors: errors.ratio)
     agreements = [
-        top1_agreement(given[0], exact[0], undecided=2 * outputs[0].bound)
-        for given, exact in zip(converted, original.exact, strict=True)
-        if given[0].shape == exact[0].shape
+        top1_agreement(given[0], wide[0], undecided=2 * outputs[0].bound)
+        for given, wide in zip(converted, exact, strict=True)
+        if given[0].shape == wide[0].shape
     ]
     decided = [share for share in agreements if share is not None]
     agreement = min(decided) if decided else None
@@ -201,14 +168,12 @@ def _first_layer_off(
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in extra)
     if not values or model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
         return None
-    exact, own = Recording(), Recording()
-    double = copied(original)
-    with WideArithmetic():
-        run_with_taps(double, to_dtype(batch, torch.float64), values, exact)
+    exact = exact_answers(copied(original), [batch], values).layers
+    own = Recording()
     single = floating_copy(original, torch.float32)
     run_with_taps(single, to_dtype(batch, torch.float32), values, own)
     converted = dict(zip(outputs, _runner(path, model)(batch), strict=True))
-    for name, reference in exact.values.items():
+    for name, reference in exact.items():
         if len(reference) != 1:
             continue  # called several times: the stored value is that of one call
         own_error, scale = max_error(own.values[name][0], reference[0])

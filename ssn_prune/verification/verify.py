@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +14,11 @@ from ssn_prune.errors import VerificationError
 from ssn_prune.graph.plan import Plan
 from ssn_prune.progress import Progress, silent
 from ssn_prune.pruning import PruneResult
-from ssn_prune.report import VerificationReport
-from ssn_prune.verification.algebra import check_algebra
-from ssn_prune.verification.rounding import check_rounding
+from ssn_prune.report import AlgebraCheck, VerificationReport
+from ssn_prune.verification.algebra import compare_plan, layers_to_see
+from ssn_prune.verification.answers import Outputs, exact_answers, own_answers
+from ssn_prune.verification.precision import Copier, in_float64
+from ssn_prune.verification.rounding import check_rounding, compare_file
 
 BATCH_SIZES = (1, 2, 3)
 
@@ -57,30 +61,79 @@ def verify(
     Returns:
         The measured errors and bounds; look at ``passed``.
     """
-    path = None if onnx_path is None else Path(onnx_path)
-    return run_checks(
-        pruned.original, pruned.plan, path, batches, algebra=algebra, rounding=rounding
+    path = Path(onnx_path) if rounding and onnx_path is not None else None
+    original = pruned.original
+    first = check_in_float64(
+        original, pruned.plan, batches, algebra=algebra, rounding=path is not None
     )
+    if path is None or first.answers is None:
+        return VerificationReport(first.algebra, None)
+    check = compare_file(path, batches, *first.answers)
+    if not check.passed:
+        check = check_rounding(original, path, batches)  # names the layer
+    return VerificationReport(first.algebra, check)
 
 
-def run_checks(
+@dataclass(frozen=True)
+class FirstChecks:
+    """What is known before the file is opened.
+
+    Attributes:
+        algebra: The algebra check, if it was asked for.
+        answers: What the original gives in float64 and float32, if the file is to be compared.
+    """
+
+    algebra: AlgebraCheck | None
+    answers: tuple[Outputs, Outputs] | None
+
+
+def check_in_float64(
     original: nn.Module,
     plan: Plan,
-    path: Path | None,
-    batches: Sequence[tuple[Tensor, ...]],
+    batches: Sequence[tuple[Any, ...]],
     *,
     algebra: bool,
-    rounding: bool = True,
+    rounding: bool,
     progress: Progress = silent,
-) -> VerificationReport:
-    """As :func:`verify`, without the pruned network, which neither check needs."""
-    algebra_check = rounding_check = None
-    if algebra:
+) -> FirstChecks:
+    """The algebra check, and the original's answers for :func:`compare_file`, from the same runs.
+
+    Args:
+        original: The reference; not changed.
+        plan: The plan that makes the pruned network from it.
+        batches: Inputs of several calls; the algebra check uses the last.
+        algebra: Make the algebra check.
+        rounding: Collect the answers.
+        progress: Told of every step.
+    """
+    layers = layers_to_see(plan) if algebra else []
+
+    def check(copied: Copier) -> _Wide:
+        progress("verifying: running the original in float64")
+        wide = copied(original)
+        exact = exact_answers(wide, batches if rounding else batches[-1:], layers)
+        if not algebra:
+            return _Wide(None, exact.outputs)
         progress("verifying every layer in float64")
-        algebra_check = check_algebra(original, plan, batches[-1])
-    if rounding and path is not None:
-        rounding_check = check_rounding(original, path, batches, progress)
-    return VerificationReport(algebra_check, rounding_check)
+        return _Wide(compare_plan(plan, wide, batches[-1], exact), exact.outputs)
+
+    if not (algebra or rounding):
+        return FirstChecks(None, None)
+    found = in_float64(check)
+    if not rounding:
+        return FirstChecks(found.algebra, None)
+    progress("verifying: running the original in float32")
+    return FirstChecks(found.algebra, (found.exact, own_answers(original, batches)))
+
+
+@dataclass(frozen=True)
+class _Wide:
+    algebra: AlgebraCheck | None
+    exact: Outputs
+
+    @property
+    def passed(self) -> bool:
+        return self.algebra is None or self.algebra.passed
 
 
 def require_passed(report: VerificationReport) -> None:

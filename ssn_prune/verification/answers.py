@@ -1,0 +1,58 @@
+"""What the original network gives, in float64 and in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.layers.copying import floating_copy
+from ssn_prune.tensors import WideArithmetic, tensor_leaves, to_dtype
+from ssn_prune.verification.taps import Recording, run_with_taps
+
+Outputs = list[list[Tensor]]
+"""For each batch one tensor per output."""
+
+
+@dataclass(frozen=True)
+class ExactAnswers:
+    """In float64.
+
+    Attributes:
+        outputs: Of every batch.
+        layers: For the last batch, by name in execution order, the outputs of every call of a
+            layer.
+    """
+
+    outputs: Outputs
+    layers: dict[str, list[Tensor]]
+
+
+def exact_answers(
+    wide: nn.Module, batches: Sequence[tuple[Any, ...]], layers: Iterable[str] = ()
+) -> ExactAnswers:
+    """Run a network in float64.
+
+    Args:
+        wide: A copy of it for ``WideArithmetic``.
+        batches: Inputs of several calls.
+        layers: Modules to look at in the last of them.
+    """
+    recording = Recording()
+    outputs: Outputs = []
+    with torch.no_grad(), WideArithmetic():
+        for batch in batches[:-1]:
+            outputs.append(tensor_leaves(wide(*to_dtype(batch, torch.float64))))
+        last = to_dtype(batches[-1], torch.float64)
+        outputs.append(run_with_taps(wide, last, layers, recording))
+    return ExactAnswers(outputs, recording.values)
+
+
+def own_answers(original: nn.Module, batches: Sequence[tuple[Any, ...]]) -> Outputs:
+    """Run a network (not changed) in float32."""
+    single = floating_copy(original, torch.float32)
+    with torch.no_grad():
+        return [tensor_leaves(single(*to_dtype(batch, torch.float32))) for batch in batches]
