@@ -183,11 +183,13 @@ def test_vectors_fold_into_the_linear_layer_behind() -> None:
     ("behind", "reason"),
     [
         (conv(padding=1), "pads with zeros"),
+        (nn.Sequential(nn.ZeroPad2d(1), conv()), "behind it is aten.pad.default"),
+        (nn.Sequential(nn.ConstantPad2d(1, 0.5), conv()), "behind it is aten.pad.default"),
         (nn.ConvTranspose2d(3, 4, 3), "transposed"),
         (nn.Sequential(nn.ReLU(), conv()), "behind it is aten.relu.default"),
         (nn.utils.parametrizations.weight_norm(conv()), "weight is computed"),
     ],
-    ids=["zeros", "transposed", "activation", "computed"],
+    ids=["zeros", "zeros before", "constant before", "transposed", "activation", "computed"],
 )
 def test_a_forward_fold_that_is_not_exact_says_why(behind: nn.Module, reason: str) -> None:
     layer = trained_layer(3, BN_BN)

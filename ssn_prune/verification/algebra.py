@@ -15,7 +15,7 @@ from ssn_prune.graph.plan import Plan
 from ssn_prune.graph.rewrite import apply_plan
 from ssn_prune.report import AlgebraCheck
 from ssn_prune.tensors import WideArithmetic, relative_error, to_dtype
-from ssn_prune.verification.answers import ExactAnswers, exact_answers
+from ssn_prune.verification.answers import exact_answers
 from ssn_prune.verification.precision import Copier, in_float64
 from ssn_prune.verification.taps import run_with_taps
 
@@ -40,7 +40,8 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
 
     def check(copied: Copier) -> AlgebraCheck:
         wide = copied(original)
-        return compare_plan(plan, wide, inputs, exact_answers(wide, [inputs], layers_to_see(plan)))
+        exact = exact_answers(wide, [inputs], layers_to_see(plan))
+        return compare_plan(plan, wide, inputs, exact.outputs[0], exact.layers)
 
     return in_float64(check)
 
@@ -51,7 +52,11 @@ def layers_to_see(plan: Plan) -> list[str]:
 
 
 def compare_plan(
-    plan: Plan, wide: nn.Module, inputs: tuple[Any, ...], exact: ExactAnswers
+    plan: Plan,
+    wide: nn.Module,
+    inputs: tuple[Any, ...],
+    outputs: list[Tensor],
+    layers: dict[str, list[Tensor]],
 ) -> AlgebraCheck:
     """As :func:`check_algebra`, where the original has run already.
 
@@ -59,17 +64,17 @@ def compare_plan(
         plan: The plan that makes the pruned network.
         wide: A copy of the original for ``WideArithmetic``.
         inputs: Inputs of one call.
-        exact: What the original gives for it (as the last batch), and its :func:`layers_to_see`,
-            which are used up.
+        outputs: What the original gives for it.
+        layers: What its :func:`layers_to_see` give, by name; used up.
     """
     edits = DeferredEdits()
     pruned = apply_plan(plan, wide, edits=edits, share_parameters=True)
-    comparison = _Comparison(exact.layers)
+    comparison = _Comparison(layers)
     with WideArithmetic(edits.computed):
         actual = run_with_taps(
             pruned, to_dtype(inputs, torch.float64), layers_to_see(plan), comparison
         )
-    return _judged(relative_error(actual, exact.outputs[-1]), comparison.layer_errors())
+    return _judged(relative_error(actual, outputs), comparison.layer_errors())
 
 
 class _Comparison:

@@ -23,8 +23,7 @@ class ExactAnswers:
 
     Attributes:
         outputs: Of every batch.
-        layers: For the last batch, by name in execution order, the outputs of every call of a
-            layer.
+        layers: For one batch, by name in execution order, the outputs of every call of a layer.
     """
 
     outputs: Outputs
@@ -32,22 +31,26 @@ class ExactAnswers:
 
 
 def exact_answers(
-    wide: nn.Module, batches: Sequence[tuple[Any, ...]], layers: Iterable[str] = ()
+    wide: nn.Module,
+    batches: Sequence[tuple[Any, ...]],
+    layers: Iterable[str] = (),
+    seen: int = 0,
 ) -> ExactAnswers:
     """Run a network in float64.
 
     Args:
         wide: A copy of it for ``WideArithmetic``.
         batches: Inputs of several calls.
-        layers: Modules to look at in the last of them.
+        layers: Modules to look at in one of them.
+        seen: The index of that one.
     """
     recording = Recording()
     outputs: Outputs = []
     with torch.no_grad(), WideArithmetic():
-        for batch in batches[:-1]:
-            outputs.append(tensor_leaves(wide(*to_dtype(batch, torch.float64))))
-        last = to_dtype(batches[-1], torch.float64)
-        outputs.append(run_with_taps(wide, last, layers, recording))
+        for index, batch in enumerate(batches):
+            names = layers if index == seen else ()
+            given = to_dtype(batch, torch.float64)
+            outputs.append(run_with_taps(wide, given, names, recording))
     return ExactAnswers(outputs, recording.values)
 
 

@@ -15,6 +15,7 @@ from ssn_prune.graph.plan import Plan
 from ssn_prune.progress import Progress, silent
 from ssn_prune.pruning import PruneResult
 from ssn_prune.report import AlgebraCheck, VerificationReport
+from ssn_prune.tensors import tensor_leaves
 from ssn_prune.verification.algebra import compare_plan, layers_to_see
 from ssn_prune.verification.answers import Outputs, exact_answers, own_answers
 from ssn_prune.verification.precision import Copier, in_float64
@@ -53,8 +54,8 @@ def verify(
     Args:
         pruned: Result of :func:`ssn_prune.prune`.
         onnx_path: The exported file; may be None if ``rounding`` is off.
-        batches: Inputs of several calls, at least 4 samples in all; the algebra check uses the
-            last. :func:`random_batches` makes some.
+        batches: Inputs of several calls, at least 4 samples in all; the algebra check uses one of
+            them, with at least two samples if there is any. :func:`random_batches` makes some.
         algebra: Compare the plan in float64 with the original in float64.
         rounding: Compare the file in ONNX Runtime with the original in float64.
 
@@ -101,21 +102,26 @@ def check_in_float64(
     Args:
         original: The reference; not changed.
         plan: The plan that makes the pruned network from it.
-        batches: Inputs of several calls; the algebra check uses the last.
+        batches: Inputs of several calls.
         algebra: Make the algebra check.
         rounding: Collect the answers.
         progress: Told of every step.
     """
+    seen = _batch_for_algebra(batches)
+    if not rounding:
+        batches, seen = [batches[seen]], 0
     layers = layers_to_see(plan) if algebra else []
 
     def check(copied: Copier) -> _Wide:
         progress("verifying: running the original in float64")
         wide = copied(original)
-        exact = exact_answers(wide, batches if rounding else batches[-1:], layers)
+        exact = exact_answers(wide, batches, layers, seen)
         if not algebra:
             return _Wide(None, exact.outputs)
         progress("verifying every layer in float64")
-        return _Wide(compare_plan(plan, wide, batches[-1], exact), exact.outputs)
+        outputs = exact.outputs
+        found = compare_plan(plan, wide, batches[seen], outputs[seen], exact.layers)
+        return _Wide(found, outputs)
 
     if not (algebra or rounding):
         return FirstChecks(None, None)
@@ -124,6 +130,20 @@ def check_in_float64(
         return FirstChecks(found.algebra, None)
     progress("verifying: running the original in float32")
     return FirstChecks(found.algebra, (found.exact, own_answers(original, batches)))
+
+
+def _batch_for_algebra(batches: Sequence[tuple[Any, ...]]) -> int:
+    """The smallest of those with the most general sizes: float64 takes its time.
+
+    Two samples show whether something is mixed between samples. Where spatial sizes are open, the
+    last batch has another one than the network was captured with.
+    """
+    shapes = [[leaf.shape for leaf in tensor_leaves(batch)] for batch in batches]
+    last = len(batches) - 1
+    if any([s[1:] for s in shape] != [s[1:] for s in shapes[last]] for shape in shapes):
+        return last
+    several = [i for i, shape in enumerate(shapes) if all(len(s) and s[0] >= 2 for s in shape)]
+    return min(several, key=lambda i: shapes[i][0][0], default=last)
 
 
 @dataclass(frozen=True)
