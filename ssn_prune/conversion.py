@@ -20,7 +20,7 @@ from ssn_prune.example_inputs import (
     verification_batches,
 )
 from ssn_prune.files import replacing, require_writable, resolved
-from ssn_prune.memory import release_memory
+from ssn_prune.memory import release_memory, run_returning_blocks
 from ssn_prune.onnx_export.export import Dynamic, ExportOptions, write_onnx
 from ssn_prune.progress import Progress, silent
 from ssn_prune.provenance import layer_paths, metadata_of
@@ -100,9 +100,10 @@ def convert(
         options: How to convert.
         force: Replace an existing file.
         progress: Called with the name of each step before it starts.
-        reload: Loads the checkpoint again. If it is given, ``loaded`` loses its weights before the
-            file is opened in the runtime, which takes two to three times their memory. They are
-            only needed again if the file is wrong, to find the layer at fault.
+        reload: Loads the checkpoint again: for programs that do nothing else. If it is given,
+            ``loaded`` loses its weights before the file is opened in the runtime, which takes two
+            to three times their memory, and the process is set to return memory at once. The
+            weights are only needed again if the file is wrong, to find the layer at fault.
 
     Returns:
         The report.
@@ -154,11 +155,13 @@ def convert(
         checks = VerificationReport(first.algebra, None)
         require_passed(checks)
         if first.answers is not None:
-            if reload is not None:
+            progress("verifying: running the file")
+            if reload is None:
+                rounding = compare_file(temporary, batches, *first.answers)
+            else:
                 del original
                 _forget_weights(loaded.model)
-            progress("verifying: running the file")
-            rounding = compare_file(temporary, batches, *first.answers)
+                rounding = run_returning_blocks(compare_file, temporary, batches, *first.answers)
             if not rounding.passed:  # which layer is it?
                 if reload is not None:
                     original = prune_loaded(reload(), options).original

@@ -2,7 +2,7 @@
 
 The C library keeps freed blocks of less than 32 MB, most kernels among them, for later use. The
 next phase, which needs blocks of other sizes, then takes its memory on top. glibc can be asked to
-return them; with another C library both functions do less, and the peak is higher.
+return them; with another C library the peak is higher, and nothing else differs.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
 
 _M_MMAP_THRESHOLD = -3  # <malloc.h>
 _LARGE = 2**20
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def release_memory() -> None:
@@ -27,14 +32,18 @@ def release_memory() -> None:
         trim(0)
 
 
-def return_large_blocks() -> None:
-    """Have blocks of a megabyte and more returned as soon as they are freed, in this process.
+def run_returning_blocks(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function whose blocks of a megabyte and more are returned as soon as it frees them.
 
-    For programs, not for libraries: it changes how everything in the process gets its memory.
+    For the last step of a program: from then on that holds for the whole process, and makes
+    networks in torch slower, whose activations are such blocks. The function runs in a thread of
+    its own, because a thread starts without freed blocks, which would be used again first.
     """
     option = _c_function("mallopt")
     if option is not None:
         option(_M_MMAP_THRESHOLD, _LARGE)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *args, **kwargs).result()
 
 
 def _c_function(name: str) -> Any:

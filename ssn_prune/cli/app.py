@@ -49,7 +49,6 @@ from ssn_prune.console import (
     unconverged_table,
     verification_lines,
 )
-from ssn_prune.memory import return_large_blocks
 
 if TYPE_CHECKING:
     from ssn_prune.training.gate_traces import GateTrace
@@ -351,5 +350,4 @@ def _root(
 
 def main() -> None:
     """Entry point of the console script."""
-    return_large_blocks()
     app()
