@@ -88,6 +88,14 @@ def test_tied_parameters_of_two_convolutions_are_refused() -> None:
     check(network, "weight_is_shared")
 
 
+def test_tied_convolutions_in_front_of_one_layer_are_refused() -> None:
+    """All uses of the kernel would be edited alike, but it belongs to two modules."""
+    first, second = conv(), conv()
+    second.weight, second.bias = first.weight, first.bias
+    network = Lambda(lambda m, x: m.a(m.c(x)) + m.a(m.d(2 * x)), c=first, d=second, a=layer())
+    check(network, "weight_is_shared")
+
+
 def test_overlapping_memory_counts_as_shared() -> None:
     both = torch.randn(8, 3, 3, 3, dtype=torch.float64)
     first, second = conv().double(), conv().double()

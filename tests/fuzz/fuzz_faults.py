@@ -41,13 +41,21 @@ def group_order_wrong() -> Iterator[None]:
     """The kernel of a transposed convolution is scaled as if it had one group."""
 
     def faulty(
-        kernel: Tensor, scale: Tensor, *, transposed: bool = False, groups: int = 1
+        kernel: Tensor,
+        scale: Tensor,
+        *,
+        transposed: bool = False,
+        groups: int = 1,
+        dtype: torch.dtype = torch.float64,
     ) -> Tensor:
         if not transposed or groups == 1:
-            return scale_output_channels(kernel, scale, transposed=transposed, groups=groups)
+            return scale_output_channels(
+                kernel, scale, transposed=transposed, groups=groups, dtype=dtype
+            )
         rows = torch.arange(kernel.shape[0]) % groups
         table = scale.double().view(groups, -1)[rows]
-        return kernel.double() * table.view(*table.shape, *[1] * (kernel.dim() - 2))
+        scaled = kernel.double() * table.view(*table.shape, *[1] * (kernel.dim() - 2))
+        return scaled.to(dtype)
 
     with mock.patch.object(rewrite, "scale_output_channels", faulty):
         yield
