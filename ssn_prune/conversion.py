@@ -173,7 +173,8 @@ def convert(
 
 def _forget_weights(model: nn.Module) -> None:
     for parameter in model.parameters():
-        parameter.data = torch.empty(0, dtype=parameter.dtype)
+        if parameter.layout is torch.strided:
+            parameter.data = torch.empty(0, dtype=parameter.dtype, device=parameter.device)
 
 
 def prune_loaded(

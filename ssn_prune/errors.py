@@ -128,10 +128,6 @@ class UnsupportedLayerError(SsnPruneError):
     """A switchable layer is of a kind that cannot be converted exactly."""
 
 
-class SelfModifyingNetworkError(SsnPruneError):
-    """The network writes to its own parameters while it runs, so that no run is like the other."""
-
-
 class UnconvergedGatesError(SsnPruneError):
     """Some gates are not one-hot, so no single normalizer is selected.
 

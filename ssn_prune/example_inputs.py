@@ -9,7 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint
-from ssn_prune.errors import SelfModifyingNetworkError, UsageError, first_line
+from ssn_prune.errors import UsageError, first_line
 from ssn_prune.graph.centring import Moments, record_moments
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.onnx_export.export import Dynamic
@@ -57,15 +57,12 @@ def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], Moments]
 
     Raises:
         UsageError: It does not.
-        SelfModifyingNetworkError: It writes to its own parameters.
     """
     inputs = example_batches(loaded, [1 if loaded.takes_images else 2])[0]
     modules = loaded.model.named_modules()
     layers = [name for name, module in modules if isinstance(module, SwitchableNorm)]
     try:
         moments = record_moments(loaded.model, inputs, layers)
-    except SelfModifyingNetworkError:
-        raise
     # The network is the user's code and may raise anything.
     except Exception as error:
         sizes = [require_input_size(loaded), *loaded.more_inputs]

@@ -89,7 +89,6 @@ def prune(
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
         UnsupportedLayerError: A layer of the authors' kind cannot be taken over, or a layer uses BN
             but keeps no running statistics.
-        SelfModifyingNetworkError: The network writes to its own parameters when it runs.
         UsageError: ``on_unconverged`` is none of the three words.
     """
     if on_unconverged not in get_args(OnUnconverged):

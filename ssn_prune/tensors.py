@@ -33,6 +33,13 @@ def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:
     return pytree.tree_map(cast, inputs)
 
 
+_WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
+_OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+_WRITING = {"__setitem__", "__set__", *(f"__i{name}__" for name in _OPERATORS)}
+_ASKING = {"__get__", "untyped_storage", "data_ptr", "size", "stride", "dim", "numel"}
+_WRITING |= {f"__i{name}__" for name in ("and", "or", "xor", "lshift", "rshift")}
+
+
 class WideArithmetic(TorchFunctionMode):
     """While active, torch computes in float64, whatever precision its tensors are kept in.
 
@@ -55,34 +62,33 @@ class WideArithmetic(TorchFunctionMode):
         del types
         name = getattr(func, "__name__", "")
         kwargs = kwargs or {}
-        if name == "__get__":  # a property, of which most have nothing to do with the values
+        if name in _ASKING:  # most have nothing to do with the values
             result = func(*args, **kwargs)
             if not isinstance(result, Tensor):
                 return self._widened(result)
             if id(args[0]) in self._computed:
                 result = func(self._widened(args[0]))
-            return result.double() if result.dtype is torch.float32 else result
+            return self._widened(result)
         if func is Tensor.float:
             func = Tensor.double
-        in_place = (
-            name.startswith("__i") or name == "__setitem__" or re.fullmatch(r"\w*[^_]_", name)
-        )
+        in_place = name in _WRITING or re.fullmatch(r"\w*[^_]_", name) is not None
+        if in_place and id(args[0]) in self._computed:
+            raise RuntimeError("a folded kernel is written to: it needs memory of its own")
         kept = args[:1] if in_place else ()  # to be written to, as it is
         rest, named = pytree.tree_map(self._widened, (args[len(kept) :], kwargs))
         if "out" in named:
             named["out"] = kwargs["out"]
         result = func(*kept, *rest, **named)
-        narrow = isinstance(result, Tensor) and result.dtype is torch.float32
-        return result.double() if narrow and not kept else result
+        return result if kept else self._widened(result)
 
     def _widened(self, leaf: Any) -> Any:
-        if leaf is torch.float32:
-            return torch.float64
+        if isinstance(leaf, torch.dtype):
+            return _WIDE.get(leaf, leaf)
         if not isinstance(leaf, Tensor):
             return leaf
         if id(leaf) in self._computed:
             return self._computed[id(leaf)].value()
-        return leaf.double() if leaf.dtype is torch.float32 else leaf
+        return leaf.to(_WIDE[leaf.dtype]) if leaf.dtype in _WIDE else leaf
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ def relative_error(values: Sequence[Tensor], reference: Sequence[Tensor]) -> flo
     for value, expected in zip(values, reference, strict=True):
         error, scale = max_error(value, expected)
         if error > 0:
-            worst = max(worst, error / scale if scale > 0 else float("inf"))
+            worst = max(worst, error / scale if 0 < scale < math.inf else math.inf)
     return worst
 
 

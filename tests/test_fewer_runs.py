@@ -21,7 +21,7 @@ from ssn_prune.graph.centring import record_moments
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.onnx_export import export as onnx_export
-from ssn_prune.verification import verify as verification
+from ssn_prune.verification.algebra import WidePruned
 
 SOURCE = Source("c.pth", "0", "zip", None, (), "", 0, "tiny", {}, {})
 
@@ -113,14 +113,14 @@ def test_a_wrong_file_is_blamed_on_a_layer(
 def test_a_failed_algebra_check_needs_no_other_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compare = verification.compare_plan
+    compare = WidePruned.compare
     calls = []
 
-    def wrong(plan, wide, inputs, outputs, layers):
+    def wrong(self, original, inputs, outputs, layers):
         calls.append(1)
-        return compare(plan, wide, inputs, [outputs[0] + 1e-3], layers)
+        return compare(self, original, inputs, [outputs[0] + 1e-3], layers)
 
-    monkeypatch.setattr(verification, "compare_plan", wrong)
+    monkeypatch.setattr(WidePruned, "compare", wrong)
     network = tiny_network().eval()
     with pytest.raises(VerificationError, match="the pruned network is not the original"):
         convert(LoadedCheckpoint(network, (1, 8, 8), SOURCE), tmp_path / "m.onnx")

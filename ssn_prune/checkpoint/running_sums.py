@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.layers.adopt import running_sums_error
-from ssn_prune.layers.copying import copy_model
+from ssn_prune.layers.running import run_copy
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.moments import instance_moments, pooled_moments
 from ssn_prune.normalizer import Normalizer
+from ssn_prune.tensors import clone_tensors
 
 ENOUGH_LAYERS = 16
 """The run ends behind so many layers: sums are sums in every layer."""
@@ -44,18 +45,23 @@ def require_averages(model: nn.Module, example_inputs: tuple[Tensor, ...]) -> No
         UnsupportedLayerError: The median layer's running second moment is over
             :data:`SUSPICIOUS_RATIO` times that of the probe.
     """
-    probe = copy_model(model, share_parameters=True)
+    ratios = run_copy(model, lambda probe: _ratios(probe, example_inputs))
+    if ratios and float(torch.tensor(ratios).median()) > SUSPICIOUS_RATIO:
+        raise running_sums_error("the checkpoint")
+
+
+def _ratios(probe: nn.Module, example_inputs: tuple[Tensor, ...]) -> list[float]:
+    """Of each layer that uses BN, running to present second moment."""
     ratios: list[float] = []
     for layer in probe.modules():
         if isinstance(layer, SwitchableNorm) and _uses_bn(layer):
             layer.register_forward_pre_hook(_ratio_recorder(ratios), with_kwargs=True)
     if not any(layer._forward_pre_hooks for layer in probe.modules()):
-        return
+        return ratios
     with torch.no_grad(), contextlib.suppress(_EnoughError):
         _use_batch_statistics(probe)
-        probe(*example_inputs)
-    if ratios and float(torch.tensor(ratios).median()) > SUSPICIOUS_RATIO:
-        raise running_sums_error("the checkpoint")
+        probe(*clone_tensors(example_inputs))
+    return ratios
 
 
 def _uses_bn(layer: SwitchableNorm) -> bool:

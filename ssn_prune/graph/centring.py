@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import copy_model, unchanged_parameters
+from ssn_prune.layers.running import run_copy
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.moments import pooled_moments
 from ssn_prune.normalizer import Normalizer, NormalizerPair
@@ -84,25 +84,27 @@ def record_moments(model: nn.Module, inputs: tuple[Any, ...], names: Iterable[st
         model: The network in evaluation mode; not changed.
         inputs: Inputs of one call.
         names: Layers to look at; those that do not run are not in the result.
-
-    Raises:
-        SelfModifyingNetworkError: The network writes to its own parameters.
     """
     measured: dict[str, list[ChannelMoments]] = {}
 
     def recorder(name: str) -> Any:
         def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
             x = arguments[0] if arguments else named["input"]
-            measured.setdefault(name, []).append(_moments(x))
+            if x.numel():  # detectors may find nothing on noise
+                measured.setdefault(name, []).append(_moments(x))
 
         return hook
 
-    probe = copy_model(model, share_parameters=True)  # running it may change buffers
-    for name in names:
-        layer = probe.get_submodule(name)
-        layer.register_forward_pre_hook(recorder(name), with_kwargs=True)
-    with torch.no_grad(), unchanged_parameters(model):
-        probe(*clone_tensors(inputs))
+    def run(probe: nn.Module) -> None:
+        measured.clear()
+        for name in listed:
+            layer = probe.get_submodule(name)
+            layer.register_forward_pre_hook(recorder(name), with_kwargs=True)
+        with torch.no_grad():
+            probe(*clone_tensors(inputs))
+
+    listed = list(names)
+    run_copy(model, run)
     return measured
 
 

@@ -19,14 +19,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssn_prune.errors import SelfModifyingNetworkError
 from ssn_prune.graph.facts import LayerCall
 from ssn_prune.graph.memory import named_tensors
 from ssn_prune.graph.nodes import CapturedProgram
 from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.graph.reading import Facts, read_program
 from ssn_prune.graph.skeleton import Marker
-from ssn_prune.layers.copying import copy_model, unchanged_parameters
+from ssn_prune.layers.running import run_copy
 from ssn_prune.tensors import clone_tensors
 
 UNCAPTURED = "code that torch.export cannot capture"
@@ -54,8 +53,6 @@ def read_parts(
     """
     try:
         run = _run(model, skeleton, inputs, memory)
-    except SelfModifyingNetworkError:
-        raise
     except Exception:  # noqa: BLE001  # it is the user's code; a network that cannot run here (it
         return ()  # may need a GPU) can still be replaced layer by layer
     parts = tuple(_read(facts, skeleton, "", run, memory, set()))
@@ -80,15 +77,18 @@ class _Run:
 def _run(
     model: nn.Module, skeleton: nn.Module, inputs: tuple[Any, ...], memory: dict[int, int]
 ) -> _Run:
-    run = _Run()
-    probe = copy_model(model, share_parameters=True)
-    probe.eval()
     ids = {name: memory[id(tensor)] for name, tensor in named_tensors(skeleton)}
-    mine = {id(t): ids[name] for name, t in named_tensors(probe) if name in ids}
-    counted = _UseCounter(mine, run.uses)
-    with unchanged_parameters(model), _recorded_calls(probe, run), counted, torch.no_grad():
-        probe(*clone_tensors(inputs))
-    return run
+
+    def recorded(probe: nn.Module) -> _Run:
+        run = _Run()
+        probe.eval()
+        mine = {id(t): ids[name] for name, t in named_tensors(probe) if name in ids}
+        counted = _UseCounter(mine, run.uses)
+        with _recorded_calls(probe, run), counted, torch.no_grad():
+            probe(*clone_tensors(inputs))
+        return run
+
+    return run_copy(model, recorded)
 
 
 @contextlib.contextmanager

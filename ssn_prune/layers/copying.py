@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedParameter
-
-from ssn_prune.errors import SelfModifyingNetworkError
 
 
 def copy_model(
@@ -23,9 +18,9 @@ def copy_model(
         model: Any module. It is not changed.
         share_tensors: Keep the very same parameters and buffers: a cheap skeleton whose modules can
             be replaced freely, but whose tensors must not be written to.
-        share_parameters: Make parameters of the copy's own on the same memory. Such a copy can run,
-            because what a network writes to while it runs are buffers; its parameters may get other
-            values (``parameter.data = ...``), but must not be written to.
+        share_parameters: Make parameters of the copy's own on the same memory. They may get other
+            memory (``parameter.data = ...``), but must not be written to: run such a copy under
+            :class:`ssn_prune.layers.running.WriteGuard`.
 
     Returns:
         The copy, in the same training mode.
@@ -42,41 +37,11 @@ def copy_model(
             memo[id(tensor)] = tensor
     elif share_parameters:
         for parameter in model.parameters():
-            if not isinstance(parameter, UninitializedParameter):
+            # Others, of a class of their own or not made yet, are more than their memory.
+            if type(parameter) is nn.Parameter and not parameter.is_inference():
                 alias = nn.Parameter(parameter.detach(), parameter.requires_grad)
                 memo[id(parameter)] = alias
     return copy.deepcopy(model, memo)
-
-
-@contextlib.contextmanager
-def unchanged_parameters(model: nn.Module) -> Iterator[None]:
-    """Guard runs of copies that share a model's parameters.
-
-    Raises:
-        SelfModifyingNetworkError: The model's code wrote to them.
-    """
-    before = {name: _fingerprint(value) for name, value in model.named_parameters()}
-    yield
-    for name, value in model.named_parameters():
-        if _fingerprint(value) != before[name]:
-            raise SelfModifyingNetworkError(
-                f"the network writes to its parameter {name} while it runs",
-                expected="a forward that leaves the parameters alone in evaluation mode",
-                found=f"other values of {name} after a run",
-                hint="compute what you need from the parameter without writing to it",
-            )
-
-
-def _fingerprint(parameter: nn.Parameter) -> tuple[int, float]:
-    """Tells another memory and, by a sample of them, other values; writing past autograd too."""
-    if isinstance(parameter, UninitializedParameter):
-        return 0, 0.0
-    values = parameter.detach().flatten()
-    step = max(1, values.numel() // _SAMPLED)
-    return parameter.data_ptr(), float(values[::step].sum(dtype=torch.float64).nan_to_num())
-
-
-_SAMPLED = 4096
 
 
 def _all_tensors(model: nn.Module) -> list[Tensor]:
@@ -127,12 +92,22 @@ def names_of(model: nn.Module, module: nn.Module) -> tuple[str, ...]:
 
 
 def floating_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """An evaluation-mode copy with all floating tensors in ``dtype``.
+    """An evaluation-mode copy with all floating tensors in ``dtype``, complex ones accordingly."""
+    return _cast(copy_model(model), dtype)
 
-    Parameters that are in ``dtype`` already share their memory with the model's: such a copy can
-    run, but its parameters must not be written to.
-    """
-    copied = copy_model(model, share_parameters=True).to(dtype)
+
+def single_copy(model: nn.Module) -> nn.Module:
+    """As :func:`floating_copy` in float32, on the memory of parameters that are in it already."""
+    return _cast(copy_model(model, share_parameters=True), torch.float32)
+
+
+def _cast(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
+    def cast(tensor: Tensor) -> Tensor:
+        if tensor.is_complex():
+            return tensor.to(dtype.to_complex())
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    copied._apply(cast)
     copied.eval()  # as a statement: overridden train methods need not return the module
     return copied
 
@@ -140,18 +115,26 @@ def floating_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 def wide_copy(model: nn.Module) -> nn.Module:
     """An evaluation-mode copy for :class:`ssn_prune.tensors.WideArithmetic`, which takes no memory.
 
-    Its float32 parameters of two or more axes, which are kernels, stay as they are and share their
-    memory with the model's. Everything else that is floating becomes float64.
+    Its float32 parameters of two or more axes, which are kernels, stay as they are and are on the
+    memory of the model's. Everything else that is floating becomes float64.
     """
     copied = copy_model(model, share_parameters=True)
+    kernels = {
+        id(parameter)
+        for parameter in copied.parameters()
+        if parameter.dtype is torch.float32 and parameter.dim() >= 2
+    }
     for module in copied.modules():
         for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_floating_point():
-                module._buffers[name] = buffer.double()
+            module._buffers[name] = _widest(buffer)
     for parameter in copied.parameters():
-        if parameter.is_floating_point() and not (
-            parameter.dtype is torch.float32 and parameter.dim() >= 2
-        ):
-            parameter.data = parameter.data.double()
+        if id(parameter) not in kernels:
+            parameter.data = _widest(parameter.data)
     copied.eval()
     return copied
+
+
+def _widest(tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.double() if tensor.is_floating_point() else tensor

@@ -90,10 +90,14 @@ def _without_large_weights(
     graph: ir.Model,
 ) -> tuple[onnx.ModelProto, dict[str, ir.TensorProtocol]]:
     """The model as a message without its large initializers, and these by name."""
+    inputs = {value.name for value in graph.graph.inputs}
     large = {
         name: value.const_value
         for name, value in graph.graph.initializers.items()
-        if value.const_value is not None and value.const_value.nbytes >= _LARGE
+        if value.const_value is not None
+        and value.const_value.dtype is not ir.DataType.STRING
+        and value.const_value.nbytes >= _LARGE
+        and name not in inputs  # it has a default then
     }
     with _taken_out(graph, large):
         return ir.to_proto(graph), large

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ssn_prune.graph.edits import DeferredEdits
 from ssn_prune.graph.plan import Plan
 from ssn_prune.graph.rewrite import apply_plan
+from ssn_prune.layers.copying import wide_copy
+from ssn_prune.layers.running import WriteGuard
 from ssn_prune.report import AlgebraCheck
 from ssn_prune.tensors import WideArithmetic, relative_error, to_dtype
 from ssn_prune.verification.answers import exact_answers
@@ -40,8 +42,9 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
 
     def check(copied: Copier) -> AlgebraCheck:
         wide = copied(original)
-        exact = exact_answers(wide, [inputs], layers_to_see(plan))
-        return compare_plan(plan, wide, inputs, exact.outputs[0], exact.layers)
+        pruned = WidePruned(plan, wide, share_parameters=copied is wide_copy)
+        exact = exact_answers(original, wide, [inputs], layers_to_see(plan))
+        return pruned.compare(original, inputs, exact.outputs[0], exact.layers)
 
     return in_float64(check)
 
@@ -51,30 +54,44 @@ def layers_to_see(plan: Plan) -> list[str]:
     return [layer.name for layer in plan.layers if layer.exposed]
 
 
-def compare_plan(
-    plan: Plan,
-    wide: nn.Module,
-    inputs: tuple[Any, ...],
-    outputs: list[Tensor],
-    layers: dict[str, list[Tensor]],
-) -> AlgebraCheck:
-    """As :func:`check_algebra`, where the original has run already.
+class WidePruned:
+    """The pruned network for ``WideArithmetic``.
 
     Args:
-        plan: The plan that makes the pruned network.
-        wide: A copy of the original for ``WideArithmetic``.
-        inputs: Inputs of one call.
-        outputs: What the original gives for it.
-        layers: What its :func:`layers_to_see` give, by name; used up.
+        plan: The plan that makes it.
+        wide: A copy of the original for ``WideArithmetic`` that has not run yet: the pruned network
+            starts from the same state.
+        share_parameters: Take no memory for what the plan does not change.
     """
-    edits = DeferredEdits()
-    pruned = apply_plan(plan, wide, edits=edits, share_parameters=True)
-    comparison = _Comparison(layers)
-    with WideArithmetic(edits.computed):
-        actual = run_with_taps(
-            pruned, to_dtype(inputs, torch.float64), layers_to_see(plan), comparison
-        )
-    return _judged(relative_error(actual, outputs), comparison.layer_errors())
+
+    def __init__(self, plan: Plan, wide: nn.Module, *, share_parameters: bool) -> None:
+        self._layers = layers_to_see(plan)
+        self._edits = DeferredEdits()
+        self._pruned = apply_plan(plan, wide, edits=self._edits, share_parameters=share_parameters)
+
+    def compare(
+        self,
+        original: nn.Module,
+        inputs: tuple[Any, ...],
+        outputs: list[Tensor],
+        layers: dict[str, list[Tensor]],
+    ) -> AlgebraCheck:
+        """As :func:`check_algebra`, where the original has run already.
+
+        Args:
+            original: The reference; not changed.
+            inputs: Inputs of one call.
+            outputs: What the original gives for it.
+            layers: What its :func:`layers_to_see` give, by name; used up.
+
+        Raises:
+            SharedWriteError: The network writes to parameters that it shares with ``original``.
+        """
+        comparison = _Comparison(layers)
+        with WriteGuard(original), WideArithmetic(self._edits.computed):
+            wide = to_dtype(inputs, torch.float64)
+            actual = run_with_taps(self._pruned, wide, self._layers, comparison)
+        return _judged(relative_error(actual, outputs), comparison.layer_errors())
 
 
 class _Comparison:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import floating_copy
+from ssn_prune.layers.copying import floating_copy, single_copy
+from ssn_prune.layers.running import SharedWriteError, WriteGuard
 from ssn_prune.tensors import WideArithmetic, tensor_leaves, to_dtype
 from ssn_prune.verification.taps import Recording, run_with_taps
 
@@ -31,6 +32,7 @@ class ExactAnswers:
 
 
 def exact_answers(
+    original: nn.Module,
     wide: nn.Module,
     batches: Sequence[tuple[Any, ...]],
     layers: Iterable[str] = (),
@@ -39,23 +41,36 @@ def exact_answers(
     """Run a network in float64.
 
     Args:
+        original: The network; not changed.
         wide: A copy of it for ``WideArithmetic``.
         batches: Inputs of several calls.
         layers: Modules to look at in one of them.
         seen: The index of that one.
+
+    Raises:
+        SharedWriteError: The network writes to parameters that the copy shares with it.
     """
     recording = Recording()
-    outputs: Outputs = []
-    with torch.no_grad(), WideArithmetic():
-        for index, batch in enumerate(batches):
+    # That one first: a network that keeps a state is then in its first.
+    order = sorted(range(len(batches)), key=lambda index: index != seen)
+    outputs: dict[int, list[Tensor]] = {}
+    with torch.no_grad(), WriteGuard(original), WideArithmetic():
+        for index in order:
             names = layers if index == seen else ()
-            given = to_dtype(batch, torch.float64)
-            outputs.append(run_with_taps(wide, given, names, recording))
-    return ExactAnswers(outputs, recording.values)
+            given = to_dtype(batches[index], torch.float64)
+            outputs[index] = run_with_taps(wide, given, names, recording)
+    return ExactAnswers([outputs[index] for index in range(len(batches))], recording.values)
 
 
 def own_answers(original: nn.Module, batches: Sequence[tuple[Any, ...]]) -> Outputs:
     """Run a network (not changed) in float32."""
-    single = floating_copy(original, torch.float32)
-    with torch.no_grad():
-        return [tensor_leaves(single(*to_dtype(batch, torch.float32))) for batch in batches]
+
+    def run(single: nn.Module) -> Outputs:
+        with torch.no_grad():
+            return [tensor_leaves(single(*to_dtype(batch, torch.float32))) for batch in batches]
+
+    try:
+        with WriteGuard(original):
+            return run(single_copy(original))
+    except SharedWriteError:
+        return run(floating_copy(original, torch.float32))

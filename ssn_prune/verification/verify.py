@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from ssn_prune.errors import VerificationError
 from ssn_prune.graph.plan import Plan
+from ssn_prune.layers.copying import wide_copy
 from ssn_prune.progress import Progress, silent
 from ssn_prune.pruning import PruneResult
 from ssn_prune.report import AlgebraCheck, VerificationReport
 from ssn_prune.tensors import tensor_leaves
-from ssn_prune.verification.algebra import compare_plan, layers_to_see
+from ssn_prune.verification.algebra import WidePruned, layers_to_see
 from ssn_prune.verification.answers import Outputs, exact_answers, own_answers
 from ssn_prune.verification.precision import Copier, in_float64
 from ssn_prune.verification.rounding import check_rounding, compare_file
@@ -115,12 +116,14 @@ def check_in_float64(
     def check(copied: Copier) -> _Wide:
         progress("verifying: running the original in float64")
         wide = copied(original)
-        exact = exact_answers(wide, batches, layers, seen)
-        if not algebra:
+        lean = copied is wide_copy
+        pruned = WidePruned(plan, wide, share_parameters=lean) if algebra else None
+        exact = exact_answers(original, wide, batches, layers, seen)
+        if pruned is None:
             return _Wide(None, exact.outputs)
         progress("verifying every layer in float64")
         outputs = exact.outputs
-        found = compare_plan(plan, wide, batches[seen], outputs[seen], exact.layers)
+        found = pruned.compare(original, batches[seen], outputs[seen], exact.layers)
         return _Wide(found, outputs)
 
     if not (algebra or rounding):
