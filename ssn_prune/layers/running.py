@@ -28,6 +28,8 @@ class WriteGuard(TorchDispatchMode):
         model: The network whose memory is guarded, whatever tensor means it.
     """
 
+    only_watches = True  # the switchable layers may leave torch, see ssn_prune.math.planes
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         parameters = [p for p in model.parameters() if p.layout is torch.strided]

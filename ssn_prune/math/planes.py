@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 Array = Any  # float64 NumPy array where reads_host, else a tensor of the wide dtype
 
@@ -68,9 +69,15 @@ def reads_host(x: Tensor) -> bool:
         x.device.type == "cpu"
         and type(x) in (Tensor, torch.nn.Parameter)
         and not torch.compiler.is_compiling()
-        and torch._C._len_torch_dispatch_stack() == 0
+        and (torch._C._len_torch_dispatch_stack() == 0 or _only_watched())
         and torch._C._functorch.maybe_current_level() is None
     )
+
+
+def _only_watched() -> bool:
+    """Whether the modes that see every operator leave its tensors as they are, and say so."""
+    modes = _get_current_dispatch_mode_stack()
+    return all(getattr(mode, "only_watches", False) for mode in modes)
 
 
 def to_array(values: Tensor, host: bool) -> Array:
