@@ -20,10 +20,11 @@ import onnxruntime
 import torch
 from torch import nn
 
-from ssn_prune import SSN2d, convert
+from ssn_prune import convert
 from ssn_prune.architectures.names import find_architecture
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint, Source
 from ssn_prune.errors import SsnPruneError
+from ssn_prune.layers.ssn import SSN
 from ssn_prune.math.moments import instance_moments, pooled_moments
 from ssn_prune.normalizer import ALL_PAIRS
 
@@ -42,7 +43,7 @@ BUDGET = {"IN/IN": 1, "IN/BN": 3, "LN/BN": 6, "BN/IN": 9, "LN/IN": 12}
 def prepare(model: nn.Module, x: torch.Tensor, seed: int, avoid_undefined: bool) -> None:
     """Random selection and live statistics, in place; fails if an output is constant."""
     generator = torch.Generator().manual_seed(seed)
-    layers = [module for module in model.modules() if isinstance(module, SSN2d)]
+    layers = [module for module in model.modules() if isinstance(module, SSN)]
     order = torch.randperm(len(ALL_PAIRS), generator=generator).tolist()
     for index, layer in enumerate(layers):
         pair = ALL_PAIRS[order[index % len(order)]]
@@ -57,7 +58,7 @@ def prepare(model: nn.Module, x: torch.Tensor, seed: int, avoid_undefined: bool)
         layer.mean_fixed.fill_(1)
         layer.var_fixed.fill_(1)
 
-    def settle(layer: SSN2d, arguments: tuple[torch.Tensor, ...]) -> None:
+    def settle(layer: SSN, arguments: tuple[torch.Tensor, ...]) -> None:
         if avoid_undefined and arguments[0].shape[2:].numel() == 1:
             layer.var_weight.data.copy_(torch.eye(3)[2])
         moments = pooled_moments(*instance_moments(arguments[0]), dim=0)

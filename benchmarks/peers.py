@@ -37,13 +37,14 @@ from networks import prepare
 from peer_layers import by_formula, by_hand
 from torch import nn
 
-from ssn_prune import SSN2d, convert, load_checkpoint
+from ssn_prune import convert, load_checkpoint
 from ssn_prune.architectures.names import find_architecture
 from ssn_prune.benchmark.networks import without_norms
 from ssn_prune.benchmark.runtime import time_in_turns
 from ssn_prune.checkpoint.assemble import LoadedCheckpoint, Source
 from ssn_prune.conversion import ConvertOptions
 from ssn_prune.layers.copying import floating_copy
+from ssn_prune.layers.ssn import SSN
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.onnx_export.export import ExportOptions, export_onnx
 from ssn_prune.tensors import tensor_leaves
@@ -72,7 +73,7 @@ def build(name: str) -> LoadedCheckpoint:
     model = find_architecture(arch, trusted=True).build().eval()
     prepare(model, torch.randn(2, *size), seed=0, avoid_undefined=True)
     if pair is not None:
-        for layer in [m for m in model.modules() if isinstance(m, SSN2d)]:
+        for layer in [m for m in model.modules() if isinstance(m, SSN)]:
             with torch.no_grad():
                 layer.mean_weight.copy_(torch.eye(3)[pair.mean])
                 layer.var_weight.copy_(torch.eye(3)[pair.var])
