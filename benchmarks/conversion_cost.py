@@ -1,6 +1,6 @@
 """Time of a whole conversion beside a bare export of the concrete network.
 
-    python benchmarks/conversion_cost.py [--repeats 3] [--markdown FILE] [ARCH ...]
+    python benchmarks/conversion_cost.py [--repeats 3] [--steps ARCH] [--markdown FILE] [ARCH ...]
 
 Every figure is that of a process of its own, started alternately:
 
@@ -9,7 +9,8 @@ Every figure is that of a process of its own, started alternately:
   with an open batch, as convert does, and runs the file once beside the network in ONNX Runtime.
 
 Time is wall time, the ratio that of medians. The checkpoints are made here, with random selections
-over all nine pairs (see networks.py); for memory see peak_memory.py.
+over all nine pairs (see networks.py); for memory see peak_memory.py. ``--steps`` also tells
+where the conversion of one network spends its time.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from machine import heading
 from networks import prepare
 
-from ssn_prune import prune
+from ssn_prune import convert, load_checkpoint, prune
 from ssn_prune.architectures.names import find_architecture
 
 ARCHS = (
@@ -93,10 +96,28 @@ def measure(arch: str, repeats: int) -> str:
     return f"| {arch} | {size / 1e6:.0f} MB | {ours:.1f} | {bare:.1f} | {ours / bare:.2f} |"
 
 
+def steps_of(arch: str) -> list[str]:
+    """A table of the steps of one conversion in this process, as ``progress`` is told of them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run([sys.executable, __file__, "--write", arch, name])
+        begun = [("loading", time.perf_counter())]
+        load = partial(load_checkpoint, folder / "checkpoint.pth", arch=arch)
+
+        def note(step: str) -> None:
+            begun.append((step, time.perf_counter()))
+
+        convert(load(), folder / "ours.onnx", progress=note, reload=load)
+    note("end")
+    rows = [f"| {step} | {end - start:.1f} |" for (step, start), (_, end) in pairwise(begun)]
+    return ["", f"Steps of {arch}, without imports:", "", "| step | s |", "|---|---|", *rows]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("archs", nargs="*", default=ARCHS)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", metavar="ARCH")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -112,6 +133,9 @@ def main() -> None:
     for arch in options.archs:
         lines.append(measure(arch, options.repeats))
         print(lines[-1], flush=True)
+    if options.steps:
+        lines += steps_of(options.steps)
+        print("\n".join(lines[-20:]))
     if options.markdown:
         title = heading("Cost of a conversion", "conversion_cost.py", f"{options.repeats} runs")
         options.markdown.write_text(title + "\n".join(lines) + "\n")

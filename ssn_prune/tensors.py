@@ -72,9 +72,9 @@ class WideArithmetic(TorchFunctionMode):
         if func is Tensor.float:
             func = Tensor.double
         in_place = name in _WRITING or re.fullmatch(r"\w*[^_]_", name) is not None
-        if in_place and id(args[0]) in self._computed:
-            raise RuntimeError("a folded kernel is written to: it needs memory of its own")
         kept = args[:1] if in_place else ()  # to be written to, as it is
+        if any(id(target) in self._computed for target in kept):
+            raise RuntimeError("a folded kernel is written to: it needs memory of its own")
         rest, named = pytree.tree_map(self._widened, (args[len(kept) :], kwargs))
         if "out" in named:
             named["out"] = kwargs["out"]

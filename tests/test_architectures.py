@@ -1,6 +1,7 @@
 """Names of architectures: what a file may ask for, what the user may, and what is inferred."""
 
 import sys
+import weakref
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 
 from ssn_prune import SSN2d, SwitchNorm2d, load_checkpoint
 from ssn_prune.architectures.names import AUTHORS_NETWORKS, find_architecture
+from ssn_prune.checkpoint import assemble
 from ssn_prune.errors import ArchitectureError, KeyMismatchError, UnsupportedLayerError
 from ssn_prune.layers.switchable import SwitchableNorm
 
@@ -156,6 +158,23 @@ def test_the_number_of_classes_is_inferred(tmp_path):
     loaded = load_checkpoint(path, arch=TINY)
     assert loaded.model.fc.out_features == 7
     assert loaded.source.arch_args == {"num_classes": 7}
+
+
+def test_the_network_with_other_classes_is_gone_before_the_right_one_is_built(
+    tmp_path, monkeypatch
+):
+    """Two networks beside the file's weights would be the peak of a conversion."""
+    build, built = assemble._build, []
+
+    def watched(*arguments):
+        assert all(network() is None for network in built)
+        network = build(*arguments)
+        built.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(assemble, "_build", watched)
+    load_checkpoint(save(tmp_path / "net.pth", TinyNetwork(num_classes=7)), arch=TINY)
+    assert len(built) == 2
 
 
 def test_a_given_number_of_classes_is_not_overridden(tmp_path):

@@ -59,6 +59,13 @@ def test_a_cast_to_float32_does_not_round() -> None:
         assert torch.equal(x.to(torch.float32), x)
 
 
+def test_a_writing_function_may_be_given_names_only() -> None:
+    x = torch.zeros(3, dtype=torch.float64)
+    with WideArithmetic():
+        nn.init.ones_(tensor=x)
+    assert torch.equal(x, torch.ones(3, dtype=torch.float64))
+
+
 def lstm(m: nn.Module, x: Tensor) -> Tensor:
     return m.net(x.flatten(2).transpose(1, 2))[0]
 

@@ -222,10 +222,11 @@ def _build_matching(
     if len(counts) != 1 or any(a[1:] != b[1:] for a, b in shapes):
         return model, arguments
     inferred = {**arguments, "num_classes": counts.pop()}
+    del model  # two networks and the file's weights would be the peak of a whole conversion
     try:
         return _build(architecture, {**fixed, **inferred}), inferred
-    except ArchitectureError:
-        return model, arguments  # a factory without num_classes: the key check tells the rest
+    except ArchitectureError:  # a factory without num_classes: the key check tells the rest
+        return _build(architecture, fixed), arguments
 
 
 def _swap_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -93,15 +93,15 @@ def names_of(model: nn.Module, module: nn.Module) -> tuple[str, ...]:
 
 def floating_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """An evaluation-mode copy with all floating tensors in ``dtype``, complex ones accordingly."""
-    return _cast(copy_model(model), dtype)
+    return cast_copy(copy_model(model), dtype)
 
 
-def single_copy(model: nn.Module) -> nn.Module:
-    """As :func:`floating_copy` in float32, on the memory of parameters that are in it already."""
-    return _cast(copy_model(model, share_parameters=True), torch.float32)
+def cast_copy(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Bring a copy into evaluation mode and its floating tensors into ``dtype``, in place.
 
+    Parameters that are in ``dtype`` already keep their memory.
+    """
 
-def _cast(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
     def cast(tensor: Tensor) -> Tensor:
         if tensor.is_complex():
             return tensor.to(dtype.to_complex())

@@ -31,7 +31,7 @@ class WriteGuard(TorchDispatchMode):
     only_watches = True  # the switchable layers may leave torch, see ssn_prune.math.planes
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # untyped in torch
         parameters = [p for p in model.parameters() if p.layout is torch.strided]
         self._guarded = {_memory(p) for p in parameters} - {0}
 

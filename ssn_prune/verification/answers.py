@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import floating_copy, single_copy
-from ssn_prune.layers.running import SharedWriteError, WriteGuard
+from ssn_prune.layers.copying import cast_copy
+from ssn_prune.layers.running import WriteGuard, run_copy
 from ssn_prune.tensors import WideArithmetic, tensor_leaves, to_dtype
 from ssn_prune.verification.taps import Recording, run_with_taps
 
@@ -65,12 +65,9 @@ def exact_answers(
 def own_answers(original: nn.Module, batches: Sequence[tuple[Any, ...]]) -> Outputs:
     """Run a network (not changed) in float32."""
 
-    def run(single: nn.Module) -> Outputs:
+    def run(copied: nn.Module) -> Outputs:
+        single = cast_copy(copied, torch.float32)
         with torch.no_grad():
             return [tensor_leaves(single(*to_dtype(batch, torch.float32))) for batch in batches]
 
-    try:
-        with WriteGuard(original):
-            return run(single_copy(original))
-    except SharedWriteError:
-        return run(floating_copy(original, torch.float32))
+    return run_copy(original, run)
