@@ -1,7 +1,9 @@
-"""A failed capture says nothing on the terminal and leaves logging as it was."""
+"""A capture says nothing on the terminal, and leaves logging and the collector as they were."""
 
+import gc
 import logging
 
+import pytest
 import torch
 from networks import BN, Lambda, trained_layer
 from torch import nn
@@ -20,3 +22,15 @@ def test_a_failed_capture_is_silent(capfd):
     assert result.report.capture_error is not None
     assert capfd.readouterr() == ("", "")
     assert logging.root.manager.disable == level
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_as_it_was_after_a_capture(enabled):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), trained_layer(4, NormalizerPair(BN, BN)))
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        prune(network.eval(), torch.randn(2, 3, 8, 8))
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()

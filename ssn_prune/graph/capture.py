@@ -23,6 +23,7 @@ from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.graph.reading import Facts, read_program
 from ssn_prune.graph.sizes import dynamic_shapes, open_axes, size_guards
 from ssn_prune.graph.skeleton import make_skeleton
+from ssn_prune.memory import collector_paused
 from ssn_prune.tensors import clone_tensors
 
 OPEN_SIZES_SECONDS = 30.0
@@ -94,7 +95,7 @@ def capture(
 def _export(
     skeleton: nn.Module, inputs: tuple[Any, ...], *, fixed_sizes: bool
 ) -> torch.export.ExportedProgram:
-    with quiet_tracer():
+    with quiet_tracer(), collector_paused():
         for spatial in (False,) if fixed_sizes else (True, False):
             try:
                 marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors

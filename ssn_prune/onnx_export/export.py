@@ -26,6 +26,7 @@ from ssn_prune.files import (
 from ssn_prune.graph.counting import count_operators
 from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.graph.sizes import dynamic_shapes
+from ssn_prune.memory import collector_paused
 from ssn_prune.onnx_export.graph_names import (
     clean,
     input_names,
@@ -35,6 +36,7 @@ from ssn_prune.onnx_export.graph_names import (
     output_names,
 )
 from ssn_prune.onnx_export.open_sizes import require_open_sizes
+from ssn_prune.onnx_export.optimizing import optimize
 from ssn_prune.onnx_export.pooling import pool_first
 from ssn_prune.onnx_export.tracing import trace_to_onnx
 from ssn_prune.onnx_export.writing import save_checked
@@ -170,7 +172,7 @@ def _to_ir(
     names = options.input_names or input_names(len(pytree.tree_leaves(inputs)))
     was_training = [module for module in model.modules() if module.training]
     try:
-        with quiet_tracer():
+        with quiet_tracer(), collector_paused():
             shapes = _open_axes(model, inputs, options.dynamic)
             progress("capturing the pruned network")
             marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
@@ -184,7 +186,10 @@ def _to_ir(
                 opset_version=options.opset,
                 input_names=list(names),
                 verbose=False,
+                optimize=False,
             )
+            assert exported is not None  # returned whenever no file is asked for
+            optimize(exported.model)
     except ExportError:
         raise
     # torch.export and the ONNX exporter raise whatever the traced code or they themselves raise;
@@ -200,7 +205,6 @@ def _to_ir(
     finally:
         for module in was_training:
             module.training = True
-    assert exported is not None  # returned whenever no file is asked for
     return program, exported.model
 
 
