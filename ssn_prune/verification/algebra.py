@@ -5,21 +5,20 @@ Rounding plays no part at 1e-11, so any deviation is a mistake in a formula, a f
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ssn_prune.graph.edits import DeferredEdits
 from ssn_prune.graph.plan import Plan
 from ssn_prune.graph.rewrite import apply_plan
 from ssn_prune.layers.copying import wide_copy
-from ssn_prune.layers.running import WriteGuard
 from ssn_prune.report import AlgebraCheck
-from ssn_prune.tensors import WideArithmetic, relative_error, to_dtype
-from ssn_prune.verification.answers import exact_answers
+from ssn_prune.tensors import relative_error
+from ssn_prune.verification.answers import run_wide
 from ssn_prune.verification.precision import Copier, in_float64
-from ssn_prune.verification.taps import run_with_taps
+from ssn_prune.verification.turns import InTurns
 
 ALGEBRA_TOLERANCE = 1e-11
 """Largest error relative to the largest value, at the output and at every switchable layer."""
@@ -43,8 +42,7 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
     def check(copied: Copier) -> AlgebraCheck:
         wide = copied(original)
         pruned = WidePruned(plan, wide, share_parameters=copied is wide_copy)
-        exact = exact_answers(original, wide, [inputs], layers_to_see(plan))
-        return pruned.compare(original, inputs, exact.outputs[0], exact.layers)
+        return pruned.compare(original, wide, inputs)[0]
 
     return in_float64(check)
 
@@ -70,49 +68,37 @@ class WidePruned:
         self._pruned = apply_plan(plan, wide, edits=self._edits, share_parameters=share_parameters)
 
     def compare(
-        self,
-        original: nn.Module,
-        inputs: tuple[Any, ...],
-        outputs: list[Tensor],
-        layers: dict[str, list[Tensor]],
-    ) -> AlgebraCheck:
-        """As :func:`check_algebra`, where the original has run already.
+        self, original: nn.Module, wide: nn.Module, inputs: tuple[Any, ...]
+    ) -> tuple[AlgebraCheck, list[Tensor]]:
+        """As :func:`check_algebra`.
 
         Args:
             original: The reference; not changed.
+            wide: The copy of it that this was made from, which runs here too.
             inputs: Inputs of one call.
-            outputs: What the original gives for it.
-            layers: What its :func:`layers_to_see` give, by name; used up.
+
+        Returns:
+            The check, and what the original gives.
 
         Raises:
             SharedWriteError: The network writes to parameters that it shares with ``original``.
         """
-        comparison = _Comparison(layers)
-        with WriteGuard(original), WideArithmetic(self._edits.computed):
-            wide = to_dtype(inputs, torch.float64)
-            actual = run_with_taps(self._pruned, wide, self._layers, comparison)
-        return _judged(relative_error(actual, outputs), comparison.layer_errors())
+        layers, computed = self._layers, self._edits.computed
+        with InTurns(lambda tap: run_wide(original, wide, inputs, layers, tap)) as expected:
+            errors: dict[str, float] = {}
 
+            def compare(name: str, value: Tensor) -> None:
+                reference = expected.take(name)
+                found = [] if reference is None else [reference]
+                errors[name] = max(errors.get(name, 0.0), relative_error([value], found))
 
-class _Comparison:
-    """A tap that compares with what another network gave, and forgets that then."""
-
-    def __init__(self, expected: dict[str, list[Tensor]]) -> None:
-        self._expected = expected
-        self._errors = dict.fromkeys(expected, 0.0)
-        self._order = list(expected)
-
-    def __call__(self, name: str, value: Tensor) -> None:
-        waiting = self._expected.get(name)
-        error = relative_error([value], [waiting.pop(0)]) if waiting else float("inf")
-        self._errors[name] = max(self._errors.get(name, 0.0), error)
-
-    def layer_errors(self) -> dict[str, float]:
-        """By name, in the order of the other network; inf where the numbers of calls differ."""
-        return {
-            name: float("inf") if self._expected[name] else self._errors[name]
-            for name in self._order
-        }
+            actual = run_wide(original, self._pruned, inputs, layers, compare, computed)
+            outputs = expected.finish()
+            left = expected.layers
+        # Layers in the order of the original, those that only the pruned network runs behind them.
+        names = [*left, *(name for name in errors if name not in left)]
+        judged = {name: math.inf if left.get(name) else errors[name] for name in names}
+        return _judged(relative_error(actual, outputs), judged), outputs
 
 
 def _judged(output_error: float, layer_errors: dict[str, float]) -> AlgebraCheck:

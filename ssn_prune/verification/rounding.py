@@ -22,7 +22,7 @@ from ssn_prune.memory import release_memory
 from ssn_prune.onnx_export.export import LAYER_VALUES_KEY
 from ssn_prune.report import RoundingCheck
 from ssn_prune.tensors import max_error, tensor_leaves, to_dtype, top1_agreement
-from ssn_prune.verification.answers import Outputs, exact_answers, own_answers
+from ssn_prune.verification.answers import Outputs, own_answers, run_wide
 from ssn_prune.verification.precision import Copier, in_float64
 from ssn_prune.verification.session import open_session, runtime_error
 from ssn_prune.verification.taps import Recording, run_with_taps
@@ -57,7 +57,8 @@ def check_rounding(
     """
 
     def check(copied: Copier) -> RoundingCheck:
-        exact = exact_answers(original, copied(original), batches).outputs
+        wide = copied(original)
+        exact = [run_wide(original, wide, batch) for batch in batches]
         found = compare_file(path, batches, exact, own_answers(original, batches))
         if found.passed:
             return found
@@ -168,12 +169,12 @@ def _first_layer_off(
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in extra)
     if not values or model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
         return None
-    exact = exact_answers(original, copied(original), [batch], values).layers
-    own = Recording()
+    exact, own = Recording(), Recording()
+    run_wide(original, copied(original), batch, values, exact)
     single = floating_copy(original, torch.float32)
     run_with_taps(single, to_dtype(batch, torch.float32), values, own)
     converted = dict(zip(outputs, _runner(path, model)(batch), strict=True))
-    for name, reference in exact.items():
+    for name, reference in exact.values.items():
         if len(reference) != 1:
             continue  # called several times: the stored value is that of one call
         own_error, scale = max_error(own.values[name][0], reference[0])

@@ -15,7 +15,7 @@ Tap = Callable[[str, Tensor], None]
 
 
 def run_with_taps(
-    model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str], tap: Tap
+    model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str], tap: Tap | None
 ) -> list[Tensor]:
     """Run ``model`` and show the output of every call of the named modules.
 
@@ -23,7 +23,7 @@ def run_with_taps(
         model: Any network; its hooks are as before afterwards.
         inputs: Positional inputs.
         names: Paths of modules.
-        tap: Called at each call of one of them, in order.
+        tap: Called at each call of one of them, in order; None if nothing is looked at.
 
     Returns:
         The output's tensors.
@@ -32,7 +32,8 @@ def run_with_taps(
 
     def hook_of(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-            tap(name, output.detach())
+            if tap is not None:
+                tap(name, output.detach())
 
         return hook
 

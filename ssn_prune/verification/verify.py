@@ -17,8 +17,8 @@ from ssn_prune.progress import Progress, silent
 from ssn_prune.pruning import PruneResult
 from ssn_prune.report import AlgebraCheck, VerificationReport
 from ssn_prune.tensors import tensor_leaves
-from ssn_prune.verification.algebra import WidePruned, layers_to_see
-from ssn_prune.verification.answers import Outputs, exact_answers, own_answers
+from ssn_prune.verification.algebra import WidePruned
+from ssn_prune.verification.answers import Outputs, own_answers, run_wide
 from ssn_prune.verification.precision import Copier, in_float64
 from ssn_prune.verification.rounding import check_rounding, compare_file
 
@@ -109,22 +109,23 @@ def check_in_float64(
         progress: Told of every step.
     """
     seen = _batch_for_algebra(batches)
-    if not rounding:
-        batches, seen = [batches[seen]], 0
-    layers = layers_to_see(plan) if algebra else []
 
     def check(copied: Copier) -> _Wide:
-        progress("verifying: running the original in float64")
         wide = copied(original)
-        lean = copied is wide_copy
-        pruned = WidePruned(plan, wide, share_parameters=lean) if algebra else None
-        exact = exact_answers(original, wide, batches, layers, seen)
-        if pruned is None:
-            return _Wide(None, exact.outputs)
-        progress("verifying every layer in float64")
-        outputs = exact.outputs
-        found = pruned.compare(original, batches[seen], outputs[seen], exact.layers)
-        return _Wide(found, outputs)
+        outputs: dict[int, list[Tensor]] = {}
+        found = None
+        # First: a network that keeps a state is then in its first.
+        if algebra:
+            progress("verifying every layer in float64")
+            pruned = WidePruned(plan, wide, share_parameters=copied is wide_copy)
+            found, outputs[seen] = pruned.compare(original, wide, batches[seen])
+        if not rounding:
+            return _Wide(found, [])
+        progress("verifying: running the original in float64")
+        for index, batch in enumerate(batches):
+            if index not in outputs:
+                outputs[index] = run_wide(original, wide, batch)
+        return _Wide(found, [outputs[index] for index in range(len(batches))])
 
     if not (algebra or rounding):
         return FirstChecks(None, None)

@@ -1,0 +1,110 @@
+"""Two networks in turns, so that what is compared does not pile up.
+
+The activations of all layers of a ResNet-152 take twice the memory of its weights in float64.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from torch import Tensor
+
+from ssn_prune.verification.taps import Tap
+
+T = TypeVar("T")
+
+_TO_THE_END = ""  # the path of no module that is looked at
+_NO_FURTHER = None
+
+
+class _StoppedError(Exception):
+    """Ends a run whose values nobody asks for any more."""
+
+
+class InTurns(Generic[T]):
+    """A network that runs only as far as its values are asked for; a context manager.
+
+    It runs in a thread of its own, and only while the thread of the caller waits for it.
+
+    Args:
+        run: Runs the network and calls the tap that it is given with what the layers give.
+    """
+
+    def __init__(self, run: Callable[[Tap], T]) -> None:
+        self._run = run
+        self._asked: SimpleQueue[str | None] = SimpleQueue()
+        self._answered: SimpleQueue[None] = SimpleQueue()
+        self._wanted: str | None = None
+        self._ended = False
+        self._ahead: dict[str, deque[Tensor]] = {}
+        self._pool = ThreadPoolExecutor(1)
+        self._result = self._pool.submit(self._produce)
+
+    def __enter__(self) -> InTurns[T]:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._asked.put(_NO_FURTHER)
+        self._pool.shutdown()
+
+    def take(self, name: str) -> Tensor | None:
+        """The next value of a layer, None if there are no more.
+
+        It is valid until the next call. Whatever the run raised is raised here.
+        """
+        if not self._ahead.get(name):
+            self._continue(name)
+        values = self._ahead.get(name)
+        return values.popleft() if values else None
+
+    def finish(self) -> T:
+        """Run to the end.
+
+        Returns:
+            What ``run`` returns. Whatever it raised is raised here.
+        """
+        self._continue(_TO_THE_END)
+        return self._result.result()
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """The layers that have run, in that order, and how many values nobody has taken."""
+        return {name: len(values) for name, values in self._ahead.items()}
+
+    def _continue(self, wanted: str) -> None:
+        if not self._ended:
+            self._asked.put(wanted)
+            self._answered.get()
+        if self._ended:
+            self._result.result()  # raises what the run raised
+
+    def _produce(self) -> T:
+        try:
+            self._await_question()
+            return self._run(self._give)
+        finally:
+            self._ended = True
+            self._answered.put(None)
+
+    def _await_question(self) -> None:
+        self._wanted = self._asked.get()
+        if self._wanted is _NO_FURTHER:
+            raise _StoppedError
+
+    def _give(self, name: str, value: Tensor) -> None:
+        asked_for = name == self._wanted
+        # A copy of what lies around: activations that work in place would overwrite it.
+        self._ahead.setdefault(name, deque()).append(value if asked_for else value.clone())
+        if asked_for:
+            self._answered.put(None)
+            self._await_question()
