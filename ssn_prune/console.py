@@ -40,7 +40,8 @@ class Output:
         width = None if sys.stdout.isatty() else 160
         self.out = Console(width=width, highlight=False)
         width = None if sys.stderr.isatty() else 160
-        self.err = Console(stderr=True, width=width, highlight=False, soft_wrap=True)
+        # This very file: while torch traces, sys.stderr is another one.
+        self.err = Console(file=sys.stderr, width=width, highlight=False, soft_wrap=True)
 
     @property
     def talks(self) -> bool:

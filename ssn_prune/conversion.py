@@ -214,8 +214,14 @@ def verify_file(
     """
     result = prune_loaded(loaded, options, progress)
     batches = verification_batches(result, loaded, options.open_axes, options.static_batch)
-    progress("verifying")
-    checks = verify(result, onnx_path, batches, algebra=options.algebra, rounding=options.rounding)
+    checks = verify(
+        result,
+        onnx_path,
+        batches,
+        algebra=options.algebra,
+        rounding=options.rounding,
+        progress=progress,
+    )
     require_passed(checks)
     return replace(conversion_report(loaded, result), verification=checks)
 

@@ -49,6 +49,7 @@ def verify(
     *,
     algebra: bool = True,
     rounding: bool = True,
+    progress: Progress = silent,
 ) -> VerificationReport:
     """Check that a conversion gives the answers of the original.
 
@@ -59,17 +60,20 @@ def verify(
             them, with at least two samples if there is any. :func:`random_batches` makes some.
         algebra: Compare the plan in float64 with the original in float64.
         rounding: Compare the file in ONNX Runtime with the original in float64.
+        progress: Called with the name of each step before it starts.
 
     Returns:
         The measured errors and bounds; look at ``passed``.
     """
     path = Path(onnx_path) if rounding and onnx_path is not None else None
     original = pruned.original
+    wanted = path is not None
     first = check_in_float64(
-        original, pruned.plan, batches, algebra=algebra, rounding=path is not None
+        original, pruned.plan, batches, algebra=algebra, rounding=wanted, progress=progress
     )
     if path is None or first.answers is None:
         return VerificationReport(first.algebra, None)
+    progress("verifying: running the file")
     check = compare_file(path, batches, *first.answers)
     if not check.passed:
         check = check_rounding(original, path, batches)  # names the layer
