@@ -102,8 +102,8 @@ def convert(
         progress: Called with the name of each step before it starts.
         reload: Loads the checkpoint again: for programs that do nothing else. If it is given,
             ``loaded`` loses its weights before the file is opened in the runtime, which takes two
-            to three times their memory, and the process is set to return memory at once. The
-            weights are only needed again if the file is wrong, to find the layer at fault.
+            to three times their memory, and some steps set the process to return memory at once.
+            The weights are only needed again if the file is wrong, to find the layer at fault.
 
     Returns:
         The report.
@@ -150,6 +150,7 @@ def convert(
             batches,
             algebra=options.algebra,
             rounding=options.rounding,
+            alone=reload is not None,
             progress=progress,
         )
         checks = VerificationReport(first.algebra, None)

@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 _M_MMAP_THRESHOLD = -3  # <malloc.h>
-_LARGE = 2**20
+_LARGE = 2**17  # as at the start of a process
+_LARGEST = 2**22 * ctypes.sizeof(ctypes.c_long)  # as far as glibc raises it by itself
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,17 +50,31 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def run_returning_blocks(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function whose blocks of a megabyte and more are returned as soon as it frees them.
+@contextlib.contextmanager
+def returning_blocks() -> Iterator[None]:
+    """Have blocks of 128 KB and more returned as soon as they are freed.
 
-    For the last step of a program: from then on that holds for the whole process, and makes
-    networks in torch slower, whose activations are such blocks. The function runs in a thread of
-    its own, because a thread starts without freed blocks, which would be used again first.
+    For steps that run in a second thread, whose free blocks glibc keeps and :func:`release_memory`
+    does not reach. It holds for the whole process meanwhile and makes networks in torch slower,
+    whose activations are such blocks.
     """
     option = _c_function("mallopt")
-    if option is not None:
-        option(_M_MMAP_THRESHOLD, _LARGE)
-    with ThreadPoolExecutor(1) as pool:
+    if option is None:
+        yield
+        return
+    option(_M_MMAP_THRESHOLD, _LARGE)
+    try:
+        yield
+    finally:
+        option(_M_MMAP_THRESHOLD, _LARGEST)
+
+
+def run_returning_blocks(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function under :func:`returning_blocks`, in a thread of its own.
+
+    A thread starts without freed blocks, which would be used again first and not be returned.
+    """
+    with returning_blocks(), ThreadPoolExecutor(1) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
 

@@ -40,65 +40,54 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
     """
 
     def check(copied: Copier) -> AlgebraCheck:
-        wide = copied(original)
-        pruned = WidePruned(plan, wide, share_parameters=copied is wide_copy)
-        return pruned.compare(original, wide, inputs)[0]
+        lean = copied is wide_copy
+        return compare_in_turns(original, copied(original), plan, inputs, share_parameters=lean)[0]
 
     return in_float64(check)
 
 
-def layers_to_see(plan: Plan) -> list[str]:
-    """The layers whose own output still appears somewhere in the pruned network."""
-    return [layer.name for layer in plan.layers if layer.exposed]
-
-
-class WidePruned:
-    """The pruned network for ``WideArithmetic``.
+def compare_in_turns(
+    original: nn.Module,
+    wide: nn.Module,
+    plan: Plan,
+    inputs: tuple[Any, ...],
+    *,
+    share_parameters: bool,
+) -> tuple[AlgebraCheck, list[Tensor]]:
+    """As :func:`check_algebra`, with a copy for ``WideArithmetic`` that is made already.
 
     Args:
-        plan: The plan that makes it.
-        wide: A copy of the original for ``WideArithmetic`` that has not run yet: the pruned network
-            starts from the same state.
-        share_parameters: Take no memory for what the plan does not change.
+        original: The reference; not changed.
+        wide: The copy, which has not run yet: both networks start from the same state.
+        plan: The plan.
+        inputs: Inputs of one call.
+        share_parameters: The pruned network takes no memory for what the plan does not change.
+
+    Returns:
+        The check, and what the original gives.
+
+    Raises:
+        SharedWriteError: The network writes to parameters that it shares with ``original``.
     """
+    edits = DeferredEdits()
+    pruned = apply_plan(plan, wide, edits=edits, share_parameters=share_parameters)
+    # The layers whose own output still appears somewhere in the pruned network.
+    layers = [layer.name for layer in plan.layers if layer.exposed]
+    errors: dict[str, float] = {}
+    with InTurns(lambda tap: run_wide(original, wide, inputs, layers, tap)) as expected:
 
-    def __init__(self, plan: Plan, wide: nn.Module, *, share_parameters: bool) -> None:
-        self._layers = layers_to_see(plan)
-        self._edits = DeferredEdits()
-        self._pruned = apply_plan(plan, wide, edits=self._edits, share_parameters=share_parameters)
+        def compare(name: str, value: Tensor) -> None:
+            reference = expected.take(name)
+            found = [] if reference is None else [reference]
+            errors[name] = max(errors.get(name, 0.0), relative_error([value], found))
 
-    def compare(
-        self, original: nn.Module, wide: nn.Module, inputs: tuple[Any, ...]
-    ) -> tuple[AlgebraCheck, list[Tensor]]:
-        """As :func:`check_algebra`.
-
-        Args:
-            original: The reference; not changed.
-            wide: The copy of it that this was made from, which runs here too.
-            inputs: Inputs of one call.
-
-        Returns:
-            The check, and what the original gives.
-
-        Raises:
-            SharedWriteError: The network writes to parameters that it shares with ``original``.
-        """
-        layers, computed = self._layers, self._edits.computed
-        with InTurns(lambda tap: run_wide(original, wide, inputs, layers, tap)) as expected:
-            errors: dict[str, float] = {}
-
-            def compare(name: str, value: Tensor) -> None:
-                reference = expected.take(name)
-                found = [] if reference is None else [reference]
-                errors[name] = max(errors.get(name, 0.0), relative_error([value], found))
-
-            actual = run_wide(original, self._pruned, inputs, layers, compare, computed)
-            outputs = expected.finish()
-            left = expected.layers
-        # Layers in the order of the original, those that only the pruned network runs behind them.
-        names = [*left, *(name for name in errors if name not in left)]
-        judged = {name: math.inf if left.get(name) else errors[name] for name in names}
-        return _judged(relative_error(actual, outputs), judged), outputs
+        actual = run_wide(original, pruned, inputs, layers, compare, edits.computed)
+        outputs = expected.finish()
+        left = expected.layers
+    # Layers in the order of the original, those that only the pruned network runs behind them.
+    names = [*left, *(name for name in errors if name not in left)]
+    judged = {name: math.inf if left.get(name) else errors[name] for name in names}
+    return _judged(relative_error(actual, outputs), judged), outputs
 
 
 def _judged(output_error: float, layer_errors: dict[str, float]) -> AlgebraCheck:
