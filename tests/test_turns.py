@@ -39,6 +39,13 @@ def test_values_come_in_the_order_of_each_layer() -> None:
         assert expected.finish() == "result"
 
 
+def test_the_network_itself_may_be_a_layer_that_runs_twice() -> None:
+    with InTurns(values(("", 1.0), ("", 2.0), ("", 3.0))) as expected:
+        assert float(expected.take("")) == 1
+        assert expected.finish() == "result"
+        assert expected.layers == {"": 2}
+
+
 def test_nothing_runs_until_it_is_asked_for() -> None:
     threads = threading.active_count()
     seen = []

@@ -2,7 +2,7 @@
 
 ``torch.onnx.export(optimize=True)`` runs the same ones, but tries all of its rules at every node,
 also where a graph has no operator that a rule is about, and one of them against every other node:
-a third of the translation of a ResNet-152, growing with the square of the nodes.
+a quarter of the translation of a ResNet-152, growing with the square of the nodes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Two networks in turns, so that what is compared does not pile up.
 
-The activations of all layers of a ResNet-152 take twice the memory of its weights in float64.
+What the layers of a ResNet-152 give for two samples takes in float64 twice the memory of its
+weights.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from ssn_prune.verification.taps import Tap
 
 T = TypeVar("T")
 
-_TO_THE_END = ""  # the path of no module that is looked at
-_NO_FURTHER = None
+# What is asked for is the path of a module, or one of these.
+_TO_THE_END = object()
+_NO_FURTHER = object()
 
 
 class _StoppedError(Exception):
@@ -37,9 +39,9 @@ class InTurns(Generic[T]):
 
     def __init__(self, run: Callable[[Tap], T]) -> None:
         self._run = run
-        self._asked: SimpleQueue[str | None] = SimpleQueue()
+        self._asked: SimpleQueue[object] = SimpleQueue()
         self._answered: SimpleQueue[None] = SimpleQueue()
-        self._wanted: str | None = None
+        self._wanted: object = _TO_THE_END
         self._ended = False
         self._ahead: dict[str, deque[Tensor]] = {}
         self._pool = ThreadPoolExecutor(1)
@@ -81,7 +83,7 @@ class InTurns(Generic[T]):
         """The layers that have run, in that order, and how many values nobody has taken."""
         return {name: len(values) for name, values in self._ahead.items()}
 
-    def _continue(self, wanted: str) -> None:
+    def _continue(self, wanted: object) -> None:
         if not self._ended:
             self._asked.put(wanted)
             self._answered.get()
