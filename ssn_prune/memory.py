@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-_M_MMAP_THRESHOLD = -3  # <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 _LARGE = 2**17  # as at the start of a process
 _LARGEST = 2**22 * ctypes.sizeof(ctypes.c_long)  # as far as glibc raises it by itself
 
@@ -54,9 +54,9 @@ def collector_paused() -> Iterator[None]:
 def returning_blocks() -> Iterator[None]:
     """Have blocks of 128 KB and more returned as soon as they are freed.
 
-    For steps that run in a second thread, whose free blocks glibc keeps and :func:`release_memory`
-    does not reach. It holds for the whole process meanwhile and makes networks in torch slower,
-    whose activations are such blocks.
+    For steps that run in a second thread, which keeps freed blocks at the end of its heap, where
+    :func:`release_memory` does not reach, and leaves them to the next thread. It holds for the
+    whole process meanwhile and makes networks in torch slower, whose activations are such blocks.
     """
     option = _c_function("mallopt")
     if option is None:
@@ -67,12 +67,14 @@ def returning_blocks() -> Iterator[None]:
         yield
     finally:
         option(_M_MMAP_THRESHOLD, _LARGEST)
+        option(_M_TRIM_THRESHOLD, 2 * _LARGEST)
 
 
 def run_returning_blocks(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function under :func:`returning_blocks`, in a thread of its own.
 
-    A thread starts without freed blocks, which would be used again first and not be returned.
+    The main thread's heap is full of freed blocks, which would be used again first and not be
+    returned.
     """
     with returning_blocks(), ThreadPoolExecutor(1) as pool:
         return pool.submit(function, *args, **kwargs).result()

@@ -15,7 +15,7 @@ from networks import BN, IN, trained_layer
 from torch import nn
 
 from ssn_prune import ConvertOptions, ExportOptions, convert, export_onnx, load_checkpoint, prune
-from ssn_prune.errors import ExportError, OutputError, VerificationError
+from ssn_prune.errors import ExportError, OutputError, UsageError, VerificationError
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.verification import verify as verify_module
 
@@ -50,6 +50,40 @@ def test_defaults_are_portable(pruned: nn.Module, tmp_path: Path) -> None:
     assert stats.nodes == len(model.graph.node)
     assert stats.bytes == path.stat().st_size
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+class Returning(nn.Module):
+    """Returns an input, and has parameters and inner values with names that are wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Parameter(torch.ones(1))
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x: torch.Tensor, relu: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return torch.relu(self.conv(x) * self.image), relu
+
+
+@pytest.mark.parametrize("names", [None, ("image", "relu"), ("relu", "conv2d")])
+def test_inputs_keep_their_names(names: tuple[str, ...] | None, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    network = Returning().eval()
+    inputs = torch.randn(2, 1, 8, 8), torch.randn(2, 3)
+    stats = export_onnx(network, inputs, path, options=ExportOptions(input_names=names))
+    assert tuple(stats.inputs) == (names or ("input", "input_1"))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    given = {name: x.numpy() for name, x in zip(stats.inputs, inputs, strict=True)}
+    found = session.run(None, given)
+    for value, expected in zip(found, network(*inputs), strict=True):
+        np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_two_inputs_with_one_name_are_refused(tmp_path: Path) -> None:
+    options = ExportOptions(input_names=("a", "a"))
+    inputs = torch.zeros(2, 1, 8, 8), torch.zeros(2, 3)
+    with pytest.raises(UsageError, match="same name"):
+        export_onnx(Returning(), inputs, tmp_path / "m.onnx", options=options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_batch_is_dynamic_unless_asked_for(pruned: nn.Module, tmp_path: Path) -> None:

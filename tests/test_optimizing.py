@@ -42,7 +42,7 @@ def shuffled(m: nn.Module, x: Tensor) -> Tensor:
 def clamped(m: nn.Module, x: Tensor) -> Tensor:
     y = nn.functional.pad(x, (1, 1, 1, 1))
     y = m.c(y).clamp(min=-1).clamp(max=1)
-    return torch.relu(torch.relu(y)) * 1.0 + 0.0
+    return m.zero + m.one * (torch.relu(torch.relu(y)) * 1.0 + 0.0)
 
 
 def reshaped(m: nn.Module, x: Tensor) -> Tensor:
@@ -66,6 +66,8 @@ def test_operators_are_those_of_torchs_optimisation(forward: object) -> None:
         a=trained_layer(4, NormalizerPair(IN, LN)),
         b=trained_layer(4, NormalizerPair(LN, BN)),
     ).eval()
+    network.register_buffer("one", torch.ones(()))
+    network.register_buffer("zero", torch.zeros(()))
     if forward is normalized:
         network = prune(network, x).model
     reference = operators(translated(network, x, optimized=True))

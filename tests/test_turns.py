@@ -9,10 +9,10 @@ import pytest
 import torch
 from networks import BN, IN, LN, Lambda, trained_layer
 from torch import Tensor, nn
+from torch.utils import _python_dispatch as dispatch
 
 from ssn_prune import prune
 from ssn_prune.normalizer import NormalizerPair
-from ssn_prune.verification import turns
 from ssn_prune.verification.algebra import check_algebra
 from ssn_prune.verification.turns import InTurns
 
@@ -112,17 +112,40 @@ def deep() -> nn.Module:
 
 
 def test_the_check_holds_one_layers_activations_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    held: list[weakref.ref[Tensor]] = []
-    most = []
+    shown: list[weakref.ref[Tensor]] = []
+    alive = []
     give = InTurns._give
 
     def counting(self, name, value):
+        shown.append(weakref.ref(value))
         give(self, name, value)
-        held.extend(weakref.ref(v) for waiting in self._ahead.values() for v in waiting)
-        most.append(sum(ref() is not None for ref in held))
+        del value
+        alive.append(sum(ref() is not None for ref in shown))
 
-    monkeypatch.setattr(turns.InTurns, "_give", counting)
+    monkeypatch.setattr(InTurns, "_give", counting)
     result = prune(deep(), X)
     assert check_algebra(result.original, result.plan, (X,)).passed
-    assert len(most) == 2 * len(PAIRS)
-    assert max(most) <= 1
+    assert len(alive) == 2 * len(PAIRS)
+    assert max(alive) <= 1  # the caller of this function holds it
+
+
+def test_torch_is_as_it_was_afterwards() -> None:
+    flags = [name for name in vars(dispatch) if name.startswith("_is_in")]
+    assert flags
+    assert not any(getattr(dispatch, name) for name in flags)
+    result = prune(deep(), X)
+    assert check_algebra(result.original, result.plan, (X,)).passed
+    assert not any(getattr(dispatch, name) for name in flags)
+
+
+def counted(m: nn.Module, x: Tensor) -> Tensor:
+    m.c.calls.add_(1)
+    return m.n(m.c(x))
+
+
+def test_inference_mode_holds_in_the_other_thread() -> None:
+    network = Lambda(counted, c=nn.Conv2d(3, 4, 3), n=trained_layer(4, PAIRS[1])).eval()
+    network.c.register_buffer("calls", torch.zeros(()))
+    result = prune(network, X)
+    with torch.inference_mode():
+        assert check_algebra(result.original, result.plan, (X,)).passed

@@ -31,6 +31,7 @@ from ssn_prune.onnx_export.graph_names import (
     clean,
     input_names,
     layer_values,
+    name_inputs,
     name_open_axes,
     name_outputs,
     output_names,
@@ -184,12 +185,12 @@ def _to_ir(
                 program,
                 dynamo=True,
                 opset_version=options.opset,
-                input_names=list(names),
                 verbose=False,
                 optimize=False,
             )
             assert exported is not None  # returned whenever no file is asked for
             optimize(exported.model)
+            name_inputs(exported.model, names)
     except ExportError:
         raise
     # torch.export and the ONNX exporter raise whatever the traced code or they themselves raise;
@@ -223,6 +224,14 @@ def _open_axes(
 
 
 def _require_known(options: ExportOptions) -> None:
+    names = options.input_names or ()
+    if len(set(names)) != len(names):
+        raise UsageError(
+            "two inputs cannot have the same name",
+            expected="a name of its own for each input",
+            found=", ".join(names),
+            hint="leave input_names out to get input, input_1, ...",
+        )
     if options.dynamic not in get_args(Dynamic):
         raise UsageError(
             f"unknown kind of open axes {options.dynamic!r}",

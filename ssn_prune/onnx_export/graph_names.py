@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import onnx_ir as ir
+from onnx_ir.passes.common import NameFixPass
 from torch.utils import _pytree as pytree
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -113,6 +115,13 @@ def output_names(spec: pytree.TreeSpec) -> list[str]:
     paths = [path for path, _ in pytree.tree_flatten_with_path(nested)[0]]
     names = ["_".join(re.sub(r"\W+", "_", str(key)).strip("_") for key in path) for path in paths]
     return [name if name and not name[0].isdigit() else f"output_{name}" for name in names]
+
+
+def name_inputs(model: ir.Model, names: Sequence[str]) -> None:
+    """Give the inputs their names, in place; values that are in the way get others."""
+    for value, name in zip(model.graph.inputs, names, strict=False):
+        value.name = name
+    NameFixPass()(model)
 
 
 def name_outputs(model: ir.Model, names: list[str]) -> None:

@@ -14,6 +14,7 @@ from ssn_prune.graph.edits import DeferredEdits
 from ssn_prune.graph.plan import Plan
 from ssn_prune.graph.rewrite import apply_plan
 from ssn_prune.layers.copying import wide_copy
+from ssn_prune.layers.running import WriteGuard
 from ssn_prune.report import AlgebraCheck
 from ssn_prune.tensors import relative_error
 from ssn_prune.verification.answers import run_wide
@@ -74,7 +75,12 @@ def compare_in_turns(
     # The layers whose own output still appears somewhere in the pruned network.
     layers = [layer.name for layer in plan.layers if layer.exposed]
     errors: dict[str, float] = {}
-    with InTurns(lambda tap: run_wide(original, wide, inputs, layers, tap)) as expected:
+    # A guard around both: torch has one flag for all threads that says whether there is any, and
+    # each puts back what it found, so the first must be the last.
+    with (
+        WriteGuard(original),
+        InTurns(lambda tap: run_wide(original, wide, inputs, layers, tap)) as expected,
+    ):
 
         def compare(name: str, value: Tensor) -> None:
             reference = expected.take(name)

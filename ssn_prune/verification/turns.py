@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from ssn_prune.verification.taps import Tap
@@ -42,12 +43,14 @@ class InTurns(Generic[T]):
         self._asked: SimpleQueue[object] = SimpleQueue()
         self._answered: SimpleQueue[None] = SimpleQueue()
         self._wanted: object = _TO_THE_END
-        self._ended = False
+        self._ended = self._stopped = False
         self._ahead: dict[str, deque[Tensor]] = {}
         self._pool = ThreadPoolExecutor(1)
-        self._result = self._pool.submit(self._produce)
+        self._result: Future[T] = Future()
 
     def __enter__(self) -> InTurns[T]:
+        inference, device = torch.is_inference_mode_enabled(), torch.get_default_device()
+        self._result = self._pool.submit(self._produce, inference, device)
         return self
 
     def __exit__(
@@ -56,6 +59,7 @@ class InTurns(Generic[T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._stopped = True
         self._asked.put(_NO_FURTHER)
         self._pool.shutdown()
 
@@ -90,20 +94,25 @@ class InTurns(Generic[T]):
         if self._ended:
             self._result.result()  # raises what the run raised
 
-    def _produce(self) -> T:
+    def _produce(self, inference: bool, device: torch.device) -> T:
         try:
             self._await_question()
-            return self._run(self._give)
+            with torch.inference_mode(inference), device:  # each thread has its own
+                return self._run(self._give)
         finally:
             self._ended = True
             self._answered.put(None)
 
     def _await_question(self) -> None:
         self._wanted = self._asked.get()
-        if self._wanted is _NO_FURTHER:
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._stopped:
             raise _StoppedError
 
     def _give(self, name: str, value: Tensor) -> None:
+        self._stop_if_asked()
         asked_for = name == self._wanted
         # A copy of what lies around: activations that work in place would overwrite it.
         self._ahead.setdefault(name, deque()).append(value if asked_for else value.clone())
