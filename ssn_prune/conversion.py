@@ -20,7 +20,7 @@ from ssn_prune.example_inputs import (
     verification_batches,
 )
 from ssn_prune.files import replacing, require_writable, resolved
-from ssn_prune.memory import release_memory, run_returning_blocks
+from ssn_prune.memory import collector_paused, release_memory, run_returning_blocks
 from ssn_prune.onnx_export.export import Dynamic, ExportOptions, write_onnx
 from ssn_prune.progress import Progress, silent
 from ssn_prune.provenance import layer_paths, metadata_of
@@ -115,6 +115,17 @@ def convert(
     path = resolved(target)
     require_writable(path, force=force)
     require_input_size(loaded)
+    with collector_paused(alone=reload is not None):
+        return _convert(loaded, path, options, progress, reload)
+
+
+def _convert(
+    loaded: LoadedCheckpoint,
+    path: Path,
+    options: ConvertOptions,
+    progress: Progress,
+    reload: Callable[[], LoadedCheckpoint] | None,
+) -> ConversionReport:
     open_axes = options.open_axes
     result = prune_loaded(loaded, options, progress)
     batches = verification_batches(result, loaded, options.open_axes, options.static_batch)

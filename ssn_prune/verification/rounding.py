@@ -141,7 +141,8 @@ class _OutputErrors:
 
 def _runner(path: Path, model: onnx.ModelProto | None = None) -> Any:
     """A function that runs the file, or another model in its place, on one batch."""
-    session = open_session(path if model is None else model.SerializeToString(), path.name)
+    source = path if model is None else model.SerializeToString()
+    session = open_session(source, path.name, threads=torch.get_num_threads(), spinning=False)
     names = [value.name for value in session.get_inputs()]
 
     def run(batch: tuple[Tensor, ...]) -> list[Tensor]:

@@ -11,14 +11,20 @@ from ssn_prune.errors import CheckpointError, first_line
 
 
 def open_session(
-    source: Path | bytes, name: str, *, threads: int = 1, profile: Path | None = None
+    source: Path | bytes,
+    name: str,
+    *,
+    threads: int = 1,
+    spinning: bool = True,
+    profile: Path | None = None,
 ) -> Any:
     """An ``onnxruntime.InferenceSession``.
 
     Args:
         source: The file, or a serialized model.
         name: Its name, for errors.
-        threads: Number of threads; more than one spin against whatever else runs.
+        threads: Number of threads.
+        spinning: Whether threads that wait spin, against whatever else runs.
         profile: Prefix of a file to write a profile to.
 
     Raises:
@@ -26,6 +32,7 @@ def open_session(
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.log_severity_level = 3
     if profile is not None:
         options.enable_profiling = True
