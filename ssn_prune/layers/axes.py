@@ -45,6 +45,11 @@ def per_channel(values: Tensor, x: Tensor) -> Tensor:
     return values.view(-1, *[1] * (x.dim() - 2))
 
 
+def in_dtype_of(x: Tensor, values: Tensor) -> Tensor:
+    """Values in the precision of x. A cast without effect would be two operators of a capture."""
+    return values if values.dtype == x.dtype else values.to(x.dtype)
+
+
 def is_exported_sample(x: Tensor) -> bool:
     """Whether an export fixes one sample: its (N, C) statistics are then per channel.
 

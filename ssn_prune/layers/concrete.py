@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ssn_prune.layers.axes import (
+    in_dtype_of,
     is_exported_sample,
     normalize_channels,
     per_channel,
@@ -132,7 +133,7 @@ class GroupNorm(nn.GroupNorm):
         if not self.affine:
             return centred / (var + self.eps).sqrt()
         if is_exported_sample(input):
-            zero = self.zero.to(input.dtype)
+            zero = in_dtype_of(input, self.zero)
             return normalize_channels(centred, zero, var, self.weight, self.bias, self.eps)
         scale = per_channel(self.weight, input) / (var + self.eps).sqrt()
         return centred * scale + per_channel(self.bias, input)

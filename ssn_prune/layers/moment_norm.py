@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssn_prune.layers.axes import (
+    in_dtype_of,
     is_exported_sample,
     normalize_channels,
     per_channel,
@@ -139,8 +140,9 @@ class MomentNorm(nn.Module):
         p, q = self.mean_ratios, self.var_ratios
         mean_in = spatial_mean(x)
         if q == _BN and running_var is not None:
-            x, zero, bias = x - self._mix_means(mean_in), self.zero.to(x.dtype), _as(self.bias, x)
-            return normalize_channels(x, zero, running_var, self._weight(x, 1.0), bias, self.eps)
+            x = x - self._mix_means(mean_in)
+            zero, weight, bias = in_dtype_of(x, self.zero), self._weight(x, 1.0), _as(self.bias, x)
+            return normalize_channels(x, zero, running_var, weight, bias, self.eps)
         factor = self._bessel_factor(x)
         # What is subtracted before squaring. An LN variance needs only one pair of passes if its
         # own mean is, but an IN mean needs that of each plane, and so does a corrected variance.
@@ -164,7 +166,7 @@ class MomentNorm(nn.Module):
         weight, bias = self._weight(x, shrink), _as(self.bias, x)
         if is_exported_sample(x):
             if mean is None:
-                return normalize_channels(x, self.zero.to(x.dtype), var, weight, bias, eps)
+                return normalize_channels(x, in_dtype_of(x, self.zero), var, weight, bias, eps)
             return normalize_channels(centred, mean - point, var, weight, bias, eps)
         if mean is not None and _is_large(x):  # a pass over x less, an operator on (N, C) more
             # As accurate as x is: its own rounding error is scaled by the same factor.
@@ -172,9 +174,8 @@ class MomentNorm(nn.Module):
             shift = mean * scale
             return x * scale + (-shift if bias is None else per_channel(bias, x) - shift)
         if p == _BN and mean is not None:  # the weight at once, in one node
-            x = F.batch_norm(
-                x, mean.flatten(), self.unit.to(x.dtype), weight, None, False, 0.0, 0.0
-            )
+            unit = in_dtype_of(x, self.unit)
+            x = F.batch_norm(x, mean.flatten(), unit, weight, None, False, 0.0, 0.0)
             y = x / (var + eps).sqrt()
         else:
             x = x if mean is None else x - mean
@@ -183,7 +184,7 @@ class MomentNorm(nn.Module):
 
     def _weight(self, x: Tensor, shrink: float) -> Tensor:
         weight = self.unit if self.weight is None else self.weight
-        weight = weight.to(x.dtype)
+        weight = in_dtype_of(x, weight)
         return weight if shrink == 1.0 else weight * shrink
 
     def _layer_mean(self, mean_in: Tensor) -> Tensor:
@@ -191,7 +192,7 @@ class MomentNorm(nn.Module):
         mean = mean_in.mean(1, keepdim=True)
         for shift in (self.offset, self.centre):
             if shift is not None:
-                mean = mean + per_channel((shift.mean() - shift).to(mean.dtype), mean)
+                mean = mean + per_channel(in_dtype_of(mean, shift.mean() - shift), mean)
         return mean
 
     def _bessel_factor(self, x: Tensor) -> float | Tensor:
@@ -266,7 +267,7 @@ def _is_large(x: Tensor) -> bool:
 
 def _as(value: Tensor | None, x: Tensor) -> Tensor | None:
     """A tensor of the layer in the precision of the computation."""
-    return value if value is None or value.dtype == x.dtype else value.to(x.dtype)
+    return None if value is None else in_dtype_of(x, value)
 
 
 def _weighted_sum(terms: list[tuple[float, Tensor]]) -> Tensor:

@@ -27,6 +27,7 @@ from ssn_prune.graph.counting import count_operators
 from ssn_prune.graph.quiet import quiet_tracer
 from ssn_prune.graph.sizes import dynamic_shapes
 from ssn_prune.memory import collector_paused
+from ssn_prune.onnx_export.decomposing import decompose
 from ssn_prune.onnx_export.graph_names import (
     clean,
     input_names,
@@ -135,9 +136,7 @@ def write_onnx(
         graph = trace_to_onnx(model, example_inputs, options.opset, options.dynamic == "spatial")
         values: dict[str, str] = {}
     else:
-        program, graph = _to_ir(model, example_inputs, options, progress)
-        operators = count_operators(program)
-        spec = program.call_spec.out_spec
+        graph, spec, operators = _to_ir(model, example_inputs, options, progress)
         name_outputs(graph, ["output"] if spec is None else output_names(spec))
         values = layer_values(graph, dict(options.layer_paths or {}))
         clean(graph)
@@ -169,7 +168,8 @@ def write_onnx(
 
 def _to_ir(
     model: nn.Module, inputs: tuple[Any, ...], options: ExportOptions, progress: Progress
-) -> tuple[torch.export.ExportedProgram, ir.Model]:
+) -> tuple[ir.Model, pytree.TreeSpec | None, dict[str, int]]:
+    """The graph, how its outputs are nested, and the ATen operators that it was made from."""
     names = options.input_names or input_names(len(pytree.tree_leaves(inputs)))
     was_training = [module for module in model.modules() if module.training]
     try:
@@ -181,6 +181,8 @@ def _to_ir(
             if options.dynamic == "spatial":
                 require_open_sizes(program, model, inputs)
             progress("translating to ONNX")
+            operators = count_operators(program)
+            decompose(program)
             exported = torch.onnx.export(
                 program,
                 dynamo=True,
@@ -206,7 +208,7 @@ def _to_ir(
     finally:
         for module in was_training:
             module.training = True
-    return program, exported.model
+    return exported.model, program.call_spec.out_spec, operators
 
 
 def _open_axes(
