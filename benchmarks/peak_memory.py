@@ -1,10 +1,12 @@
 """Peak memory of a whole conversion, per byte of the checkpoint.
 
-    python benchmarks/peak_memory.py [--markdown FILE] [MEGABYTES ...]
+    python benchmarks/peak_memory.py [--markdown FILE] [MEGABYTES or ARCH ...]
 
-The network is nearly all weights (see wide_network.py). Every figure is that of a process of its
-own: the largest resident set (VmHWM) minus that of the conversion of a network of 0.1 MB, which
-loads the same modules. Beside ``ssn-prune convert``, verification included:
+A number stands for a network that is nearly all weights (see wide_network.py), a name such as
+``torchvision:resnet152`` for one whose activations count, too (see conversion_cost.py). Every
+figure is that of a process of its own: the largest resident set (VmHWM) minus that of the
+conversion of a network of 0.1 MB, which loads the same modules, but not torchvision. Beside
+``ssn-prune convert``, verification included:
 
 - as a function: ``ssn_prune.convert`` in a program that keeps its network;
 - opening: nothing but a session of the file that convert wrote, in ONNX Runtime;
@@ -22,12 +24,14 @@ import time
 from pathlib import Path
 
 import torch
+from conversion_cost import write_inputs
 from machine import heading
 from wide_network import WideNetwork, wide_network, width_of
 
 from ssn_prune import prune
 
-SMALL = 0.1
+SMALL = "0.1"
+NETWORKS = ("50", "200", "800", "2300", "torchvision:resnet152")
 KINDS = ("convert", "opening", "function", "bare")
 # The first lines of each process: its last argument is a file for the peak at its end.
 _REPORT = """
@@ -39,16 +43,15 @@ atexit.register(report)
 """
 CONVERT = f"""{_REPORT}
 from ssn_prune.cli.app import main
-checkpoint, arguments, target = sys.argv[1:]
-sys.argv[1:] = ["convert", checkpoint, "--arch", "wide_network:WideNetwork", "--arch-args",
-                arguments, "-o", target, "--force", "--quiet"]
+checkpoint, arch, arguments, target = sys.argv[1:]
+sys.argv[1:] = ["convert", checkpoint, "--arch", arch, "--arch-args", arguments, "-o", target,
+                "--force", "--quiet"]
 main()
 """
 FUNCTION = f"""{_REPORT}
 import json, ssn_prune
-checkpoint, arguments, target = sys.argv[1:]
-loaded = ssn_prune.load_checkpoint(checkpoint, arch="wide_network:WideNetwork",
-                                   arch_args=json.loads(arguments))
+checkpoint, arch, arguments, target = sys.argv[1:]
+loaded = ssn_prune.load_checkpoint(checkpoint, arch=arch, arch_args=json.loads(arguments))
 ssn_prune.convert(loaded, target, force=True)
 """
 OPENING = f"""{_REPORT}
@@ -59,9 +62,9 @@ run_returning_blocks(open_session, pathlib.Path(sys.argv[1]), "the file")
 """
 BARE = f"""{_REPORT}
 import torch, onnxruntime
-concrete, target, external = sys.argv[1:]
+concrete, size, target, external = sys.argv[1:]
 model = torch.load(concrete, weights_only=False).eval()
-x = torch.randn(2, 3, 16, 16)
+x = torch.randn(2, 3, int(size), int(size))
 torch.onnx.export(model, (x,), target, dynamo=True, verbose=False, opset_version=18,
                   external_data=bool(int(external)))
 session = onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
@@ -84,36 +87,44 @@ def peak(code: str, *arguments: str) -> tuple[float, int]:
         return seconds, 1024 * int(Path(file.name).read_text())
 
 
-def measure(megabytes: float, folder: Path) -> dict[str, tuple[float, int]]:
+def measure(network: str, folder: Path) -> dict[str, tuple[float, int]]:
     """Seconds and peaks of every kind, and the size of the checkpoint."""
-    checkpoint, concrete, target = (str(folder / name) for name in ("c.pth", "c.pt", "c.onnx"))
-    code = (
-        "import sys; from peak_memory import write; "
-        "write(float(sys.argv[1]), sys.argv[2], sys.argv[3])"
+    checkpoint, concrete, target = (
+        str(folder / name) for name in ("checkpoint.pth", "concrete.pt", "c.onnx")
     )
-    command = [sys.executable, "-c", code, str(megabytes), checkpoint, concrete]
+    code = "import sys; from peak_memory import write; write(sys.argv[1], sys.argv[2])"
+    command = [sys.executable, "-c", code, network, str(folder)]
     subprocess.run(command, cwd=Path(__file__).parent, check=True)
-    width = width_of(megabytes)
+    if ":" in network:
+        arch, arguments, size = network, "{}", "224"
+    else:
+        width = width_of(float(network))
+        arch, arguments, size = "wide_network:WideNetwork", f'{{"width": {width}}}', "16"
+    weights = Path(checkpoint).stat().st_size
+    external = str(int(weights > 2e9))
     return {
-        "size": (0.0, Path(checkpoint).stat().st_size),
-        "convert": peak(CONVERT, checkpoint, f'{{"width": {width}}}', target),
+        "size": (0.0, weights),
+        "convert": peak(CONVERT, checkpoint, arch, arguments, target),
         "opening": peak(OPENING, target),
-        "function": peak(FUNCTION, checkpoint, f'{{"width": {width}}}', target),
-        "bare": peak(BARE, concrete, target, str(int(megabytes > 2000))),
+        "function": peak(FUNCTION, checkpoint, arch, arguments, target),
+        "bare": peak(BARE, concrete, size, target, external),
     }
 
 
-def write(megabytes: float, checkpoint: str, concrete: str) -> None:
+def write(network: str, folder: str) -> None:
     """A checkpoint, and the concrete network for the bare export."""
-    model = wide_network(megabytes)
+    if ":" in network:
+        write_inputs(network, Path(folder))
+        return
+    model = wide_network(float(network))
     assert isinstance(model, WideNetwork)
-    torch.save(model.state_dict(), checkpoint)
-    torch.save(prune(model, torch.randn(2, 3, 16, 16)).model, concrete)
+    torch.save(model.state_dict(), Path(folder) / "checkpoint.pth")
+    torch.save(prune(model, torch.randn(2, 3, 16, 16)).model, Path(folder) / "concrete.pt")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("megabytes", type=float, nargs="*", default=[50, 200, 800, 2300])
+    parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     lines = [
@@ -124,13 +135,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         base = measure(SMALL, Path(name))
         print("\n".join(lines))
-        for megabytes in options.megabytes:
-            found = measure(megabytes, Path(name))
+        for network in options.networks:
+            found = measure(network, Path(name))
+            label = f"{network}, " if ":" in network else ""
             size = found["size"][1]
             shares = {kind: (found[kind][1] - base[kind][1]) / size for kind in KINDS}
             lines.append(
-                f"| {size / 1e6:.0f} MB | {shares['convert']:.2f} | {shares['opening']:.2f} | "
-                f"{shares['function']:.2f} | {shares['bare']:.2f} | "
+                f"| {label}{size / 1e6:.0f} MB | {shares['convert']:.2f} | "
+                f"{shares['opening']:.2f} | {shares['function']:.2f} | {shares['bare']:.2f} | "
                 f"{found['convert'][0]:.1f} | {found['bare'][0]:.1f} |"
             )
             print(lines[-1], flush=True)

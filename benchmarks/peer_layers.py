@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import copy_model, replace_module
+from ssn_prune.layers.copying import copy_model, replace_modules
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 
@@ -102,6 +102,6 @@ def by_hand(model: nn.Module) -> nn.Module:
 def _replaced(model: nn.Module, make) -> nn.Module:
     result = copy_model(model)
     with torch.no_grad():
-        for layer in [m for m in result.modules() if isinstance(m, SwitchableNorm)]:
-            result = replace_module(result, layer, make(layer).eval())
-    return result.eval()
+        layers = [m for m in result.modules() if isinstance(m, SwitchableNorm)]
+        pairs = [(layer, make(layer).eval()) for layer in layers]
+    return replace_modules(result, pairs).eval()

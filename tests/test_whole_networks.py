@@ -14,7 +14,7 @@ from torch import nn
 from ssn_prune import convert, export_onnx, load_checkpoint, prune
 from ssn_prune.architectures.names import AUTHORS_NETWORKS, find_architecture
 from ssn_prune.errors import NoSwitchableLayerError, UndefinedVarianceError
-from ssn_prune.layers.copying import replace_module
+from ssn_prune.layers.copying import replace_modules
 from ssn_prune.layers.ssn import SSN2d
 from ssn_prune.layers.switch_norm import SwitchNorm2d
 from ssn_prune.layers.switchable import SwitchableNorm
@@ -33,8 +33,8 @@ def resnet18(pairs: list[NormalizerPair]) -> nn.Module:
 @pytest.fixture(scope="module")
 def norm_free_operators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
     model = find_architecture("resnetv1ssn18", trusted=True).build(num_classes=4)
-    for layer in [m for m in model.modules() if isinstance(m, SwitchableNorm)]:
-        replace_module(model, layer, nn.Identity())
+    layers = [m for m in model.modules() if isinstance(m, SwitchableNorm)]
+    replace_modules(model, [(layer, nn.Identity()) for layer in layers])
     return export_onnx(model, X, tmp_path_factory.mktemp("free") / "m.onnx").operators
 
 

@@ -14,7 +14,7 @@ from ssn_prune.errors import ExportError
 from ssn_prune.example_inputs import example_batches
 from ssn_prune.graph.counting import weighted_form
 from ssn_prune.layers.adopt import adopt_layers
-from ssn_prune.layers.copying import copy_model, replace_module
+from ssn_prune.layers.copying import copy_model, replace_modules
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.onnx_export.export import ExportOptions, export_onnx
 
@@ -27,8 +27,7 @@ def without_norms(model: nn.Module) -> nn.Module:
     It answers nonsense; it is what the network would cost if normalization were free.
     """
     result = copy_model(model)
-    for layer in _layers(result):
-        result = replace_module(result, layer, nn.Identity())
+    result = replace_modules(result, [(layer, nn.Identity()) for layer in _layers(result)])
     for module in result.modules():
         if isinstance(module, _ConvNd) and module.bias is None:
             module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels))
@@ -38,9 +37,8 @@ def without_norms(model: nn.Module) -> nn.Module:
 def with_all_statistics(model: nn.Module) -> nn.Module:
     """A copy with its gates as constants and all statistics computed: the original, exportable."""
     result = copy_model(model)
-    for layer in _layers(result):
-        result = replace_module(result, layer, weighted_form(layer))
-    return result.eval()
+    pairs = [(layer, weighted_form(layer)) for layer in _layers(result)]
+    return replace_modules(result, pairs).eval()
 
 
 def export_variants(

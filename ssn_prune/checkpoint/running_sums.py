@@ -67,9 +67,8 @@ def _ratios(probe: nn.Module, example_inputs: tuple[Tensor, ...]) -> list[float]
 def _uses_bn(layer: SwitchableNorm) -> bool:
     if not layer.using_bn:
         return False
-    entry = layer.normalizers.index(Normalizer.BN)
-    with torch.no_grad():
-        return any(bool(gate[entry] != 0) for gate in layer.gates())
+    entry, solved = layer.normalizers.index(Normalizer.BN), layer.solved_gates()
+    return any(gate.ratios[entry] != 0 for gate in (solved.mean, solved.var))
 
 
 def _use_batch_statistics(probe: nn.Module) -> None:

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssn_prune.graph.facts import AffineCall
 from ssn_prune.graph.nodes import CapturedProgram, axes_of, operator_name
-from ssn_prune.layers.copying import names_of
+from ssn_prune.layers.copying import all_names
 
 _SCALINGS = {
     "aten.mul.Tensor": "mul",
@@ -101,4 +101,4 @@ def _named(
     skeleton: nn.Module,
 ) -> AffineCall:
     memory = next(captured.memory[name] for name, t in captured.tensors.items() if t is tensor)
-    return AffineCall(names_of(skeleton, module)[0], operator, memory)
+    return AffineCall(all_names(skeleton)[id(module)][0], operator, memory)

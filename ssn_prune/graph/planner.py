@@ -13,7 +13,7 @@ from ssn_prune.graph.decisions import Candidate, Decision, decide_folds
 from ssn_prune.graph.facts import Capture
 from ssn_prune.graph.forms import FoldKind, Form, PairForm, form_of
 from ssn_prune.graph.plan import LayerPlan, Plan, Ratios, Refusal, RefusalCode
-from ssn_prune.layers.copying import names_of
+from ssn_prune.layers.copying import all_names
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.selection import GateState, LayerSelection, Selection
@@ -55,13 +55,14 @@ def make_plan(
         if fold
         else dict.fromkeys(candidates, Decision(refusal=_DISABLED))
     )
-    return Plan(
-        tuple(
-            _layer_plan(model, candidates[layer.name], layer, captured, decisions[layer.name])
-            for layer in selection.layers
-        ),
-        any_size=any_size,
-    )
+    names = all_names(model)
+
+    def planned(layer: LayerSelection) -> LayerPlan:
+        candidate = candidates[layer.name]
+        paths = names[id(candidate.module)]
+        return _layer_plan(paths, candidate, layer, captured, decisions[layer.name])
+
+    return Plan(tuple(map(planned, selection.layers)), any_size=any_size)
 
 
 _DISABLED = Refusal(RefusalCode.DISABLED, "folding was switched off")
@@ -160,7 +161,7 @@ def _ratios(candidate: Candidate, layer: LayerSelection) -> tuple[Ratios, Ratios
 
 
 def _layer_plan(
-    model: nn.Module,
+    paths: tuple[str, ...],
     candidate: Candidate,
     layer: LayerSelection,
     captured: Capture,
@@ -180,7 +181,7 @@ def _layer_plan(
         form = Form.IDENTITY if moved else entry.folded or entry.form
     mean, var = _ratios(candidate, layer)
     calls = captured.calls.get(layer.name, ())
-    first, *aliases = names_of(model, module)
+    first, *aliases = paths
     return LayerPlan(
         name=first,
         aliases=tuple(aliases),

@@ -13,7 +13,7 @@ from ssn_prune.graph.folding import held_at, tensor_at
 from ssn_prune.graph.forms import FoldKind, Form, class_of
 from ssn_prune.graph.plan import Fold, LayerPlan, Plan
 from ssn_prune.layers.axes import channel_weight
-from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
+from ssn_prune.layers.copying import carry_hooks, copy_model, replace_modules
 from ssn_prune.layers.switchable import SwitchableNorm
 from ssn_prune.math.folding import (
     folded_bias,
@@ -54,6 +54,7 @@ def apply_plan(
             layer.name: effective_affine(_switchable(modules[layer.name]), layer.absorbs, pruned)
             for layer in layers
         }
+        replaced: list[tuple[nn.Module, nn.Module]] = []
         for layer in layers:
             module = _switchable(modules[layer.name])
             concrete = _concrete(layer, module, affines[layer.name])
@@ -61,11 +62,11 @@ def apply_plan(
                 _edit_kernel(edits, pruned, layer, module, affines[layer.name])
             concrete.train(module.training)
             carry_hooks(module, concrete)
-            pruned = replace_module(pruned, module, concrete)
+            replaced.append((module, concrete))
     for step in (step for layer in layers for step in layer.absorbs):
         if step.module not in modules:
-            pruned = replace_module(pruned, pruned.get_submodule(step.module), nn.Identity())
-    return pruned
+            replaced.append((pruned.get_submodule(step.module), nn.Identity()))
+    return replace_modules(pruned, replaced)
 
 
 def _switchable(module: nn.Module) -> SwitchableNorm:

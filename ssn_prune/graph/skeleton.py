@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from ssn_prune.graph.facts import BiasedModule
-from ssn_prune.layers.copying import carry_hooks, copy_model, names_of, replace_module
+from ssn_prune.layers.copying import carry_hooks, copy_model, replace_modules
 from ssn_prune.layers.switchable import SwitchableNorm
 
 
@@ -55,10 +55,13 @@ def make_skeleton(model: nn.Module) -> nn.Module:
     """
     skeleton = copy_model(model, share_tensors=True)
     skeleton.eval()
-    for layer in [m for m in skeleton.modules() if isinstance(m, SwitchableNorm)]:
-        marker = Marker(names_of(skeleton, layer)[0])
-        carry_hooks(layer, marker)
-        skeleton = replace_module(skeleton, layer, marker)
+    markers: list[tuple[nn.Module, nn.Module]] = []
+    for name, layer in skeleton.named_modules():
+        if isinstance(layer, SwitchableNorm):
+            marker = Marker(name)
+            carry_hooks(layer, marker)
+            markers.append((layer, marker))
+    skeleton = replace_modules(skeleton, markers)
     for module in skeleton.modules():
         if isinstance(module, BiasedModule) and module._parameters.get("bias", module) is None:
             features = module.out_channels if isinstance(module, _ConvNd) else module.out_features

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
-from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
+from ssn_prune.layers.copying import carry_hooks, copy_model, replace_modules
 from ssn_prune.layers.ssn import SSN1d, SSN2d, SSN3d
 from ssn_prune.layers.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
 from ssn_prune.layers.switchable import SwitchableNorm
@@ -44,13 +44,12 @@ def adopt_layers(model: nn.Module) -> nn.Module:
             ours that computes something of its own.
     """
     adopted = copy_model(model, share_tensors=True)
-    seen: set[int] = set()
-    for name, module in list(adopted.named_modules()):
+    taken: list[tuple[nn.Module, nn.Module]] = []
+    for name, module in adopted.named_modules():  # each module once
         require_own_forward(name, module)
-        if id(module) not in seen and _looks_switchable(module):
-            seen.add(id(module))
-            adopted = replace_module(adopted, module, _adopt(name, module))
-    return adopted
+        if _looks_switchable(module):
+            taken.append((module, _adopt(name, module)))
+    return replace_modules(adopted, taken)
 
 
 def require_own_forward(path: str, module: nn.Module) -> None:

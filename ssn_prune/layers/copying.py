@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -49,17 +50,24 @@ def _all_tensors(model: nn.Module) -> list[Tensor]:
     return [tensor for _, tensor in named]
 
 
-def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
-    """Put ``new`` wherever ``old`` is registered in ``model``, in place, under all of its names.
+def replace_modules(
+    model: nn.Module, replacements: Iterable[tuple[nn.Module, nn.Module]]
+) -> nn.Module:
+    """Put new modules wherever old ones are registered in ``model``, in place, under all names.
+
+    Args:
+        model: Any module.
+        replacements: Pairs of an old and a new module.
 
     Returns:
-        ``model``, or ``new`` if ``old`` is the model itself.
+        ``model``, or what replaces it.
     """
+    successors = {id(old): new for old, new in replacements}
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
-            if child is old:
-                setattr(parent, name, new)
-    return new if old is model else model
+            if child is not None and id(child) in successors:
+                setattr(parent, name, successors[id(child)])
+    return successors.get(id(model), model)
 
 
 _HOOK_TABLES = (
@@ -84,11 +92,12 @@ def has_hooks(module: nn.Module) -> bool:
     return any(getattr(module, table) for table in _HOOK_TABLES)
 
 
-def names_of(model: nn.Module, module: nn.Module) -> tuple[str, ...]:
-    """All paths under which ``module`` is registered, in the model's order."""
-    return tuple(
-        name for name, found in model.named_modules(remove_duplicate=False) if found is module
-    )
+def all_names(model: nn.Module) -> dict[int, tuple[str, ...]]:
+    """Of each module, by ``id``, all paths under which it is registered, in the model's order."""
+    names: dict[int, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        names.setdefault(id(module), []).append(name)
+    return {key: tuple(paths) for key, paths in names.items()}
 
 
 def floating_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
+from ssn_prune.layers.copying import carry_hooks, copy_model, replace_modules
 from ssn_prune.layers.ssn import SSN, SSN1d, SSN2d, SSN3d
 from ssn_prune.layers.switchable import SwitchableNorm
 
@@ -21,14 +21,15 @@ def harden(model: nn.Module) -> nn.Module:
         The copy; SN layers, which cannot hold one-hot gates, are SSN layers there.
     """
     hardened = copy_model(model)
+    replaced: list[tuple[nn.Module, nn.Module]] = []
     for layer in [m for m in hardened.modules() if isinstance(m, SwitchableNorm)]:
         mean, var = (layer.normalizers[int(ratios.argmax())] for ratios in layer.gates())
         target = layer if isinstance(layer, SSN) else _as_ssn(layer)
         target.fix(mean, var)
         if target is not layer:
             carry_hooks(layer, target)
-            hardened = replace_module(hardened, layer, target)
-    return hardened
+            replaced.append((layer, target))
+    return replace_modules(hardened, replaced)
 
 
 def _as_ssn(layer: SwitchableNorm) -> SSN:

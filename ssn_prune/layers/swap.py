@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from ssn_prune.errors import NoSwitchableLayerError, UsageError
-from ssn_prune.layers.copying import carry_hooks, copy_model, replace_module
+from ssn_prune.layers.copying import all_names, carry_hooks, copy_model, replace_modules
 from ssn_prune.layers.foreign_norms import norms_of, read_norm
 from ssn_prune.layers.norm_patterns import NamePattern, NormFilter
 from ssn_prune.layers.successor import (
@@ -135,9 +135,7 @@ def convert_to_ssn(
     )
     chosen = NormFilter(include, exclude)
     converted = model if inplace else _copied(model)
-    names: dict[int, tuple[str, ...]] = {}
-    for name, module in converted.named_modules(remove_duplicate=False):
-        names[id(module)] = (*names.get(id(module), ()), name)
+    names = all_names(converted)
     norms = list(norms_of(converted))
     chosen.require_matches([name for norm, _ in norms for name in names[id(norm)]])
 
@@ -167,8 +165,7 @@ def convert_to_ssn(
         raise _nothing_to_swap(model, records, restricted)
     for norm, replacement in swaps:
         carry_hooks(norm, replacement)
-        converted = replace_module(converted, norm, replacement)
-    return Conversion(converted, tuple(records))
+    return Conversion(replace_modules(converted, swaps), tuple(records))
 
 
 def _copied(model: nn.Module) -> nn.Module:

@@ -125,7 +125,7 @@ def decompose(program: torch.export.ExportedProgram) -> bool:
         Whether it has been done; if not, the program is as it was.
     """
     nodes = list(program.graph.nodes)
-    if not (all(map(_is_known, nodes)) and _writes_are_unseen(nodes)):
+    if unknown_operators(program) or not _writes_are_unseen(nodes):
         return False
     for node in nodes:
         if node.op == "call_function":
@@ -133,6 +133,12 @@ def decompose(program: torch.export.ExportedProgram) -> bool:
     # The exporter asks every program to decompose itself.
     program.run_decompositions = lambda *_: program
     return True
+
+
+def unknown_operators(program: torch.export.ExportedProgram) -> tuple[str, ...]:
+    """Names of the operators, and uses of operators, that torch has to decompose."""
+    nodes: list[Node] = list(program.graph.nodes)
+    return tuple(dict.fromkeys(str(node.target) for node in nodes if not _is_known(node)))
 
 
 def _is_known(node: Node) -> bool:

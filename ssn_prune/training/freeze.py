@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.layers.adopt import require_own_forward
 from ssn_prune.layers.concrete import InstanceNorm2d, InstanceNorm3d
-from ssn_prune.layers.copying import carry_hooks, names_of, replace_module
+from ssn_prune.layers.copying import all_names, carry_hooks, replace_modules
 from ssn_prune.layers.plane_norm import PlaneNorm
 from ssn_prune.layers.selected import SelectedNorm
 from ssn_prune.layers.ssn import SSN
@@ -114,12 +114,12 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
         _require_plain(chosen.name, layer)
         found.append((chosen, layer))
     swapped = []
+    names = all_names(model)
     for chosen, layer in found:
         trained = _trainable(layer, chosen.pair)
-        names = names_of(model, layer)
         carry_hooks(layer, trained)
-        model = replace_module(model, layer, trained)
-        swapped.append(FrozenLayer(names, chosen.pair, layer, trained))
+        swapped.append(FrozenLayer(names[id(layer)], chosen.pair, layer, trained))
+    model = replace_modules(model, [(layer.switchable, layer.trained) for layer in swapped])
     return FrozenSelection(model, tuple(swapped))
 
 
