@@ -2,14 +2,16 @@
 
 ``torch.onnx.export`` begins with ``run_decompositions``, which runs the whole program once more
 under several tracers, with open sizes: two thirds of the time of a translation. In a convolutional
-network little comes of it. Operators that write to their input become such that do not, and a few
-composite ones become others. Both can be done on the graph itself, if it has no operator that is
-not listed here and nobody looks at what was written to; otherwise torch does it.
+network little comes of it: operators that write to their input become such that do not, operators
+without an effect go, and a few are replaced by others. That can be done on the graph itself, if it
+has no operator that is not listed here, and if nothing reads memory that was written to but through
+the result of the writing. Otherwise torch does it.
 """
 
 from __future__ import annotations
 
 import operator
+import weakref
 
 import torch
 from torch import Tensor
@@ -21,10 +23,12 @@ _IN_PLACE = frozenset(
         "add_.Tensor",
         "div_.Tensor",
         "elu_.default",
+        "hardsigmoid_.default",
         "hardswish_.default",
         "hardtanh_.default",
         "leaky_relu_.default",
         "mul_.Tensor",
+        "relu6_.default",
         "relu_.default",
         "sigmoid_.default",
         "silu_.default",
@@ -54,11 +58,17 @@ _VIEWS = frozenset(
         "view.default",
     )
 )
-"""Operators whose result may lie in the memory of their first argument."""
+"""Operators whose result may lie in the memory of their first argument.
+
+torch would decompose four of them. ``chunk`` and ``reshape`` are decomposed here, too, because the
+exporter's own translations fail where a part is left over or a size is 0. What it makes of
+``flatten`` and ``contiguous`` is as good.
+"""
 
 _OTHERS = frozenset(
     f"aten.{name}"
     for name in (
+        "_assert_tensor_metadata.default",
         "add.Tensor",
         "avg_pool1d.default",
         "avg_pool2d.default",
@@ -98,7 +108,6 @@ _OTHERS = frozenset(
         "stack.default",
         "sub.Tensor",
         "sum.dim_IntList",
-        "sym_size.int",
         "tanh.default",
         "upsample_bilinear2d.vec",
         "upsample_nearest2d.vec",
@@ -107,12 +116,13 @@ _OTHERS = frozenset(
 """Operators with a result of its own memory, which the exporter translates as they are."""
 
 _ON_SIZES = frozenset({operator.add, operator.floordiv, operator.mul, operator.sub})
+_SIZE = "aten.sym_size.int"
 
+_CHUNK, _RESHAPE = "aten.chunk.default", "aten.reshape.default"
 _POOLS = frozenset(f"aten.adaptive_avg_pool{dims}d.default" for dims in (2, 3))
 _DROPOUTS = frozenset({"aten.dropout.default", "aten.dropout_.default"})
-_CAST = "aten.to.dtype"
+_CAST, _FLATTEN = "aten.to.dtype", "aten.flatten.using_ints"
 _BATCH_NORM = "aten.batch_norm.default"
-_ASSERTION = "aten._assert_tensor_metadata.default"
 
 
 def decompose(program: torch.export.ExportedProgram) -> bool:
@@ -130,8 +140,9 @@ def decompose(program: torch.export.ExportedProgram) -> bool:
     for node in nodes:
         if node.op == "call_function":
             _rewrite(node)
-    # The exporter asks every program to decompose itself.
-    program.run_decompositions = lambda *_: program
+    # The exporter asks every program to decompose itself. No cycle: it holds the weights.
+    itself = weakref.ref(program)
+    program.run_decompositions = lambda *_, **__: itself()
     return True
 
 
@@ -144,20 +155,23 @@ def unknown_operators(program: torch.export.ExportedProgram) -> tuple[str, ...]:
 def _is_known(node: Node) -> bool:
     if node.op != "call_function":
         return node.op in ("placeholder", "output")
-    name = str(node.target)
+    value, name = _value(node), str(node.target)
+    if isinstance(value, Tensor) and value.is_complex():
+        return False
     if name in _IN_PLACE:
         return _keeps_its_dtype(node)
     if name in _POOLS:
         return len(node.args) == 2 and set(node.args[1]) == {1}  # type: ignore[arg-type]
     if name == _BATCH_NORM:
-        statistics, training = node.args[3:5], node.args[5]
-        return not training and None not in statistics
+        return not node.args[5]  # training
+    if name == _CHUNK:
+        size = _chunked_size(node)
+        return isinstance(size, int) and size > 0
     if name in _DROPOUTS or name == _CAST:
-        return _has_no_effect(node) and all(user.op != "output" for user in node.users)
-    if name == _ASSERTION:
-        return not node.users
-    on_sizes = node.target in _ON_SIZES and isinstance(_value(node), int | torch.SymInt)
-    return name in _OTHERS or name in _VIEWS or node.target is operator.getitem or on_sizes
+        return _gives_its_argument(node)
+    if node.target in _ON_SIZES or name == _SIZE:
+        return isinstance(value, int | torch.SymInt)
+    return name in _OTHERS or name in _VIEWS or node.target is operator.getitem
 
 
 def _value(node: object) -> object:
@@ -167,65 +181,87 @@ def _value(node: object) -> object:
 def _keeps_its_dtype(node: Node) -> bool:
     """Whether the operator that does not write to its argument would give the same dtype."""
     values = [_value(used) for used in node.all_input_nodes]
-    dtypes = {value.dtype if isinstance(value, Tensor) else None for value in values}
-    target = _value(node.args[0])
-    return len(dtypes) == 1 and isinstance(target, Tensor) and target.is_floating_point()
+    return len({value.dtype if isinstance(value, Tensor) else None for value in values}) == 1
 
 
-def _has_no_effect(node: Node) -> bool:
-    """Whether a dropout is off, or a cast is to the dtype that its argument has."""
-    if node.kwargs:
-        return False
-    if str(node.target) in _DROPOUTS:
+def _chunked_size(node: Node) -> object:
+    """The size of the axis that is divided."""
+    whole = _value(node.args[0])
+    axis = node.args[2] if len(node.args) > 2 else 0
+    return whole.shape[axis] if isinstance(whole, Tensor) else None  # type: ignore[index]
+
+
+def _gives_its_argument(node: Node) -> bool:
+    """Whether it is a dropout that is off, a cast to the same dtype or a flattening of one axis."""
+    name, before, after = str(node.target), _value(node.args[0]), _value(node)
+    if name in _DROPOUTS:
         return not node.args[2]
-    before = _value(node.args[0])
-    return len(node.args) == 2 and isinstance(before, Tensor) and before.dtype == node.args[1]
+    if not (isinstance(before, Tensor) and isinstance(after, Tensor)):
+        return False
+    if name == _CAST:
+        return len(node.args) == 2 and not node.kwargs and before.dtype == after.dtype
+    return name == _FLATTEN and before.dim() == after.dim()
 
 
 def _writes_are_unseen(nodes: list[Node]) -> bool:
     """Whether nothing reads memory that was written to, but through the result of the writing."""
     place = {node: index for index, node in enumerate(nodes)}
-    # Of each value: all values so far that may lie in the same memory.
-    sharing: dict[Node, list[Node]] = {}
+    # Of each value: all values so far that may lie in the same memory, itself among them.
+    together: dict[Node, list[Node]] = {}
     for node in nodes:
-        name, first = str(node.target), node.args[0] if node.args else None
-        if name in _IN_PLACE and isinstance(first, Node):
-            shared = sharing[first]
-            if any(other.op == "placeholder" for other in shared):
+        first = node.args[0] if node.args else None
+        aliases = together[first] if isinstance(first, Node) else []
+        if str(node.target) in _IN_PLACE:
+            if any(alias.op == "placeholder" for alias in aliases):
                 return False  # the caller's inputs, or the network's parameters
-            if any(place[user] > place[node] for other in shared for user in other.users):
+            if any(place[user] > place[node] for alias in aliases for user in alias.users):
                 return False
-        views = name in _VIEWS or name in _DROPOUTS or name == _CAST
-        views |= node.target is operator.getitem
-        shared = sharing[first] if views and isinstance(first, Node) else []
-        sharing[node] = shared
-        shared.append(node)
+        # The result of a write starts anew: nobody reads the older values any more.
+        together[node] = aliases if _is_view(node) else []
+        together[node].append(node)
     return True
 
 
+def _is_view(node: Node) -> bool:
+    """Whether a result may lie in the memory of the first argument."""
+    name = str(node.target)
+    taken = node.target is operator.getitem  # one of several results
+    return name in _VIEWS or name in _DROPOUTS or name == _CAST or taken
+
+
 def _rewrite(node: Node) -> None:
-    name, graph = str(node.target), node.graph
+    name, aten = str(node.target), torch.ops.aten
     if name in _IN_PLACE:
         _, functional, overload = name.split(".")
-        node.target = getattr(getattr(torch.ops.aten, functional[:-1]), overload)
+        node.target = getattr(getattr(aten, functional[:-1]), overload)
     elif name in _POOLS:
         axes = [-1, -2, -3][: len(node.args[1])]  # type: ignore[arg-type]
-        node.target, node.args = torch.ops.aten.mean.dim, (node.args[0], axes, True)
+        node.target, node.args = aten.mean.dim, (node.args[0], axes, True)
     elif name == _BATCH_NORM:
         x, weight, bias, mean, var, _, momentum, eps, *_ = node.args
-        with graph.inserting_before(node):
-            whole = graph.call_function(
-                torch.ops.aten._native_batch_norm_legit_no_training.default,
-                (x, weight, bias, mean, var, momentum, eps),
-            )
         value: Tensor = node.meta["val"]
-        whole.meta = {**node.meta, "val": (value, value.new_empty(0), value.new_empty(0))}
-        # The node itself stays: the program knows its outputs by their names.
-        node.target, node.args, node.kwargs = operator.getitem, (whole, 0), {}
-    elif name in _DROPOUTS or name == _CAST:
-        taken = node.args[0]
-        assert isinstance(taken, Node)  # see _has_no_effect
-        node.replace_all_uses_with(taken)
-        graph.erase_node(node)
-    elif name == _ASSERTION:
-        graph.erase_node(node)
+        target = aten._native_batch_norm_legit_no_training.default
+        parts = (value, value.new_empty(0), value.new_empty(0))
+        whole = _before(node, target, (x, weight, bias, mean, var, momentum, eps), parts)
+        node.target, node.args = operator.getitem, (whole, 0)
+    elif name == _CHUNK:
+        x, chunks, *axis = node.args
+        size = -(-_chunked_size(node) // chunks)  # type: ignore[operator]
+        node.target, node.args = aten.split.Tensor, (x, size, *axis)
+    elif name == _RESHAPE:
+        x, shape = node.args
+        value = x.meta["val"]  # type: ignore[union-attr]
+        form = torch.contiguous_format
+        copied = _before(node, aten.clone.default, (x,), value.clone(memory_format=form))
+        copied.kwargs = {"memory_format": form}
+        node.target, node.args = aten.view.default, (copied, shape)
+    elif name in _DROPOUTS or name == _CAST or (name == _FLATTEN and _gives_its_argument(node)):
+        node.target, node.args = aten.alias.default, node.args[:1]
+
+
+def _before(node: Node, target: object, args: tuple[object, ...], value: object) -> Node:
+    """A new node in front of another, which stays: outputs are known by their names."""
+    with node.graph.inserting_before(node):
+        made = node.graph.call_function(target, args)  # type: ignore[arg-type]
+    made.meta = {**node.meta, "val": value}
+    return made
