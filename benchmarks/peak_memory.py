@@ -56,9 +56,10 @@ ssn_prune.convert(loaded, target, force=True)
 """
 OPENING = f"""{_REPORT}
 import ssn_prune.cli.app, ssn_prune.conversion
-from ssn_prune.memory import run_returning_blocks
+from ssn_prune.memory import returning_blocks, run_in_thread
 from ssn_prune.verification.session import open_session
-run_returning_blocks(open_session, pathlib.Path(sys.argv[1]), "the file")
+with returning_blocks():
+    run_in_thread(open_session, pathlib.Path(sys.argv[1]), "the file")
 """
 BARE = f"""{_REPORT}
 import torch, onnxruntime

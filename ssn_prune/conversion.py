@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +22,13 @@ from ssn_prune.example_inputs import (
     verification_batches,
 )
 from ssn_prune.files import replacing, require_writable, resolved
-from ssn_prune.memory import collector_paused, release_memory, run_returning_blocks
+from ssn_prune.graph.plan import Plan
+from ssn_prune.memory import (
+    collector_paused,
+    release_memory,
+    returning_blocks,
+    run_in_thread,
+)
 from ssn_prune.onnx_export.export import Dynamic, ExportOptions, write_onnx
 from ssn_prune.progress import Progress, silent
 from ssn_prune.provenance import layer_paths, metadata_of
@@ -33,7 +41,14 @@ from ssn_prune.report import (
 )
 from ssn_prune.tensors import clone_tensors
 from ssn_prune.verification.rounding import check_rounding, compare_file
-from ssn_prune.verification.verify import check_in_float64, require_passed, verify
+from ssn_prune.verification.verify import (
+    BATCH_SIZES,
+    check_in_float64,
+    require_passed,
+    verify,
+)
+
+_FLOAT64_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -127,7 +142,7 @@ def _convert(
     reload: Callable[[], LoadedCheckpoint] | None,
 ) -> ConversionReport:
     open_axes = options.open_axes
-    result = prune_loaded(loaded, options, progress)
+    result = prune_loaded(loaded, options, progress, alone=reload is not None)
     batches = verification_batches(result, loaded, options.open_axes, options.static_batch)
     export_options = ExportOptions(
         opset=options.opset,
@@ -155,15 +170,14 @@ def _convert(
         # The pruned network is in the file now: the checks need its memory.
         del result
         release_memory()
-        first = check_in_float64(
-            original,
-            plan,
-            batches,
-            algebra=options.algebra,
-            rounding=options.rounding,
-            alone=reload is not None,
-            progress=progress,
+        check = partial(
+            check_in_float64, algebra=options.algebra, rounding=options.rounding, progress=progress
         )
+        if reload is None:
+            first = check(original, plan, batches)
+        else:
+            with returning_blocks(_blocks_to_return(original, plan)):
+                first = run_in_thread(check, original, plan, batches)
         checks = VerificationReport(first.algebra, None)
         require_passed(checks)
         if first.answers is not None:
@@ -173,7 +187,8 @@ def _convert(
             else:
                 del original
                 _forget_weights(loaded.model)
-                rounding = run_returning_blocks(compare_file, temporary, batches, *first.answers)
+                with returning_blocks():
+                    rounding = run_in_thread(compare_file, temporary, batches, *first.answers)
             if not rounding.passed:  # which layer is it?
                 if reload is not None:
                     original = prune_loaded(reload(), options).original
@@ -183,6 +198,20 @@ def _convert(
     return replace(report, after=after, onnx=stats, verification=checks)
 
 
+def _blocks_to_return(original: nn.Module, plan: Plan) -> int:
+    """The smallest blocks of the checks in float64 that are worth the time to return them.
+
+    They make and drop one kernel after the other. Where the layers give more than the network has
+    weights, smaller blocks are left, which are mostly activations.
+    """
+    weights = [parameter.nbytes for parameter in original.parameters()]
+    entries = sum(
+        layer.num_features * (layer.positions or 0) * layer.calls for layer in plan.layers
+    )
+    given = _FLOAT64_BYTES * BATCH_SIZES[1] * entries
+    return max(weights, default=0) // 2 if given > sum(weights) else 0
+
+
 def _forget_weights(model: nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.layout is torch.strided:
@@ -190,22 +219,30 @@ def _forget_weights(model: nn.Module) -> None:
 
 
 def prune_loaded(
-    loaded: LoadedCheckpoint, options: ConvertOptions, progress: Progress = silent
+    loaded: LoadedCheckpoint,
+    options: ConvertOptions,
+    progress: Progress = silent,
+    *,
+    alone: bool = False,
 ) -> PruneResult:
-    """Check the running statistics of a loaded checkpoint and prune its network."""
+    """Check the running statistics of a loaded checkpoint and prune its network.
+
+    If the process does nothing else (``alone``), it may be told how to treat its memory.
+    """
     progress("running the original once")
     inputs, moments = accepted_inputs(loaded)
     progress("pruning")
-    result = prune(
-        loaded.model,
-        inputs,
-        on_unconverged=options.on_unconverged,
-        fold=options.fold,
-        any_size=options.dynamic == "spatial",
-        fixed_sizes=options.dynamic != "spatial",  # the file says so itself
-        share_parameters=True,  # neither is trained
-        moments=moments,
-    )
+    with returning_blocks() if alone else nullcontext():
+        result = prune(
+            loaded.model,
+            inputs,
+            on_unconverged=options.on_unconverged,
+            fold=options.fold,
+            any_size=options.dynamic == "spatial",
+            fixed_sizes=options.dynamic != "spatial",  # the file says so itself
+            share_parameters=True,  # neither is trained
+            moments=moments,
+        )
     if not options.trust_running_statistics:
         require_averages(result.original, inputs)
     result.model.eval()

@@ -11,9 +11,12 @@ import contextlib
 import ctypes
 import gc
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
+
+import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 _LARGE = 2**17  # as at the start of a process
@@ -59,18 +62,22 @@ def collector_paused(*, alone: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def returning_blocks() -> Iterator[None]:
-    """Have blocks of 128 KB and more returned as soon as they are freed.
+def returning_blocks(least: int = _LARGE) -> Iterator[None]:
+    """Have large blocks returned as soon as they are freed.
 
-    For steps that run in a second thread, which keeps freed blocks at the end of its heap, where
-    :func:`release_memory` does not reach, and leaves them to the next thread. It holds for the
-    whole process meanwhile and makes networks in torch slower, whose activations are such blocks.
+    For steps that make and drop kernels between smaller blocks that stay: whether the next kernel
+    fits in there is a matter of luck. And for steps in a second thread, which keeps freed blocks at
+    the end of its heap, where :func:`release_memory` does not reach. It holds for the whole process
+    meanwhile and makes networks in torch slower, whose activations are such blocks.
+
+    Args:
+        least: Bytes of the smallest of them, at least 128 KB.
     """
     option = _c_function("mallopt")
     if option is None:
         yield
         return
-    option(_M_MMAP_THRESHOLD, _LARGE)
+    option(_M_MMAP_THRESHOLD, min(max(least, _LARGE), _LARGEST))
     try:
         yield
     finally:
@@ -78,14 +85,33 @@ def returning_blocks() -> Iterator[None]:
         option(_M_TRIM_THRESHOLD, 2 * _LARGEST)
 
 
-def run_returning_blocks(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function under :func:`returning_blocks`, in a thread of its own.
+def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function in a thread of its own, for :func:`returning_blocks`.
 
-    The main thread's heap is full of freed blocks, which would be used again first and not be
-    returned.
+    The main thread's heap is full of freed blocks, which would be used again first, broken up and
+    not be returned. An interrupt ends the function at its next step.
     """
-    with returning_blocks(), ThreadPoolExecutor(1) as pool:
-        return pool.submit(function, *args, **kwargs).result()
+    inference, device = torch.is_inference_mode_enabled(), torch.get_default_device()
+    threads: list[int] = []
+
+    def run() -> T:
+        threads.append(threading.get_ident())
+        with torch.inference_mode(inference), device:  # each thread has its own
+            return function(*args, **kwargs)
+
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(run)
+        try:
+            return result.result()
+        finally:
+            if not (result.done() or result.cancel()):
+                _interrupt(threads[0])
+
+
+def _interrupt(thread: int) -> None:
+    """Raise an interrupt in a thread, at the next step of its Python code."""
+    error = ctypes.py_object(KeyboardInterrupt)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), error)
 
 
 def _c_function(name: str) -> Any:

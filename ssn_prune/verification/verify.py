@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from ssn_prune.errors import VerificationError
 from ssn_prune.graph.plan import Plan
 from ssn_prune.layers.copying import wide_copy
-from ssn_prune.memory import returning_blocks
 from ssn_prune.progress import Progress, silent
 from ssn_prune.pruning import PruneResult
 from ssn_prune.report import AlgebraCheck, VerificationReport
@@ -102,7 +100,6 @@ def check_in_float64(
     *,
     algebra: bool,
     rounding: bool,
-    alone: bool = False,
     progress: Progress = silent,
 ) -> FirstChecks:
     """The algebra check, and the original's answers for :func:`compare_file`, from the same runs.
@@ -113,7 +110,6 @@ def check_in_float64(
         batches: Inputs of several calls.
         algebra: Make the algebra check.
         rounding: Collect the answers.
-        alone: The process does nothing else and may be told how to treat its memory.
         progress: Told of every step.
     """
     seen = _batch_for_algebra(batches)
@@ -126,10 +122,9 @@ def check_in_float64(
         if algebra:
             progress("verifying every layer in float64")
             lean = copied is wide_copy
-            with returning_blocks() if alone else nullcontext():
-                found, outputs[seen] = compare_in_turns(
-                    original, wide, plan, batches[seen], share_parameters=lean
-                )
+            found, outputs[seen] = compare_in_turns(
+                original, wide, plan, batches[seen], share_parameters=lean
+            )
         if not rounding:
             return _Wide(found, [])
         progress("verifying: running the original in float64")
