@@ -104,7 +104,7 @@ def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
         try:
             return result.result()
         finally:
-            if not (result.done() or result.cancel()):
+            if not (result.done() or result.cancel()) and threads:
                 _interrupt(threads[0])
 
 
