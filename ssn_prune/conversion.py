@@ -201,8 +201,8 @@ def _convert(
 def _blocks_to_return(original: nn.Module, plan: Plan) -> int:
     """The smallest blocks of the checks in float64 that are worth the time to return them.
 
-    They make and drop one kernel after the other. Where the layers give more than the network has
-    weights, smaller blocks are left, which are mostly activations.
+    They make and drop one kernel after the other. Where the layers give more, for two samples, than
+    the network has weights, smaller blocks are left, which are mostly activations.
     """
     weights = [parameter.nbytes for parameter in original.parameters()]
     entries = sum(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import operator
 import weakref
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -161,7 +162,7 @@ def _is_known(node: Node) -> bool:
     if name in _IN_PLACE:
         return _keeps_its_dtype(node)
     if name in _POOLS:
-        return len(node.args) == 2 and set(node.args[1]) == {1}  # type: ignore[arg-type]
+        return len(node.args) == 2 and set(_arguments(node)[1]) == {1}
     if name == _BATCH_NORM:
         return not node.args[5]  # training
     if name == _CHUNK:
@@ -184,11 +185,15 @@ def _keeps_its_dtype(node: Node) -> bool:
     return len({value.dtype if isinstance(value, Tensor) else None for value in values}) == 1
 
 
-def _chunked_size(node: Node) -> object:
+def _arguments(node: Node) -> tuple[Any, ...]:
+    """What torch types as a union of everything that an argument can be."""
+    return tuple(node.args)
+
+
+def _chunked_size(node: Node) -> Any:
     """The size of the axis that is divided."""
-    whole = _value(node.args[0])
-    axis = node.args[2] if len(node.args) > 2 else 0
-    return whole.shape[axis] if isinstance(whole, Tensor) else None  # type: ignore[index]
+    x, _, *axis = _arguments(node)
+    return x.meta["val"].shape[axis[0] if axis else 0]
 
 
 def _gives_its_argument(node: Node) -> bool:
@@ -235,7 +240,7 @@ def _rewrite(node: Node) -> None:
         _, functional, overload = name.split(".")
         node.target = getattr(getattr(aten, functional[:-1]), overload)
     elif name in _POOLS:
-        axes = [-1, -2, -3][: len(node.args[1])]  # type: ignore[arg-type]
+        axes = [-1, -2, -3][: len(_arguments(node)[1])]
         node.target, node.args = aten.mean.dim, (node.args[0], axes, True)
     elif name == _BATCH_NORM:
         x, weight, bias, mean, var, _, momentum, eps, *_ = node.args
@@ -245,12 +250,12 @@ def _rewrite(node: Node) -> None:
         whole = _before(node, target, (x, weight, bias, mean, var, momentum, eps), parts)
         node.target, node.args = operator.getitem, (whole, 0)
     elif name == _CHUNK:
-        x, chunks, *axis = node.args
-        size = -(-_chunked_size(node) // chunks)  # type: ignore[operator]
+        x, chunks, *axis = _arguments(node)
+        size = -(-_chunked_size(node) // chunks)
         node.target, node.args = aten.split.Tensor, (x, size, *axis)
     elif name == _RESHAPE:
-        x, shape = node.args
-        value = x.meta["val"]  # type: ignore[union-attr]
+        x, shape = _arguments(node)
+        value = x.meta["val"]
         form = torch.contiguous_format
         copied = _before(node, aten.clone.default, (x,), value.clone(memory_format=form))
         copied.kwargs = {"memory_format": form}
@@ -259,9 +264,9 @@ def _rewrite(node: Node) -> None:
         node.target, node.args = aten.alias.default, node.args[:1]
 
 
-def _before(node: Node, target: object, args: tuple[object, ...], value: object) -> Node:
+def _before(node: Node, target: Any, args: tuple[Any, ...], value: object) -> Node:
     """A new node in front of another, which stays: outputs are known by their names."""
     with node.graph.inserting_before(node):
-        made = node.graph.call_function(target, args)  # type: ignore[arg-type]
+        made = node.graph.call_function(target, args)
     made.meta = {**node.meta, "val": value}
     return made
