@@ -42,11 +42,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssn_prune import __version__
-from ssn_prune.layers.ssn import SSN2d
-from ssn_prune.layers.switch_norm import SwitchNorm2d
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.nn.ssn import SSN2d
+from ssn_prune.nn.switch_norm import SwitchNorm2d
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
-from ssn_prune.pruning import prune
+from ssn_prune.pruning.prune import prune
 from ssn_prune.selection import select
 from ssn_prune.training.parameters import clip_gate_gradients, param_groups
 from ssn_prune.training.radius import RadiusSchedule

@@ -30,7 +30,7 @@ from machine import heading
 from networks import prepare
 
 from ssn_prune import convert, load_checkpoint, prune
-from ssn_prune.architectures.names import find_architecture
+from ssn_prune.architectures.registry import find_architecture
 
 ARCHS = (
     "torchvision:resnet18",

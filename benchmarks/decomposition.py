@@ -29,13 +29,13 @@ from torch import nn
 
 from ssn_prune import convert_to_ssn, prune, recalibrate
 from ssn_prune.errors import first_line
-from ssn_prune.graph.quiet import quiet_tracer
-from ssn_prune.graph.sizes import dynamic_shapes
-from ssn_prune.layers.ssn import SSN
 from ssn_prune.memory import collector_paused
+from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.decomposing import decompose, unknown_operators
 from ssn_prune.onnx_export.optimizing import optimize
+from ssn_prune.pruning.capture.size_conditions import dynamic_shapes
+from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 
 TABLE = Path(__file__).parents[1] / "docs" / "architectures.md"
 HEAD = (
@@ -61,7 +61,7 @@ def prepared(name: str) -> tuple[nn.Module, Any]:
 
 def captured(model: nn.Module, x: tuple[Any, ...]) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch")
-    with quiet_tracer():
+    with suppress_tracer_output():
         shapes = dynamic_shapes(model, x, lambda _: {0: batch})
         return torch.export.export(model, x, dynamic_shapes=shapes)
 
@@ -69,7 +69,7 @@ def captured(model: nn.Module, x: tuple[Any, ...]) -> torch.export.ExportedProgr
 def translated(program: torch.export.ExportedProgram) -> tuple[ir.Model, float]:
     """The optimised graph, and the seconds of the translation alone."""
     start = time.perf_counter()
-    with quiet_tracer(), collector_paused():
+    with suppress_tracer_output(), collector_paused():
         exported = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False)
     seconds = time.perf_counter() - start
     assert exported is not None

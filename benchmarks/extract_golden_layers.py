@@ -1,4 +1,4 @@
-"""Extract the runs of the authors' layers that the tests ship with.
+"""Extract the runs of the reference layers that the tests ship with.
 
 Usage: python benchmarks/extract_golden_layers.py OFFICIAL_LAYERS.pt tests/data/official_layers.pt
 

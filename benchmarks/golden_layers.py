@@ -1,4 +1,4 @@
-"""Compare our layers with all runs of the authors' layers in a file, and print the margins.
+"""Compare our layers with all runs of the reference layers in a file, and print the margins.
 
 Usage: python benchmarks/golden_layers.py OFFICIAL_LAYERS.pt
 """
@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 import golden_runs
 

@@ -2,10 +2,10 @@
 
     python benchmarks/golden_resnet18.py CHECKPOINT IO [--runs 40] [--markdown FILE]
 
-IO holds held-out inputs with the logits of the authors' own network. Latency: ONNX Runtime, CPU,
-one thread, batch 1, 224x224; the networks are timed alternately in one process and compared by
-the ratio of their medians. "All statistics" is the same network with its gates as constants and the
-IN, LN and BN statistics all computed in every layer, exported in the same way.
+IO holds held-out inputs with the logits of the reference implementation's own network. Latency:
+ONNX Runtime, CPU, one thread, batch 1, 224x224; the networks are timed alternately in one process
+and compared by the ratio of their medians. "All statistics" is the same network with its gates as
+constants and the IN, LN and BN statistics all computed in every layer, exported in the same way.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ import torch
 from machine import heading
 
 from ssn_prune import convert, export_onnx, load_checkpoint
-from ssn_prune.benchmark.networks import with_all_statistics, without_norms
-from ssn_prune.benchmark.runtime import runner_of, time_in_turns
+from ssn_prune.benchmarking.networks import with_all_statistics, without_norms
+from ssn_prune.benchmarking.runtime import runner_of, time_in_turns
 from ssn_prune.conversion import ConvertOptions
-from ssn_prune.verification.rounding import rounding_bound
+from ssn_prune.verification.onnx_runtime import rounding_bound
 from ssn_prune.verification.session import open_session
 
 
@@ -82,7 +82,7 @@ def main() -> None:
             for label, seconds in sorted(medians.items(), key=lambda item: -item[1])
         ),
         "",
-        f"Logits on {len(x)} held-out inputs: off by {error:.2e} from the authors' network in "
+        f"Logits on {len(x)} held-out inputs: off by {error:.2e} from the reference network in "
         f"float64; its own float32 error is {own:.2e}, the bound {bound:.2e}. "
         f"{right} of {len(x)} labels are right. OpenVINO {version('openvino')} is off by "
         f"{float(np.abs(second - exact).max()):.2e}. Conversion and verification: {elapsed:.1f} s.",

@@ -21,11 +21,11 @@ import torch
 from torch import nn
 
 from ssn_prune import convert
-from ssn_prune.architectures.names import find_architecture
-from ssn_prune.checkpoint.assemble import LoadedCheckpoint, Source
+from ssn_prune.architectures.registry import find_architecture
+from ssn_prune.checkpoint.loading import LoadedCheckpoint, Source
 from ssn_prune.errors import SsnPruneError
-from ssn_prune.layers.ssn import SSN
-from ssn_prune.math.moments import instance_moments, pooled_moments
+from ssn_prune.nn.ssn import SSN
+from ssn_prune.nn.statistics import instance_moments, pooled_moments
 from ssn_prune.normalizer import ALL_PAIRS
 
 NAMES = (

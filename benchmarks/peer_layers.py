@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import copy_model, replace_modules
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.surgery.copying import copy_model, replace_modules
 
 IN, LN, BN = Normalizer.IN, Normalizer.LN, Normalizer.BN
 

@@ -11,8 +11,8 @@ Per network and batch size, all with that batch fixed, opset 18:
 - ours: ``ssn-prune convert``.
 
 Latency: ONNX Runtime, CPU, one thread, all files taking turns, ratio of medians to the network
-without norms (see ssn_prune.benchmark). Error: largest difference of an output to the original in
-float64, relative to the largest output. Seconds: of the conversion alone, without imports and
+without norms (see ssn_prune.benchmarking). Error: largest difference of an output to the original
+in float64, relative to the largest output. Seconds: of the conversion alone, without imports and
 without our verification.
 """
 
@@ -38,16 +38,16 @@ from peer_layers import by_formula, by_hand
 from torch import nn
 
 from ssn_prune import convert, load_checkpoint
-from ssn_prune.architectures.names import find_architecture
-from ssn_prune.benchmark.networks import without_norms
-from ssn_prune.benchmark.runtime import time_in_turns
-from ssn_prune.checkpoint.assemble import LoadedCheckpoint, Source
+from ssn_prune.architectures.registry import find_architecture
+from ssn_prune.benchmarking.networks import without_norms
+from ssn_prune.benchmarking.runtime import time_in_turns
+from ssn_prune.checkpoint.loading import LoadedCheckpoint, Source
 from ssn_prune.conversion import ConvertOptions
-from ssn_prune.layers.copying import floating_copy
-from ssn_prune.layers.ssn import SSN
+from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import Normalizer, NormalizerPair
-from ssn_prune.onnx_export.export import ExportOptions, export_onnx
-from ssn_prune.tensors import tensor_leaves
+from ssn_prune.onnx_export.exporter import ExportOptions, export_onnx
+from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.session import open_session
 
 _KINDS = (Normalizer.BN, Normalizer.IN, Normalizer.LN)

@@ -21,7 +21,7 @@ import torch
 from sweep_trace import CONVS, TRANSPOSED, Operation, Trace, Weighted, owners, storage, trace
 from torch import Tensor, nn
 
-from ssn_prune.layers.ssn import SSN
+from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 RULES = ("R1", "R2", "R3", "R4")

@@ -11,7 +11,7 @@ from torch import nn
 
 from ssn_prune import convert_to_ssn
 from ssn_prune.errors import NoSwitchableLayerError
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.nn.switchable import SwitchableNorm
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ from ssn_prune.errors import (
     VerificationError,
     first_line,
 )
-from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.onnx_export.export import ExportOptions
-from ssn_prune.pruning import PruneResult
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.onnx_export.exporter import ExportOptions
+from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.report import OnnxStats, VerificationReport
 from ssn_prune.verification.verify import require_passed
 

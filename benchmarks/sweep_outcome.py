@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
-class Reason(str, enum.Enum):
+class Reason(enum.StrEnum):
     """How a network ended."""
 
     OK = "OK"
@@ -36,7 +36,7 @@ class Reason(str, enum.Enum):
     CRASH = "crash"
 
 
-class Limit(str, enum.Enum):
+class Limit(enum.StrEnum):
     """Whose limit a failure is."""
 
     OURS = "ours"

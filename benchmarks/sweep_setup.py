@@ -13,7 +13,7 @@ from sweep_models import Inputs
 from sweep_twins import distance, first_half, floating_outputs, has_twins, nudged, removing, twinned
 from torch import Tensor, nn
 
-from ssn_prune.layers.ssn import SSN
+from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
 
 NEGATIVE, ZERO, PERTURBATION = 0.1, 0.03, 0.3

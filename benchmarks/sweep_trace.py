@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from ssn_prune.layers.ssn import SSN
+from ssn_prune.nn.ssn import SSN
 
 Weighted = nn.modules.conv._ConvNd | nn.Linear
 

@@ -7,7 +7,7 @@ a round, in an order that rotates from round to round; the table gives the media
 time and of the ratio to BatchNorm2d in the same round. The SSN network has all three ratios
 non-zero in every gate; gradients of input, affine parameters and both gates and the update of the
 running statistics are asserted. ``selected`` is the SSN network after ``freeze_selected`` with the
-selection of a ResNet-18 that the authors' code was trained with.
+selection of a ResNet-18 that the reference implementation was trained with.
 
 Memory is the growth of the peak resident set over three steps, each network in a process of its
 own (``--memory``). ``--gates`` times the 310 gates of a ResNet-152 in one call and gate by gate.

@@ -10,7 +10,7 @@ import torch
 
 from ssn_prune import GateHistory, GateRecords
 from ssn_prune.checkpoint.reader import read_file
-from ssn_prune.errors import UsageError
+from ssn_prune.errors import ArgumentError
 from ssn_prune.files import replacing, resolved
 
 _PARTS = ("epoch", "best_prec1", "state_dict", "optimizer", "lr_scheduler", "scaler", "schedule")
@@ -38,12 +38,12 @@ def read_training(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         CheckpointError: The file cannot be read.
-        UsageError: It is no checkpoint of a training, or was trained with other settings.
+        ArgumentError: It is no checkpoint of a training, or was trained with other settings.
     """
     content = read_file(path).content
     missing = [part for part in (*_PARTS, "settings") if part not in content]
     if missing:
-        raise UsageError(
+        raise ArgumentError(
             f"{path} is not a training that could go on",
             expected="a checkpoint.pth of this script",
             found=f"no {', '.join(missing)}",
@@ -52,7 +52,7 @@ def read_training(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     stored = content["settings"]
     changed = [key for key, value in settings.items() if stored.get(key) != value]
     if changed:
-        raise UsageError(
+        raise ArgumentError(
             f"{path} was trained with other settings",
             expected=", ".join(f"{key} {stored.get(key)}" for key in changed),
             found=", ".join(f"{key} {settings[key]}" for key in changed),

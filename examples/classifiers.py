@@ -10,8 +10,8 @@ from cifar_resnet import cifar_resnet
 from torch import nn
 
 from ssn_prune import convert_to_ssn, load_checkpoint
-from ssn_prune.architectures.names import AUTHORS_NETWORKS, find_architecture
-from ssn_prune.errors import UsageError
+from ssn_prune.architectures.registry import REFERENCE_NETWORKS, find_architecture
+from ssn_prune.errors import ArgumentError
 
 _CIFAR = "cifar-resnet"
 _CIFAR_FACTORY = "cifar_resnet:cifar_resnet"
@@ -26,11 +26,11 @@ def norm_of(arch: str, norm: str | None) -> str:
     """The kind of norm layers: as asked for, implied by the name, or ``"ssn"``.
 
     Raises:
-        UsageError: The authors' networks have the layers that their name says.
+        ArgumentError: The reference networks have the layers that their name says.
     """
     implied = re.match("resnetv1(ssn|sn)", arch)
     if implied and norm not in (None, implied[1]):
-        raise UsageError(
+        raise ArgumentError(
             f"{arch} has {implied[1]} layers, not {norm}",
             expected=f"--norm {implied[1]}, or another network",
             found=f"--norm {norm}",
@@ -54,17 +54,17 @@ def network(arch: str, norm: str, num_classes: int) -> nn.Module:
     The last norm of each residual block starts with weight 0 in ResNets.
 
     Args:
-        arch: ``torchvision:NAME``, ``timm:NAME``, ``cifar-resnet``, or a network of the authors.
+        arch: ``torchvision:NAME``, ``timm:NAME``, ``cifar-resnet``, or a reference network.
         norm: ``"ssn"`` or ``"sn"`` swaps the norm layers of torchvision's and timm's networks;
             ``"bn"`` leaves them.
         num_classes: Outputs.
 
     Raises:
-        UsageError: The name has another form.
+        ArgumentError: The name has another form.
         NoSwitchableLayerError: The network has no norm layer that could be swapped.
     """
     family, _, name = arch.partition(":")
-    if arch in AUTHORS_NETWORKS:
+    if arch in REFERENCE_NETWORKS:
         return find_architecture(arch, trusted=True).build(num_classes=num_classes)
     if arch == _CIFAR:
         return cifar_resnet(num_classes, norm)
@@ -79,7 +79,7 @@ def network(arch: str, norm: str, num_classes: int) -> nn.Module:
         extra = {"zero_init_residual": True} if resnet else {}  # timm's ResNets do it unasked
         model = models.get_model(name, weights=None, num_classes=num_classes, **extra)
     else:
-        raise UsageError(
+        raise ArgumentError(
             f"{arch} cannot be trained here",
             expected="torchvision:NAME, timm:NAME, cifar-resnet or resnetv1ssn18 ... resnetv1sn152",
             found=arch,

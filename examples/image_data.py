@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from ssn_prune.errors import UsageError
+from ssn_prune.errors import ArgumentError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in [0, 1]
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -37,7 +37,7 @@ class Files:
         names: Paths of the images relative to ``path``, sorted.
 
     Raises:
-        UsageError: There is no such folder or zip, or no image in it.
+        ArgumentError: There is no such folder or zip, or no image in it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class Files:
         """Read one image.
 
         Raises:
-            UsageError: It cannot be decoded.
+            ArgumentError: It cannot be decoded.
         """
         if self._archive is None:
             data = (self.path / name).read_bytes()
@@ -75,7 +75,7 @@ class Files:
             image = Image.open(io.BytesIO(data))
             image.load()
         except OSError as error:
-            raise UsageError(
+            raise ArgumentError(
                 f"{self.path}: {name} cannot be read as an image",
                 expected="a whole JPEG, PNG, WebP or BMP file",
                 found=str(error),
@@ -108,7 +108,7 @@ class ClassFolders(Dataset[tuple[Tensor, int]]):
         classes: Names of the classes; a label is an index into them.
 
     Raises:
-        UsageError: There is no image, or the classes are others.
+        ArgumentError: There is no image, or the classes are others.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class ClassFolders(Dataset[tuple[Tensor, int]]):
         found = sorted({str(PurePosixPath(name).parent) for name in self._files.names})
         self.classes = list(classes or found)
         if found != self.classes:
-            raise UsageError(
+            raise ArgumentError(
                 f"{path} has other classes than the training images",
                 expected=f"{len(self.classes)} folders: {', '.join(self.classes[:5])}, ...",
                 found=f"{len(found)} folders: {', '.join(found[:5])}, ...",
@@ -172,8 +172,8 @@ def _to_tensor() -> list[Any]:
     return [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
 
 
-def _no_images(path: Path, found: str) -> UsageError:
-    return UsageError(
+def _no_images(path: Path, found: str) -> ArgumentError:
+    return ArgumentError(
         f"{path} holds no images",
         expected="a folder, a zip, or a folder inside a zip (photos.zip/train), with "
         + ", ".join(_SUFFIXES),

@@ -5,7 +5,7 @@
     torchrun --nproc_per_node=2 examples/train_classification.py --train train/ --val val/
 
 Data: one folder of images per class, or a zip of such folders. Networks: ``torchvision:NAME`` and
-``timm:NAME``, whose norm layers are swapped, the authors' ``resnetv1ssn18`` ... ``resnetv1sn152``,
+``timm:NAME``, whose norm layers are swapped, the reference ``resnetv1ssn18`` ... ``resnetv1sn152``,
 and ``cifar-resnet`` for images of 32x32 pixels.
 
 Recipe: SGD with momentum 0.9, learning rate 0.1 at 256 images in all, a tenth of it after 30, 60
@@ -60,7 +60,7 @@ from ssn_prune import (
     select,
     synchronize,
 )
-from ssn_prune.errors import UsageError
+from ssn_prune.errors import ArgumentError
 
 
 def read_data(
@@ -78,7 +78,7 @@ def read_data(
     options["pin_memory"] = own.device.type == "cuda"
     loader = DataLoader(training, sampler=sampler, drop_last=True, **options)
     if not len(loader) or not len(own_share):
-        raise UsageError(
+        raise ArgumentError(
             "there are too few images",
             expected=f"at least {args.batch * own.count} for training, {own.count} for validation",
             found=f"{len(training)} and {len(validation)}",

@@ -38,7 +38,7 @@ from training_loop import (
 )
 
 from ssn_prune import GateHistory, RadiusSchedule, SsnPruneError, convert_to_ssn, recalibrate
-from ssn_prune.errors import UsageError
+from ssn_prune.errors import ArgumentError
 
 CLASSES, VOID = 11, 11
 
@@ -60,7 +60,7 @@ class CamVid(Dataset[tuple[Tensor, Tensor]]):
             Path(name).stem for name in self._labels.names
         }
         if missing:
-            raise UsageError(
+            raise ArgumentError(
                 f"{path} has images without a label map",
                 expected=f"a PNG in {part}annot for every image in {part}",
                 found=f"none for {', '.join(sorted(missing)[:5])}",
@@ -90,12 +90,12 @@ def segmentation_network(name: str) -> nn.Module:
     """A segmentation network of torchvision with SSN layers, without trained weights.
 
     Raises:
-        UsageError: There is no such network.
+        ArgumentError: There is no such network.
     """
     family, _, known = name.partition(":")
     names = models.list_models(module=models.segmentation)
     if family != "torchvision" or known not in names:
-        raise UsageError(
+        raise ArgumentError(
             f"unknown segmentation network {name!r}",
             expected=" or ".join(f"torchvision:{n}" for n in names),
             found=repr(name),
@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = {"batch_size": args.batch, "num_workers": args.workers}
     loader = DataLoader(sets["train"], shuffle=True, drop_last=True, **options)
     if not len(loader):
-        raise UsageError(f"{len(sets['train'])} images make no batch of {args.batch}")
+        raise ArgumentError(f"{len(sets['train'])} images make no batch of {args.batch}")
 
     seed_epoch(args.seed, 0)
     model = segmentation_network(args.arch).to(device)

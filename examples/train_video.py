@@ -39,7 +39,7 @@ from training_loop import (
 )
 
 from ssn_prune import GateHistory, RadiusSchedule, SsnPruneError, convert_to_ssn
-from ssn_prune.errors import UsageError
+from ssn_prune.errors import ArgumentError
 
 # (down, right) per frame; the first four are those of a 4-direction task.
 DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
@@ -192,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = {"batch_size": args.batch, "num_workers": args.workers}
     loader = DataLoader(training, shuffle=True, drop_last=True, **options)
     if not len(loader):
-        raise UsageError(f"{len(training)} images make no batch of {args.batch}")
+        raise ArgumentError(f"{len(training)} images make no batch of {args.batch}")
 
     seed_epoch(args.seed, 0)
     model = video_network(args.width, args.directions).to(device)

@@ -28,8 +28,8 @@ from ssn_prune import (
     random_batches,
     verify,
 )
-from ssn_prune.errors import UsageError
-from ssn_prune.layers.ssn import SSN
+from ssn_prune.errors import ArgumentError
+from ssn_prune.nn.ssn import SSN
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ class Precision:
         scaler: Scales the loss, so that gradients in float16 do not vanish; otherwise does nothing.
 
     Raises:
-        UsageError: float16 on a CPU, for which torch has no gradient scaling that is worth it.
+        ArgumentError: float16 on a CPU, for which torch has no gradient scaling that is worth it.
     """
 
     def __init__(self, name: str | None, device: torch.device) -> None:
         if name == "fp16" and device.type != "cuda":
-            raise UsageError(
+            raise ArgumentError(
                 "float16 needs a GPU", expected="--amp bf16", found=f"--amp fp16 on {device.type}"
             )
         dtype = torch.float16 if name == "fp16" else torch.bfloat16

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 from ssn_prune._version import __version__
 
 if TYPE_CHECKING:
-    from ssn_prune.checkpoint.assemble import LoadedCheckpoint, load_checkpoint
+    from ssn_prune.checkpoint.loading import LoadedCheckpoint, load_checkpoint
+    from ssn_prune.checkpoint.reference_layout import authors_state_dict
     from ssn_prune.conversion import ConvertOptions, convert
     from ssn_prune.errors import SsnPruneError
-    from ssn_prune.layers.selected import SelectedNorm
-    from ssn_prune.layers.ssn import SSN1d, SSN2d, SSN3d, set_radius
-    from ssn_prune.layers.swap import Conversion, SwapRecord, convert_to_ssn
-    from ssn_prune.layers.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
-    from ssn_prune.math.sparsestmax import sparsestmax
-    from ssn_prune.onnx_export.export import ExportOptions, export_onnx
-    from ssn_prune.pruning import PruneResult, prune
+    from ssn_prune.nn.selected import SelectedNorm
+    from ssn_prune.nn.sparsestmax import sparsestmax
+    from ssn_prune.nn.ssn import SSN1d, SSN2d, SSN3d, set_radius
+    from ssn_prune.nn.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
+    from ssn_prune.onnx_export.exporter import ExportOptions, export_onnx
+    from ssn_prune.pruning.prune import PruneResult, prune
     from ssn_prune.selection import Selection, select
-    from ssn_prune.training.authors_layout import authors_state_dict
+    from ssn_prune.surgery.freeze import FrozenSelection, freeze_selected
+    from ssn_prune.surgery.to_ssn import Conversion, SwapRecord, convert_to_ssn
     from ssn_prune.training.distributed import (
         average_running_statistics,
         desynchronize,
         synchronize,
     )
-    from ssn_prune.training.freeze import FrozenSelection, freeze_selected
     from ssn_prune.training.history import GateHistory, GateRecords
     from ssn_prune.training.parameters import clip_gate_gradients, gate_parameters, param_groups
     from ssn_prune.training.radius import RadiusSchedule
@@ -37,42 +37,42 @@ if TYPE_CHECKING:
     from ssn_prune.verification.verify import random_batches, verify
 
 _HOMES = {
-    "Conversion": "layers.swap",
+    "Conversion": "surgery.to_ssn",
     "ConvertOptions": "conversion",
-    "ExportOptions": "onnx_export.export",
-    "FrozenSelection": "training.freeze",
+    "ExportOptions": "onnx_export.exporter",
+    "FrozenSelection": "surgery.freeze",
     "GateHistory": "training.history",
     "GateRecords": "training.history",
-    "LoadedCheckpoint": "checkpoint.assemble",
-    "PruneResult": "pruning",
+    "LoadedCheckpoint": "checkpoint.loading",
+    "PruneResult": "pruning.prune",
     "RadiusSchedule": "training.radius",
-    "SSN1d": "layers.ssn",
-    "SSN2d": "layers.ssn",
-    "SSN3d": "layers.ssn",
-    "SelectedNorm": "layers.selected",
+    "SSN1d": "nn.ssn",
+    "SSN2d": "nn.ssn",
+    "SSN3d": "nn.ssn",
+    "SelectedNorm": "nn.selected",
     "Selection": "selection",
     "SsnPruneError": "errors",
-    "SwapRecord": "layers.swap",
-    "SwitchNorm1d": "layers.switch_norm",
-    "SwitchNorm2d": "layers.switch_norm",
-    "SwitchNorm3d": "layers.switch_norm",
-    "authors_state_dict": "training.authors_layout",
+    "SwapRecord": "surgery.to_ssn",
+    "SwitchNorm1d": "nn.switch_norm",
+    "SwitchNorm2d": "nn.switch_norm",
+    "SwitchNorm3d": "nn.switch_norm",
+    "authors_state_dict": "checkpoint.reference_layout",
     "average_running_statistics": "training.distributed",
     "clip_gate_gradients": "training.parameters",
     "convert": "conversion",
-    "convert_to_ssn": "layers.swap",
+    "convert_to_ssn": "surgery.to_ssn",
     "desynchronize": "training.distributed",
-    "export_onnx": "onnx_export.export",
-    "freeze_selected": "training.freeze",
+    "export_onnx": "onnx_export.exporter",
+    "freeze_selected": "surgery.freeze",
     "gate_parameters": "training.parameters",
-    "load_checkpoint": "checkpoint.assemble",
+    "load_checkpoint": "checkpoint.loading",
     "param_groups": "training.parameters",
-    "prune": "pruning",
+    "prune": "pruning.prune",
     "random_batches": "verification.verify",
     "recalibrate": "training.recalibrate",
     "select": "selection",
-    "set_radius": "layers.ssn",
-    "sparsestmax": "math.sparsestmax",
+    "set_radius": "nn.ssn",
+    "sparsestmax": "nn.sparsestmax",
     "synchronize": "training.distributed",
     "verify": "verification.verify",
 }

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ssn_prune.benchmark.records import BenchReport
+    from ssn_prune.benchmarking.records import BenchReport
     from ssn_prune.report import (
         ConversionReport,
         GateReport,

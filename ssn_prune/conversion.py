@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from ssn_prune._version import __version__
-from ssn_prune.checkpoint.assemble import LoadedCheckpoint
+from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
-from ssn_prune.errors import UsageError
+from ssn_prune.errors import ArgumentError
 from ssn_prune.example_inputs import (
     accepted_inputs,
     example_batches,
@@ -22,25 +22,25 @@ from ssn_prune.example_inputs import (
     verification_batches,
 )
 from ssn_prune.files import replacing, require_writable, resolved
-from ssn_prune.graph.plan import Plan
 from ssn_prune.memory import (
     collector_paused,
     release_memory,
     returning_blocks,
     run_in_thread,
 )
-from ssn_prune.onnx_export.export import Dynamic, ExportOptions, write_onnx
-from ssn_prune.progress import Progress, silent
-from ssn_prune.provenance import layer_paths, metadata_of
-from ssn_prune.pruning import OnUnconverged, PruneResult, prune
+from ssn_prune.onnx_export.exporter import Dynamic, ExportOptions, write_onnx
+from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
+from ssn_prune.progress import Progress, no_progress
+from ssn_prune.pruning.plan import Plan
+from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune
 from ssn_prune.report import (
     SCHEMA_VERSION,
     ConversionReport,
     NetworkStats,
     VerificationReport,
 )
-from ssn_prune.tensors import clone_tensors
-from ssn_prune.verification.rounding import check_rounding, compare_file
+from ssn_prune.surgery.nested import clone_tensors
+from ssn_prune.verification.onnx_runtime import check_rounding, compare_file
 from ssn_prune.verification.verify import (
     BATCH_SIZES,
     check_in_float64,
@@ -84,12 +84,12 @@ class ConvertOptions:
         """What stays open after all.
 
         Raises:
-            UsageError: A fixed batch size and open sizes are asked for together.
+            ArgumentError: A fixed batch size and open sizes are asked for together.
         """
         if self.static_batch is None:
             return self.dynamic
         if self.dynamic == "spatial":
-            raise UsageError(
+            raise ArgumentError(
                 "a fixed batch size and open spatial sizes exclude each other",
                 expected="--static-batch or --dynamic spatial",
                 found=f"--static-batch {self.static_batch} --dynamic spatial",
@@ -104,7 +104,7 @@ def convert(
     options: ConvertOptions | None = None,
     *,
     force: bool = False,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     reload: Callable[[], LoadedCheckpoint] | None = None,
 ) -> ConversionReport:
     """Convert a loaded checkpoint to a verified ONNX file.
@@ -221,7 +221,7 @@ def _forget_weights(model: nn.Module) -> None:
 def prune_loaded(
     loaded: LoadedCheckpoint,
     options: ConvertOptions,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     *,
     alone: bool = False,
 ) -> PruneResult:
@@ -253,7 +253,7 @@ def verify_file(
     loaded: LoadedCheckpoint,
     onnx_path: Path | str,
     options: ConvertOptions,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> ConversionReport:
     """Verify an existing ONNX file against a checkpoint.
 

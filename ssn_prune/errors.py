@@ -62,7 +62,7 @@ class SsnPruneError(Exception):
         return "\n".join(lines)
 
 
-class UsageError(SsnPruneError):
+class ArgumentError(SsnPruneError):
     """An option or argument has a value that cannot be used."""
 
     exit_code = EXIT_USAGE

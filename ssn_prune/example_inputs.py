@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from ssn_prune.checkpoint.assemble import LoadedCheckpoint
-from ssn_prune.errors import UsageError, first_line
-from ssn_prune.graph.centring import Moments, record_moments
-from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.onnx_export.export import Dynamic
-from ssn_prune.onnx_export.open_sizes import accepted_sizes, fixed_size_error
-from ssn_prune.pruning import PruneResult
+from ssn_prune.checkpoint.loading import LoadedCheckpoint
+from ssn_prune.errors import ArgumentError, first_line
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.onnx_export.dynamic_axes import accepted_sizes, fixed_size_error
+from ssn_prune.onnx_export.exporter import Dynamic
+from ssn_prune.pruning.centring import Moments, record_moments
+from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.verification.verify import BATCH_SIZES, random_batches
 
 OTHER_SIZES = 3
@@ -25,10 +25,10 @@ def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, ...]:
     """The input size of a loaded checkpoint.
 
     Raises:
-        UsageError: It is not known.
+        ArgumentError: It is not known.
     """
     if loaded.input_size is None:
-        raise UsageError(
+        raise ArgumentError(
             f"the input size of {loaded.source.arch} is not known",
             expected="--input-size H, HxW or CxHxW",
             found="a network of your own without the attribute input_size",
@@ -56,7 +56,7 @@ def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], Moments]
         The inputs, and what the switchable layers were given.
 
     Raises:
-        UsageError: It does not.
+        ArgumentError: It does not.
     """
     inputs = example_batches(loaded, [1 if loaded.takes_images else 2])[0]
     modules = loaded.model.named_modules()
@@ -67,7 +67,7 @@ def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], Moments]
     except Exception as error:
         sizes = [require_input_size(loaded), *loaded.more_inputs]
         shown = ", ".join("x".join(map(str, size)) for size in sizes)
-        raise UsageError(
+        raise ArgumentError(
             f"the network cannot run on inputs of size {shown}",
             expected="an input size that the network was made for",
             found=f"{type(error).__name__}: {first_line(error)}",

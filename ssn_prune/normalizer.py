@@ -1,7 +1,7 @@
 """The three normalizers and the pair that a layer selects.
 
 The order IN, LN, BN is that of the gates everywhere: in the paper (arXiv 1903.03793, section 3),
-in the authors' checkpoints, and here.
+in the reference checkpoints, and here.
 """
 
 from __future__ import annotations

@@ -8,5 +8,5 @@ Progress = Callable[[str], None]
 """Called with the name of each step before it starts."""
 
 
-def silent(_step: str) -> None:
+def no_progress(_step: str) -> None:
     """For those who do not want to know."""

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import nn
 
-from ssn_prune.checkpoint.assemble import Source
-from ssn_prune.graph.counting import count_parameters, operators_before
-from ssn_prune.graph.facts import Capture
-from ssn_prune.graph.plan import LayerPlan, Plan
+from ssn_prune.checkpoint.loading import Source
+from ssn_prune.pruning.capture.records import Capture
+from ssn_prune.pruning.counting import count_parameters, operators_before
+from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.selection import GateState, LayerSelection, Selection
 
 SCHEMA_VERSION = 1

@@ -1,7 +1,7 @@
 """Selection: from gates to one pair of normalizers per layer, without running the network.
 
 A gate is *converged* when its ratios are exactly one-hot; then the layer is the concrete normalizer
-that it selected, and replacing it changes nothing. The rule, which is that of the authors' files
+that it selected, and replacing it changes nothing. The rule, which is that of reference files
 (reference: arXiv 1903.03793, section 3.3):
 
 - SSN, flag set: the stored weight is the final gate.
@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ssn_prune.checkpoint.layer_tensors import is_sparse, layer_groups, offered_by, require_layer
+from ssn_prune.checkpoint.reference_format import is_sparse, layer_groups, offered_by, require_layer
 from ssn_prune.errors import NoSwitchableLayerError, UnconvergedGatesError
-from ssn_prune.layers.ssn import SSN, is_one_hot
-from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.math.sparsestmax import sparsestmax
+from ssn_prune.nn.sparsestmax import sparsestmax
+from ssn_prune.nn.ssn import SSN, is_one_hot
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 
@@ -99,7 +99,7 @@ def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
 
     Args:
         source: A network with SSN or SwitchNorm layers, or a state dict with their keys in the
-            authors' layout or ours.
+            reference layout or ours.
 
     Returns:
         One :class:`LayerSelection` per layer; a layer used under several names appears once.

@@ -1,19 +1,19 @@
-"""select: from gates to normalizers, for modules and for files in the authors' layout."""
+"""select: from gates to normalizers, for modules and for files in the reference layout."""
 
 import math
 
 import pytest
 import torch
-from helpers import authors_layout, one_hot_gates
+from helpers import one_hot_gates, reference_layout
 from layer_formula import OFFERED
 from torch import nn
 
 from ssn_prune import SSN2d, SwitchNorm2d, select
 from ssn_prune.errors import NoSwitchableLayerError, UnconvergedGatesError
-from ssn_prune.math.sparsestmax import sparsestmax
+from ssn_prune.nn.sparsestmax import sparsestmax
 from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
 
-AS_MODULE_AND_FILE = pytest.mark.parametrize("form", ["module", "state dict", "authors' layout"])
+AS_MODULE_AND_FILE = pytest.mark.parametrize("form", ["module", "state dict", "reference layout"])
 
 
 class Refuses(nn.Module):
@@ -34,7 +34,7 @@ class RefusingLayer(SSN2d):
 def view(model, form):
     if form == "module":
         return model
-    return model.state_dict() if form == "state dict" else authors_layout(model)
+    return model.state_dict() if form == "state dict" else reference_layout(model)
 
 
 def soft_layer(mean, var=None, radius=0.0, kind=SSN2d):
@@ -125,7 +125,7 @@ def test_sn_is_softmax_and_never_converged(form, logits):
 def test_older_files_without_flags_are_final_if_one_hot():
     layer = SSN2d(5)
     one_hot_gates(layer, 1, 2)
-    state = authors_layout(Refuses(sn1=layer), flags=False)
+    state = reference_layout(Refuses(sn1=layer), flags=False)
     assert not any("fixed" in key or "radius" in key for key in state)
     found = only(state)
     assert (found.kind, found.radius, found.converged) == ("SSN", None, True)
@@ -134,7 +134,7 @@ def test_older_files_without_flags_are_final_if_one_hot():
 
 def test_older_files_with_a_radius_but_without_flags_hold_logits():
     layer = soft_layer([0.5, 0.2, 0.4], [0.0, 1.0, 0.0], radius=0.6)
-    state = authors_layout(Refuses(sn1=layer))
+    state = reference_layout(Refuses(sn1=layer))
     del state["sn1.mean_fixed"], state["sn1.var_fixed"]
     found = only(state)
     expected = sparsestmax(layer.mean_weight.detach().double(), float(layer.radius))

@@ -1,1 +1,1 @@
-"""Architectures: the authors' networks, and how a name becomes a network."""
+"""Architectures: the reference networks, and how a name becomes a network."""

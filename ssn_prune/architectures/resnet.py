@@ -1,4 +1,4 @@
-"""The authors' ResNet v1 with SSN or SN layers, laid out as their checkpoints are.
+"""The reference ResNet v1 with SSN or SN layers, laid out as their checkpoints are.
 
 It differs from torchvision's ResNet: convolutions without bias, the stem's max pooling of the SSN
 network without padding and with ``ceil_mode`` (the SN network pads by 1), a 7x7 average pooling
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.ssn import SSN2d
-from ssn_prune.layers.switch_norm import SwitchNorm2d
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.nn.ssn import SSN2d
+from ssn_prune.nn.switch_norm import SwitchNorm2d
+from ssn_prune.nn.switchable import SwitchableNorm
 
 AUTHORS_EPS = 1e-5
 _MOMENTUM = {SSN2d: 1 - 0.997, SwitchNorm2d: 1 - 0.9}
@@ -31,7 +31,7 @@ class NormFactory:
         layer: SSN2d or SwitchNorm2d.
         using_bn: Offer BatchNorm beside InstanceNorm and LayerNorm.
         last_gamma: Start the last normalizer of each block at weight 0.
-        correction: 1 for the authors' Bessel-corrected variance.
+        correction: 1 for the reference implementation's Bessel-corrected variance.
     """
 
     layer: type[SSN2d] | type[SwitchNorm2d]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from ssn_prune.errors import UsageError
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.errors import ArgumentError
+from ssn_prune.nn.switchable import SwitchableNorm
 
 _AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 _EXAMPLES = {1: "1x128", 2: "224, 240x320 or 1x28x28", 3: "16x112x112"}
@@ -45,7 +45,7 @@ def input_size_of(
         None if there is neither ``given`` nor ``known``.
 
     Raises:
-        UsageError: The size has another number of axes than the network.
+        ArgumentError: The size has another number of axes than the network.
     """
     size = given or known
     if size is None:
@@ -57,7 +57,7 @@ def input_size_of(
     first = next((conv for conv in convs if len(conv.kernel_size) == spatial), None)
     vectors = spatial == 1 and first is None  # (N, C) behind linear layers
     if len(size) not in (spatial, spatial + 1) or any(value < 1 for value in size):
-        raise UsageError(
+        raise ArgumentError(
             f"{size} is not an input size",
             expected=f"({_AXES[spatial]}) or (C, {_AXES[spatial]}), all positive",
             found=str(size),

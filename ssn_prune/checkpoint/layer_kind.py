@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.errors import CheckpointError
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 
 _FULL = 1 + len(Normalizer)  # the kind of variance, and a flag per normalizer

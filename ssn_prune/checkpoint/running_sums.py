@@ -1,10 +1,10 @@
 """Recognise running statistics that are sums over training steps.
 
-With the authors' batch-average training, ``running_mean`` and ``running_var`` add up over the steps
-and are never divided. The file does not say so, but the numbers do: with T steps the sums are about
-T times too large. One forward pass with batch statistics on noise shows the size that a layer's
-input really has; every layer is normalized by its own batch there, so the size of the network's
-input does not matter beyond the first layer.
+With the reference implementation's batch-average training, ``running_mean`` and ``running_var``
+add up over the steps and are never divided. The file does not say so, but the numbers do: with T
+steps the sums are about T times too large. One forward pass with batch statistics on noise shows
+the size that a layer's input really has; every layer is normalized by its own batch there, so the
+size of the network's input does not matter beyond the first layer.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.adopt import running_sums_error
-from ssn_prune.layers.running import run_copy
-from ssn_prune.layers.switchable import SwitchableNorm
-from ssn_prune.math.moments import instance_moments, pooled_moments
+from ssn_prune.nn.statistics import instance_moments, pooled_moments
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
-from ssn_prune.tensors import clone_tensors
+from ssn_prune.surgery._shared_parameters import run_copy
+from ssn_prune.surgery.from_reference import running_sums_error
+from ssn_prune.surgery.nested import clone_tensors
 
 ENOUGH_LAYERS = 16
 """The run ends behind so many layers: sums are sums in every layer."""

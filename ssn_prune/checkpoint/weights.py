@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.checkpoint.reader import CheckpointFile
-from ssn_prune.errors import CheckpointError, UsageError
+from ssn_prune.errors import ArgumentError, CheckpointError
 
 _ENTRIES = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
 _EMA_ENTRIES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
@@ -48,7 +48,7 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
 
     Raises:
         CheckpointError: There are no weights, or some are NaN or infinite.
-        UsageError: ``entry`` does not hold weights.
+        ArgumentError: ``entry`` does not hold weights.
     """
     content = file.content
     if not isinstance(content, Mapping):
@@ -61,7 +61,7 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
     if entry is not None:
         state = _state_of(content.get(entry))
         if state is None:
-            raise UsageError(
+            raise ArgumentError(
                 f"{file.path} has no weights under {entry!r}",
                 expected=f"one of: {', '.join(found) or 'none; the file is a bare state dict'}",
                 found=f"entries {', '.join(map(str, list(content)[:8]))}",

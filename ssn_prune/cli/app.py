@@ -107,7 +107,7 @@ def convert(
         with out.steps() as step:
             step("loading")
             from ssn_prune import conversion
-            from ssn_prune.checkpoint.assemble import load_checkpoint
+            from ssn_prune.checkpoint.loading import load_checkpoint
             from ssn_prune.files import require_writable
 
             require_writable(target, force=force)
@@ -170,7 +170,7 @@ def inspect(
     with exit_on_error(out, debug):
         with out.steps() as step:
             step("reading")
-            from ssn_prune.checkpoint.assemble import read_weights
+            from ssn_prune.checkpoint.loading import read_weights
             from ssn_prune.report import SCHEMA_VERSION, ConversionReport, selection_layers, to_json
             from ssn_prune.selection import select
 
@@ -228,7 +228,7 @@ def verify(
         with out.steps() as step:
             step("loading")
             from ssn_prune import conversion
-            from ssn_prune.checkpoint.assemble import load_checkpoint
+            from ssn_prune.checkpoint.loading import load_checkpoint
 
             loaded = load_checkpoint(
                 ckpt,
@@ -291,7 +291,7 @@ def bench(
         }
         with out.steps() as step:
             step("loading")
-            from ssn_prune.benchmark.records import BenchOptions
+            from ssn_prune.benchmarking.records import BenchOptions
             from ssn_prune.cli.bench import run_bench
             from ssn_prune.conversion import ConvertOptions
             from ssn_prune.report import to_json

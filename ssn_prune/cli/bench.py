@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssn_prune.benchmark.records import BenchOptions, BenchReport
+    from ssn_prune.benchmarking.records import BenchOptions, BenchReport
     from ssn_prune.conversion import ConvertOptions
 
 ONNX_SUFFIX = ".onnx"
@@ -33,9 +33,9 @@ def run_bench(
     Raises:
         SsnPruneError: See its subclasses.
     """
-    from ssn_prune.benchmark.bench import bench
-    from ssn_prune.benchmark.networks import export_variants
-    from ssn_prune.checkpoint.assemble import load_checkpoint
+    from ssn_prune.benchmarking.bench import bench
+    from ssn_prune.benchmarking.networks import export_variants
+    from ssn_prune.checkpoint.loading import load_checkpoint
 
     files: dict[str, Path] = {}
     missing: dict[str, str] = {}

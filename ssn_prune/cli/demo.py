@@ -8,15 +8,15 @@ import numpy as np
 import onnxruntime
 import torch
 
-from ssn_prune import digits
-from ssn_prune.architectures.names import DEMO_NETWORK
-from ssn_prune.checkpoint.assemble import load_checkpoint
+from ssn_prune.architectures.registry import DEMO_NETWORK
+from ssn_prune.checkpoint.loading import load_checkpoint
 from ssn_prune.console import Output, selection_table, totals_table, verification_lines
 from ssn_prune.conversion import ConvertOptions, convert
+from ssn_prune.demo import digits
+from ssn_prune.demo import training as demonstration
 from ssn_prune.errors import OutputError
 from ssn_prune.files import replacing
 from ssn_prune.report import to_json
-from ssn_prune.training import demonstration
 
 
 def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 
-class Unconverged(str, enum.Enum):
+class Unconverged(enum.StrEnum):
     """What to do with unfinished gates."""
 
     error = "error"
@@ -17,7 +17,7 @@ class Unconverged(str, enum.Enum):
     argmax = "argmax"
 
 
-class Checks(str, enum.Enum):
+class Checks(enum.StrEnum):
     """Which checks to run."""
 
     all = "all"
@@ -26,7 +26,7 @@ class Checks(str, enum.Enum):
     none = "none"
 
 
-class OpenAxes(str, enum.Enum):
+class OpenAxes(enum.StrEnum):
     """Which axes of the inputs stay open."""
 
     none = "none"

@@ -14,11 +14,11 @@ import typer
 from ssn_prune.console import Output, unconverged_table
 from ssn_prune.errors import (
     EXIT_FAILURE,
+    ArgumentError,
     KeyMismatchError,
     OutputError,
     SsnPruneError,
     UnconvergedGatesError,
-    UsageError,
     first_line,
 )
 
@@ -84,21 +84,21 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
     """Parse ``--arch-args``.
 
     Raises:
-        UsageError: It is not a JSON object.
+        ArgumentError: It is not a JSON object.
     """
     if text is None:
         return {}
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UsageError(
+        raise ArgumentError(
             "--arch-args is not JSON",
             expected="a JSON object such as '{\"num_classes\": 10}'",
             found=f"{text!r} ({error.msg} at character {error.pos})",
             hint="put the object in single quotes for the shell",
         ) from error
     if not isinstance(value, dict):
-        raise UsageError(
+        raise ArgumentError(
             "--arch-args is not a JSON object",
             expected="an object such as '{\"num_classes\": 10}'",
             found=repr(text),
@@ -114,7 +114,7 @@ def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...
     network with several inputs takes several with commas between them, each with its channels.
 
     Raises:
-        UsageError: It is none of these.
+        ArgumentError: It is none of these.
     """
     if text is None:
         return None
@@ -127,7 +127,7 @@ def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...
 def _parse_one_size(text: str) -> tuple[int, ...]:
     parts = text.split("x")
     if not 1 <= len(parts) <= 4 or not all(map(_is_size, parts)):
-        raise UsageError(
+        raise ArgumentError(
             "--input-size is not a size",
             expected="224, 240x320 (HxW), 1x28x28 (CxHxW) or 3x16x112x112 (CxDxHxW)",
             found=repr(text),

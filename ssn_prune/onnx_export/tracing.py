@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune.errors import ExportError, first_line
-from ssn_prune.graph.quiet import quiet_tracer
-from ssn_prune.layers.copying import copy_model
-from ssn_prune.onnx_export.graph_names import input_names, output_names
-from ssn_prune.tensors import clone_tensors
+from ssn_prune.onnx_export.names import input_names, output_names
+from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
+from ssn_prune.surgery.copying import copy_model
+from ssn_prune.surgery.nested import clone_tensors
 
 
 def trace_to_onnx(
@@ -48,7 +48,7 @@ def trace_to_onnx(
         if isinstance(leaf, Tensor)
     }
     try:
-        with quiet_tracer(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        with suppress_tracer_output(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "traced.onnx"
             outputs = output_names(pytree.tree_structure(traced(*clone_tensors(inputs))))
             torch.onnx.export(

@@ -17,9 +17,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ssn_prune.errors import NoSwitchableLayerError, UsageError
-from ssn_prune.layers.plane_norm import PlaneNorm
-from ssn_prune.math.planes import wide_dtype
+from ssn_prune.errors import ArgumentError, NoSwitchableLayerError
+from ssn_prune.nn.plane_norm import PlaneNorm
+from ssn_prune.nn.planes import wide_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ def synchronize(model: nn.Module, process_group: ProcessGroup | None = None) -> 
         ``model``.
 
     Raises:
-        UsageError: torch.distributed is not initialised, or this process is not in the group.
+        ArgumentError: torch.distributed is not initialised, or this process is not in the group.
         NoSwitchableLayerError: ``model`` has no switchable layer.
     """
     _processes(process_group)
@@ -87,9 +87,9 @@ def desynchronize(model: nn.Module) -> nn.Module:
 def average_running_statistics(model: nn.Module, process_group: ProcessGroup | None = None) -> None:
     """Average the running statistics over the processes, in place; call it before validation.
 
-    Both are plain averages, as in the authors' code: the average variance is the one that the
-    network was trained with, since each process divides by its own. It does not include the spread
-    of the means among the processes, which no layer has seen in training.
+    Both are plain averages, as in the reference implementation: the average variance is the one
+    that the network was trained with, since each process divides by its own. It does not include
+    the spread of the means among the processes, which no layer has seen in training.
 
     ``DistributedDataParallel`` replaces the running statistics of all processes by those of the
     first at every forward pass; pass ``forward_sync_buffers=False`` to it
@@ -103,7 +103,7 @@ def average_running_statistics(model: nn.Module, process_group: ProcessGroup | N
         process_group: The processes; None for the default group.
 
     Raises:
-        UsageError: torch.distributed is not initialised, or this process is not in the group.
+        ArgumentError: torch.distributed is not initialised, or this process is not in the group.
     """
     processes = _processes(process_group)
     by_device: dict[torch.device, list[Tensor]] = {}
@@ -123,7 +123,7 @@ def average_running_statistics(model: nn.Module, process_group: ProcessGroup | N
 
 @dataclass(frozen=True)
 class _GroupReduction:
-    """A :class:`ssn_prune.math.mixing.BatchReduction` over a process group.
+    """A :class:`ssn_prune.nn._algebra.mixing.BatchReduction` over a process group.
 
     Attributes:
         group: None for the default group, looked up at each call: a model that has been unpickled,
@@ -168,7 +168,7 @@ class _GroupReduction:
 
     def __reduce__(self) -> tuple[Callable[..., _GroupReduction], tuple[None]]:
         if self.group is not None:
-            raise UsageError(
+            raise ArgumentError(
                 "a model that shares statistics over a process group of its own cannot be pickled",
                 expected="the default process group",
                 found="a group that exists in this run only",
@@ -181,10 +181,10 @@ def _processes(group: ProcessGroup | None) -> int:
     """The size of the group.
 
     Raises:
-        UsageError: There is none, or this process is not in it.
+        ArgumentError: There is none, or this process is not in it.
     """
     if not (dist.is_available() and dist.is_initialized()):
-        raise UsageError(
+        raise ArgumentError(
             "statistics of several processes are asked for, but torch.distributed is not "
             "initialised",
             expected="a process group",
@@ -193,7 +193,7 @@ def _processes(group: ProcessGroup | None) -> int:
             "that was trained there and is used alone now, call desynchronize(model)",
         )
     if dist.get_rank(group) < 0:
-        raise UsageError(
+        raise ArgumentError(
             "this process is not in the process group whose statistics are asked for",
             expected="a group with this process in it",
             found=f"process {dist.get_rank()}, which is in another one",

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ssn_prune.errors import CheckpointError
 from ssn_prune.files import replacing, resolved, write_errors
-from ssn_prune.layers.ssn import SSN, gate_ratios
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.nn.ssn import SSN, gate_ratios
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 
 # What numpy, zipfile and json raise on files that are damaged or something else.

@@ -1,4 +1,4 @@
-"""The gates' share of the optimizer, by the recipe of the authors' training code.
+"""The gates' share of the optimizer, by the recipe of the reference training code.
 
 Gates have a group of their own: a tenth of the learning rate, no weight decay, and a gradient that
 is clipped to norm 1.
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ssn_prune.layers.switchable import SwitchableNorm
+from ssn_prune.nn.switchable import SwitchableNorm
 
 
 def gate_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -46,7 +46,7 @@ def param_groups(
         weight_decay: Of the weights. Gates have none.
         gate_lr_ratio: The gates' learning rate is this times ``lr``.
         norm_weight_decay: Of all parameters with one axis (biases, scales of norms), which then get
-            a group of their own; None treats them like the weights, as the authors do.
+            a group of their own; None treats them like the weights, as the reference does.
 
     Returns:
         Groups named ``"weights"``, ``"norms"`` (only with ``norm_weight_decay``) and ``"gates"``;

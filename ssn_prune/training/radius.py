@@ -1,8 +1,8 @@
 """The radius schedule: how fast the gates are driven to a single choice.
 
 The paper (arXiv 1903.03793, section 3.3) grows the radius of SparsestMax linearly from 0, where it
-is plain sparsemax, to sqrt((K-1)/K), where only one-hot ratios are left. The authors' code grows it
-to 1 instead, so that every gate is one-hot by 81.65 % of the training.
+is plain sparsemax, to sqrt((K-1)/K), where only one-hot ratios are left. The reference
+implementation grows it to 1 instead, so that every gate is one-hot by 81.65 % of the training.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 from torch import nn
 
 from ssn_prune.errors import NoSwitchableLayerError
-from ssn_prune.layers.ssn import SSN, set_layer_radii
-from ssn_prune.math.single_gate import VERTEX_MARGIN, vertex_radius
+from ssn_prune.nn._algebra.single_gate import VERTEX_MARGIN, vertex_radius
+from ssn_prune.nn.ssn import SSN, set_layer_radii
 from ssn_prune.training.history import GateHistory
 
 
@@ -39,8 +39,8 @@ class RadiusSchedule:
             leave it there. A few less than the training has lets the network train on with its
             final choice.
         end: The radius at the end; None for the one at which exactly the one-hot ratios are left,
-            sqrt((K-1)/K), layer by layer. The authors' code uses 1; a layer that has reached its
-            sqrt((K-1)/K) on the way stays there, where larger radii mean the same.
+            sqrt((K-1)/K), layer by layer. The reference implementation uses 1; a layer that has
+            reached its sqrt((K-1)/K) on the way stays there, where larger radii mean the same.
         history: If given, the gates are recorded at every step that it asks for.
         on_frozen: Called once with ``model``, after the first step at which every gate must be
             one-hot because of its radius; for example :func:`freeze_selected`.

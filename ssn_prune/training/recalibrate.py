@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from ssn_prune.errors import UsageError
-from ssn_prune.layers.plane_norm import PlaneNorm
+from ssn_prune.errors import ArgumentError
+from ssn_prune.nn.plane_norm import PlaneNorm
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -50,11 +50,11 @@ def recalibrate(
         The number of batches that were averaged.
 
     Raises:
-        UsageError: There was no batch, or no layer with BN.
+        ArgumentError: There was no batch, or no layer with BN.
     """
     layers = [module for module in model.modules() if _has_batch_statistics(module)]
     if not layers:
-        raise UsageError(
+        raise ArgumentError(
             f"{type(model).__name__} has no layer whose BN statistics could be measured",
             expected="switchable layers that offer BN, or BatchNorm layers",
             found="none",
@@ -68,7 +68,7 @@ def recalibrate(
                 model(_input_of(batch, device))
             count += 1
         if count == 0:
-            raise UsageError(
+            raise ArgumentError(
                 "there was no batch to measure BN statistics on",
                 expected="a loader with at least one batch",
                 found="an empty one, or steps=0",

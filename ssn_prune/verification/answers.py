@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.layers.copying import cast_copy
-from ssn_prune.layers.running import WriteGuard, run_copy
-from ssn_prune.tensors import Computed, WideArithmetic, tensor_leaves, to_dtype
+from ssn_prune.surgery._shared_parameters import WriteGuard, run_copy
+from ssn_prune.surgery.copying import cast_copy
+from ssn_prune.surgery.nested import Computed, WideArithmetic, tensor_leaves, to_dtype
 from ssn_prune.verification.taps import Tap, run_with_taps
 
 Outputs = list[list[Tensor]]

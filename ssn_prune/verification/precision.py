@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import nn
 
-from ssn_prune.layers.copying import floating_copy, wide_copy
+from ssn_prune.surgery.copying import floating_copy, wide_copy
 
 
 class Check(Protocol):

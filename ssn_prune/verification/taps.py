@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.tensors import tensor_leaves
+from ssn_prune.surgery.nested import tensor_leaves
 
 Tap = Callable[[str, Tensor], None]
 """Called with the path of a module and what came out of it, which it must copy to keep."""

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import VerificationError
-from ssn_prune.graph.plan import Plan
-from ssn_prune.layers.copying import wide_copy
-from ssn_prune.progress import Progress, silent
-from ssn_prune.pruning import PruneResult
+from ssn_prune.progress import Progress, no_progress
+from ssn_prune.pruning.plan import Plan
+from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.report import AlgebraCheck, VerificationReport
-from ssn_prune.tensors import tensor_leaves
+from ssn_prune.surgery.copying import wide_copy
+from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.algebra import compare_in_turns
 from ssn_prune.verification.answers import Outputs, own_answers, run_wide
+from ssn_prune.verification.onnx_runtime import check_rounding, compare_file
 from ssn_prune.verification.precision import Copier, in_float64
-from ssn_prune.verification.rounding import check_rounding, compare_file
 
 BATCH_SIZES = (1, 2, 3)
 
@@ -49,7 +49,7 @@ def verify(
     *,
     algebra: bool = True,
     rounding: bool = True,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> VerificationReport:
     """Check that a conversion gives the answers of the original.
 
@@ -100,7 +100,7 @@ def check_in_float64(
     *,
     algebra: bool,
     rounding: bool,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> FirstChecks:
     """The algebra check, and the original's answers for :func:`compare_file`, from the same runs.
 

@@ -10,9 +10,11 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from ssn_prune.graph import affine, decisions, reading, rewrite
-from ssn_prune.layers.moment_norm import MomentNorm
-from ssn_prune.math.folding import scale_output_channels
+from ssn_prune.nn.moment_norm import MomentNorm
+from ssn_prune.pruning import decisions, rewrite
+from ssn_prune.pruning.capture import graph_reader as reading
+from ssn_prune.pruning.folds import affine
+from ssn_prune.pruning.folds.algebra import scale_output_channels
 
 
 @contextlib.contextmanager

@@ -15,8 +15,9 @@ from unittest import mock
 
 from torch import nn
 
-from ssn_prune import pruning, report
-from ssn_prune.graph import capture
+from ssn_prune import report
+from ssn_prune.pruning import prune as pruning
+from ssn_prune.pruning.capture import capture
 
 THOROUGH_EVERY = 25
 

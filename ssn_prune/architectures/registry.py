@@ -1,0 +1,270 @@
+"""From a name to a network builder.
+
+A checkpoint may name its own architecture, but only from a closed list: importing code that a file
+asks for would execute it. ``package.module:factory`` is accepted from the user only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssn_prune.architectures.resnet import BasicBlock, Bottleneck, NormFactory, ResNetV1
+from ssn_prune.architectures.torchvision import torchvision_usage
+from ssn_prune.errors import ArchitectureError
+from ssn_prune.nn.ssn import SSN2d
+from ssn_prune.nn.switch_norm import SwitchNorm2d
+from ssn_prune.surgery.from_reference import adopt_layers, running_sums_error
+from ssn_prune.surgery.replacement import Kind
+from ssn_prune.surgery.to_ssn import convert_to_ssn
+
+_DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+_KINDS: dict[str, type[SSN2d] | type[SwitchNorm2d]] = {"ssn": SSN2d, "sn": SwitchNorm2d}
+
+REFERENCE_NETWORKS = tuple(f"resnetv1{kind}{depth}" for kind in _KINDS for depth in _DEPTHS)
+DEMO_NETWORK = "ssn_prune_digits"
+FORMS = "resnetv1ssn18 ... resnetv1sn152, torchvision:NAME, timm:NAME, package.module:factory"
+
+
+_ALL = ("IN", "LN", "BN")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A named network.
+
+    Attributes:
+        name: As the user or the checkpoint wrote it.
+        build: Builds it; takes keyword arguments.
+        input_size: Its usual (C, H, W) or (C, D, H, W), None if unknown.
+        named_correction: The kind of variance that the name implies, None if it implies none.
+        takes_correction: Whether the builder takes ``correction``; a user's factory decides itself.
+        swaps_norms: Whether the builder swaps the norms of a known network, and so takes the
+            arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
+        inputs: Number of inputs.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    input_size: tuple[int, ...] | None
+    named_correction: int | None
+    takes_correction: bool = True
+    swaps_norms: bool = False
+    inputs: int = 1
+
+
+def find_architecture(name: str, *, trusted: bool) -> Architecture:
+    """Look up an architecture.
+
+    Args:
+        name: One of the forms in :data:`FORMS`.
+        trusted: Whether the name comes from the user; ``package.module:factory`` needs that.
+
+    Raises:
+        ArchitectureError: The name is unknown; near matches are suggested.
+    """
+    family, colon, rest = name.partition(":")
+    if name == DEMO_NETWORK:
+        from ssn_prune.architectures.digits import INPUT_SIZE, DigitsNet
+
+        return Architecture(name, DigitsNet, INPUT_SIZE, None, False)
+    if not colon:
+        if name not in REFERENCE_NETWORKS:
+            raise _unknown(name, REFERENCE_NETWORKS)
+        return Architecture(name, _reference_builder(name), (3, 224, 224), 1)
+    if family == "torchvision":
+        return _torchvision(name, rest)
+    if family == "timm":
+        return _timm(name, rest)
+    if not trusted:
+        raise ArchitectureError(
+            f"the checkpoint names the architecture {name!r}, which would import code",
+            expected=f"a name of the closed list: {', '.join(REFERENCE_NETWORKS[:2])}, ..., "
+            "torchvision:NAME, timm:NAME",
+            found=repr(name),
+            hint=f"if you trust that code, say so: --arch {name}",
+        )
+    return Architecture(name, _factory_builder(name, family, rest), None, None, False)
+
+
+def _unknown(name: str, known: tuple[str, ...] | list[str], prefix: str = "") -> ArchitectureError:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    suggestion = f"did you mean {' or '.join(prefix + match for match in near)}? " if near else ""
+    return ArchitectureError(
+        f"unknown architecture {prefix + name!r}",
+        expected=FORMS,
+        found=repr(prefix + name),
+        hint=f"{suggestion}give one of these forms with --arch",
+    )
+
+
+def _reference_builder(name: str) -> Callable[..., nn.Module]:
+    kind = "ssn" if name.startswith("resnetv1ssn") else "sn"
+    block, depths = _DEPTHS[int(name.removeprefix(f"resnetv1{kind}"))]
+
+    def build(
+        num_classes: int = 1000,
+        using_moving_average: bool = True,
+        using_bn: bool = True,
+        last_gamma: bool = True,
+        correction: int = 1,
+    ) -> nn.Module:
+        if not using_moving_average and using_bn:
+            raise running_sums_error(f"{name} with using_moving_average=False")
+        norm = NormFactory(_KINDS[kind], using_bn, last_gamma, correction)
+        return ResNetV1(block, depths, norm, num_classes)
+
+    return build
+
+
+def _swapped(
+    network: nn.Module, correction: int, kind: Kind, normalizers: tuple[str, ...]
+) -> nn.Module:
+    return convert_to_ssn(
+        network, kind=kind, normalizers=normalizers, correction=correction, inplace=True
+    ).model
+
+
+def _torchvision(name: str, rest: str) -> Architecture:
+    from torchvision import models
+
+    known = models.list_models()
+    if rest not in known:
+        raise _unknown(rest, known, "torchvision:")
+
+    def build(
+        correction: int = 0,
+        kind: Kind = "ssn",
+        normalizers: tuple[str, ...] = _ALL,
+        **arguments: Any,
+    ) -> nn.Module:
+        weights: dict[str, Any] = {"weights": None}
+        if _accepts(models.get_model_builder(rest), "weights_backbone"):
+            weights["weights_backbone"] = None
+        if rest in ("googlenet", "inception_v3"):
+            weights["init_weights"] = False
+        network = models.get_model(rest, **{**weights, **arguments})
+        return _swapped(network, correction, kind, normalizers)
+
+    usage = torchvision_usage(rest)
+    return Architecture(
+        name,
+        build,
+        usage.input_size,
+        None,
+        swaps_norms=True,
+        inputs=usage.inputs,
+    )
+
+
+def _timm(name: str, rest: str) -> Architecture:
+    try:
+        import timm
+    except ImportError as error:
+        raise ArchitectureError(
+            f"{name} needs the package timm",
+            expected="timm installed",
+            found=str(error),
+            hint="pip install 'ssn_prune[timm]'",
+        ) from error
+    known = timm.list_models()
+    if rest.split(".")[0] not in known:
+        raise _unknown(rest, known, "timm:")
+
+    def build(
+        correction: int = 0,
+        kind: Kind = "ssn",
+        normalizers: tuple[str, ...] = _ALL,
+        **arguments: Any,
+    ) -> nn.Module:
+        network: nn.Module = timm.create_model(rest, pretrained=False, **arguments)
+        return _swapped(network, correction, kind, normalizers)
+
+    try:
+        configuration = timm.models.get_pretrained_cfg(rest)
+    except RuntimeError as error:  # an unknown pretrained tag behind a known name
+        raise _unknown(rest, (), "timm:") from error
+    size = getattr(configuration, "input_size", None) or (3, 224, 224)
+    usual = int(size[0]), int(size[1]), int(size[2])
+    return Architecture(name, build, usual, None, swaps_norms=True)
+
+
+def _factory_builder(name: str, module_name: str, attribute: str) -> Callable[..., nn.Module]:
+    with _working_directory_importable():
+        try:
+            factory = getattr(importlib.import_module(module_name), attribute)
+        # The module is the user's code and may raise anything.
+        except Exception as error:
+            raise ArchitectureError(
+                f"cannot import the factory {name!r}",
+                expected="package.module:factory, importable from here",
+                found=f"{type(error).__name__}: {error}",
+                hint="install the package, run from its folder, or set PYTHONPATH",
+            ) from error
+
+    def build(**arguments: Any) -> nn.Module:
+        with _working_directory_importable(), _constructible_without_cuda():
+            network = factory(**arguments)
+        if not isinstance(network, nn.Module):
+            raise ArchitectureError(
+                f"{name} did not build a network",
+                expected="a torch.nn.Module",
+                found=type(network).__name__,
+                hint="name a class or function that returns the network",
+            )
+        return adopt_layers(network)
+
+    # Only the link to the factory, whose signature inspect then shows.
+    return functools.update_wrapper(build, factory, assigned=(), updated=())
+
+
+@contextlib.contextmanager
+def _working_directory_importable() -> Iterator[None]:
+    """Like ``python -m``: modules beside the user are found, after this nothing has changed."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+@contextlib.contextmanager
+def _constructible_without_cuda() -> Iterator[None]:
+    """Let constructors that call ``torch.cuda.FloatTensor`` and the like build on the CPU.
+
+    Older versions of the reference layers do so; the stored values are loaded afterwards anyway.
+    """
+    if torch.cuda.is_available():
+        yield
+        return
+    names = [f"{kind}Tensor" for kind in ("Float", "Double", "Half", "Long", "Int", "Byte")]
+    originals = {name: getattr(torch.cuda, name) for name in names}
+    try:
+        for name in names:
+            setattr(torch.cuda, name, getattr(torch, name))
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(torch.cuda, name, original)
+
+
+def _accepts(function: Callable[..., Any], argument: str) -> bool:
+    return argument in inspect.signature(function).parameters

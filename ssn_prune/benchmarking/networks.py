@@ -1,0 +1,80 @@
+"""The networks that a checkpoint is measured as: original, pruned, and without normalization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from ssn_prune.checkpoint.loading import LoadedCheckpoint
+from ssn_prune.conversion import ConvertOptions, convert
+from ssn_prune.errors import ExportError
+from ssn_prune.example_inputs import example_batches
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.onnx_export.exporter import ExportOptions, export_onnx
+from ssn_prune.pruning.counting import weighted_form
+from ssn_prune.surgery.copying import copy_model, replace_modules
+from ssn_prune.surgery.from_reference import adopt_layers
+
+ORIGINAL, PRUNED, NORM_FREE = "original", "pruned", "norm-free"
+
+
+def without_norms(model: nn.Module) -> nn.Module:
+    """A copy in which every switchable layer is the identity and every convolution has a bias.
+
+    It answers nonsense; it is what the network would cost if normalization were free.
+    """
+    result = copy_model(model)
+    result = replace_modules(result, [(layer, nn.Identity()) for layer in _layers(result)])
+    for module in result.modules():
+        if isinstance(module, _ConvNd) and module.bias is None:
+            module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels))
+    return result.eval()
+
+
+def with_all_statistics(model: nn.Module) -> nn.Module:
+    """A copy with its gates as constants and all statistics computed: the original, exportable."""
+    result = copy_model(model)
+    pairs = [(layer, weighted_form(layer)) for layer in _layers(result)]
+    return replace_modules(result, pairs).eval()
+
+
+def export_variants(
+    loaded: LoadedCheckpoint, options: ConvertOptions, folder: Path
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Export the three networks of a checkpoint in the same way.
+
+    Args:
+        loaded: The checkpoint; not changed.
+        options: How to convert; nothing is verified.
+        folder: Where the files go.
+
+    Returns:
+        Files by name, and the reasons why others could not be exported.
+
+    Raises:
+        SsnPruneError: The checkpoint cannot be converted.
+    """
+    pruned = folder / f"{PRUNED}.onnx"
+    convert(loaded, pruned, options)
+    files, missing = {PRUNED: pruned}, {}
+    dynamic = options.open_axes
+    batch = options.static_batch or (1 if dynamic == "none" else 2)
+    inputs = example_batches(loaded, [batch])[0]
+    adopted = adopt_layers(loaded.model)
+    for name, change in ((ORIGINAL, with_all_statistics), (NORM_FREE, without_norms)):
+        path = folder / f"{name}.onnx"
+        try:
+            with torch.no_grad():
+                export_onnx(change(adopted), inputs, path, options=ExportOptions(dynamic=dynamic))
+        except ExportError as error:
+            missing[name] = error.problem
+            continue
+        files[name] = path
+    return {name: files[name] for name in (ORIGINAL, PRUNED, NORM_FREE) if name in files}, missing
+
+
+def _layers(model: nn.Module) -> list[SwitchableNorm]:
+    return [module for module in model.modules() if isinstance(module, SwitchableNorm)]

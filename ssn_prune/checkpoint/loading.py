@@ -1,0 +1,261 @@
+"""From a checkpoint to a loaded network: find the architecture, build it, load it strictly."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssn_prune.architectures.registry import FORMS, Architecture, find_architecture
+from ssn_prune.architectures.torchvision import is_detection_model
+from ssn_prune.checkpoint.input_size import each_input
+from ssn_prune.checkpoint.key_matching import Stripped, load_weights, misshaped_keys, strip_prefix
+from ssn_prune.checkpoint.reader import read_file
+from ssn_prune.checkpoint.reference_format import (
+    is_sparse,
+    layer_groups,
+    offered_by,
+    require_layer,
+)
+from ssn_prune.checkpoint.weights import Weights, extract_weights
+from ssn_prune.errors import ArchitectureError, SsnPruneError
+from ssn_prune.nn.switchable import SwitchableNorm
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a network came from.
+
+    Attributes:
+        file_name: Name of the checkpoint without folders.
+        sha256: Its hash.
+        format: ``"zip"``, ``"legacy"`` or ``"safetensors"``.
+        entry: The entry of the file that held the weights; None for a bare state dict.
+        other_entries: Other entries that hold weights.
+        prefix: The key prefix that was taken off.
+        ignored_keys: Number of keys outside an explicit prefix.
+        arch: Name of the architecture; None if it was not looked for.
+        arch_args: Arguments it was built with.
+        facts: Small metadata of the checkpoint.
+    """
+
+    file_name: str
+    sha256: str
+    format: str
+    entry: str | None
+    other_entries: tuple[str, ...]
+    prefix: str
+    ignored_keys: int
+    arch: str | None
+    arch_args: dict[str, Any]
+    facts: dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A network with trained weights, in evaluation mode.
+
+    Attributes:
+        model: The network; its switchable layers are ours.
+        input_size: (C, H, W) of one input, or what an input has in the place of H and W; None if
+            neither known nor given.
+        source: Where it came from.
+        more_inputs: Sizes of further inputs, for networks that take several.
+        takes_images: Whether it takes a list of single images instead of batches (torchvision's
+            detection models).
+    """
+
+    model: nn.Module
+    input_size: tuple[int, ...] | None
+    source: Source
+    more_inputs: tuple[tuple[int, ...], ...] = ()
+    takes_images: bool = False
+
+
+def read_weights(
+    path: Path | str, *, weights: str | None = None, prefix: str | None = None
+) -> tuple[dict[str, Tensor], Source]:
+    """Read only the weights, for questions that need no network.
+
+    Args:
+        path: The checkpoint.
+        weights: Entry of the file to use, such as ``"state_dict_ema"``.
+        prefix: Key prefix to take off; found automatically if None.
+
+    Raises:
+        CheckpointError: The file cannot be used; see its subclasses.
+    """
+    file = read_file(Path(path))
+    found = extract_weights(file, weights)
+    stripped = strip_prefix(found.tensors, None, prefix)
+    return stripped.tensors, _source(file.path, file.sha256, file.format, found, stripped, None, {})
+
+
+def load_checkpoint(
+    path: Path | str,
+    *,
+    arch: str | None = None,
+    arch_args: Mapping[str, Any] | None = None,
+    prefix: str | None = None,
+    weights: str | None = None,
+    input_size: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None,
+    correction: int | None = None,
+) -> LoadedCheckpoint:
+    """Read a checkpoint and rebuild its network.
+
+    Args:
+        path: Written by ``torch.save`` or safetensors.
+        arch: ``resnetv1ssn18`` and its kin, ``torchvision:NAME``, ``timm:NAME`` or
+            ``package.module:factory``; by default what the checkpoint names.
+        arch_args: Keyword arguments of the builder. ``num_classes`` is inferred if it is absent.
+        prefix: Key prefix to take off; found automatically if None.
+        weights: Entry of the file to use, such as ``"state_dict_ema"``.
+        input_size: (H, W) or (C, H, W), in 1-d and 3-d (L), (C, L), (D, H, W) or (C, D, H, W); by
+            default what the architecture is known for. A tuple of sizes for several inputs; one
+            size stands for all inputs of a network that is known to take several.
+        correction: 1 if variances are Bessel-corrected, 0 if biased; by default 1 for files in the
+            reference layout and what the file or the network says otherwise.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        CheckpointError: The file cannot be used; see its subclasses.
+        ArchitectureError: The architecture is unknown or cannot be built.
+    """
+    file = read_file(Path(path))
+    found = extract_weights(file, weights)
+    name = arch or found.arch
+    if name is None:
+        raise ArchitectureError(
+            f"{file.path} does not name its architecture",
+            expected=f"--arch with one of: {FORMS}",
+            found=f"keys such as {', '.join(list(found.tensors)[:3])}",
+            hint="for a network of your own: --arch your_module:YourNetwork",
+        )
+    architecture = find_architecture(name, trusted=arch is not None)
+    arguments = dict(arch_args or {})
+    kind = _variance_kind(found.tensors, architecture, correction)
+    model, arguments = _build_matching(architecture, arguments, kind, found.tensors, prefix)
+    stripped = strip_prefix(found.tensors, model.state_dict(), prefix)
+    load_weights(model, stripped.tensors, name)
+    if correction is not None:
+        for module in model.modules():
+            if isinstance(module, SwitchableNorm):
+                module.correction = correction
+    source = _source(file.path, file.sha256, file.format, found, stripped, name, arguments)
+    model.eval()
+    known = found.input_size or architecture.input_size or getattr(model, "input_size", None)
+    sizes = each_input(model, input_size, known)
+    if len(sizes) == 1:
+        sizes *= architecture.inputs
+    return LoadedCheckpoint(
+        model,
+        sizes[0] if sizes else None,
+        source,
+        more_inputs=tuple(sizes[1:]),
+        takes_images=is_detection_model(model),
+    )
+
+
+def _source(
+    path: Path,
+    sha256: str,
+    form: str,
+    found: Weights,
+    stripped: Stripped,
+    arch: str | None,
+    arguments: dict[str, Any],
+) -> Source:
+    return Source(
+        file_name=path.name,
+        sha256=sha256,
+        format=form,
+        entry=found.entry,
+        other_entries=found.others,
+        prefix=stripped.prefix,
+        ignored_keys=len(stripped.ignored),
+        arch=arch or found.arch,
+        arch_args=arguments,
+        facts=found.facts,
+    )
+
+
+def _variance_kind(
+    tensors: Mapping[str, Tensor], architecture: Architecture, correction: int | None
+) -> int | None:
+    """The kind of variance to build with: given, implied by the name, or by the layout."""
+    if correction is not None:
+        return correction
+    if architecture.named_correction is not None:
+        return architecture.named_correction
+    gates = [k.removesuffix("mean_weight") for k in tensors if k.endswith(".mean_weight")]
+    in_reference_layout = any(
+        f"{prefix}weight" in tensors and tensors[f"{prefix}weight"].dim() > 1 for prefix in gates
+    )
+    return 1 if in_reference_layout else None
+
+
+def _build_matching(
+    architecture: Architecture,
+    arguments: dict[str, Any],
+    correction: int | None,
+    tensors: Mapping[str, Tensor],
+    prefix: str | None,
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Build the network; if only the class count differs from the checkpoint, build it again."""
+    fixed = dict(arguments)
+    if correction is not None and architecture.takes_correction:
+        fixed.setdefault("correction", correction)
+    if architecture.swaps_norms:
+        fixed = {**_swap_arguments(tensors), **fixed}
+    model = _build(architecture, fixed)
+    if "num_classes" in arguments:
+        return model, arguments
+    stripped = strip_prefix(tensors, model.state_dict(), prefix).tensors
+    shapes = misshaped_keys(model, stripped).values()
+    counts = {a[0] for a, b in shapes if a and b and a[1:] == b[1:]}
+    if len(counts) != 1 or any(a[1:] != b[1:] for a, b in shapes):
+        return model, arguments
+    inferred = {**arguments, "num_classes": counts.pop()}
+    del model  # two networks and the file's weights would be the peak of a whole conversion
+    try:
+        return _build(architecture, {**fixed, **inferred}), inferred
+    except ArchitectureError:  # a factory without num_classes: the key check tells the rest
+        return _build(architecture, fixed), arguments
+
+
+def _swap_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the swap of a known network's norms must have been, from the first layer's tensors."""
+    for name, group in layer_groups(tensors).items():
+        require_layer(name, group)
+        normalizers = tuple(n.name for n in offered_by(name, group))
+        return {"kind": "ssn" if is_sparse(group) else "sn", "normalizers": normalizers}
+    return {}
+
+
+def _build(architecture: Architecture, arguments: dict[str, Any]) -> nn.Module:
+    try:
+        return architecture.build(**arguments)
+    except SsnPruneError:
+        raise
+    # The builder may be the user's code, which may raise anything.
+    except Exception as error:
+        accepted = _signature(architecture)
+        raise ArchitectureError(
+            f"{architecture.name} cannot be built with {arguments}",
+            expected=f"arguments of its builder ({accepted})",
+            found=f"{type(error).__name__}: {error}",
+            hint="correct --arch-args, a JSON object such as '{\"num_classes\": 10}'",
+        ) from error
+
+
+def _signature(architecture: Architecture) -> str:
+    try:
+        return ", ".join(map(str, inspect.signature(architecture.build).parameters.values()))
+    except (TypeError, ValueError):  # some callables have none
+        return "unknown"

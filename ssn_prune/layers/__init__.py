@@ -1,1 +1,0 @@
-"""Layers: the switchable normalizers, their concrete forms, and swaps between them."""

@@ -1,0 +1,1 @@
+"""Layers and their mathematics: gates, statistics, SSN, SwitchNorm, inference layers. No IO."""

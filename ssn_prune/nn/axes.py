@@ -1,0 +1,85 @@
+"""Tensors per channel and per plane, for inputs with any number of spatial axes, also none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from ssn_prune.nn.switchable import SwitchableNorm
+
+_SHAPES = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+
+
+def require_dims(x: Tensor, dims: tuple[int, ...], channels: int | None = None) -> None:
+    """Refuse an input with another number of axes, or of channels.
+
+    Args:
+        x: The input of a layer.
+        dims: Numbers of axes that are allowed.
+        channels: C, if it is to be checked, too.
+
+    Raises:
+        ValueError: It has others.
+    """
+    if x.dim() not in dims or (channels is not None and x.shape[1] != channels):
+        shapes = " or ".join(_SHAPES[dim] for dim in dims)
+        shown = shapes if channels is None else shapes.replace("C", str(channels))
+        raise ValueError(f"expected an input of shape {shown}, got {tuple(x.shape)}")
+
+
+def spatial_mean(x: Tensor) -> Tensor:
+    """The mean of every plane of x, (N, C, *), with size 1 in the place of each spatial axis.
+
+    The planes of an (N, C) input have one position each: they are their own means.
+    """
+    axes = tuple(range(2, x.dim()))
+    return x.mean(axes, keepdim=True) if axes else x
+
+
+def per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """View values of shape (C,) so that they broadcast over x, (N, C, *)."""
+    return values.view(-1, *[1] * (x.dim() - 2))
+
+
+def in_dtype_of(x: Tensor, values: Tensor) -> Tensor:
+    """Values in the precision of x. A cast without effect would be two operators of a capture."""
+    return values if values.dtype == x.dtype else values.to(x.dtype)
+
+
+def is_exported_sample(x: Tensor) -> bool:
+    """Whether an export fixes one sample: its (N, C) statistics are then per channel.
+
+    BatchNormalization takes those as inputs and normalizes in one pass, where a product and a sum
+    are two.
+    """
+    return x.shape[0] == 1 and torch.compiler.is_exporting()
+
+
+def normalize_channels(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) * weight + bias with statistics per channel.
+
+    Args:
+        x: Shape (N, C, *).
+        mean: Shape (C,), or (1, C, *) with ones.
+        var: The same, or one number for all channels.
+        weight: Shape (C,), or None for ones.
+        bias: Shape (C,), or None for zeros.
+        eps: Added to the variance.
+    """
+    # detached: batch_norm refuses statistics that need a gradient
+    mean, var = (s.detach().flatten().expand(x.shape[1]) for s in (mean, var))
+    return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+
+def channel_weight(layer: SwitchableNorm) -> Tensor:
+    """A layer's weight, (C,), detached; ones if it has no affine parameters."""
+    if layer.affine:
+        return layer.weight.detach()
+    gate = layer.mean_weight
+    return torch.ones(layer.num_features, dtype=gate.dtype, device=gate.device)

@@ -1,0 +1,256 @@
+r"""The switchable normalizer, forward and backward.
+
+For x of shape (N, C, ...) with M positions, ratios p, q and the moments of :mod:`moments`
+(SSN, arXiv 1903.03793, equation 3):
+
+.. math::  \mu = \sum_k p_k \mu_k,\quad \sigma^2 = \sum_k q_k \sigma_k^2,\quad
+           s = w / \sqrt{\sigma^2 + \epsilon},\quad  y = s (x - \mu) + b .
+
+**Backward.** With g the gradient of y, two sums per plane are enough, T = sum g and
+H = sum g (x - mean_in). Then, on (N, C),
+
+.. math::
+    D = H + (\mu_{in} - \mu) T, \quad \bar\mu = -s T, \quad
+    \bar{\sigma^2} = -\tfrac12 w D (\sigma^2 + \epsilon)^{-3/2},
+
+the gate gradients are :math:`\bar p_k = \langle \mu_k, \bar\mu\rangle` and
+:math:`\bar q_k = \langle \sigma_k^2, \bar{\sigma^2}\rangle`. Pooling S planes (C of a sample for
+LN, N of a channel for BN) passes gradients u, v of the pooled mean and variance on to each of them:
+
+.. math::  \bar\mu_{in} \mathrel{+}= (u + 2 v (\mu_{in} - \mu_k)) / S, \quad
+           \bar{\sigma^2_{in}} \mathrel{+}= v / S ,
+
+and finally, with f = M/(M-1) for Bessel-corrected variances and 1 otherwise,
+
+.. math::  \bar x = s\,g + \tfrac{2 f}{M} \bar{\sigma^2_{in}} (x - \mu_{in}) + \bar\mu_{in} / M .
+
+The (N, C) part is float64: it costs nothing beside x, and a gate's gradient is a small difference
+of large sums. The passes over x are in :mod:`planes`, the (N, C) part is in :mod:`mixing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssn_prune.nn import planes
+from ssn_prune.nn._algebra.mixing import Moments, NormSettings, rsqrt, stack
+from ssn_prune.nn.plain_formula import Normalized, plain_formula
+from ssn_prune.nn.planes import Array, bessel_factor, computed, positions_of
+
+
+class SolvedGate(Protocol):
+    """A gate whose ratios are known as numbers."""
+
+    @property
+    def ratios(self) -> list[float]:
+        """One per normalizer."""
+
+    def vector_jacobian(self, gradient: list[float]) -> list[float]:
+        """The gradient of the logits, given that of the ratios."""
+
+
+@dataclass(frozen=True)
+class SolvedGates:
+    """Both gates of a layer as numbers; that saves a dozen small operators.
+
+    Attributes:
+        mean: The mean gate.
+        var: The variance gate.
+        ratios: The same in operators that can be differentiated: logits (K,) to ratios (K,).
+    """
+
+    mean: SolvedGate
+    var: SolvedGate
+    ratios: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def switchable_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    gates: tuple[Tensor, Tensor],
+    running: tuple[Tensor, Tensor] | None,
+    settings: NormSettings,
+    solved: SolvedGates | None = None,
+) -> Normalized:
+    """Normalize with given gates.
+
+    Args:
+        x: Shape (N, C, ...), at least one position. Half precision is computed in float32.
+        weight: Shape (C,), or None for ones.
+        bias: Shape (C,), or None for zeros.
+        gates: The ratios of the mean gate and of the variance gate, (K,) each; their logits if
+            ``solved`` is given.
+        running: Mean and variance, both (C,), that BN uses instead of the batch's.
+        settings: Everything else.
+        solved: The ratios as numbers, where they can be read without waiting.
+
+    Returns:
+        The output in the shape and dtype of ``x``; and the batch's mean and variance (C,), averaged
+        over the groups, or twice None if ``running`` is given or BN is not offered. These two carry
+        no gradient.
+    """
+    fixed = (None, None) if running is None else running
+    if torch.compiler.is_compiling():  # the compiler fuses the plain formula better
+        return plain_formula(x, weight, bias, gates[0], gates[1], fixed[0], fixed[1], settings)
+    result: Normalized = _SwitchableNorm.apply(x, weight, bias, *gates, *fixed, settings, solved)
+    return result
+
+
+class _SwitchableNorm(torch.autograd.Function):
+    """The formulas of the module; saves x and (N, C) values only."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean_gate: Tensor,
+        var_gate: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        settings: NormSettings,
+        solved: SolvedGates | None,
+    ) -> Normalized:
+        work = computed(x)
+        host = planes.reads_host(x)
+        samples, channels = x.shape[:2]
+        shape = (settings.groups, samples // settings.groups, channels)
+        # NaN and infinity pass through silently, as they do in torch.
+        with np.errstate(all="ignore"):
+            z, plane_mean, moments, unit = planes.standardize(work)
+            ratios, used = _ratios(mean_gate, var_gate, solved, host)
+            if settings.correction:
+                moments[1] *= bessel_factor(x, settings.correction)
+            running = None
+            if running_mean is not None and running_var is not None:
+                running = planes.to_array(torch.stack((running_mean, running_var)), host)
+            algebra = Moments(moments.reshape(2, *shape), running, settings)
+            if settings.correction and positions_of(x) == 1:
+                algebra.undefine(ratios)
+            mixed = algebra.mixed(ratios, used)
+            rstd = rsqrt(mixed[1] + settings.eps)
+            scale = rstd if weight is None else rstd * planes.to_array(weight, host)
+            centre = planes.to_array(plane_mean, host).reshape(shape)
+            difference = centre - mixed[0]
+            shift = difference * scale
+            if bias is not None:
+                shift = shift + planes.to_array(bias, host)
+            factor = scale * (unit if isinstance(unit, float) else unit.reshape(shape))
+            if factor.shape != shift.shape:  # BN's constants are one value per channel
+                factor = factor + shift * 0.0
+            y = planes.scale_and_shift_(
+                z,
+                planes.to_tensor(factor, work, samples, channels),
+                planes.to_tensor(shift, work, samples, channels),
+            )
+        y = y if work is x else y.to(x.dtype)
+
+        ctx.settings, ctx.solved = settings, solved
+        ctx.algebra = algebra, ratios, used, difference, rstd
+        ctx.save_for_backward(
+            x, weight, bias, mean_gate, var_gate, running_mean, running_var, plane_mean
+        )
+        if algebra.batch is None:
+            return y, None, None
+        with np.errstate(all="ignore"):
+            batch = planes.to_tensor(algebra.batch, work, 2, channels).unbind()
+        ctx.mark_non_differentiable(*batch)
+        return y, batch[0], batch[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+        if torch.is_grad_enabled():  # create_graph: the gradient itself is differentiated
+            return _differentiable_gradients(ctx, grad)
+        x, weight, bias, mean_gate, _, _, _, plane_mean = ctx.saved_tensors
+        settings, solved, host = ctx.settings, ctx.solved, planes.reads_host(x)
+        algebra, ratios, used, difference, rstd = ctx.algebra
+        needs_x, needs_weight, needs_bias, *needs_gates = ctx.needs_input_grad[:5]
+        work = x if x.dtype == plane_mean.dtype else x.to(plane_mean.dtype)
+        grad = grad.to(work.dtype)
+        if work.is_contiguous():
+            grad = grad.contiguous()  # sums and means hand out expanded gradients
+        samples, channels = x.shape[:2]
+        shape = difference.shape
+
+        with np.errstate(all="ignore"):
+            total, with_x, combine = planes.backward_passes(grad, work, plane_mean)
+            total, with_x = total.reshape(shape), with_x.reshape(shape)
+            scale = rstd if weight is None else rstd * planes.to_array(weight, host)
+            deviation = (difference * total + with_x) * rstd
+            gradient = stack(-(scale * total), deviation * (scale * rstd * -0.5))
+            gates, to_planes = algebra.backward(ratios, used, gradient, gates=any(needs_gates))
+            grad_x = None
+            if needs_x:
+                positions = positions_of(x)
+                to_planes = to_planes * (1.0 / positions)
+                slope = to_planes[1] * (2.0 * bessel_factor(x, settings.correction))
+                centre = planes.to_array(plane_mean, host).reshape(shape)
+                offset = to_planes[0] + slope * (centre - algebra.planes[0])
+                full = scale if scale.shape == shape else scale + slope * 0.0
+                sizes = (samples, channels)
+                grad_x = combine(
+                    planes.to_tensor(full, work, *sizes),
+                    planes.to_tensor(slope, work, *sizes),
+                    planes.to_tensor(offset, work, *sizes),
+                )
+                grad_x = grad_x if work is x else grad_x.to(x.dtype)
+            grad_weight, grad_bias = None, None
+            if needs_weight:
+                grad_weight = planes.to_tensor(deviation.sum((0, 1)), weight, channels)
+            if needs_bias:
+                grad_bias = planes.to_tensor(total.sum((0, 1)), bias, channels)
+            grad_mean, grad_var = _gate_gradients(gates, mean_gate, solved)
+        return (grad_x, grad_weight, grad_bias, grad_mean, grad_var, *[None] * 4)
+
+
+def _ratios(
+    mean_gate: Tensor, var_gate: Tensor, solved: SolvedGates | None, host: bool
+) -> tuple[Array, list[bool]]:
+    """Ratios (2, K), and which normalizers are not known to have none."""
+    if solved is None and not host:
+        return planes.to_array(torch.stack((mean_gate, var_gate)), host), [True] * len(mean_gate)
+    if solved is not None:
+        rows = solved.mean.ratios, solved.var.ratios
+    else:
+        rows = mean_gate.tolist(), var_gate.tolist()
+    return np.array(rows), [p != 0 or q != 0 for p, q in zip(*rows, strict=True)]
+
+
+def _gate_gradients(
+    values: list[Array], gate: Tensor, solved: SolvedGates | None
+) -> tuple[Tensor | None, Tensor | None]:
+    if not values:
+        return None, None
+    if isinstance(values[0], Tensor):
+        both = torch.stack(values).to(gate.dtype).view(2, -1)
+        return both[0], both[1]
+    rows = [float(value) for value in values[: len(gate)]], [float(v) for v in values[len(gate) :]]
+    if solved is not None:
+        rows = solved.mean.vector_jacobian(rows[0]), solved.var.vector_jacobian(rows[1])
+    both = gate.new_tensor(rows)
+    return both[0], both[1]
+
+
+def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    """For gradients of gradients: differentiate the plain formula instead."""
+    *inputs, running_mean, running_var, _ = ctx.saved_tensors
+    # Aliases: a shared gate comes twice, and each place has a gradient of its own.
+    inputs = [None if t is None else t.view_as(t) for t in inputs]
+    x, weight, bias, mean_gate, var_gate = inputs
+    running = running_mean, running_var
+    p, q = mean_gate, var_gate
+    if ctx.solved is not None:
+        p, q = ctx.solved.ratios(mean_gate, var_gate)
+    y = plain_formula(x, weight, bias, p, q, running[0], running[1], ctx.settings)[0]
+    needed = [t for t, needs in zip(inputs, ctx.needs_input_grad, strict=False) if needs]
+    found = iter(torch.autograd.grad(y, needed, grad, create_graph=True))
+    gradients = [next(found) if needs else None for needs in ctx.needs_input_grad[:5]]
+    return (*gradients, *[None] * 4)

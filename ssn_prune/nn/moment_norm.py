@@ -1,0 +1,279 @@
+r"""Any fixed mixture of IN, LN and BN, computing only the statistics with a non-zero ratio.
+
+For a Bessel-corrected variance, :math:`f = n/(n-1)` turns a biased variance v into f v, and
+
+.. math:: w / \sqrt{f v + \epsilon} = (w / \sqrt f) / \sqrt{v + \epsilon / f},
+
+so a corrected instance norm is a plain one with other constants, exact for that n only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssn_prune.nn._algebra.mixing import NormSettings
+from ssn_prune.nn.axes import (
+    in_dtype_of,
+    is_exported_sample,
+    normalize_channels,
+    per_channel,
+    require_dims,
+    spatial_mean,
+)
+from ssn_prune.nn.functional import switchable_norm
+from ssn_prune.nn.plane_norm import update_running
+from ssn_prune.nn.planes import HALVES, positions_of
+from ssn_prune.normalizer import Normalizer
+
+_IN, _LN, _BN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+
+
+class MomentNorm(nn.Module):
+    """Any fixed mixture of the three normalizers; one-hot ratios give the mixed pairs.
+
+    In training mode BN's statistics are those of the batch and the running ones are updated.
+
+    Args:
+        num_features: C.
+        weight: Shape (C,), or None for ones.
+        bias: Shape (C,), or None for zeros.
+        running: Running mean and variance, both (C,), and the number of batches that they were
+            updated with, a scalar; may be None if no ratio uses BN.
+        eps: Added to the variance.
+        momentum: torch's convention; None for the plain average over all batches.
+        correction: 1 for Bessel-corrected instance variances.
+        mean_ratios: Weights of the IN, LN and BN means.
+        var_ratios: Weights of the IN, LN and BN variances.
+        offset: If given, shape (C,): constants that the convolution in front has already
+            subtracted; ``running`` is then relative to them. For inference only.
+        centre: If given, shape (C,): subtracted by the layer itself before everything else, which
+            changes nothing but the rounding; ``running`` is relative to it, too. For inference.
+    """
+
+    dims: ClassVar[tuple[int, ...]]
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+    offset: Tensor | None
+    centre: Tensor | None
+    zero: Tensor
+    unit: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        running: tuple[Tensor, Tensor, Tensor] | None,
+        *,
+        eps: float,
+        momentum: float | None,
+        correction: int,
+        mean_ratios: tuple[float, float, float],
+        var_ratios: tuple[float, float, float],
+        offset: Tensor | None = None,
+        centre: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.weight = None if weight is None else nn.Parameter(weight)
+        self.bias = None if bias is None else nn.Parameter(bias)
+        self.eps = eps
+        self.momentum = momentum
+        self.correction = correction
+        self.mean_ratios = mean_ratios
+        self.var_ratios = var_ratios
+        uses_bn = bool(mean_ratios[Normalizer.BN] or var_ratios[Normalizer.BN])
+        kept = running if uses_bn and running is not None else (None, None, None)
+        names = ("running_mean", "running_var", "num_batches_tracked")
+        for name, value in zip(names, kept, strict=True):
+            self._hold(name, value)
+        self._hold("offset", offset)
+        self._hold("centre", centre)
+        # Constants instead of statistics and of a weight; not part of the state dict.
+        self.register_buffer("zero", torch.zeros(num_features), persistent=False)
+        self.register_buffer("unit", torch.ones(num_features), persistent=False)
+
+    def _hold(self, name: str, value: Tensor | None, *, persistent: bool = True) -> None:
+        if value is None:  # no empty buffer: torch.export miscounts those of a root module
+            setattr(self, name, None)
+        else:
+            self.register_buffer(name, value, persistent=persistent)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize (N, C, *).
+
+        Raises:
+            ValueError: A Bessel-corrected instance or layer variance over one position, or an input
+                of other dimensions.
+        """
+        require_dims(input, self.dims)
+        if self.training and self.running_var is not None:
+            return self._trained(input)
+        half = input.dtype in HALVES  # squares overflow half precision
+        return self._normalized(input.float()).to(input.dtype) if half else self._normalized(input)
+
+    def _trained(self, input: Tensor) -> Tensor:
+        """With the batch's own statistics: the computation of the switchable layers."""
+        x = input.unsqueeze(-1) if input.dim() == 2 else input
+        self._bessel_factor(x)  # refuses what is undefined
+        settings = NormSettings(self.eps, tuple(Normalizer), self.correction)
+        p, q = (
+            torch.tensor(ratios, dtype=torch.float64, device=x.device)
+            for ratios in (self.mean_ratios, self.var_ratios)
+        )
+        y, mean, var = switchable_norm(x, self.weight, self.bias, (p, q), None, settings)
+        assert mean is not None  # BN is among the normalizers and uses the batch
+        assert var is not None
+        update_running(self, mean, var)
+        return y.squeeze(-1) if input.dim() == 2 else y
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        centre, running_var = _as(self.centre, x), _as(self.running_var, x)
+        if centre is not None:
+            x = x - per_channel(centre, x)
+        p, q = self.mean_ratios, self.var_ratios
+        mean_in = spatial_mean(x)
+        if q == _BN and running_var is not None:
+            x = x - self._mix_means(mean_in)
+            zero, weight, bias = in_dtype_of(x, self.zero), self._weight(x, 1.0), _as(self.bias, x)
+            return normalize_channels(x, zero, running_var, weight, bias, self.eps)
+        factor = self._bessel_factor(x)
+        # What is subtracted before squaring. An LN variance needs only one pair of passes if its
+        # own mean is, but an IN mean needs that of each plane, and so does a corrected variance.
+        whole = q == _LN and p != _IN and not self.correction
+        point = self._layer_mean(mean_in) if whole else mean_in
+        centred = x - point
+        squares = spatial_mean(centred * centred)
+        eps, shrink = self.eps, 1.0
+        if whole:
+            var = squares.mean(1, keepdim=True)
+        elif q == _IN and isinstance(factor, float):  # nothing at run time: see the formula
+            var, eps, shrink = squares, eps / factor, 1 / math.sqrt(factor)
+        else:
+            var = self._mix_vars(mean_in, squares, factor)
+        if p == _BN and self.running_mean is None:  # subtracted in front
+            mean = None
+        elif p == (_LN if whole else _IN):  # subtracted above
+            x, mean = centred, None
+        else:
+            mean = self._mix_means(mean_in)
+        weight, bias = self._weight(x, shrink), _as(self.bias, x)
+        if is_exported_sample(x):
+            if mean is None:
+                return normalize_channels(x, in_dtype_of(x, self.zero), var, weight, bias, eps)
+            return normalize_channels(centred, mean - point, var, weight, bias, eps)
+        if mean is not None and _is_large(x):  # a pass over x less, an operator on (N, C) more
+            # As accurate as x is: its own rounding error is scaled by the same factor.
+            scale = per_channel(weight, x) / (var + eps).sqrt()
+            shift = mean * scale
+            return x * scale + (-shift if bias is None else per_channel(bias, x) - shift)
+        if p == _BN and mean is not None:  # the weight at once, in one node
+            unit = in_dtype_of(x, self.unit)
+            x = F.batch_norm(x, mean.flatten(), unit, weight, None, False, 0.0, 0.0)
+            y = x / (var + eps).sqrt()
+        else:
+            x = x if mean is None else x - mean
+            y = x * (per_channel(weight, x) / (var + eps).sqrt())
+        return y if bias is None else y + per_channel(bias, x)
+
+    def _weight(self, x: Tensor, shrink: float) -> Tensor:
+        weight = self.unit if self.weight is None else self.weight
+        weight = in_dtype_of(x, weight)
+        return weight if shrink == 1.0 else weight * shrink
+
+    def _layer_mean(self, mean_in: Tensor) -> Tensor:
+        """The LN mean, relative to what has been subtracted from each channel."""
+        mean = mean_in.mean(1, keepdim=True)
+        for shift in (self.offset, self.centre):
+            if shift is not None:
+                mean = mean + per_channel(in_dtype_of(mean, shift.mean() - shift), mean)
+        return mean
+
+    def _bessel_factor(self, x: Tensor) -> float | Tensor:
+        """n/(n-1); a tensor where n is open, so that the exported graph computes it."""
+        positions: int | torch.SymInt = positions_of(x)
+        if self.correction == 0:
+            return 1.0
+        if positions == 1:
+            raise ValueError(
+                f"Bessel-corrected variance needs at least 2 positions, got {tuple(x.shape)}"
+            )
+        if isinstance(positions, int):
+            return positions / (positions - 1)
+        count = torch.scalar_tensor(positions, dtype=x.dtype, device=x.device)
+        return count / (count - 1)
+
+    def _mix_means(self, mean_in: Tensor) -> Tensor:
+        running_mean, ratios = _as(self.running_mean, mean_in), self.mean_ratios
+        terms = [(ratios[Normalizer.IN], mean_in)]
+        if ratios[Normalizer.LN]:
+            terms.append((ratios[Normalizer.LN], self._layer_mean(mean_in)))
+        if running_mean is not None:
+            terms.append((ratios[Normalizer.BN], per_channel(running_mean, mean_in)))
+        return _weighted_sum(terms)
+
+    def _mix_vars(self, mean_in: Tensor, var_in: Tensor, factor: float | Tensor) -> Tensor:
+        corrected = var_in * factor if self.correction else var_in
+        running_var, ratios = _as(self.running_var, mean_in), self.var_ratios
+        terms = [(ratios[Normalizer.IN], corrected)]
+        if ratios[Normalizer.LN]:
+            spread = mean_in - self._layer_mean(mean_in)
+            total = (corrected + spread * spread).mean(1, keepdim=True)
+            terms.append((ratios[Normalizer.LN], total))
+        if running_var is not None:
+            terms.append((ratios[Normalizer.BN], per_channel(running_var, mean_in)))
+        return _weighted_sum(terms)
+
+    def extra_repr(self) -> str:
+        """Show the ratios and the kind of variance."""
+        return (
+            f"{self.num_features}, mean={self.mean_ratios}, var={self.var_ratios}, "
+            f"eps={self.eps}, correction={self.correction}, folded={self.offset is not None}"
+        )
+
+
+class MomentNorm1d(MomentNorm):
+    """Over (N, C) or (N, C, L); see :class:`MomentNorm`."""
+
+    dims = (2, 3)
+
+
+class MomentNorm2d(MomentNorm):
+    """Over (N, C, H, W); see :class:`MomentNorm`."""
+
+    dims = (4,)
+
+
+class MomentNorm3d(MomentNorm):
+    """Over (N, C, D, H, W); see :class:`MomentNorm`."""
+
+    dims = (5,)
+
+
+def _is_large(x: Tensor) -> bool:
+    """Whether a pass over one sample takes longer than two operators on its statistics.
+
+    Measured with benchmarks/forms.py.
+    """
+    entries = math.prod(x.shape[1:])
+    return isinstance(entries, int) and entries >= 1 << 16
+
+
+def _as(value: Tensor | None, x: Tensor) -> Tensor | None:
+    """A tensor of the layer in the precision of the computation."""
+    return None if value is None else in_dtype_of(x, value)
+
+
+def _weighted_sum(terms: list[tuple[float, Tensor]]) -> Tensor:
+    """Sum of ratio times statistic over the non-zero ratios; a ratio of 1 costs no operation."""
+    used = [value if ratio == 1.0 else ratio * value for ratio, value in terms if ratio]
+    total = used[0]
+    for value in used[1:]:
+        total = total + value
+    return total

@@ -1,0 +1,144 @@
+"""What every trainable normalizer here shares: torch's conventions around the one computation.
+
+The mathematics is in :mod:`ssn_prune.nn.functional`; a subclass says which normalizers take
+part and what their ratios are.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
+
+from ssn_prune.nn._algebra.mixing import BatchReduction, NormSettings
+from ssn_prune.nn.axes import require_dims
+from ssn_prune.nn.functional import SolvedGates, switchable_norm
+from ssn_prune.normalizer import Normalizer
+
+
+class PlaneNorm(_NormBase):
+    """Base of the trainable layers.
+
+    Args: those of torch's BatchNorm, and
+        normalizers: What takes part, in the order IN, LN, BN.
+        correction: 1 for Bessel-corrected instance variances.
+
+    Attributes:
+        dims: Numbers of axes that an input may have.
+        reduction: Shares batch statistics among processes; see
+            :func:`ssn_prune.synchronize`. None: every process has its own.
+        batch_groups: Parts of a batch with batch statistics of their own, which emulates that many
+            workers in one process; the batch size must be a multiple.
+    """
+
+    dims: tuple[int, ...]
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        *,
+        normalizers: tuple[Normalizer, ...],
+        correction: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        if correction not in (0, 1):
+            raise ValueError(f"correction must be 0 (biased) or 1 (Bessel), got {correction!r}")
+        tracked = track_running_stats and Normalizer.BN in normalizers
+        super().__init__(num_features, eps, momentum, affine, tracked, device=device, dtype=dtype)
+        self.normalizers = normalizers
+        self.correction = correction
+        self.reduction: BatchReduction | None = None
+        self.batch_groups = 1
+
+    @property
+    def using_bn(self) -> bool:
+        """Whether BN takes part."""
+        return Normalizer.BN in self.normalizers
+
+    @abstractmethod
+    def _ratios_for(self, input: Tensor) -> tuple[tuple[Tensor, Tensor], SolvedGates | None]:
+        """The gates and, where values can be read without waiting, their ratios as numbers.
+
+        See the arguments ``gates`` and ``solved`` of :func:`switchable_norm`.
+        """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize ``input`` of shape (N, C, ...).
+
+        Raises:
+            TypeError: The input is not floating.
+            ValueError: It has another shape or is empty, or a Bessel-corrected variance over a
+                single position is asked for in training. In evaluation an empty batch is returned
+                as it is.
+        """
+        self._check_input_dim(input)
+        if not torch.compiler.is_compiling():
+            if input.shape[0] == 0 and not self.training:
+                return input.clone()
+            self._check_input_size(input)
+        gates, solved = self._ratios_for(input)
+        x = input.unsqueeze(-1) if input.dim() == 2 else input
+        running_mean, running_var = self.running_mean, self.running_var
+        running = None
+        if running_mean is not None and running_var is not None and not self.training:
+            running = running_mean, running_var
+        # Workers and processes share nothing at inference, with or without running statistics.
+        groups, reduction = (self.batch_groups, self.reduction) if self.training else (1, None)
+        settings = NormSettings(self.eps, self.normalizers, self.correction, groups, reduction)
+        y, mean, var = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
+        if self.training and mean is not None and var is not None:
+            update_running(self, mean, var)
+        return y.squeeze(-1) if input.dim() == 2 else y
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        require_dims(input, self.dims, self.num_features)
+        if not input.is_floating_point():
+            raise TypeError(f"expected a floating input, got {input.dtype}")
+
+    def _check_input_size(self, input: Tensor) -> None:
+        if input.numel() == 0:
+            raise ValueError(f"there is nothing to normalize in an input of {tuple(input.shape)}")
+        positions = math.prod(input.shape[2:])
+        if self.training and positions <= self.correction:
+            raise ValueError(
+                f"Bessel-corrected variance needs at least 2 positions, got {tuple(input.shape)}"
+            )
+        if self.training and input.shape[0] % self.batch_groups:
+            raise ValueError(
+                f"a batch of {input.shape[0]} cannot be split into {self.batch_groups} equal groups"
+            )
+
+    def extra_repr(self) -> str:
+        """Show the settings as torch's layers do."""
+        return f"{_NormBase.extra_repr(self)}, correction={self.correction}"
+
+
+@torch.no_grad()
+def update_running(layer: Any, mean: Tensor, var: Tensor) -> None:
+    """Take the moments of a batch into a layer's running statistics, in place.
+
+    Args:
+        layer: It has torch's ``momentum``, and ``running_mean``, ``running_var`` and
+            ``num_batches_tracked``; nothing happens if these are None.
+        mean: Shape (C,).
+        var: Shape (C,).
+    """
+    running_mean, running_var = layer.running_mean, layer.running_var
+    count: Tensor | None = layer.num_batches_tracked
+    if running_mean is None or running_var is None or count is None:
+        return
+    count.add_(1)
+    share: float | Tensor | None = layer.momentum
+    if share is None:  # the plain average; on the device, so that nobody waits
+        share = count.to(running_mean.dtype).reciprocal()
+    running_mean.lerp_(mean.to(running_mean.dtype), share)
+    running_var.lerp_(var.to(running_var.dtype), share)

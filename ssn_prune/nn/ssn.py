@@ -1,0 +1,268 @@
+"""SSN1d, SSN2d and SSN3d: SparsestMax gates, and how they freeze (arXiv 1903.03793, section 3).
+
+**Freezing.** A gate whose ratios are exactly one-hot is stored as such and flagged; from then on it
+gets a zero gradient. It keeps requiring one, because DistributedDataParallel waits for the gradient
+of every parameter that it knew at the start, and because the host would have to wait for the flag.
+Momentum may therefore still push the stored weight; the layer does not look at it any more, and
+:func:`set_radius` and ``state_dict`` put it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.nn._algebra.single_gate import (
+    VERTEX_MARGIN,
+    GateSolution,
+    frozen_gate,
+    solve_gate,
+    vertex_radius,
+)
+from ssn_prune.nn.functional import SolvedGates
+from ssn_prune.nn.planes import HALVES
+from ssn_prune.nn.sparsestmax import sparsestmax
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.normalizer import Normalizer
+
+
+class SSN(SwitchableNorm):
+    """What the three share; use one of those.
+
+    The gates are SparsestMax(``mean_weight``; ``radius``) and SparsestMax(``var_weight``;
+    ``radius``). Grow the radius from 0 to sqrt((K-1)/K) during training, with
+    :class:`ssn_prune.RadiusSchedule` or :func:`set_radius`: gates that become one-hot freeze.
+
+    Args: see :class:`SwitchableNorm`.
+    """
+
+    mean_fixed: Tensor
+    var_fixed: Tensor
+    radius: Tensor
+    frozen_ratios: Tensor
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        gate = self.mean_weight.detach()
+        self.register_buffer("mean_fixed", torch.zeros_like(gate[:1], dtype=torch.int64))
+        self.register_buffer("var_fixed", torch.zeros_like(gate[:1], dtype=torch.int64))
+        self.register_buffer("radius", torch.zeros_like(gate[:1]))
+        # Rows of gates that froze here or were loaded frozen; zeros otherwise.
+        ratios = torch.zeros_like(gate).repeat(2, 1)
+        self.register_buffer("frozen_ratios", ratios, persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Start again, with gates that are not frozen."""
+        super().reset_parameters()
+        for name in ("mean_fixed", "var_fixed", "radius", "frozen_ratios"):
+            if name in self._buffers:
+                getattr(self, name).zero_()
+
+    def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """See the base class; a frozen gate is its stored one-hot, with a zero gradient."""
+        logits = torch.stack((mean, var))
+        fixed = torch.stack((self.mean_fixed, self.var_fixed)) != 0
+        held = _held(logits, self.frozen_ratios)
+        p, q = torch.where(fixed, held, sparsestmax(logits, self.radius)).unbind()
+        return p, q
+
+    def solved_gates(self) -> SolvedGates:
+        """See the base class."""
+        return SolvedGates(self._solved(0), self._solved(1), self._ratios)
+
+    def _solved(self, row: int) -> GateSolution:
+        fixed = (self.mean_fixed, self.var_fixed)[row]
+        logits = (self.mean_weight, self.var_weight)[row].tolist()
+        if not fixed.item():
+            return solve_gate(logits, self.radius.item())
+        if sorted(logits) == [0.0] * (len(logits) - 1) + [1.0]:
+            return frozen_gate(logits)
+        stored = self.frozen_ratios[row].tolist()
+        return frozen_gate(stored if any(stored) else logits)
+
+    def fix(self, mean: Normalizer, var: Normalizer) -> None:
+        """Freeze the gates at a choice.
+
+        Raises:
+            ValueError: The layer does not offer it, or shares one gate for two choices.
+        """
+        if mean not in self.normalizers or var not in self.normalizers:
+            offered = ", ".join(n.name for n in self.normalizers)
+            raise ValueError(f"the layer offers {offered}, not {mean.name}/{var.name}")
+        if self.shared_gate and mean != var:
+            raise ValueError(f"one shared gate cannot select {mean.name}/{var.name}")
+        chosen = [self.normalizers.index(mean), self.normalizers.index(var)]
+        one_hot = nn.functional.one_hot(torch.tensor(chosen), len(self.normalizers))
+        with torch.no_grad():
+            self.frozen_ratios.copy_(one_hot)
+            self.mean_weight.copy_(one_hot[0])
+            self.var_weight.copy_(one_hot[1])
+            self.mean_fixed.fill_(1)
+            self.var_fixed.fill_(1)
+
+    def freeze_one_hot_gates(self) -> None:
+        """Store and flag the gates that are one-hot, and put back those that are frozen."""
+        _freeze([self])
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        _freeze([self], restore_only=True)
+        super()._save_to_state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        # Older reference files lack the flags: weights that are already one-hot are final.
+        for gate in ("mean", "var"):
+            weight = state_dict.get(f"{prefix}{gate}_weight")
+            if isinstance(weight, Tensor) and not weight.is_meta:
+                final = torch.tensor([int(is_one_hot(weight))])
+                state_dict.setdefault(f"{prefix}{gate}_fixed", final)
+        state_dict.setdefault(f"{prefix}radius", torch.zeros(1))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        with torch.no_grad():
+            logits = torch.stack((self.mean_weight, self.var_weight))
+            fixed = torch.stack((self.mean_fixed, self.var_fixed)) != 0
+            ratios = torch.where(fixed, logits, torch.zeros_like(logits))
+            if self.frozen_ratios.is_meta:
+                self.frozen_ratios = ratios
+            self.frozen_ratios.copy_(ratios)
+
+
+class SSN1d(SSN):
+    """Sparse Switchable Normalization over (N, C) or (N, C, L); see :class:`SSN`."""
+
+    dims = (2, 3)
+
+
+class SSN2d(SSN):
+    """Sparse Switchable Normalization over (N, C, H, W); see :class:`SSN`."""
+
+    dims = (4,)
+
+
+class SSN3d(SSN):
+    """Sparse Switchable Normalization over (N, C, D, H, W); see :class:`SSN`."""
+
+    dims = (5,)
+
+
+def is_one_hot(ratios: Tensor) -> bool:
+    """Whether a vector is exactly one 1 and otherwise 0."""
+    return bool((ratios.max() == 1) and (ratios != 0).sum() == 1)
+
+
+def set_radius(model: nn.Module, radius: float) -> None:
+    """Set the radius of every SSN layer of ``model``, in place, and freeze one-hot gates.
+
+    All gates are solved together and nothing waits for the device.
+
+    Args:
+        model: A network with SSN layers.
+        radius: The new radius; from sqrt((K-1)/K) on every gate is one-hot.
+
+    Raises:
+        ValueError: The radius is negative or not a number.
+    """
+    if not radius >= 0:
+        raise ValueError(f"radius must be a number >= 0, got {radius}")
+    layers = [module for module in model.modules() if isinstance(module, SSN)]
+    set_layer_radii(layers, [radius] * len(layers))
+
+
+@torch.no_grad()
+def set_layer_radii(layers: Sequence[SSN], radii: Sequence[float]) -> None:
+    """Like :func:`set_radius`, with a radius for every layer."""
+    for layer, radius in zip(layers, radii, strict=True):
+        # Half precision would round the last radius down, and nothing would freeze.
+        last = vertex_radius(len(layer.normalizers)) * (1 - VERTEX_MARGIN)
+        half = layer.radius.dtype in HALVES
+        layer.radius.fill_(1.0 if half and radius >= last else radius)
+    _freeze(layers)
+
+
+@dataclass(frozen=True)
+class _GateBatch:
+    """The gates of layers with as many choices, two rows a layer, so that they are solved at once.
+
+    Attributes:
+        layers: L of them.
+        logits: (2 L, K).
+        fixed: Whether a gate is frozen, (2 L, 1).
+        frozen: The ratios of frozen gates, (2 L, K).
+    """
+
+    layers: list[SSN]
+    logits: Tensor
+    fixed: Tensor
+    frozen: Tensor
+
+    @classmethod
+    def of(cls, layers: list[SSN]) -> _GateBatch:
+        logits = torch.stack([w for layer in layers for w in (layer.mean_weight, layer.var_weight)])
+        flags = torch.stack([f for layer in layers for f in (layer.mean_fixed, layer.var_fixed)])
+        frozen = torch.cat([layer.frozen_ratios for layer in layers])
+        return cls(layers, logits, flags != 0, frozen)
+
+    def solve(self) -> Tensor:
+        """SparsestMax of every row, frozen or not."""
+        radius = torch.cat([layer.radius for layer in self.layers]).repeat_interleave(2)
+        return sparsestmax(self.logits, radius)
+
+
+def _batches(layers: Iterable[SSN]) -> list[_GateBatch]:
+    alike: dict[tuple[Any, ...], list[SSN]] = {}
+    for layer in layers:
+        weight = layer.mean_weight
+        if not weight.is_meta:
+            alike.setdefault((len(weight), weight.device, weight.dtype), []).append(layer)
+    return [_GateBatch.of(group) for group in alike.values()]
+
+
+@torch.no_grad()
+def gate_ratios(layers: Sequence[SSN]) -> list[Tensor]:
+    """The present ratios of many layers, (2, K) each, solved together and without waiting."""
+    found: dict[int, Tensor] = {}
+    for batch in _batches(layers):
+        held = _held(batch.logits, batch.frozen)
+        ratios = torch.where(batch.fixed, held, batch.solve())
+        pairs = ratios.view(len(batch.layers), 2, -1).unbind()
+        found.update({id(layer): pair for layer, pair in zip(batch.layers, pairs, strict=True)})
+    return [found[id(layer)] for layer in layers]
+
+
+@torch.no_grad()
+def _freeze(layers: Iterable[SSN], *, restore_only: bool = False) -> None:
+    """Freeze what is one-hot and restore what is frozen."""
+    for batch in _batches(layers):
+        fixed, frozen = batch.fixed, batch.frozen
+        if not restore_only:
+            ratios = batch.solve()
+            done = (ratios == 1).sum(1, keepdim=True) + (ratios == 0).sum(1, keepdim=True)
+            done = done == ratios.shape[1]
+            frozen = torch.where(done & ~fixed, ratios, frozen)
+            fixed = fixed | done
+            flags = [f for layer in batch.layers for f in (layer.mean_fixed, layer.var_fixed)]
+            torch._foreach_copy_(flags, list(fixed.to(flags[0].dtype).unbind()))
+            held = [layer.frozen_ratios for layer in batch.layers]
+            torch._foreach_copy_(held, list(frozen.view(len(held), 2, -1).unbind()))
+        final = torch.where(fixed, _held(batch.logits, frozen), batch.logits)
+        weights: list[Tensor] = []
+        for layer in batch.layers:
+            # Backward passes that are under way keep no values of these: no new version.
+            weights += [layer.mean_weight.data, layer.var_weight.data]
+        torch._foreach_copy_(weights, list(final.unbind()))
+
+
+def _held(logits: Tensor, frozen: Tensor) -> Tensor:
+    """The ratios of frozen gates, whose stored weights an optimizer may have pushed.
+
+    Weights that are one-hot are what they should be, and so are those that were flagged by hand.
+    """
+    logits = logits.detach()
+    one_hot = (logits.amax(-1, keepdim=True) == 1) & ((logits != 0).sum(-1, keepdim=True) == 1)
+    known = frozen.any(dim=-1, keepdim=True)
+    return torch.where(known & ~one_hot, frozen, logits)

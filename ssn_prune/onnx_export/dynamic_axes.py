@@ -1,0 +1,70 @@
+"""Other spatial sizes: which ones a network takes, and why it takes none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ssn_prune.errors import ExportError
+from ssn_prune.pruning.capture.size_conditions import SizeGuard, arguments_by_name, size_guards
+
+# Added to the last axes: multiples of the usual strides, and odd numbers for what is rounded there.
+_GROWTH = ((0, 0, 32), (0, 32, 0), (0, 32, 64), (0, 7, 0), (0, 5, 13), (4, 0, 0), (0, 64, 64))
+
+
+def other_sizes(inputs: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
+    """Inputs like the given ones, of other spatial sizes; values are zeros."""
+    for growth in _GROWTH:
+
+        def grown(leaf: Any, growth: tuple[int, ...] = growth) -> Any:
+            if not isinstance(leaf, Tensor) or leaf.dim() < 3:
+                return leaf
+            more = growth[2 - leaf.dim() :]
+            sizes = [size + extra for size, extra in zip(leaf.shape[2:], more, strict=True)]
+            return leaf.new_zeros(*leaf.shape[:2], *sizes)
+
+        changed = pytree.tree_map(grown, inputs)
+        pairs = zip(pytree.tree_leaves(changed), pytree.tree_leaves(inputs), strict=True)
+        if any(isinstance(new, Tensor) and new.shape != old.shape for new, old in pairs):
+            yield changed
+
+
+def accepted_sizes(
+    model: nn.Module, inputs: tuple[Any, ...], guards: Iterable[SizeGuard]
+) -> list[tuple[Any, ...]]:
+    """Those of :func:`other_sizes` that meet all conditions of a capture."""
+    known = list(guards)
+    return [
+        other
+        for other in other_sizes(inputs)
+        if all(guard.holds(arguments_by_name(model, other, {})) for guard in known)
+    ]
+
+
+def require_open_sizes(
+    program: torch.export.ExportedProgram, model: nn.Module, inputs: tuple[Any, ...]
+) -> None:
+    """Refuse a network that fixes its spatial size.
+
+    Raises:
+        ExportError: It does; the conditions are named.
+    """
+    guards = size_guards(program, model, inputs)
+    if not accepted_sizes(model, inputs, guards):
+        raise fixed_size_error(guards)
+
+
+def fixed_size_error(guards: Iterable[SizeGuard]) -> ExportError:
+    """The error for a network that takes one spatial size only."""
+    conditions = [guard.readable for guard in guards]
+    return ExportError(
+        "the network fixes its spatial size, so it cannot be exported with open ones",
+        expected="a network that takes several spatial sizes, such as one with adaptive pooling",
+        found=f"code that needs {'; '.join(conditions[:3]) or 'inputs with spatial axes'}"
+        + (f" and {len(conditions) - 3} more conditions" if len(conditions) > 3 else ""),
+        hint="leave --dynamic out and convert once per size",
+    )

@@ -1,0 +1,76 @@
+"""What an exported file tells about itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ssn_prune._version import __version__
+from ssn_prune.checkpoint.loading import Source
+from ssn_prune.pruning.forms import Form
+from ssn_prune.pruning.plan import Plan
+from ssn_prune.pruning.prune import PruneResult
+from ssn_prune.report import to_json
+
+
+def layer_paths(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Where each layer's output appears: its own module, or the convolution that absorbed it."""
+    paths: dict[str, tuple[str, ...]] = {}
+    for layer in plan.layers:
+        if not layer.exposed:
+            continue
+        if layer.fold is not None and layer.form is Form.IDENTITY:
+            paths[layer.name] = (_carrier(plan, layer.fold.target),)
+        else:
+            paths[layer.name] = (layer.name, *layer.aliases)
+    return paths
+
+
+def _carrier(plan: Plan, target: str) -> str:
+    """The module whose output is that of a layer that moved into ``target``."""
+    absorbing = next((layer for layer in plan.layers if layer.name == target), None)
+    if absorbing is not None and absorbing.fold is not None and absorbing.form is Form.IDENTITY:
+        return _carrier(plan, absorbing.fold.target)
+    return target
+
+
+def metadata_of(
+    source: Source,
+    result: PruneResult,
+    *,
+    rounded: bool,
+    any_size: bool,
+    preprocessing: str | None,
+) -> dict[str, str]:
+    """Provenance and selection, as strings; no local paths and no times, so bytes repeat.
+
+    Args:
+        source: Where the network came from.
+        result: The pruned network.
+        rounded: Unfinished gates were rounded: the selection then has no ratios.
+        any_size: The file is for several spatial sizes.
+        preprocessing: Notes on the input's preprocessing.
+    """
+    selection: Mapping[str, Any] = {
+        layer.name: {"mean": layer.mean.choice, "var": layer.var.choice, "form": layer.form}
+        if layer.converged or rounded
+        else {"mean": layer.mean.ratios, "var": layer.var.ratios, "form": layer.form}
+        for layer in result.report.layers
+    }
+    metadata = {
+        "ssn_prune.version": __version__,
+        "ssn_prune.source": source.file_name,
+        "ssn_prune.source_sha256": source.sha256,
+        "ssn_prune.architecture": source.arch or "",
+        "ssn_prune.architecture_arguments": json.dumps(source.arch_args, sort_keys=True),
+        "ssn_prune.torch_version": torch.__version__.split("+")[0],
+        "ssn_prune.selection": json.dumps(to_json(selection)),
+    }
+    if result.report.size_conditions and any_size:
+        metadata["ssn_prune.size_conditions"] = json.dumps(result.report.size_conditions)
+    if preprocessing is not None:
+        metadata["ssn_prune.preprocessing"] = preprocessing
+    return metadata

@@ -1,0 +1,1 @@
+"""From a network to its pruned copy: capture, plan, rewrite. The plan is plain data."""

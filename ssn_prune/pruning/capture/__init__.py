@@ -1,0 +1,1 @@
+"""From a network to facts: what feeds each switchable layer, and what it feeds."""

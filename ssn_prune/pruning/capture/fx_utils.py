@@ -1,0 +1,124 @@
+"""Questions to the nodes of a captured graph."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.pruning.capture.tensor_identity import named_tensors
+
+NETWORK_OUTPUT = "network output"
+
+
+class CapturedProgram:
+    """A captured module with what its graph's names stand for.
+
+    Names are unreliable (an aliased module appears under one of its names only), so parameters are
+    identified by the memory they occupy.
+
+    Args:
+        program: The capture.
+        module: What was captured, a part of a skeleton or all of it.
+        memory: Memory ids by ``id(tensor)``, over the whole skeleton.
+
+    Attributes:
+        tensors: Parameters and buffers by the name of their placeholder.
+        memory: Their memory ids, by the same names.
+    """
+
+    def __init__(
+        self, program: torch.export.ExportedProgram, module: nn.Module, memory: dict[int, int]
+    ) -> None:
+        self.program, self.module = program, module
+        signature = program.graph_signature
+        targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        held = dict(named_tensors(module))
+        self.tensors: dict[str, Tensor] = {n: held[t] for n, t in targets.items() if t in held}
+        self.memory = {name: memory[id(tensor)] for name, tensor in self.tensors.items()}
+
+    def tensor_of(self, value: Any) -> Tensor | None:
+        """The parameter or buffer that an argument is, if it is one."""
+        return self.tensors.get(value.name) if isinstance(value, torch.fx.Node) else None
+
+    def memory_of(self, value: Any) -> int | None:
+        """Its memory id."""
+        return self.memory.get(value.name) if isinstance(value, torch.fx.Node) else None
+
+    def module_of(self, node: torch.fx.Node) -> nn.Module | None:
+        """The innermost module whose code made a node."""
+        stack = node.meta.get("nn_module_stack")
+        if not stack:
+            return None
+        path = re.sub(r"@\d+", "", str(list(stack.values())[-1][0]))  # the second call is name@1
+        try:
+            return self.module.get_submodule(path)
+        except AttributeError:
+            return None
+
+    def regions(self) -> list[torch.fx.GraphModule]:
+        """Graphs inside the graph: no_grad and autocast regions, branches, checkpoints.
+
+        What they use of the outer graph counts there as an ordinary use; nothing inside is folded.
+        """
+        outer = self.program.graph_module
+        inner = outer.modules()
+        return [m for m in inner if isinstance(m, torch.fx.GraphModule) and m is not outer]
+
+
+def operator_name(node: torch.fx.Node) -> str:
+    """Name of an operator such as ``aten.conv2d.default``; words for an input or the output."""
+    if node.op in ("placeholder", "output"):
+        return "network input" if node.op == "placeholder" else NETWORK_OUTPUT
+    name = getattr(node.target, "__name__", "")  # operator.getitem and the like
+    return str(node.target) if isinstance(node.target, torch._ops.OpOverload) else name
+
+
+def argument(node: torch.fx.Node, position: int, name: str, default: Any = None) -> Any:
+    """An argument of a call, wherever it was passed."""
+    value = node.args[position] if len(node.args) > position else node.kwargs.get(name)
+    return default if value is None else value
+
+
+def axes_of(node: Any) -> int:
+    """Number of axes of a node's tensor; 0 if it is none."""
+    value = node.meta.get("val")
+    return value.dim() if isinstance(value, Tensor) else 0
+
+
+def positions_of(node: Any) -> int | None:
+    """Positions of a plane in the example, also where sizes are open; None if data decides."""
+    sizes = [_hint(size) for size in node.meta["val"].shape[2:]]
+    return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+
+def _hint(size: Any) -> int | None:
+    if isinstance(size, int):
+        return size
+    hint = size.node.hint
+    return int(hint) if hint is not None else None
+
+
+def use_count(node: torch.fx.Node) -> int:
+    """How often a node's value is used; returning it is a use."""
+    return sum(_argument_count(user, node) for user in node.users)
+
+
+def only_user(node: torch.fx.Node) -> torch.fx.Node | None:
+    """The node that uses a value, if it is used exactly once."""
+    return next(iter(node.users)) if use_count(node) == 1 else None
+
+
+def _argument_count(user: torch.fx.Node, node: torch.fx.Node) -> int:
+    found = 0
+
+    def count(value: torch.fx.Node) -> torch.fx.Node:
+        nonlocal found
+        found += value is node
+        return value
+
+    torch.fx.map_arg((user.args, user.kwargs), count)
+    return found

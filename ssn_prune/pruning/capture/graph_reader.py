@@ -1,0 +1,142 @@
+"""Reading facts off a captured graph: what feeds each switchable layer, and what it feeds.
+
+A linear layer over (N, C) is a convolution with one position here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from ssn_prune.pruning.capture.affine_calls import affine_call
+from ssn_prune.pruning.capture.aliasing import overwritten_after
+from ssn_prune.pruning.capture.fx_utils import (
+    CapturedProgram,
+    argument,
+    axes_of,
+    only_user,
+    operator_name,
+    positions_of,
+    use_count,
+)
+from ssn_prune.pruning.capture.marked_model import is_marker
+from ssn_prune.pruning.capture.records import AffineCall, ConvCall, LayerCall
+
+_LINEAR = "aten.linear.default"
+_TRANSPOSED = {
+    "aten.conv_transpose1d.default",
+    "aten.conv_transpose2d.input",
+    "aten.conv_transpose3d.input",
+}
+_CONVS = _TRANSPOSED | {
+    f"aten.conv{dimension}d.{overload}"
+    for dimension in (1, 2, 3)
+    for overload in ("default", "padding")
+}
+
+
+@dataclass
+class Facts:
+    """What captured programs tell: the fields of the same names of :class:`Capture`."""
+
+    calls: dict[str, list[LayerCall]] = field(default_factory=dict)
+    uses: Counter[int] = field(default_factory=Counter)
+    operators: Counter[str] = field(default_factory=Counter)
+
+    def add_call(self, name: str, call: LayerCall) -> None:
+        """Note one more call of a layer."""
+        order = sum(map(len, self.calls.values()))
+        self.calls.setdefault(name, []).append(replace(call, order=order))
+
+
+def read_program(facts: Facts, captured: CapturedProgram, skeleton: nn.Module) -> None:
+    """Add what a program tells to ``facts``, in place.
+
+    Args:
+        facts: What is known so far.
+        captured: The capture of a skeleton or of a part of it.
+        skeleton: The whole.
+    """
+    for node in captured.program.graph.nodes:
+        if node.op == "placeholder" and node.name in captured.memory:
+            facts.uses[captured.memory[node.name]] += use_count(node)
+        if node.op != "call_function":
+            continue
+        if is_marker(node):
+            facts.add_call(str(node.args[1]), _layer_call(node, captured, skeleton))
+        else:
+            facts.operators[operator_name(node).removeprefix("aten.").split(".")[0]] += 1
+    for region in captured.regions():
+        for node in filter(is_marker, region.graph.nodes):
+            inner = node.args[0]
+            call = LayerCall("a region of its own", None, positions_of(inner), axes_of(inner))
+            facts.add_call(str(node.args[1]), call)
+
+
+def _layer_call(node: torch.fx.Node, captured: CapturedProgram, skeleton: nn.Module) -> LayerCall:
+    source = node.args[0]
+    assert isinstance(source, torch.fx.Node)  # the marker's first argument is a tensor
+    affines: list[AffineCall] = []
+    end = node
+    while (user := only_user(end)) is not None:
+        affine = affine_call(user, end, captured, skeleton)
+        if affine is None:
+            break
+        affines.append(affine)
+        end = user
+    return LayerCall(
+        producer=operator_name(source),
+        conv=_conv_call(source, captured) if _is_conv(source) else None,
+        positions=positions_of(source),
+        axes=axes_of(source),
+        behind=str(source.args[1]) if is_marker(source) else None,
+        consumers=use_count(node),
+        consumer=operator_name(user) if user is not None else f"{use_count(end)} consumers",
+        affines=tuple(affines),
+        into=_conv_behind(end, captured),
+        overwritten=overwritten_after(node, source),
+    )
+
+
+def _conv_behind(source: torch.fx.Node, captured: CapturedProgram) -> ConvCall | None:
+    """The convolution or linear layer that alone uses a value, also behind a padding of it.
+
+    Paddings other than with a constant repeat entries, so what is done per channel commutes.
+    """
+    user = only_user(source)
+    pads = user is not None and operator_name(user) == "aten.pad.default"
+    if user is not None and pads and argument(user, 2, "mode", "constant") != "constant":
+        source, user = user, only_user(user)
+    if user is None or not _is_conv(user) or user.args[0] is not source:
+        return None
+    return _conv_call(user, captured)
+
+
+def _is_conv(node: torch.fx.Node) -> bool:
+    # A linear layer has its channels on the last axis, a normalizer on axis 1.
+    name = operator_name(node)
+    return name in _CONVS or (name == _LINEAR and axes_of(node) == 2)
+
+
+def _conv_call(node: torch.fx.Node, captured: CapturedProgram) -> ConvCall:
+    operator = operator_name(node)
+    linear, transposed = operator == _LINEAR, operator in _TRANSPOSED
+    bias = argument(node, 2, "bias")
+    padding = 0 if linear else argument(node, 4, "padding", 0)
+    zero_padded = (
+        padding == "same" if isinstance(padding, str) else any(pytree.tree_leaves(padding))
+    )
+    return ConvCall(
+        what="linear layer" if linear else "convolution",
+        weight=captured.memory_of(argument(node, 1, "weight")),
+        bias=captured.memory_of(bias),
+        biased=bias is not None,
+        consumers=use_count(node),
+        transposed=transposed,
+        groups=1 if linear else argument(node, 6, "groups", 1),
+        zero_padded=zero_padded,
+    )

@@ -1,0 +1,70 @@
+"""The skeleton: a copy of a network in which every switchable layer is one opaque operator.
+
+The exporter cannot look into that operator, so the captured graph shows every call of every layer,
+whatever the Python code around it. The skeleton shares the network's tensors.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.pruning.capture.records import BiasedModule
+from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+
+
+@torch.library.custom_op("ssn_prune::switchable_norm", mutates_args=())
+def _marker_op(x: Tensor, name: str) -> Tensor:  # noqa: ARG001  # read from the graph
+    return x.clone()
+
+
+@_marker_op.register_fake
+def _(x: Tensor, name: str) -> Tensor:  # noqa: ARG001  # read from the graph
+    return torch.empty_like(x)
+
+
+def is_marker(node: torch.fx.Node) -> bool:
+    """Whether a node of a captured graph is a call of a switchable layer."""
+    return node.target is torch.ops.ssn_prune.switchable_norm.default
+
+
+class Marker(nn.Module):
+    """Stands for a switchable layer.
+
+    Args:
+        name: The layer's first path.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.layer_name = name
+
+    def forward(self, input: Tensor) -> Tensor:  # may be called by this keyword
+        """Pass a copy of (N, C, *) on."""
+        y: Tensor = torch.ops.ssn_prune.switchable_norm(input, self.layer_name)
+        return y
+
+
+def mark_layers(model: nn.Module) -> nn.Module:
+    """Copy ``model`` (not changed) in evaluation mode with markers for its switchable layers.
+
+    Convolutions and linear layers without bias get a zero bias. If that bias then appears in a
+    call, the call really uses the module's ``bias``, whatever its class, and a fold may create one.
+    """
+    skeleton = copy_model(model, share_tensors=True)
+    skeleton.eval()
+    markers: list[tuple[nn.Module, nn.Module]] = []
+    for name, layer in skeleton.named_modules():
+        if isinstance(layer, SwitchableNorm):
+            marker = Marker(name)
+            carry_hooks(layer, marker)
+            markers.append((layer, marker))
+    skeleton = replace_modules(skeleton, markers)
+    for module in skeleton.modules():
+        if isinstance(module, BiasedModule) and module._parameters.get("bias", module) is None:
+            features = module.out_channels if isinstance(module, _ConvNd) else module.out_features
+            zeros = torch.zeros(features, dtype=module.weight.dtype)
+            module.bias = nn.Parameter(zeros.to(module.weight.device))
+    return skeleton

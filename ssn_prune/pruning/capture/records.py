@@ -1,0 +1,124 @@
+"""What a capture tells: plain records, no graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from ssn_prune.pruning.capture.size_conditions import SizeGuard
+
+BiasedModule = _ConvNd | nn.Linear
+"""Modules whose ``bias`` attribute is what their call adds, so that a fold may create one."""
+
+
+@dataclass(frozen=True)
+class ConvCall:
+    """One call of a convolution or linear layer beside a switchable layer.
+
+    Attributes:
+        what: Its name in messages.
+        weight: Memory id of the kernel, None if it is computed (parametrization, weight_norm).
+        bias: Memory id of the bias, None if there is none or it is computed.
+        biased: Whether anything is added, be it a parameter or computed.
+        consumers: Uses of its output, graph outputs included.
+        transposed: Whether it is a transposed convolution.
+        groups: Its groups.
+        zero_padded: Whether it pads its input with zeros.
+    """
+
+    what: str
+    weight: int | None
+    bias: int | None
+    biased: bool
+    consumers: int
+    transposed: bool
+    groups: int
+    zero_padded: bool
+
+
+@dataclass(frozen=True)
+class AffineCall:
+    """One call of a module behind a switchable layer that only scales or shifts channels.
+
+    Attributes:
+        module: Its path; an eval-mode BatchNorm, or a module with a single tensor that it
+            multiplies by or adds (LayerScale).
+        operator: ``batch_norm``, ``mul`` or ``add``.
+        tensor: Memory id of a tensor that every call of the module uses.
+    """
+
+    module: str
+    operator: str
+    tensor: int
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call of a switchable layer.
+
+    Attributes:
+        producer: Name of the operator that makes its input.
+        conv: The convolution or linear layer, if the producer is one with channels on axis 1.
+        positions: Positions of a plane of the input (H W); None if they differ between the calls
+            that this record stands for.
+        axes: Number of axes of the input.
+        behind: The switchable layer whose output is the input, if it is one.
+        consumers: Uses of the output, graph outputs included.
+        consumer: Name of the operator that is the only use, or a word for what there is.
+        affines: Modules behind the layer, each the only use of what is in front of it.
+        into: The convolution or linear layer that is the only use of the output, or of the output
+            of the last of ``affines``.
+        overwritten: Whether the input's memory is written to later.
+        order: Position among all calls of switchable layers.
+    """
+
+    producer: str
+    conv: ConvCall | None
+    positions: int | None
+    axes: int
+    behind: str | None = None
+    consumers: int = 1
+    consumer: str = ""
+    affines: tuple[AffineCall, ...] = ()
+    into: ConvCall | None = None
+    overwritten: bool = False
+    order: int = 0
+
+
+@dataclass(frozen=True)
+class ParameterOwner:
+    """A module that holds a tensor directly.
+
+    Attributes:
+        module: Its path.
+        attribute: The tensor's attribute name.
+    """
+
+    module: str
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Capture:
+    """The facts of one capture.
+
+    Attributes:
+        calls: Calls per layer, keyed by the layer's first name, in execution order.
+        uses: Uses of each memory id: in the graph, or in the whole run if only parts were captured.
+        owners: Modules that hold each memory id; an aliased module counts once.
+        operators: ATen operators of the graph outside switchable layers, counted by name; empty if
+            the network was captured in parts.
+        guards: What the captured path supposes of the sizes of the inputs.
+        error: Why the network could not be captured whole.
+        parts: Paths of the largest submodules that were captured instead.
+    """
+
+    calls: dict[str, tuple[LayerCall, ...]] = field(default_factory=dict)
+    uses: dict[int, int] = field(default_factory=dict)
+    owners: dict[int, tuple[ParameterOwner, ...]] = field(default_factory=dict)
+    operators: dict[str, int] = field(default_factory=dict)
+    guards: tuple[SizeGuard, ...] = ()
+    error: str | None = None
+    parts: tuple[str, ...] = ()

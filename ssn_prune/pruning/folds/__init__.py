@@ -1,0 +1,1 @@
+"""What may move from a normalizer into its neighbours."""

@@ -1,0 +1,221 @@
+"""The planner: selection and capture in, plan out. It decides; the rewrite never re-checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import nn
+
+from ssn_prune.errors import UndefinedVarianceError, UnsupportedLayerError
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.pruning.capture.records import Capture
+from ssn_prune.pruning.centring import Centre
+from ssn_prune.pruning.decisions import Candidate, Decision, decide_folds
+from ssn_prune.pruning.forms import FoldKind, Form, PairForm, form_of
+from ssn_prune.pruning.plan import LayerPlan, Plan, Ratios, Refusal, RefusalCode
+from ssn_prune.selection import GateState, LayerSelection, Selection
+from ssn_prune.surgery.copying import all_names
+
+
+def make_plan(
+    model: nn.Module,
+    selection: Selection,
+    captured: Capture,
+    *,
+    fold: bool = True,
+    keep_weighted: bool = False,
+    any_size: bool = False,
+) -> Plan:
+    """Decide what becomes of every layer.
+
+    Args:
+        model: The network; not changed. Its values matter only where a fold must stay in range.
+        selection: Its selection.
+        captured: Its capture.
+        fold: Fold into convolutions and linear layers.
+        keep_weighted: Keep layers with unfinished gates as weighted forms instead of rounding them.
+        any_size: Take forms that are exact at every spatial size, not only at the captured one.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UndefinedVarianceError: A Bessel-corrected IN or LN variance is used on one position.
+        UnsupportedLayerError: BN is used without running statistics.
+    """
+    candidates = {
+        layer.name: _candidate(model, layer, captured, keep_weighted, any_size)
+        for layer in selection.layers
+    }
+    _require_defined(candidates, selection, captured)
+    decisions = (
+        decide_folds(model, captured, candidates)
+        if fold
+        else dict.fromkeys(candidates, Decision(refusal=_DISABLED))
+    )
+    names = all_names(model)
+
+    def planned(layer: LayerSelection) -> LayerPlan:
+        candidate = candidates[layer.name]
+        paths = names[id(candidate.module)]
+        return _layer_plan(paths, candidate, layer, captured, decisions[layer.name])
+
+    return Plan(tuple(map(planned, selection.layers)), any_size=any_size)
+
+
+_DISABLED = Refusal(RefusalCode.DISABLED, "folding was switched off")
+_WEIGHTED = Refusal(
+    RefusalCode.WEIGHTED, "the gates are unfinished, so the layer keeps its weighted form"
+)
+
+
+def _require_defined(
+    candidates: Mapping[str, Candidate], selection: Selection, captured: Capture
+) -> None:
+    """Refuse layers whose statistics do not exist."""
+    undefined, untracked = [], []
+    for layer in selection.layers:
+        module = candidates[layer.name].module
+        mean, var = _ratios(candidates[layer.name], layer)
+        uses_instance = var[Normalizer.IN] or var[Normalizer.LN]
+        if module.correction and uses_instance and 1 in _positions(captured, layer.name):
+            undefined.append(layer.name)
+        uses_batch = mean[Normalizer.BN] or var[Normalizer.BN]
+        if uses_batch and (module.running_mean is None or module.running_var is None):
+            untracked.append(layer.name)
+    if undefined:
+        raise UndefinedVarianceError(undefined)
+    if untracked:
+        raise _untracked_error(untracked)
+
+
+def _untracked_error(names: list[str]) -> UnsupportedLayerError:
+    listed = ", ".join(name or "the layer" for name in names)
+    return UnsupportedLayerError(
+        f"{listed}: BN is selected or mixed in, but there are no running statistics",
+        expected="running_mean and running_var: constants to normalize by at inference",
+        found="track_running_stats=False, which takes BN's statistics from each batch",
+        hint="ssn_prune.recalibrate(model, batches) with some training batches gives the layers "
+        "running statistics; prune after that",
+    )
+
+
+def with_centres(plan: Plan, centres: Mapping[str, Centre]) -> Plan:
+    """Add centring constants: always where a convolution subtracts them, else where they matter."""
+    layers = []
+    for layer in plan.layers:
+        centre = centres.get(layer.name)
+        if centre is not None and (layer.fold is not None or centre.needed):
+            layer = replace(layer, centre=tuple(float(value) for value in centre.values))
+        layers.append(layer)
+    return replace(plan, layers=tuple(layers))
+
+
+def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
+    """The layers in front of which a constant may be subtracted, with their pairs.
+
+    These are the ones with an IN mean, which cancels it, with a folded running mean, and with an IN
+    variance. A corrected IN/LN is left out: centring would take it over its budget of nodes, and
+    its scale is that of the whole layer, never that of a constant channel. A single position is its
+    own mean, to the last bit, so only a fold has a use for the constant there.
+    """
+    return {
+        layer.name: layer.pair
+        for layer in plan.layers
+        if layer.pair is not None and _takes_centre(layer, layer.pair)
+    }
+
+
+def _takes_centre(layer: LayerPlan, pair: NormalizerPair) -> bool:
+    if layer.fold is not None:
+        return layer.fold.kind is FoldKind.MEAN or pair.mean is Normalizer.IN
+    if layer.positions == 1:
+        return False
+    if pair.mean is Normalizer.IN:
+        return not (pair.var is Normalizer.LN and layer.correction)
+    return pair.var is Normalizer.IN
+
+
+def _candidate(
+    model: nn.Module,
+    layer: LayerSelection,
+    captured: Capture,
+    keep_weighted: bool,
+    any_size: bool,
+) -> Candidate:
+    module = model.get_submodule(layer.name)
+    assert isinstance(module, SwitchableNorm)  # selections name switchable layers only
+    if keep_weighted and not layer.converged:
+        return Candidate(layer.name, module, None, PairForm(Form.MOMENTS))
+    positions = None if any_size else _fixed_positions(captured, layer.name)
+    entry = form_of(layer.pair, correction=module.correction, positions=positions)
+    return Candidate(layer.name, module, layer.pair, entry)
+
+
+def _ratios(candidate: Candidate, layer: LayerSelection) -> tuple[Ratios, Ratios]:
+    if candidate.pair is None:
+        return _padded(layer.mean), _padded(layer.var)
+    return _one_hot(candidate.pair.mean), _one_hot(candidate.pair.var)
+
+
+def _layer_plan(
+    paths: tuple[str, ...],
+    candidate: Candidate,
+    layer: LayerSelection,
+    captured: Capture,
+    decision: Decision,
+) -> LayerPlan:
+    module, entry, fold, refusal = (
+        candidate.module,
+        candidate.entry,
+        decision.fold,
+        decision.refusal,
+    )
+    if candidate.pair is None and refusal is not None and refusal is not _DISABLED:
+        refusal = _WEIGHTED
+    form = entry.form
+    if fold is not None:
+        moved = fold.kind in (FoldKind.ABSORBED, FoldKind.FORWARD)
+        form = Form.IDENTITY if moved else entry.folded or entry.form
+    mean, var = _ratios(candidate, layer)
+    calls = captured.calls.get(layer.name, ())
+    first, *aliases = paths
+    return LayerPlan(
+        name=first,
+        aliases=tuple(aliases),
+        num_features=module.num_features,
+        dimension=max(module.dims) - 2,
+        correction=module.correction,
+        positions=_fixed_positions(captured, layer.name),
+        calls=len(calls),
+        pair=candidate.pair,
+        mean_ratios=mean,
+        var_ratios=var,
+        form=form,
+        fold=fold,
+        refusal=refusal,
+        absorbs=tuple(decision.absorbs),
+        order=calls[0].order if calls else -1,
+        exposed=decision.exposed,
+    )
+
+
+def _fixed_positions(captured: Capture, name: str) -> int | None:
+    sizes = _positions(captured, name)
+    return next(iter(sizes)) if len(sizes) == 1 else None
+
+
+def _positions(captured: Capture, name: str) -> set[int | None]:
+    return {call.positions for call in captured.calls.get(name, ())}
+
+
+def _one_hot(choice: Normalizer) -> Ratios:
+    values = [1.0 if k == choice else 0.0 for k in Normalizer]
+    return values[0], values[1], values[2]
+
+
+def _padded(gate: GateState) -> Ratios:
+    values = [*gate.ratios, 0.0][:3]
+    return values[0], values[1], values[2]

@@ -1,0 +1,157 @@
+"""prune: replace every switchable layer by the normalizer that it selected, and fold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.errors import ArgumentError
+from ssn_prune.pruning.capture.capture import capture
+from ssn_prune.pruning.capture.size_conditions import SizeCheck, SizeGuard
+from ssn_prune.pruning.centring import Moments, find_centres, record_moments
+from ssn_prune.pruning.plan import Plan
+from ssn_prune.pruning.planner import layers_to_centre, make_plan, with_centres
+from ssn_prune.pruning.rewrite import apply_plan
+from ssn_prune.report import PruneReport, RoundedGates, prune_report
+from ssn_prune.selection import Selection, select
+from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.from_reference import adopt_layers
+from ssn_prune.surgery.nested import (
+    WideArithmetic,
+    max_error,
+    tensor_leaves,
+    to_dtype,
+    top1_agreement,
+)
+from ssn_prune.surgery.round_gates import harden
+
+OnUnconverged = Literal["error", "exact", "argmax"]
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """A pruned network and everything that tells how it came about.
+
+    Attributes:
+        model: The pruned network, in evaluation mode: the user's own module classes.
+        report: What was selected, replaced and folded, and why not.
+        plan: The plan that was applied.
+        selection: The gates of the original.
+        original: The reference that ``model`` must agree with: the original in evaluation mode with
+            the reference layers taken over, and with rounded gates if rounding was asked for. It
+            shares its parameters with the caller's model, so verify before training on.
+        guards: What the plan supposes of the sizes of the inputs.
+    """
+
+    model: nn.Module
+    report: PruneReport
+    plan: Plan
+    selection: Selection
+    original: nn.Module
+    guards: tuple[SizeGuard, ...] = ()
+
+
+def prune(
+    model: nn.Module,
+    example_inputs: Tensor | tuple[Any, ...],
+    *,
+    on_unconverged: OnUnconverged = "error",
+    fold: bool = True,
+    any_size: bool = False,
+    fixed_sizes: bool = False,
+    share_parameters: bool = False,
+    moments: Moments | None = None,
+) -> PruneResult:
+    """Replace switchable layers by concrete ones; ``model`` itself is never changed.
+
+    Args:
+        model: A network with SSN or SN layers of any dimension, ours or those of the reference
+        implementation.
+        example_inputs: Inputs of one call, used to see what feeds what. The result is exact for any
+            values; real samples make float32 sums slightly more accurate than noise. Sizes matter
+            where the code asks for them: the result then refuses sizes for which it may be wrong.
+        on_unconverged: What to do with gates that are not one-hot. ``"error"`` refuses, ``"exact"``
+            keeps the weighted form, ``"argmax"`` rounds and measures the error.
+        fold: Fold into convolutions and linear layers. Without it the result has concrete
+            normalizers and can be trained further.
+        any_size: Take forms that are exact at every spatial size. Otherwise a Bessel-corrected
+            instance norm is cheaper, but exact at the captured size only, and refuses others.
+        fixed_sizes: The result is for inputs of the example's sizes only, with any batch size. It
+            refuses others without asking what the code supposes, which takes longer.
+        share_parameters: The result and ``model`` share the memory of every parameter that is the
+            same in both: for results that are only run or exported, since training one of them
+            changes the other.
+        moments: What :func:`ssn_prune.pruning.centring.record_moments` saw at all switchable layers
+            of ``model`` for these inputs, which saves a run.
+
+    Returns:
+        The pruned network with its report.
+
+    Raises:
+        NoSwitchableLayerError: There is nothing to prune.
+        UnconvergedGatesError: Gates are unfinished and ``on_unconverged`` is ``"error"``.
+        UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
+        UnsupportedLayerError: A layer of the reference kind cannot be taken over, or a layer uses
+            BN but keeps no running statistics.
+        ArgumentError: ``on_unconverged`` is none of the three words.
+    """
+    if on_unconverged not in get_args(OnUnconverged):
+        raise ArgumentError(
+            f"unknown mode {on_unconverged!r} for unfinished gates",
+            expected=" or ".join(get_args(OnUnconverged)),
+            found=repr(on_unconverged),
+            hint="leave it out to refuse unfinished gates",
+        )
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    training = model.training
+    original = adopt_layers(model)
+    original.eval()  # as a statement: overridden train methods need not return the module
+    selection = select(original)
+    if on_unconverged == "error":
+        selection.require_converged()
+    captured = capture(original, inputs, fixed_sizes=fixed_sizes)
+    rounded: RoundedGates | None = None
+    if on_unconverged == "argmax" and selection.unconverged:
+        hardened = harden(original)
+        rounded = _rounding_effect(original, hardened, inputs, selection)
+        original = hardened
+    plan = make_plan(
+        original,
+        selection,
+        captured,
+        fold=fold,
+        keep_weighted=on_unconverged == "exact",
+        any_size=any_size,
+    )
+    if fold and captured.calls:
+        pairs = layers_to_centre(plan)
+        if moments is None or rounded is not None:
+            moments = record_moments(original, inputs, pairs) if pairs else {}
+        plan = with_centres(plan, find_centres(original, pairs, moments))
+    pruned = apply_plan(plan, original, share_parameters=share_parameters)
+    if captured.guards and any(layer.fold is not None for layer in plan.layers):
+        pruned.register_forward_pre_hook(SizeCheck(captured.guards), with_kwargs=True)
+    report = prune_report(selection, plan, captured, original, pruned, rounded)
+    pruned.train(training and not fold)
+    return PruneResult(pruned, report, plan, selection, original, captured.guards)
+
+
+def _rounding_effect(
+    soft: nn.Module, hard: nn.Module, inputs: tuple[Any, ...], selection: Selection
+) -> RoundedGates:
+    """Measure in float64 what rounding the gates does to the outputs on the example inputs."""
+    with torch.no_grad(), WideArithmetic():
+        before, after = (
+            tensor_leaves(floating_copy(model, torch.float64)(*to_dtype(inputs, torch.float64)))
+            for model in (soft, hard)
+        )
+    error, scale = max(max_error(*pair) for pair in zip(after, before, strict=True))
+    return RoundedGates(
+        layers=tuple(layer.name for layer in selection.unconverged),
+        max_error=error,
+        scale=scale,
+        top1_agreement=top1_agreement(after[0], before[0]),
+    )

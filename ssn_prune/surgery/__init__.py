@@ -1,0 +1,1 @@
+"""Networks taken apart: copies, replaced modules, layers of other implementations."""

@@ -1,0 +1,216 @@
+"""Recognise the reference layers, whatever their class is called, and take them over.
+
+A layer is an SSN or SN layer if it carries their tensors: ``mean_weight`` and ``var_weight`` of 2
+or 3 entries, ``weight`` and ``bias`` of shape (1, C, 1, 1), with as many 1 behind C as there are
+spatial axes, and running statistics if and only if the gates have 3 entries. Flags or a radius make
+it SSN. ``eps`` and ``momentum`` are read from the instance; the reference momentum is the share
+that is *kept*, so torch's is 1 - momentum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.errors import UnsupportedLayerError
+from ssn_prune.nn.ssn import SSN1d, SSN2d, SSN3d
+from ssn_prune.nn.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+
+# A foreign implementation may round its statistics to float32, which is a hundred times smaller.
+PROBE_TOLERANCE = 1e-4
+_SSN_ONLY = ("mean_fixed", "var_fixed", "radius", "rad")
+# By the number of axes of a foreign layer's weight.
+_SSN: dict[int, type[SwitchableNorm]] = {3: SSN1d, 4: SSN2d, 5: SSN3d}
+_SN: dict[int, type[SwitchableNorm]] = {3: SwitchNorm1d, 4: SwitchNorm2d, 5: SwitchNorm3d}
+_OWN = (*_SSN.values(), *_SN.values())
+
+
+def adopt_layers(model: nn.Module) -> nn.Module:
+    """Replace every layer of the reference kind by ours; values are taken over bit by bit.
+
+    Args:
+        model: Any network; not changed.
+
+    Returns:
+        A copy with SSN and SwitchNorm layers of ours, sharing every other tensor with ``model``.
+        Whether a layer's variance is Bessel-corrected, as in the reference implementation, is found
+        by running it on noise.
+
+    Raises:
+        UnsupportedLayerError: A layer has the tensors but not their shapes, computes something
+            else, or keeps running sums instead of running averages; or a layer is a subclass of
+            ours that computes something of its own.
+    """
+    adopted = copy_model(model, share_tensors=True)
+    taken: list[tuple[nn.Module, nn.Module]] = []
+    for name, module in adopted.named_modules():  # each module once
+        require_own_forward(name, module)
+        if _looks_switchable(module):
+            taken.append((module, _adopt(name, module)))
+    return replace_modules(adopted, taken)
+
+
+def require_own_forward(path: str, module: nn.Module) -> None:
+    """Refuse a subclass of our layers that computes something of its own.
+
+    Args:
+        path: Its name, for the message.
+        module: Any module; other kinds pass.
+
+    Raises:
+        UnsupportedLayerError: It does.
+    """
+    if not isinstance(module, SwitchableNorm):
+        return
+    kind = type(module)
+    base = next((known for known in kind.__mro__ if known in _OWN), SwitchableNorm)
+    changed = [
+        name
+        for name in ("dims", "forward", "gates", "solved_gates")
+        if getattr(kind, name, None) is not getattr(base, name, None) or name in vars(module)
+    ]
+    if changed:
+        listed = " and ".join(changed)
+        shown = path or "the layer"
+        raise UnsupportedLayerError(
+            f"{shown} ({kind.__name__}) is a subclass of {base.__name__} with its own {listed}",
+            expected="a layer of ssn_prune itself, whose formula is known",
+            found=f"an overridden {listed}",
+            hint="put what the subclass adds into a module of its own behind the layer",
+        )
+
+
+def _looks_switchable(module: nn.Module) -> bool:
+    gates = [getattr(module, f"{gate}_weight", None) for gate in ("mean", "var")]
+    return not isinstance(module, SwitchableNorm) and all(isinstance(g, Tensor) for g in gates)
+
+
+def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
+    kind = f"{name} ({type(module).__name__})"
+    tensors = {
+        key: value
+        for key, value in module.state_dict(keep_vars=True).items()
+        if isinstance(value, Tensor)
+    }
+    weight = tensors.get("weight")
+    choices = tensors["mean_weight"].numel()
+    has_running = "running_mean" in tensors and "running_var" in tensors
+    problem = None
+    if weight is None or "bias" not in tensors:
+        problem = "no weight or bias"
+    elif weight.dim() not in _SSN or weight.shape[1] != weight.numel():
+        problem = f"weight of shape {tuple(weight.shape)}"
+    elif choices not in (2, 3) or tensors["var_weight"].numel() != choices:
+        problem = f"gates of {choices} and {tensors['var_weight'].numel()} entries"
+    elif has_running != (choices == 3):
+        problem = f"{choices} gate entries with{'' if has_running else 'out'} running statistics"
+    if problem is not None or weight is None:
+        raise UnsupportedLayerError(
+            f"{kind} looks like a switchable normalization layer but cannot be taken over",
+            expected="weight and bias of shape (1, C, 1, 1), or (1, C, 1) in 1-d and (1, C, 1, 1, "
+            "1) in 3-d, and two gates over IN, LN and optionally BN (then with running_mean and "
+            "running_var)",
+            found=str(problem),
+            hint="replace it in your network by an SSN or SwitchNorm layer of ssn_prune",
+        )
+    if getattr(module, "using_moving_average", True) is False and choices == 3:
+        raise running_sums_error(kind)
+    kinds = _SSN if any(hasattr(module, key) for key in _SSN_ONLY) else _SN
+    layer = kinds[weight.dim()](
+        weight.numel(),
+        eps=float(getattr(module, "eps", 1e-5)),
+        momentum=1.0 - float(getattr(module, "momentum", 0.9)),
+        normalizers=("IN", "LN", "BN") if choices == 3 else ("IN", "LN"),
+        correction=1,
+        device=weight.device,
+        dtype=weight.dtype,
+    )
+    known = layer.state_dict().keys() - {"_extra_state"}
+    layer.load_state_dict({k: v.detach() for k, v in tensors.items() if k in known})
+    layer.correction = _probed_correction(kind, module, layer, spatial_axes=weight.dim() - 2)
+    carry_hooks(module, layer)
+    return layer.train(module.training)
+
+
+def _probed_correction(
+    kind: str, foreign: nn.Module, layer: SwitchableNorm, spatial_axes: int
+) -> int:
+    """Run copies of both layers on noise: does ours compute what the foreign one does?
+
+    Every statistic takes part in one of the selections that are compared, in float64. Layers that
+    cannot run here (they may need a GPU) are taken for what the reference implementation is,
+    Bessel-corrected.
+
+    Raises:
+        UnsupportedLayerError: The foreign layer computes something else.
+    """
+    generator = torch.Generator().manual_seed(0)
+    sizes = (3, layer.num_features, *[2] * (spatial_axes - 1), 3)
+    x = torch.randn(sizes, generator=generator) * 2 + 0.5
+    x = x.to(layer.weight.device).double()
+    errors = {0: 0.0, 1: 0.0}
+    for mean, var in ((0, 1), (1, 0)) if not layer.using_bn else ((0, 1), (2, 0), (1, 2)):
+        states = []
+        for original in (foreign, layer):
+            probe = copy_model(original).double()
+            _forget_hooks(probe)
+            probe.eval()
+            _prepare_probe(probe, mean, var)
+            states.append(probe)
+        try:
+            with torch.no_grad():
+                expected = states[0](x.clone()).double()
+        except (RuntimeError, AssertionError, TypeError, AttributeError):
+            return 1
+        ours = states[1]
+        assert isinstance(ours, SwitchableNorm)  # a copy of one
+        for correction in errors:
+            ours.correction = correction
+            with torch.no_grad():
+                error = (ours(x).double() - expected).abs().max() / expected.abs().max()
+            errors[correction] = max(errors[correction], float(error))
+    best = min(errors, key=lambda correction: errors[correction])
+    if not errors[best] <= PROBE_TOLERANCE:
+        raise UnsupportedLayerError(
+            f"{kind} has the tensors of a switchable normalization layer but computes something "
+            "else",
+            expected="the formula of SSN or SN, with biased or Bessel-corrected variances",
+            found=f"an output that differs by {errors[best]:.2g} of scale on noise",
+            hint="if it also applies an activation, make that a module of its own",
+        )
+    return best
+
+
+def _forget_hooks(module: nn.Module) -> None:
+    module._forward_hooks.clear()
+    module._forward_pre_hooks.clear()
+
+
+def _prepare_probe(probe: nn.Module, mean: int, var: int) -> None:
+    """One-hot frozen gates (SSN) or decided ones (SN), and statistics and affine of some size."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            value = getattr(probe, name, None)
+            if isinstance(value, Tensor):
+                value.copy_(0.5 + torch.rand(value.numel(), generator=generator).view_as(value))
+        for gate, choice in (("mean", mean), ("var", var)):
+            weight = getattr(probe, f"{gate}_weight")
+            weight.zero_()
+            weight[choice] = 1
+            fixed = getattr(probe, f"{gate}_fixed", None)
+            if isinstance(fixed, Tensor):
+                fixed.fill_(1)
+
+
+def running_sums_error(where: str) -> UnsupportedLayerError:
+    """The refusal of batch-average training, whose running statistics are undivided sums."""
+    return UnsupportedLayerError(
+        f"{where}: running_mean and running_var are sums over training steps, not averages",
+        expected="moving averages (the reference implementation's using_moving_average=True)",
+        found="sums that were never divided by the number of steps",
+        hint="recompute the statistics on training data: ssn_prune.recalibrate(model, batches) "
+        "with a few hundred batches, save, and convert that file",
+    )

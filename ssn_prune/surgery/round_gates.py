@@ -1,0 +1,53 @@
+"""Soft gates to hard ones, on whole networks."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ssn_prune.nn.ssn import SSN, SSN1d, SSN2d, SSN3d
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+
+_BY_DIMS: dict[tuple[int, ...], type[SSN]] = {kind.dims: kind for kind in (SSN1d, SSN2d, SSN3d)}
+
+
+def harden(model: nn.Module) -> nn.Module:
+    """A copy in which every gate is rounded to its largest ratio (lowest index on a tie).
+
+    Args:
+        model: A network with switchable layers; not changed.
+
+    Returns:
+        The copy; SN layers, which cannot hold one-hot gates, are SSN layers there.
+    """
+    hardened = copy_model(model)
+    replaced: list[tuple[nn.Module, nn.Module]] = []
+    for layer in [m for m in hardened.modules() if isinstance(m, SwitchableNorm)]:
+        mean, var = (layer.normalizers[int(ratios.argmax())] for ratios in layer.gates())
+        target = layer if isinstance(layer, SSN) else _as_ssn(layer)
+        target.fix(mean, var)
+        if target is not layer:
+            carry_hooks(layer, target)
+            replaced.append((layer, target))
+    return replace_modules(hardened, replaced)
+
+
+def _as_ssn(layer: SwitchableNorm) -> SSN:
+    """An SSN layer on the same parameters and statistics, with gates of its own."""
+    target = _BY_DIMS[layer.dims](
+        layer.num_features,
+        eps=layer.eps,
+        momentum=layer.momentum,
+        affine=layer.affine,
+        track_running_stats=layer.track_running_stats,
+        normalizers=layer.normalizers,
+        shared_gate=layer.shared_gate,
+        correction=layer.correction,
+        device=layer.mean_weight.device,
+        dtype=layer.mean_weight.dtype,
+    )
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        setattr(target, name, getattr(layer, name))
+    target.batch_groups, target.reduction = layer.batch_groups, layer.reduction
+    target.training = layer.training
+    return target

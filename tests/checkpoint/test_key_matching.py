@@ -1,0 +1,196 @@
+"""Keys of the file and keys of the network: prefixes, strict matching, the reference layout."""
+
+import pytest
+import torch
+from helpers import TinyNetwork, reference_layout, tiny_network
+
+from ssn_prune import SSN2d, load_checkpoint
+from ssn_prune.checkpoint.key_matching import load_weights, strip_prefix
+from ssn_prune.errors import ArgumentError, KeyMismatchError
+
+ARCH = "helpers:TinyNetwork"
+
+
+def assert_same_state(model, expected):
+    state = model.state_dict()
+    assert state.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(state[key], value), key
+
+
+def mismatch(tensors):
+    with pytest.raises(KeyMismatchError) as caught:
+        load_weights(TinyNetwork(), tensors, "tiny")
+    error = caught.value
+    assert error.expected
+    assert error.found
+    assert "--arch" in error.hint
+    return error
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "module.",
+        "_orig_mod.",
+        "model.",
+        "net.",
+        "backbone.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "module.model.",
+        "model.module._orig_mod.",
+    ],
+)
+def test_prefixes_of_wrappers_are_taken_off(tmp_path, prefix):
+    original = tiny_network()
+    path = tmp_path / "net.pth"
+    state = {prefix + key: value for key, value in original.state_dict().items()}
+    torch.save({"state_dict": state}, path)
+    loaded = load_checkpoint(path, arch=ARCH)
+    assert loaded.source.prefix == prefix
+    assert loaded.source.ignored_keys == 0
+    assert_same_state(loaded.model, original.state_dict())
+
+
+def test_a_prefix_that_belongs_to_the_network_stays():
+    tensors = {"module.model.a": torch.ones(1), "module.model.b": torch.ones(1)}
+    stripped = strip_prefix(tensors, {"model.a": 0, "model.b": 0}, None)
+    assert stripped.prefix == "module."
+    assert stripped.tensors.keys() == {"model.a", "model.b"}
+
+
+def test_a_prefix_that_only_some_keys_carry_stays():
+    tensors = {"module.a": torch.ones(1), "b": torch.ones(1)}
+    assert strip_prefix(tensors, None, None).tensors.keys() == tensors.keys()
+
+
+def test_the_counter_of_an_averaged_model_is_left_out():
+    tensors = {"n_averaged": torch.tensor(3), "module.a": torch.ones(1)}
+    stripped = strip_prefix(tensors, {"a": 0}, None)
+    assert (stripped.prefix, set(stripped.tensors)) == ("module.", {"a"})
+
+
+@pytest.mark.parametrize("prefix", ["encoder.", "encoder"])
+def test_an_explicit_prefix_leaves_other_keys_out(tmp_path, prefix):
+    original = tiny_network()
+    state = {f"encoder.{key}": value for key, value in original.state_dict().items()}
+    state |= {"head.weight": torch.ones(2), "head.bias": torch.ones(2), "encoders": torch.ones(1)}
+    torch.save(state, tmp_path / "net.pth")
+    loaded = load_checkpoint(tmp_path / "net.pth", arch=ARCH, prefix=prefix)
+    assert loaded.source.prefix == "encoder."
+    assert loaded.source.ignored_keys == 3
+    assert_same_state(loaded.model, original.state_dict())
+
+
+def test_a_wrong_prefix_is_refused(tmp_path):
+    torch.save(tiny_network().state_dict(), tmp_path / "net.pth")
+    with pytest.raises(ArgumentError) as caught:
+        load_checkpoint(tmp_path / "net.pth", arch=ARCH, prefix="encoder")
+    assert "'encoder.'" in caught.value.problem
+    assert "conv1.weight" in caught.value.expected
+    assert caught.value.found
+    assert "--prefix" in caught.value.hint
+
+
+def test_missing_keys_are_listed():
+    state = tiny_network().state_dict()
+    del state["conv2.weight"], state["sn1.running_mean"]
+    error = mismatch(state)
+    assert set(error.missing) == {"conv2.weight", "sn1.running_mean"}
+    assert error.unexpected == error.misshaped == ()
+    assert "2 missing" in error.found
+
+
+def test_unexpected_keys_are_listed():
+    error = mismatch({**tiny_network().state_dict(), "conv3.weight": torch.ones(1)})
+    assert error.unexpected == ("conv3.weight",)
+    assert error.missing == error.misshaped == ()
+    assert "1 unexpected (conv3.weight)" in error.found
+
+
+def test_misshaped_keys_are_listed_with_both_shapes():
+    state = {**tiny_network().state_dict(), "conv1.weight": torch.ones(4, 1, 5, 5)}
+    state["sn1.weight"] = torch.ones(1, 3, 1, 1)
+    error = mismatch(state)
+    assert error.missing == error.unexpected == ()
+    assert set(error.misshaped) == {
+        "conv1.weight: (4, 1, 5, 5) in the checkpoint, (4, 1, 3, 3) in the network",
+        "sn1.weight: (1, 3, 1, 1) in the checkpoint, (4,) in the network",
+    }
+    assert "2 of another shape" in error.found
+
+
+def test_gates_with_another_number_of_choices_are_misshaped():
+    state = {**tiny_network().state_dict(), "sn2.mean_weight": torch.tensor([1.0, 0.0])}
+    assert "sn2.mean_weight: (2,)" in mismatch(state).misshaped[0]
+
+
+def test_near_matches_of_missing_keys_are_suggested():
+    state = tiny_network().state_dict()
+    state["bn1.running_mean"] = state.pop("sn1.running_mean")
+    error = mismatch(state)
+    assert (error.missing, error.unexpected) == (("sn1.running_mean",), ("bn1.running_mean",))
+    assert "bn1.running_mean -> sn1.running_mean" in error.hint
+
+
+def test_a_checkpoint_without_gates_is_recognised():
+    gates = ("mean_weight", "var_weight")
+    state = {k: v for k, v in tiny_network().state_dict().items() if not k.endswith(gates)}
+    assert "was not trained with SSN" in mismatch(state).hint
+
+
+def test_a_mismatch_leaves_the_network_untouched():
+    model = tiny_network(1)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = tiny_network(2).state_dict()
+    del state["fc.bias"]
+    with pytest.raises(KeyMismatchError):
+        load_weights(model, state, "tiny")
+    assert_same_state(model, before)
+
+
+def test_the_reference_layout_is_taken_over_bit_for_bit(tmp_path):
+    original = tiny_network()
+    state = reference_layout(original)
+    assert state["sn1.weight"].shape == state["sn1.bias"].shape == (1, 4, 1, 1)
+    assert state["sn1.running_mean"].shape == state["sn1.running_var"].shape == (1, 4, 1)
+    torch.save({"state_dict": state}, tmp_path / "net.pth")
+    loaded = load_checkpoint(tmp_path / "net.pth", arch=ARCH, correction=0).model
+    assert_same_state(loaded, original.state_dict())
+
+
+def test_num_batches_tracked_is_tolerated():
+    state = {**tiny_network().state_dict(), "sn1.num_batches_tracked": torch.tensor(5)}
+    load_weights(TinyNetwork(), state, "tiny")
+
+
+def test_files_without_flags_and_radius_load_with_final_one_hot_gates(tmp_path):
+    original = tiny_network()
+    torch.save(reference_layout(original, flags=False), tmp_path / "net.pth")
+    loaded = load_checkpoint(tmp_path / "net.pth", arch=ARCH, correction=0).model
+    assert torch.equal(loaded.sn1.mean_fixed, torch.tensor([1]))
+    assert torch.equal(loaded.sn2.var_fixed, torch.tensor([1]))
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded(x), original(x))
+
+
+def test_files_without_flags_keep_other_weights_as_logits(tmp_path):
+    original = tiny_network()
+    state = reference_layout(original, flags=False)
+    state["sn1.mean_weight"] = torch.tensor([1.2, 0.9, 0.3])
+    torch.save(state, tmp_path / "net.pth")
+    layer = load_checkpoint(tmp_path / "net.pth", arch=ARCH).model.sn1
+    assert int(layer.mean_fixed) == 0
+    assert int(layer.var_fixed) == 1
+    torch.testing.assert_close(layer.gates()[0], torch.tensor([0.65, 0.35, 0.0]))
+
+
+def test_loading_does_not_edit_the_given_state():
+    layer = SSN2d(4)
+    state = reference_layout(torch.nn.Sequential(layer), flags=False)
+    keys, shape = set(state), state["0.weight"].shape
+    load_weights(torch.nn.Sequential(SSN2d(4)), state, "tiny")
+    assert set(state) == keys
+    assert state["0.weight"].shape == shape

@@ -1,0 +1,202 @@
+"""verify: planted faults are found and the first layer that is off is named."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from helpers import tiny_network
+from torch import nn
+
+from ssn_prune import (
+    ExportOptions,
+    PruneResult,
+    SSN2d,
+    export_onnx,
+    prune,
+    random_batches,
+    verify,
+)
+from ssn_prune.errors import CheckpointError, VerificationError
+from ssn_prune.pruning.plan import LayerPlan, Plan
+from ssn_prune.surgery.nested import max_error, relative_error, top1_agreement
+from ssn_prune.verification.onnx_runtime import check_rounding, rounding_bound
+from ssn_prune.verification.verify import require_passed
+
+BATCHES = random_batches([(1, 8, 8)], (1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def pruned() -> PruneResult:
+    return prune(tiny_network(), BATCHES[1])
+
+
+@pytest.fixture(scope="module")
+def exported(pruned: PruneResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "m.onnx"
+    paths = {"sn1": ("sn1",), "sn2": ("conv2",)}
+    export_onnx(pruned.model, BATCHES[1], path, options=ExportOptions(layer_paths=paths))
+    return path
+
+
+def altered(pruned: PruneResult, name: str, **changes: object) -> PruneResult:
+    """The same result with a plan that is wrong in one layer."""
+
+    def edit(layer: LayerPlan) -> LayerPlan:
+        return dataclasses.replace(layer, **changes) if layer.name == name else layer
+
+    plan = Plan(tuple(edit(layer) for layer in pruned.plan.layers))
+    return dataclasses.replace(pruned, plan=plan)
+
+
+def test_both_checks_pass_on_a_correct_conversion(pruned: PruneResult, exported: Path) -> None:
+    report = verify(pruned, exported, BATCHES)
+    require_passed(report)
+    assert report.algebra is not None
+    assert report.algebra.tolerance == 1e-11
+    assert 0 <= report.algebra.output_error < 1e-14
+    assert report.rounding is not None
+    assert report.rounding.inputs == 6
+    assert report.rounding.batch_sizes == (1, 2, 3)
+    assert 0 < report.rounding.max_error <= report.rounding.bound
+    expected = rounding_bound(report.rounding.original_float32_error, report.rounding.scale)
+    assert report.rounding.bound == expected
+
+
+def test_the_bound_is_the_documented_one() -> None:
+    assert rounding_bound(1e-3, 10.0) == pytest.approx(4e-3 + 1e-5, rel=1e-15)
+
+
+def test_a_check_can_be_switched_off(pruned: PruneResult, exported: Path) -> None:
+    assert verify(pruned, exported, BATCHES, algebra=False).algebra is None
+    assert verify(pruned, None, BATCHES, rounding=False).rounding is None
+
+
+@pytest.mark.parametrize("name", ["sn1", "sn2"])
+def test_a_lost_fold_fails_the_algebra_and_names_the_layer(pruned: PruneResult, name: str) -> None:
+    report = verify(altered(pruned, name, fold=None), None, BATCHES, rounding=False)
+    assert report.algebra is not None
+    assert not report.algebra.passed
+    assert report.algebra.first_layer_off == name
+    with pytest.raises(VerificationError) as caught:
+        require_passed(report)
+    assert caught.value.layer == name
+    assert caught.value.exit_code == 3
+
+
+def test_an_error_of_1e_10_is_not_tolerated(pruned: PruneResult) -> None:
+    original = prune(tiny_network(), BATCHES[1]).original
+    shifted = dataclasses.replace(pruned, original=original)
+    assert verify(shifted, None, BATCHES, rounding=False).passed
+
+    def hook(module: nn.Module, _inputs: object, y: torch.Tensor) -> torch.Tensor:
+        # Only the reference is off: in the pruned network the hook sits on the concrete layer.
+        return y * (1 + 1e-10) if isinstance(module, SSN2d) else y
+
+    original.sn2.register_forward_hook(hook)
+    report = verify(shifted, None, BATCHES, rounding=False)
+    assert report.algebra is not None
+    assert not report.algebra.passed
+    assert report.algebra.worst_layer_error == pytest.approx(1e-10, rel=1e-3)
+    assert report.algebra.first_layer_off == "sn2"
+
+
+def tampered(exported: Path, target: Path, initializer: str, factor: float) -> Path:
+    model = onnx.load(exported)
+    found = [tensor for tensor in model.graph.initializer if tensor.name == initializer]
+    assert len(found) == 1, [tensor.name for tensor in model.graph.initializer]
+    values = onnx.numpy_helper.to_array(found[0]) * np.float32(factor)
+    found[0].CopyFrom(onnx.numpy_helper.from_array(values, initializer))
+    onnx.save(model, target)
+    return target
+
+
+@pytest.mark.parametrize(("initializer", "layer"), [("conv1.weight", "sn1"), ("conv2.bias", "sn2")])
+def test_a_tampered_file_fails_and_the_layer_is_named(
+    pruned: PruneResult, exported: Path, tmp_path: Path, initializer: str, layer: str
+) -> None:
+    wrong = tampered(exported, tmp_path / "wrong.onnx", initializer, 1.01)
+    report = verify(pruned, wrong, BATCHES, algebra=False)
+    assert report.rounding is not None
+    assert not report.rounding.passed
+    assert report.rounding.first_layer_off == layer
+    with pytest.raises(VerificationError, match=layer):
+        require_passed(report)
+
+
+def test_non_finite_outputs_never_pass(pruned: PruneResult, exported: Path, tmp_path: Path) -> None:
+    wrong = tampered(exported, tmp_path / "nan.onnx", "fc.weight", float("nan"))
+    check = check_rounding(pruned.original, wrong, BATCHES)
+    assert not check.passed
+    assert max_error(torch.tensor([float("nan")]), torch.tensor([1.0]))[0] == float("inf")
+    both = torch.tensor([float("inf")])
+    assert max_error(both, both)[0] == float("inf")
+
+
+def test_wrong_labels_fail_even_within_the_bound() -> None:
+    reference = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert top1_agreement(reference.flip(1), reference) == 0.0
+    near_tie = torch.tensor([[0.5, 0.5 + 1e-9]])
+    assert top1_agreement(near_tie.flip(1), near_tie, undecided=1e-6) is None
+
+
+def test_every_output_has_a_bound_of_its_own(tmp_path: Path) -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = tiny_network()
+            self.small = nn.Linear(64, 2)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.body(x) * 1e7, self.small(x.flatten(1))
+
+    torch.manual_seed(0)
+    result = prune(Two(), BATCHES[1])
+    export_onnx(result.model, BATCHES[1], tmp_path / "m.onnx")
+    assert verify(result, tmp_path / "m.onnx", BATCHES).passed
+    wrong = tampered(tmp_path / "m.onnx", tmp_path / "wrong.onnx", "small.bias", 1.5)
+    assert not verify(result, wrong, BATCHES).passed
+
+
+def test_a_network_that_works_on_its_input_in_place_passes(tmp_path: Path) -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = tiny_network()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls.add_(1)
+            return self.body(x.mul_(2))
+
+    network = InPlace().eval()
+    inputs = tuple(value.clone() for value in BATCHES[1])
+    result = prune(network, inputs)
+    assert float(network.calls) == 0
+    assert torch.equal(inputs[0], BATCHES[1][0])
+    assert verify(result, None, BATCHES, rounding=False).passed
+
+
+def test_a_file_for_another_network_is_an_error_not_a_traceback(
+    pruned: PruneResult, tmp_path: Path
+) -> None:
+    path = tmp_path / "not.onnx"
+    path.write_bytes(b"this is no graph")
+    with pytest.raises(CheckpointError, match="cannot run"):
+        verify(pruned, path, BATCHES)
+
+
+def test_inputs_are_repeatable_and_at_least_four() -> None:
+    again = random_batches([(1, 8, 8)], (1, 2, 3))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(BATCHES, again, strict=True))
+    assert sum(len(batch[0]) for batch in BATCHES) >= 4
+
+
+def test_infinite_references_never_agree() -> None:
+    inf = float("inf")
+    for value, expected in (([1.0, 2.0], [-inf, 5.0]), ([-inf, 5.0], [-inf, 5.0])):
+        assert relative_error([torch.tensor(value)], [torch.tensor(expected)]) == inf
