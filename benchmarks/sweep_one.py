@@ -36,8 +36,9 @@ from ssn_prune.errors import (
 )
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.exporter import ExportOptions
+from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.pruning.prune import PruneResult
-from ssn_prune.report import OnnxStats, VerificationReport
+from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import require_passed
 
 GIGABYTE = 2**30

@@ -15,14 +15,10 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ssn_prune.benchmarking.records import BenchReport
-    from ssn_prune.report import (
-        ConversionReport,
-        GateReport,
-        LayerReport,
-        RoundedGates,
-        VerificationReport,
-    )
+    from ssn_prune.pruning.results import GateReport, LayerReport, RoundedGates
+    from ssn_prune.report import ConversionReport
     from ssn_prune.training.gate_traces import GateTrace
+    from ssn_prune.verification.results import VerificationReport
 
 
 class Output:

@@ -33,14 +33,11 @@ from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune
-from ssn_prune.report import (
-    SCHEMA_VERSION,
-    ConversionReport,
-    NetworkStats,
-    VerificationReport,
-)
+from ssn_prune.pruning.results import NetworkStats
+from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.surgery.nested import clone_tensors
 from ssn_prune.verification.onnx_runtime import check_rounding, compare_file
+from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import (
     BATCH_SIZES,
     check_in_float64,

@@ -170,8 +170,16 @@ class UndefinedVarianceError(SsnPruneError):
         self.layers = tuple(layers)
 
 
+class CaptureError(SsnPruneError):
+    """The network cannot be run, copied or captured as the conversion needs it."""
+
+
 class ExportError(SsnPruneError):
-    """The pruned network cannot be exported to ONNX."""
+    """The pruned network cannot be exported."""
+
+
+class InferenceRuntimeError(SsnPruneError):
+    """The runtime cannot load or run the exported file."""
 
 
 class OutputError(SsnPruneError):

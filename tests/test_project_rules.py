@@ -13,18 +13,22 @@ import pytest
 
 import ssn_prune
 from ssn_prune import report
+from ssn_prune.onnx_export import results as onnx_results
+from ssn_prune.pruning import results as pruning_results
+from ssn_prune.verification import results as verification_results
 
 PACKAGE = Path(ssn_prune.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Reading order; a stage may import from itself and from earlier ones only.
 ORDER = [
-    ("_version", "errors", "normalizer", "files", "memory", "progress"),
+    ("_version", "errors", "normalizer", "files", "json_values", "memory", "progress"),
     ("nn",),
     ("surgery", "checkpoint", "architectures", "selection"),
     ("training",),
-    ("report", "pruning"),
+    ("pruning",),
     ("onnx_export",),
     ("verification",),
+    ("report",),
     ("example_inputs",),
     ("conversion",),
     ("benchmarking", "demo"),
@@ -74,8 +78,8 @@ def test_only_the_command_line_imports_typer_and_only_it_and_the_console_rich() 
 
 
 def test_mathematics_does_no_input_or_output() -> None:
-    allowed = {"__future__", "abc", "math", "typing", "collections", "dataclasses", "numpy", "torch"}
-    allowed.add("ssn_prune")
+    allowed = {"__future__", "abc", "collections", "dataclasses", "math", "typing"}
+    allowed |= {"numpy", "torch", "ssn_prune"}
     for path in (PACKAGE / "nn").glob("*.py"):
         assert {module.split(".")[0] for module in imports(path)} <= allowed, path
         assert "open(" not in path.read_text(encoding="utf-8")
@@ -102,8 +106,9 @@ def test_every_module_can_be_imported_alone() -> None:
 
 def test_the_report_is_documented_field_by_field() -> None:
     text = (PACKAGE.parent / "docs" / "report.md").read_text(encoding="utf-8")
-    for name, record in vars(report).items():
-        if is_dataclass(record) and record.__module__ == report.__name__:
-            for field in fields(record):
-                assert f"`{field.name}`" in text, f"{name}.{field.name}"
+    for stage in (report, pruning_results, onnx_results, verification_results):
+        for name, record in vars(stage).items():
+            if is_dataclass(record) and record.__module__ == stage.__name__:
+                for field in fields(record):
+                    assert f"`{field.name}`" in text, f"{name}.{field.name}"
     assert f"version {report.SCHEMA_VERSION}" in text

@@ -171,7 +171,9 @@ def inspect(
         with out.steps() as step:
             step("reading")
             from ssn_prune.checkpoint.loading import read_weights
-            from ssn_prune.report import SCHEMA_VERSION, ConversionReport, selection_layers, to_json
+            from ssn_prune.json_values import to_json
+            from ssn_prune.pruning.results import selection_layers
+            from ssn_prune.report import SCHEMA_VERSION, ConversionReport
             from ssn_prune.selection import select
 
             tensors, source = read_weights(ckpt, weights=weights, prefix=prefix)
@@ -294,7 +296,7 @@ def bench(
             from ssn_prune.benchmarking.records import BenchOptions
             from ssn_prune.cli.bench import run_bench
             from ssn_prune.conversion import ConvertOptions
-            from ssn_prune.report import to_json
+            from ssn_prune.json_values import to_json
 
             converting = ConvertOptions(
                 on_unconverged=on_unconverged.value,

@@ -16,7 +16,7 @@ from ssn_prune.demo import digits
 from ssn_prune.demo import training as demonstration
 from ssn_prune.errors import OutputError
 from ssn_prune.files import replacing
-from ssn_prune.report import to_json
+from ssn_prune.json_values import to_json
 
 
 def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:

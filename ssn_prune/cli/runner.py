@@ -59,7 +59,7 @@ def exit_on_error(out: Output, debug: bool) -> Iterator[None]:
 
 
 def _show_unconverged(out: Output, error: UnconvergedGatesError) -> None:
-    from ssn_prune.report import selection_layers
+    from ssn_prune.pruning.results import selection_layers
     from ssn_prune.selection import Selection
 
     if out.talks:
@@ -73,7 +73,8 @@ def _error_fields(error: SsnPruneError) -> dict[str, Any]:
         for name in ("missing", "unexpected", "misshaped"):
             fields[name] = list(getattr(error, name))
     if isinstance(error, UnconvergedGatesError):
-        from ssn_prune.report import selection_layers, to_json
+        from ssn_prune.json_values import to_json
+        from ssn_prune.pruning.results import selection_layers
         from ssn_prune.selection import Selection
 
         fields["layers"] = to_json(selection_layers(Selection(error.layers)))
@@ -169,7 +170,7 @@ def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
 def write_report(out: Output, report: ConversionReport, path: Path | None) -> None:
     """Print the report as JSON if asked for, and write it to ``path`` if given."""
     from ssn_prune.files import replacing, resolved
-    from ssn_prune.report import to_json
+    from ssn_prune.json_values import to_json
 
     document = to_json(report)
     if path is not None:

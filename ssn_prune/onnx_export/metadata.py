@@ -10,10 +10,10 @@ import torch
 
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.loading import Source
+from ssn_prune.json_values import to_json
 from ssn_prune.pruning.forms import Form
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
-from ssn_prune.report import to_json
 
 
 def layer_paths(plan: Plan) -> dict[str, tuple[str, ...]]:

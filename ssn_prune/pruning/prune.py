@@ -14,8 +14,8 @@ from ssn_prune.pruning.capture.size_conditions import SizeCheck, SizeGuard
 from ssn_prune.pruning.centring import Moments, find_centres, record_moments
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.planner import layers_to_centre, make_plan, with_centres
+from ssn_prune.pruning.results import PruneReport, RoundedGates, prune_report
 from ssn_prune.pruning.rewrite import apply_plan
-from ssn_prune.report import PruneReport, RoundedGates, prune_report
 from ssn_prune.selection import Selection, select
 from ssn_prune.surgery.copying import floating_copy
 from ssn_prune.surgery.from_reference import adopt_layers

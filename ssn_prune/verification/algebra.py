@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from ssn_prune.pruning.edits import DeferredEdits
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.rewrite import apply_plan
-from ssn_prune.report import AlgebraCheck
 from ssn_prune.surgery._shared_parameters import WriteGuard
 from ssn_prune.surgery.copying import wide_copy
 from ssn_prune.surgery.nested import relative_error
 from ssn_prune.verification.answers import run_wide
 from ssn_prune.verification.precision import Copier, in_float64
+from ssn_prune.verification.results import AlgebraCheck
 from ssn_prune.verification.turns import InTurns
 
 ALGEBRA_TOLERANCE = 1e-11

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from ssn_prune.memory import release_memory
 from ssn_prune.onnx_export.exporter import LAYER_VALUES_KEY
-from ssn_prune.report import RoundingCheck
 from ssn_prune.surgery.copying import floating_copy
 from ssn_prune.surgery.nested import max_error, tensor_leaves, to_dtype, top1_agreement
 from ssn_prune.verification.answers import Outputs, own_answers, run_wide
 from ssn_prune.verification.precision import Copier, in_float64
+from ssn_prune.verification.results import RoundingCheck
 from ssn_prune.verification.session import open_session, runtime_error
 from ssn_prune.verification.taps import Recording, run_with_taps
 

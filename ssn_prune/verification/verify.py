@@ -14,13 +14,13 @@ from ssn_prune.errors import VerificationError
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
-from ssn_prune.report import AlgebraCheck, VerificationReport
 from ssn_prune.surgery.copying import wide_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.algebra import compare_in_turns
 from ssn_prune.verification.answers import Outputs, own_answers, run_wide
 from ssn_prune.verification.onnx_runtime import check_rounding, compare_file
 from ssn_prune.verification.precision import Copier, in_float64
+from ssn_prune.verification.results import AlgebraCheck, VerificationReport
 
 BATCH_SIZES = (1, 2, 3)
 

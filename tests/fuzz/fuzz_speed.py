@@ -15,8 +15,8 @@ from unittest import mock
 
 from torch import nn
 
-from ssn_prune import report
 from ssn_prune.pruning import prune as pruning
+from ssn_prune.pruning import results
 from ssn_prune.pruning.capture import capture
 
 THOROUGH_EVERY = 25
@@ -36,6 +36,6 @@ def quick_prunes() -> Iterator[None]:
     with (
         mock.patch.object(pruning, "capture", captured_once),
         mock.patch.object(capture, "dynamic_shapes", return_value=None),
-        mock.patch.object(report, "operators_before", return_value=None),
+        mock.patch.object(results, "operators_before", return_value=None),
     ):
         yield

@@ -1,0 +1,45 @@
+"""What the checks of a conversion found. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AlgebraCheck:
+    """Pruned against original, both float64: relative errors and the bound they must meet."""
+
+    passed: bool
+    output_error: float
+    worst_layer: str | None
+    worst_layer_error: float
+    first_layer_off: str | None
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class RoundingCheck:
+    """ONNX Runtime against the original in float64: absolute errors and the bound."""
+
+    passed: bool
+    max_error: float
+    original_float32_error: float
+    bound: float
+    scale: float
+    top1_agreement: float | None
+    inputs: int
+    batch_sizes: tuple[int, ...]
+    first_layer_off: str | None
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """Both checks; a check that was switched off is None."""
+
+    algebra: AlgebraCheck | None
+    rounding: RoundingCheck | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check that ran passed."""
+        return all(check.passed for check in (self.algebra, self.rounding) if check is not None)
