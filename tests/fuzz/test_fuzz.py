@@ -11,7 +11,7 @@ from fuzz_faults import FAULTS, eps_forgotten
 from fuzz_generate import random_graph
 from fuzz_graphs import IN, LN, Graph, Node, Norm
 from fuzz_network import build
-from fuzz_outcome import FuzzError
+from fuzz_outcome import FuzzError, Outcome
 from fuzz_parameters import draw_parameters
 from fuzz_run import CHUNK, Run, run_seeds, summary
 from fuzz_shrink import as_python, failure_kind, shrink
@@ -19,8 +19,9 @@ from fuzz_shrink import as_python, failure_kind, shrink
 GRAPHS = 1000
 ONNX_EVERY = 5
 SEARCHED = 200
-# Of a chunk of seeds, so many may miss the literal bound; see fuzz_rounding.
-MOST_REDRAWN = 1
+# Of all graphs, at most one in a hundred may miss the literal bound; see fuzz_rounding. Which ones do
+# depends on the order in which a processor's kernels sum, so the limit holds for all together.
+MOST_REDRAWN = GRAPHS // 100
 
 
 @pytest.fixture(autouse=True)
@@ -34,14 +35,24 @@ def _quiet_on_one_thread(monkeypatch):
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="module")
+def outcomes() -> list[Outcome]:
+    """What the chunks of seeds gave."""
+    return []
+
+
 @pytest.mark.parametrize("first", range(0, GRAPHS, CHUNK))
-def test_random_graphs(first: int) -> None:
+def test_random_graphs(first: int, outcomes: list[Outcome]) -> None:
     run = run_seeds(range(first, first + CHUNK), ONNX_EVERY, trials=30)
     assert not run.failures, "\n".join([*run.failures, *run.reproductions])
     assert run.outcome.graphs == CHUNK, summary(run)
-    assert run.outcome.redrawn <= MOST_REDRAWN, summary(run)
-    assert run.outcome.ill_conditioned <= MOST_REDRAWN, summary(run)
     assert run.outcome.in_runtime >= CHUNK // ONNX_EVERY - 4, summary(run)
+    outcomes.append(run.outcome)
+
+
+def test_few_graphs_miss_the_literal_bound(outcomes: list[Outcome]) -> None:
+    assert sum(outcome.redrawn for outcome in outcomes) <= MOST_REDRAWN
+    assert sum(outcome.ill_conditioned for outcome in outcomes) <= MOST_REDRAWN
 
 
 def test_a_seed_always_gives_the_same_graph() -> None:
