@@ -19,7 +19,7 @@ from fuzz_shrink import as_python, failure_kind, shrink
 GRAPHS = 1000
 ONNX_EVERY = 5
 SEARCHED = 200
-# Of all graphs, at most one in a hundred may miss the literal bound; see fuzz_rounding. Which ones do
+# At most one graph in a hundred may miss the literal bound; see fuzz_rounding. Which ones do
 # depends on the order in which a processor's kernels sum, so the limit holds for all together.
 MOST_REDRAWN = GRAPHS // 100
 
