@@ -54,7 +54,7 @@ def only(source):
 
 @AS_MODULE_AND_FILE
 @pytest.mark.parametrize("pair", ALL_PAIRS, ids=str)
-def test_fixed_gates_select_their_pair(form, pair):
+def test_frozen_gates_select_their_pair(form, pair):
     layer = RefusingLayer(5)
     one_hot_gates(layer, pair.mean, pair.var)
     found = only(view(Refuses(sn1=layer), form))
@@ -105,8 +105,8 @@ def test_one_finished_gate_does_not_finish_the_layer(form):
         layer.var_weight.copy_(torch.tensor([0.0, 1.0, 0.0]))
         layer.var_fixed.fill_(1)
     found = only(view(Refuses(sn1=layer), form))
-    assert found.var.converged
-    assert not found.mean.converged
+    assert found.var.one_hot
+    assert not found.mean.one_hot
     assert not found.converged
 
 
@@ -139,7 +139,7 @@ def test_older_files_with_a_radius_but_without_flags_hold_logits():
     found = only(state)
     expected = sparsestmax(layer.mean_weight.detach().double(), float(layer.radius))
     assert found.mean.ratios == tuple(expected.tolist())
-    assert not found.mean.converged
+    assert not found.mean.one_hot
     assert found.var.ratios == (0.0, 1.0, 0.0)
 
 

@@ -9,7 +9,7 @@ from ssn_prune.errors import ArgumentError
 from ssn_prune.nn.switchable import SwitchableNorm
 
 _AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
-_EXAMPLES = {1: "1x128", 2: "224, 240x320 or 1x28x28", 3: "16x112x112"}
+_EXAMPLES = {1: (1, 128), 2: (1, 28, 28), 3: (3, 16, 112, 112)}
 
 
 def each_input(
@@ -60,11 +60,11 @@ def input_size_of(
         raise ArgumentError(
             f"{size} is not an input size",
             expected=f"({_AXES[spatial]}) or (C, {_AXES[spatial]}), all positive",
-            found=str(size),
-            hint=f"--input-size {_EXAMPLES[spatial]}",
+            found=f"`input_size={size}`",
+            hint=f"for example `input_size={_EXAMPLES[spatial]}`",
         )
     if len(size) == spatial and not vectors:
         size = (first.in_channels if first is not None else 3, *size)
     elif given is None and first is not None:
-        size = (first.in_channels, *size[1:])  # --arch-args may have changed the usual number
+        size = (first.in_channels, *size[1:])  # arch_args may have changed the usual number
     return tuple(int(value) for value in size)

@@ -133,9 +133,9 @@ def load_checkpoint(
     if name is None:
         raise ArchitectureError(
             f"{file.path} does not name its architecture",
-            expected=f"--arch with one of: {FORMS}",
+            expected=f"`arch=` with one of: {FORMS}",
             found=f"keys such as {', '.join(list(found.tensors)[:3])}",
-            hint="for a network of your own: --arch your_module:YourNetwork",
+            hint="for a network of your own, pass `arch='your_module:YourNetwork'`",
         )
     architecture = find_architecture(name, trusted=arch is not None)
     arguments = dict(arch_args or {})
@@ -250,7 +250,7 @@ def _build(architecture: Architecture, arguments: dict[str, Any]) -> nn.Module:
             f"{architecture.name} cannot be built with {arguments}",
             expected=f"arguments of its builder ({accepted})",
             found=f"{type(error).__name__}: {error}",
-            hint="correct --arch-args, a JSON object such as '{\"num_classes\": 10}'",
+            hint="correct `arch_args=`, such as `arch_args={'num_classes': 10}`",
         ) from error
 
 

@@ -65,7 +65,7 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
                 f"{file.path} has no weights under {entry!r}",
                 expected=f"one of: {', '.join(found) or 'none; the file is a bare state dict'}",
                 found=f"entries {', '.join(map(str, list(content)[:8]))}",
-                hint="leave --weights out to take the first",
+                hint="leave `weights=` out to take the first",
             )
         tensors, used = state, entry
     elif found:

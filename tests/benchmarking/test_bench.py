@@ -23,7 +23,7 @@ from ssn_prune.benchmarking.records import BenchOptions, NetworkCost
 from ssn_prune.benchmarking.runtime import make_feed, time_in_turns
 from ssn_prune.cli.app import app
 from ssn_prune.console import bench_lines
-from ssn_prune.errors import ArgumentError, CheckpointError
+from ssn_prune.errors import ArgumentError, InferenceRuntimeError
 from ssn_prune.nn.switchable import SwitchableNorm
 
 ARCH = ["--arch", "helpers:TinyNetwork"]
@@ -128,7 +128,7 @@ def test_what_is_no_file_of_a_network_is_refused(tmp_path: Path) -> None:
     assert result.exit_code != 0
     assert "not an ONNX file" in result.stderr
     assert "Traceback" not in result.stderr
-    with pytest.raises(CheckpointError):
+    with pytest.raises(InferenceRuntimeError):
         bench({"no": tmp_path / "absent.onnx"})
 
 

@@ -62,9 +62,9 @@ def test_json_and_report_are_the_same_document(checkpoint: Path, tmp_path: Path)
     )
     document = json.loads(result.stdout)
     assert document == json.loads(report.read_text())
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["source"]["facts"] == {"epoch": 3}
-    assert [layer["folded"] for layer in document["layers"]] == ["scale", "scale and shift"]
+    assert [layer["fold"] for layer in document["layers"]] == ["scale", "scale_and_shift"]
     assert document["onnx"]["nodes"] == sum(document["onnx"]["operators"].values())
     assert document["verification"]["algebra"]["passed"] is True
     assert document["before"]["parameters"] > 0
@@ -94,7 +94,7 @@ def test_unfinished_gates_convert_on_request(unfinished: Path, tmp_path: Path, m
 def test_inspect_needs_no_architecture_and_writes_nothing(unfinished: Path) -> None:
     result = run("inspect", unfinished)
     assert result.exit_code == 0
-    assert "2 layers, 1 with unfinished gates" in result.stdout
+    assert "2 layers, 1 with gates that are not one-hot" in result.stdout
     document = json.loads(run("inspect", unfinished, "--json").stdout)
     assert [layer["converged"] for layer in document["layers"]] == [False, True]
     assert document["layers"][1]["var"]["choice"] == "BN"
