@@ -199,7 +199,7 @@ def _timm(name: str, rest: str) -> Architecture:
 
     try:
         configuration = timm.models.get_pretrained_cfg(rest)
-    except RuntimeError as error:  # an unknown pretrained tag behind a known name
+    except RuntimeError as error:  # an unknown pretrained tag after a known name
         raise _unknown(rest, (), "timm:") from error
     size = getattr(configuration, "input_size", None) or (3, 224, 224)
     usual = int(size[0]), int(size[1]), int(size[2])

@@ -150,7 +150,7 @@ def peak_memory(path: Path, threads: int, feed: Feed, folder: Path) -> int | Non
     """What loading and running a file once adds to the peak memory of a fresh process, in bytes.
 
     Returns:
-        None where the system does not tell.
+        None where the system does not report it.
     """
     if sys.platform == "win32":
         return None

@@ -36,7 +36,7 @@ def input_size_of(
 
     Args:
         model: The network. The number of spatial axes is the largest that a convolution or a
-            switchable layer of it has; the first such convolution tells the number of channels.
+            switchable layer of it has; the first such convolution gives the number of channels.
         given: What the user says, with or without channels.
         known: What the network is known for, if nothing is given.
 
@@ -55,7 +55,7 @@ def input_size_of(
     axes += [max(m.dims) - 2 for m in model.modules() if isinstance(m, SwitchableNorm)]
     spatial = max(axes, default=2)
     first = next((conv for conv in convs if len(conv.kernel_size) == spatial), None)
-    vectors = spatial == 1 and first is None  # (N, C) behind linear layers
+    vectors = spatial == 1 and first is None  # (N, C) after linear layers
     if len(size) not in (spatial, spatial + 1) or any(value < 1 for value in size):
         raise ArgumentError(
             f"{size} is not an input size",

@@ -16,6 +16,7 @@ from ssn_prune.checkpoint.input_size import each_input
 from ssn_prune.checkpoint.key_matching import Stripped, load_weights, misshaped_keys, strip_prefix
 from ssn_prune.checkpoint.reader import read_file
 from ssn_prune.checkpoint.reference_format import (
+    in_reference_layout,
     is_sparse,
     layer_groups,
     offered_by,
@@ -193,11 +194,7 @@ def _variance_kind(
         return correction
     if architecture.named_correction is not None:
         return architecture.named_correction
-    gates = [k.removesuffix("mean_weight") for k in tensors if k.endswith(".mean_weight")]
-    in_reference_layout = any(
-        f"{prefix}weight" in tensors and tensors[f"{prefix}weight"].dim() > 1 for prefix in gates
-    )
-    return 1 if in_reference_layout else None
+    return 1 if in_reference_layout(tensors) else None
 
 
 def _build_matching(
@@ -225,7 +222,7 @@ def _build_matching(
     del model  # two networks and the file's weights would be the peak of a whole conversion
     try:
         return _build(architecture, {**fixed, **inferred}), inferred
-    except ArchitectureError:  # a factory without num_classes: the key check tells the rest
+    except ArchitectureError:  # a factory without num_classes: the key check reports the rest
         return _build(architecture, fixed), arguments
 
 

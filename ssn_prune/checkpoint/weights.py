@@ -27,7 +27,7 @@ class Weights:
         others: Other entries that hold weights, such as an EMA.
         arch: The architecture that the checkpoint names.
         facts: Small metadata: epoch, best_prec1 and the like.
-        input_size: Size of one training input that the checkpoint tells, with channels.
+        input_size: Size of one training input, with channels, if the checkpoint names it.
     """
 
     tensors: dict[str, Tensor]

@@ -16,11 +16,11 @@ def history_table(traces: tuple[GateTrace, ...]) -> Table:
     table = Table(
         title="Gate history: i IN, l LN, b BN leads; capitals: one-hot", title_justify="left"
     )
-    for name in ("layer", "gate", "over the training", "final at step", "changes"):
+    for name in ("layer", "gate", "over the training", "one-hot since", "changes"):
         table.add_column(name, no_wrap=True)
     colours = {"i": "cyan", "l": "magenta", "b": "green"}
     for trace in traces:
         painted = "".join(f"[{colours[letter.lower()]}]{letter}[/]" for letter in trace.line)
-        decided = "open" if trace.decided_at is None else str(trace.decided_at)
-        table.add_row(escape(trace.layer), trace.gate, painted, decided, str(trace.changes))
+        since = "-" if trace.decided_at is None else str(trace.decided_at)
+        table.add_row(escape(trace.layer), trace.gate, painted, since, str(trace.changes))
     return table
