@@ -179,7 +179,7 @@ def soft_checkpoint(path):
 
 
 @pytest.mark.parametrize("command", [("convert", "bad.pth"), ("verify", "bad.pth", "x.onnx")])
-def test_unfinished_gates_have_an_exit_code_of_their_own(folder, command):
+def test_soft_gates_have_an_exit_code_of_their_own(folder, command):
     soft_checkpoint("bad.pth")
     text, error = fails(folder, UNCONVERGED, *command, *ARCH)
     assert "1 of 2 layers have gates that are not one-hot: sn1" in text
