@@ -47,11 +47,16 @@ class LayerReport:
     reason: str | None = None
 
     @property
+    def fold_title(self) -> str | None:
+        """What moved, for people; ``fold`` is the code for programs."""
+        return None if self.fold is None else self.fold.replace("_", " ")
+
+    @property
     def folded(self) -> str | None:
-        """The old name of ``fold``, in words."""
-        message = "LayerReport.folded is called fold, and is a code, since version 0.2"
+        """The old name of ``fold_title``."""
+        message = "LayerReport.folded is called fold_title since version 0.2; fold is its code"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
-        return self.fold.replace("_", " ") if self.fold else None
+        return self.fold_title
 
 
 @dataclass(frozen=True)
