@@ -43,8 +43,8 @@ def _gate(gate: GateReport) -> str:
 
 
 def _fold(layer: LayerReport) -> str:
-    if layer.fold is not None and layer.folded_into is not None:
-        return f"[green]{escape(layer.folded_into)}[/]: {layer.fold.replace('_', ' ')}"
+    if layer.folded_into is not None:
+        return f"[green]{escape(layer.folded_into)}[/]: {layer.fold_title}"
     return f"[dim]{escape(layer.reason or '')}[/]"
 
 
