@@ -88,9 +88,9 @@ class ConvertOptions:
         if self.dynamic == "spatial":
             raise ArgumentError(
                 "a fixed batch size and open spatial sizes exclude each other",
-                expected="--static-batch or --dynamic spatial",
-                found=f"--static-batch {self.static_batch} --dynamic spatial",
-                hint="leave --static-batch out: a file with an open batch takes every batch size",
+                expected="`static_batch=` or `dynamic='spatial'`",
+                found=f"`static_batch={self.static_batch}` and `dynamic='spatial'`",
+                hint="leave `static_batch=` out: a file with an open batch takes every batch size",
             )
         return "none"
 

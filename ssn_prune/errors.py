@@ -1,23 +1,24 @@
 """Typed errors: what was expected, what was found, and what to do next.
 
-Every error that a user's input can cause is an :class:`SsnPruneError`. The command line maps it to
-the exit code in ``exit_code``; programs read the fields instead of parsing the text.
+Every error that a user's input can cause is an :class:`SsnPruneError`. Programs read its fields and
+its stable ``code`` instead of parsing the text. Texts name Python arguments in backticks with their
+values, such as ```static_batch=4```; the command line translates these into its flags.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ssn_prune._renamed import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ssn_prune.selection import LayerSelection
 
-EXIT_OK = 0
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-EXIT_VERIFICATION = 3
-EXIT_UNCONVERGED = 4
+
+def __getattr__(name: str) -> Any:
+    return renamed(__name__, name)
 
 
 def first_line(error: BaseException) -> str:
@@ -33,9 +34,12 @@ class SsnPruneError(Exception):
         expected: What would have been accepted.
         found: What was there instead.
         hint: What to try next.
+
+    Attributes:
+        code: Stable name of the kind of error, for programs.
     """
 
-    exit_code: ClassVar[int] = EXIT_FAILURE
+    code: ClassVar[str] = "failure"
 
     def __init__(
         self,
@@ -65,11 +69,13 @@ class SsnPruneError(Exception):
 class ArgumentError(SsnPruneError):
     """An option or argument has a value that cannot be used."""
 
-    exit_code = EXIT_USAGE
+    code = "bad_argument"
 
 
 class CheckpointError(SsnPruneError):
     """The file cannot be read as a checkpoint."""
+
+    code = "bad_checkpoint"
 
 
 class UnsafeCheckpointError(CheckpointError):
@@ -78,6 +84,8 @@ class UnsafeCheckpointError(CheckpointError):
     Attributes:
         global_name: The dotted name that the file asked for.
     """
+
+    code = "unsafe_checkpoint"
 
     def __init__(self, path: str, global_name: str) -> None:
         super().__init__(
@@ -99,6 +107,8 @@ class KeyMismatchError(CheckpointError):
         misshaped: Lines ``key: checkpoint shape, network shape``.
     """
 
+    code = "key_mismatch"
+
     def __init__(
         self,
         problem: str,
@@ -119,13 +129,19 @@ class KeyMismatchError(CheckpointError):
 class ArchitectureError(SsnPruneError):
     """The network's architecture cannot be found or built."""
 
+    code = "bad_architecture"
+
 
 class NoSwitchableLayerError(SsnPruneError):
     """The network or the file has no switchable normalization layer."""
 
+    code = "no_switchable_layer"
+
 
 class UnsupportedLayerError(SsnPruneError):
     """A switchable layer is of a kind that cannot be converted exactly."""
+
+    code = "unsupported_layer"
 
 
 class UnconvergedGatesError(SsnPruneError):
@@ -135,18 +151,18 @@ class UnconvergedGatesError(SsnPruneError):
         layers: The selections of the layers concerned.
     """
 
-    exit_code = EXIT_UNCONVERGED
+    code = "unconverged_gates"
 
     def __init__(self, layers: Sequence[LayerSelection], total: int) -> None:
         names = ", ".join(layer.name for layer in layers[:4])
         more = f" and {len(layers) - 4} more" if len(layers) > 4 else ""
         super().__init__(
-            f"{len(layers)} of {total} layers have unfinished gates: {names}{more}",
+            f"{len(layers)} of {total} layers have gates that are not one-hot: {names}{more}",
             expected="every mean gate and variance gate one-hot",
             found="layers that still mix several normalizers",
-            hint="finish training until the radius reaches sqrt((K-1)/K), or choose "
-            "--on-unconverged exact (keeps the weighted form: same answers, slower) or "
-            "--on-unconverged argmax (rounds the gates and reports the error this causes)",
+            hint="train until the radius reaches sqrt((K-1)/K), or pass `on_unconverged='exact'` "
+            "(keeps the weighted form: same outputs, slower) or `on_unconverged='argmax'` (rounds "
+            "the gates and reports the error this causes)",
         )
         self.layers = tuple(layers)
 
@@ -158,14 +174,16 @@ class UndefinedVarianceError(SsnPruneError):
         layers: Names of the layers concerned.
     """
 
+    code = "undefined_variance"
+
     def __init__(self, layers: Sequence[str]) -> None:
         super().__init__(
             f"{', '.join(layers)}: the selected variance is undefined on a 1x1 feature map",
             expected="at least 2 spatial positions for a Bessel-corrected IN or LN variance "
             "(it divides by n - 1)",
             found="1 spatial position",
-            hint="convert at a larger --input-size, or train this layer without the correction "
-            "(SSN2d(correction=0))",
+            hint="pass a larger `input_size=`, or train this layer without the correction: "
+            "SSN2d(C, correction=0)",
         )
         self.layers = tuple(layers)
 
@@ -173,34 +191,45 @@ class UndefinedVarianceError(SsnPruneError):
 class CaptureError(SsnPruneError):
     """The network cannot be run, copied or captured as the conversion needs it."""
 
+    code = "capture_failed"
+
 
 class ExportError(SsnPruneError):
     """The pruned network cannot be exported."""
+
+    code = "export_failed"
 
 
 class InferenceRuntimeError(SsnPruneError):
     """The runtime cannot load or run the exported file."""
 
+    code = "runtime_failed"
+
 
 class OutputError(SsnPruneError):
     """The output file cannot be written."""
 
+    code = "output_not_written"
+
 
 class VerificationError(SsnPruneError):
-    """The converted network does not give the answers of the original.
+    """The outputs of the converted network are not those of the original.
 
     Attributes:
         layer: The first switchable layer that is off, if it could be located.
     """
 
-    exit_code = EXIT_VERIFICATION
+    code = "verification_failed"
 
-    def __init__(self, problem: str, *, layer: str | None, expected: str, found: str) -> None:
-        super().__init__(
-            problem,
-            expected=expected,
-            found=found,
-            hint="nothing was written; please report this network with the output of "
-            "'ssn-prune inspect CKPT --json'",
-        )
+    def __init__(
+        self,
+        problem: str,
+        *,
+        layer: str | None,
+        expected: str,
+        found: str,
+        hint: str = "nothing was written; please report this network with what `select(model)` "
+        "finds in it",
+    ) -> None:
+        super().__init__(problem, expected=expected, found=found, hint=hint)
         self.layer = layer

@@ -30,9 +30,9 @@ def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, ...]:
     if loaded.input_size is None:
         raise ArgumentError(
             f"the input size of {loaded.source.arch} is not known",
-            expected="--input-size H, HxW or CxHxW",
+            expected="`input_size=`, as (H, W) or (C, H, W)",
             found="a network of your own without the attribute input_size",
-            hint="for example --input-size 224",
+            hint="for example `input_size=(3, 224, 224)`",
         )
     return loaded.input_size
 
@@ -71,8 +71,8 @@ def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], Moments]
             f"the network cannot run on inputs of size {shown}",
             expected="an input size that the network was made for",
             found=f"{type(error).__name__}: {first_line(error)}",
-            hint="give the size of the training inputs with --input-size, as HxW or CxHxW, and of "
-            "several inputs with commas between them",
+            hint="pass the size of the training inputs, such as `input_size=(3, 224, 224)`, or "
+            "of several inputs, such as `input_size=((3, 128, 128), (1, 128, 128))`",
         ) from error
     return inputs, moments
 

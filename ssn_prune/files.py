@@ -39,7 +39,7 @@ def require_writable(target: Path, *, force: bool) -> None:
             f"{target} exists already",
             expected="a path that does not exist yet",
             found=f"a file of {target.stat().st_size} bytes",
-            hint="choose another --output, or replace it with --force",
+            hint="choose another path, or pass `force=True` to replace the file",
         )
     folder = target.parent
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Telling what a long operation is doing."""
+"""Progress of long operations."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Progress = Callable[[str], None]
 
 
 def no_progress(_step: str) -> None:
-    """For those who do not want to know."""
+    """Report no progress."""

@@ -1,4 +1,4 @@
-"""The report: everything that a conversion knows, put together.
+"""The report: what the stages of a conversion found, put together.
 
 The JSON form is documented in docs/report.md; ``SCHEMA_VERSION`` grows when a field changes its
 meaning or disappears, not when one is added.
@@ -13,12 +13,12 @@ from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """Everything that a conversion knows."""
+    """What the stages of a conversion found; those that did not run are None."""
 
     schema_version: int
     ssn_prune_version: str

@@ -1,12 +1,12 @@
 """Selection: from gates to one pair of normalizers per layer, without running the network.
 
-A gate is *converged* when its ratios are exactly one-hot; then the layer is the concrete normalizer
-that it selected, and replacing it changes nothing. The rule, which is that of reference files
+A layer has converged when both gates are exactly one-hot. It then is the concrete normalizer that
+it selected, and replacing it changes nothing. How a gate follows from the stored tensors
 (reference: arXiv 1903.03793, section 3.3):
 
-- SSN, flag set: the stored weight is the final gate.
+- SSN, flag set: the gate is frozen, and the stored weight is the gate.
 - SSN, flag not set: the stored weight is a logit, the gate is SparsestMax(weight; radius).
-- SSN, older file without flags: a weight that is one-hot is final, otherwise it is a logit.
+- SSN, older file without flags: a weight that is one-hot is a frozen gate, otherwise a logit.
 - SN: softmax of the stored weight, never one-hot.
 
 Which normalizers the entries stand for is known from the layer, or from the ``_extra_state`` of our
@@ -15,6 +15,7 @@ state dicts. Files without it have all three, or IN and LN.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,14 +37,21 @@ class GateState:
         ratios: Weights of IN, LN and BN in float64, 0 for what is not offered; a layer that offers
             IN and LN has these two only.
         choice: The largest ratio; the lowest index on a tie.
-        converged: Whether the ratios are exactly one-hot.
-        margin: Largest minus second largest ratio: 1 when converged, 0 on a tie.
+        one_hot: Whether the ratios are exactly one-hot.
+        margin: Largest minus second largest ratio: 1 for a one-hot gate, 0 on a tie.
     """
 
     ratios: tuple[float, ...]
     choice: Normalizer
-    converged: bool
+    one_hot: bool
     margin: float
+
+    @property
+    def converged(self) -> bool:
+        """The old name of ``one_hot``."""
+        message = "GateState.converged is called one_hot since version 0.2"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return self.one_hot
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,11 @@ class LayerSelection:
     @property
     def converged(self) -> bool:
         """Whether both gates are one-hot."""
-        return self.mean.converged and self.var.converged
+        return self.mean.one_hot and self.var.one_hot
 
     @property
     def pair(self) -> NormalizerPair:
-        """The selected pair: exact if converged, otherwise the rounded choice."""
+        """The selected pair: exact if both gates are one-hot, otherwise the rounded choice."""
         return NormalizerPair(self.mean.choice, self.var.choice)
 
 
@@ -106,7 +114,7 @@ def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
 
     Raises:
         NoSwitchableLayerError: There is no such layer.
-        UnsupportedLayerError: Tensors of a state dict are not those of such a layer, or do not tell
+        UnsupportedLayerError: Tensors of a state dict are not those of such a layer, or leave open
             which normalizers it offers.
     """
     if isinstance(source, nn.Module):
@@ -151,7 +159,7 @@ def _select_from_state(name: str, tensors: Mapping[str, Tensor]) -> LayerSelecti
     """Select from the tensors of one layer of a state dict.
 
     The kind follows from the keys: SN files have neither flags nor radius, but neither have SSN
-    files of before the flags, whose finished gates are one-hot.
+    files from before the flags, whose frozen gates are one-hot.
     """
     require_layer(name, tensors)
     sized = (tensors[key] for key in ("weight", "running_mean", "bias") if key in tensors)
@@ -175,11 +183,11 @@ def _select_layer(
     for gate in ("mean", "var"):
         weight = tensors[f"{gate}_weight"].detach().double()
         fixed = tensors.get(f"{gate}_fixed")
-        final = bool(fixed.flatten()[0]) if fixed is not None else is_one_hot(weight)
+        frozen = bool(fixed.flatten()[0]) if fixed is not None else is_one_hot(weight)
         if not is_ssn:
             ratios = weight.softmax(dim=0)
         else:
-            ratios = weight if final else sparsestmax(weight, radius or 0.0)
+            ratios = weight if frozen else sparsestmax(weight, radius or 0.0)
         states[gate] = _gate_state(ratios, offered)
     kind = "SSN" if is_ssn else "SN"
     return LayerSelection(name, kind, features, radius, states["mean"], states["var"])
@@ -194,6 +202,6 @@ def _gate_state(ratios: Tensor, offered: tuple[Normalizer, ...]) -> GateState:
     return GateState(
         ratios=values,
         choice=Normalizer(values.index(ordered[0])),
-        converged=is_one_hot(ratios),
+        one_hot=is_one_hot(ratios),
         margin=ordered[0] - ordered[1],
     )

@@ -21,7 +21,7 @@ PACKAGE = Path(ssn_prune.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Reading order; a stage may import from itself and from earlier ones only.
 ORDER = [
-    ("_version", "errors", "normalizer", "files", "json_values", "memory", "progress"),
+    ("_version", "_renamed", "errors", "normalizer", "files", "json_values", "memory", "progress"),
     ("nn",),
     ("surgery", "checkpoint", "architectures", "selection"),
     ("training",),

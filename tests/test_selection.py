@@ -54,7 +54,7 @@ def only(source):
 
 @AS_MODULE_AND_FILE
 @pytest.mark.parametrize("pair", ALL_PAIRS, ids=str)
-def test_fixed_gates_select_their_pair(form, pair):
+def test_frozen_gates_select_their_pair(form, pair):
     layer = RefusingLayer(5)
     one_hot_gates(layer, pair.mean, pair.var)
     found = only(view(Refuses(sn1=layer), form))
@@ -99,14 +99,14 @@ def test_sparsemax_alone_can_be_one_hot(form):
 
 
 @AS_MODULE_AND_FILE
-def test_one_finished_gate_does_not_finish_the_layer(form):
+def test_a_layer_with_one_soft_gate_has_not_converged(form):
     layer = soft_layer([1.0, 0.9, 0.7], radius=0.3)
     with torch.no_grad():
         layer.var_weight.copy_(torch.tensor([0.0, 1.0, 0.0]))
         layer.var_fixed.fill_(1)
     found = only(view(Refuses(sn1=layer), form))
-    assert found.var.converged
-    assert not found.mean.converged
+    assert found.var.one_hot
+    assert not found.mean.one_hot
     assert not found.converged
 
 
@@ -139,7 +139,7 @@ def test_older_files_with_a_radius_but_without_flags_hold_logits():
     found = only(state)
     expected = sparsestmax(layer.mean_weight.detach().double(), float(layer.radius))
     assert found.mean.ratios == tuple(expected.tolist())
-    assert not found.mean.converged
+    assert not found.mean.one_hot
     assert found.var.ratios == (0.0, 1.0, 0.0)
 
 
@@ -163,8 +163,8 @@ def test_ties_go_to_the_lowest_index(form, logits):
     assert found.mean.choice == logits.index(max(logits))
     assert found.mean.margin == pytest.approx(0.0, abs=1e-12)
     assert not found.converged
-    finished = soft_layer(logits, radius=math.sqrt(2 / 3))
-    assert only(view(Refuses(sn1=finished), form)).mean.choice == logits.index(max(logits))
+    one_hot = soft_layer(logits, radius=math.sqrt(2 / 3))
+    assert only(view(Refuses(sn1=one_hot), form)).mean.choice == logits.index(max(logits))
 
 
 @AS_MODULE_AND_FILE
@@ -202,15 +202,15 @@ def test_a_key_that_only_ends_alike_is_no_gate():
         select(state)
 
 
-def test_require_converged_lists_the_unfinished_layers():
-    finished, soft = SSN2d(2), soft_layer([0.5, 0.4, 0.3], radius=0.2)
-    one_hot_gates(finished, 0, 0)
-    selection = select(Refuses(a=finished, b=soft))
+def test_require_converged_lists_the_layers_with_soft_gates():
+    done, soft = SSN2d(2), soft_layer([0.5, 0.4, 0.3], radius=0.2)
+    one_hot_gates(done, 0, 0)
+    selection = select(Refuses(a=done, b=soft))
     assert [layer.name for layer in selection.unconverged] == ["b"]
     with pytest.raises(UnconvergedGatesError, match="1 of 2 layers") as caught:
         selection.require_converged()
     assert [layer.name for layer in caught.value.layers] == ["b"]
-    select(Refuses(a=finished)).require_converged()
+    select(Refuses(a=done)).require_converged()
 
 
 def test_select_changes_nothing():

@@ -99,7 +99,7 @@ def find_architecture(name: str, *, trusted: bool) -> Architecture:
             expected=f"a name of the closed list: {', '.join(REFERENCE_NETWORKS[:2])}, ..., "
             "torchvision:NAME, timm:NAME",
             found=repr(name),
-            hint=f"if you trust that code, say so: --arch {name}",
+            hint=f"if you trust that code, pass `arch={name!r}`",
         )
     return Architecture(name, _factory_builder(name, family, rest), None, None, False)
 
@@ -111,7 +111,7 @@ def _unknown(name: str, known: tuple[str, ...] | list[str], prefix: str = "") ->
         f"unknown architecture {prefix + name!r}",
         expected=FORMS,
         found=repr(prefix + name),
-        hint=f"{suggestion}give one of these forms with --arch",
+        hint=f"{suggestion}pass one of these forms as `arch=`",
     )
 
 
@@ -199,7 +199,7 @@ def _timm(name: str, rest: str) -> Architecture:
 
     try:
         configuration = timm.models.get_pretrained_cfg(rest)
-    except RuntimeError as error:  # an unknown pretrained tag behind a known name
+    except RuntimeError as error:  # an unknown pretrained tag after a known name
         raise _unknown(rest, (), "timm:") from error
     size = getattr(configuration, "input_size", None) or (3, 224, 224)
     usual = int(size[0]), int(size[1]), int(size[2])

@@ -19,7 +19,7 @@ from ssn_prune.nn.ssn import SSN2d
 from ssn_prune.nn.switch_norm import SwitchNorm2d
 from ssn_prune.nn.switchable import SwitchableNorm
 
-AUTHORS_EPS = 1e-5
+REFERENCE_EPS = 1e-5
 _MOMENTUM = {SSN2d: 1 - 0.997, SwitchNorm2d: 1 - 0.9}
 
 
@@ -43,7 +43,7 @@ class NormFactory:
         """A layer over ``channels``; ``last`` marks the last one of a block."""
         return self.layer(
             channels,
-            eps=AUTHORS_EPS,
+            eps=REFERENCE_EPS,
             momentum=_MOMENTUM[self.layer],
             normalizers=("IN", "LN", "BN") if self.using_bn else ("IN", "LN"),
             correction=self.correction,

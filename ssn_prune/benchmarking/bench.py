@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def bench(
     files: Mapping[str, Path],
     options: BenchOptions | None = None,
     *,
-    sizes: Sequence[tuple[int, ...]] = (),
+    input_size: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None,
     missing: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = lambda _step: None,
 ) -> BenchReport:
@@ -56,7 +56,8 @@ def bench(
     Args:
         files: By the name to show.
         options: How to measure.
-        sizes: Shapes of the inputs without the batch, where the files leave them open.
+        input_size: Size of one input without the batch, where the files leave it open; a tuple of
+            sizes for several inputs.
         missing: Networks that could not be exported, for the report.
         progress: Called with the name of each step before it starts.
 
@@ -64,10 +65,11 @@ def bench(
         The costs. Ratios refer to the network without norms, or to the first file.
 
     Raises:
-        CheckpointError: A file cannot be read or run.
+        InferenceRuntimeError: A file cannot be read or run.
         ArgumentError: The inputs do not fit a file.
     """
     options = options or BenchOptions()
+    sizes = _sizes(input_size)
     opened = {}
     for name, path in files.items():
         graph = load_graph(path)
@@ -103,6 +105,14 @@ def bench(
         missing=dict(missing or {}),
         noisy=any(network.noisy for network in networks),
     )
+
+
+def _sizes(
+    given: tuple[int, ...] | tuple[tuple[int, ...], ...] | None,
+) -> list[tuple[int, ...]]:
+    several = [size for size in given or () if isinstance(size, tuple)]
+    single = tuple(entry for entry in given or () if isinstance(entry, int))
+    return several or ([single] if single else [])
 
 
 def _network_cost(

@@ -24,7 +24,7 @@ ORIGINAL, PRUNED, NORM_FREE = "original", "pruned", "norm-free"
 def without_norms(model: nn.Module) -> nn.Module:
     """A copy in which every switchable layer is the identity and every convolution has a bias.
 
-    It answers nonsense; it is what the network would cost if normalization were free.
+    Its outputs mean nothing; it costs what the network would cost if normalization were free.
     """
     result = copy_model(model)
     result = replace_modules(result, [(layer, nn.Identity()) for layer in _layers(result)])

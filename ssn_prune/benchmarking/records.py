@@ -41,7 +41,7 @@ class NetworkCost:
         upper_ms: Third quartile.
         ratio: Median over that of the base line.
         memory_bytes: What loading and running it once adds to the peak resident memory of a process
-            of its own; None where the system does not tell.
+            of its own; None where the system does not report it.
     """
 
     name: str

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ssn_prune.errors import ArgumentError, CheckpointError, first_line
+from ssn_prune.errors import ArgumentError, InferenceRuntimeError, first_line
 from ssn_prune.verification.session import open_session
 
 Feed = dict[str, np.ndarray]
@@ -49,17 +49,17 @@ def load_graph(path: Path) -> onnx.ModelProto:
     """The graph of a file without its external data.
 
     Raises:
-        CheckpointError: It is not an ONNX file.
+        InferenceRuntimeError: It is not an ONNX file.
     """
     try:
         return onnx.load(str(path), load_external_data=False)
     # onnx raises the protobuf library's errors, which have no stable class.
     except Exception as error:
-        raise CheckpointError(
+        raise InferenceRuntimeError(
             f"{path.name} is not an ONNX file",
             expected="a checkpoint, or a file with the extension .onnx",
             found=first_line(error),
-            hint="give the file that ssn-prune convert wrote",
+            hint="give the file that convert wrote",
         ) from error
 
 
@@ -100,17 +100,17 @@ def _shape(
     if fixed[0] not in (None, batch):
         raise ArgumentError(
             f"the batch size of {name} is fixed",
-            expected=f"--batch {fixed[0]}",
-            found=f"--batch {batch}",
-            hint="convert without --static-batch to leave it open",
+            expected=f"`batch={fixed[0]}`",
+            found=f"`batch={batch}`",
+            hint="convert without `static_batch=` to leave it open",
         )
     if None in fixed[1:] and len(given) != len(fixed) - 1:
         names = [dim.dim_param or dim.dim_value for dim in dims]
         raise ArgumentError(
             f"{name} leaves sizes of {value.name} open",
-            expected="--input-size, as HxW or CxHxW",
+            expected="`input_size=`, as (H, W) or (C, H, W)",
             found=f"the shape {names}",
-            hint="for example --input-size 224",
+            hint="for example `input_size=(3, 224, 224)`",
         )
     rest = given if None in fixed[1:] else tuple(dim for dim in fixed[1:] if dim is not None)
     return (batch, *rest)
@@ -140,7 +140,7 @@ def runner_of(path: Path, name: str, threads: int, feed: Feed) -> Callable[[], o
     """A function that runs a file once.
 
     Raises:
-        CheckpointError: ONNX Runtime cannot load it.
+        InferenceRuntimeError: ONNX Runtime cannot load it.
     """
     session = open_session(path, name, threads=threads)
     return lambda: session.run(None, feed)
@@ -150,7 +150,7 @@ def peak_memory(path: Path, threads: int, feed: Feed, folder: Path) -> int | Non
     """What loading and running a file once adds to the peak memory of a fresh process, in bytes.
 
     Returns:
-        None where the system does not tell.
+        None where the system does not report it.
     """
     if sys.platform == "win32":
         return None

@@ -9,7 +9,7 @@ from ssn_prune.errors import ArgumentError
 from ssn_prune.nn.switchable import SwitchableNorm
 
 _AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
-_EXAMPLES = {1: "1x128", 2: "224, 240x320 or 1x28x28", 3: "16x112x112"}
+_EXAMPLES = {1: (1, 128), 2: (1, 28, 28), 3: (3, 16, 112, 112)}
 
 
 def each_input(
@@ -36,7 +36,7 @@ def input_size_of(
 
     Args:
         model: The network. The number of spatial axes is the largest that a convolution or a
-            switchable layer of it has; the first such convolution tells the number of channels.
+            switchable layer of it has; the first such convolution gives the number of channels.
         given: What the user says, with or without channels.
         known: What the network is known for, if nothing is given.
 
@@ -55,16 +55,16 @@ def input_size_of(
     axes += [max(m.dims) - 2 for m in model.modules() if isinstance(m, SwitchableNorm)]
     spatial = max(axes, default=2)
     first = next((conv for conv in convs if len(conv.kernel_size) == spatial), None)
-    vectors = spatial == 1 and first is None  # (N, C) behind linear layers
+    vectors = spatial == 1 and first is None  # (N, C) after linear layers
     if len(size) not in (spatial, spatial + 1) or any(value < 1 for value in size):
         raise ArgumentError(
             f"{size} is not an input size",
             expected=f"({_AXES[spatial]}) or (C, {_AXES[spatial]}), all positive",
-            found=str(size),
-            hint=f"--input-size {_EXAMPLES[spatial]}",
+            found=f"`input_size={size}`",
+            hint=f"for example `input_size={_EXAMPLES[spatial]}`",
         )
     if len(size) == spatial and not vectors:
         size = (first.in_channels if first is not None else 3, *size)
     elif given is None and first is not None:
-        size = (first.in_channels, *size[1:])  # --arch-args may have changed the usual number
+        size = (first.in_channels, *size[1:])  # arch_args may have changed the usual number
     return tuple(int(value) for value in size)

@@ -57,7 +57,7 @@ def strip_prefix(
                 f"no key starts with the prefix {prefix!r}",
                 expected=f"a prefix of keys such as {', '.join(list(tensors)[:3])}",
                 found=repr(prefix),
-                hint="leave --prefix out to have it found",
+                hint="leave `prefix=` out to have it found",
             )
         return Stripped(kept, prefix, tuple(k for k in tensors if not k.startswith(prefix)))
     current = {k: v for k, v in tensors.items() if k not in _WRAPPER_KEYS}
@@ -154,8 +154,8 @@ def _mismatch(
         misshaped=misshaped,
         expected=f"the {total} keys of {where}",
         found="; ".join(parts),
-        hint=hint + "name another network with --arch, its options with --arch-args, or the "
-        "wrapper's prefix with --prefix",
+        hint=hint + "name another network with `arch=`, its options with `arch_args=`, or the "
+        "wrapper's prefix with `prefix=`",
     )
 
 

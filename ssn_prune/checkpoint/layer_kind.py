@@ -1,4 +1,4 @@
-"""Does the state of a switchable layer belong to this kind of layer? Shapes alone do not tell."""
+"""Whether the state of a switchable layer is for this kind of layer, where shapes leave it open."""
 
 from __future__ import annotations
 

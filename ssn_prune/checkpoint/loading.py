@@ -16,6 +16,7 @@ from ssn_prune.checkpoint.input_size import each_input
 from ssn_prune.checkpoint.key_matching import Stripped, load_weights, misshaped_keys, strip_prefix
 from ssn_prune.checkpoint.reader import read_file
 from ssn_prune.checkpoint.reference_format import (
+    in_reference_layout,
     is_sparse,
     layer_groups,
     offered_by,
@@ -133,9 +134,9 @@ def load_checkpoint(
     if name is None:
         raise ArchitectureError(
             f"{file.path} does not name its architecture",
-            expected=f"--arch with one of: {FORMS}",
+            expected=f"`arch=` with one of: {FORMS}",
             found=f"keys such as {', '.join(list(found.tensors)[:3])}",
-            hint="for a network of your own: --arch your_module:YourNetwork",
+            hint="for a network of your own, pass `arch='your_module:YourNetwork'`",
         )
     architecture = find_architecture(name, trusted=arch is not None)
     arguments = dict(arch_args or {})
@@ -193,11 +194,7 @@ def _variance_kind(
         return correction
     if architecture.named_correction is not None:
         return architecture.named_correction
-    gates = [k.removesuffix("mean_weight") for k in tensors if k.endswith(".mean_weight")]
-    in_reference_layout = any(
-        f"{prefix}weight" in tensors and tensors[f"{prefix}weight"].dim() > 1 for prefix in gates
-    )
-    return 1 if in_reference_layout else None
+    return 1 if in_reference_layout(tensors) else None
 
 
 def _build_matching(
@@ -225,7 +222,7 @@ def _build_matching(
     del model  # two networks and the file's weights would be the peak of a whole conversion
     try:
         return _build(architecture, {**fixed, **inferred}), inferred
-    except ArchitectureError:  # a factory without num_classes: the key check tells the rest
+    except ArchitectureError:  # a factory without num_classes: the key check reports the rest
         return _build(architecture, fixed), arguments
 
 
@@ -250,7 +247,7 @@ def _build(architecture: Architecture, arguments: dict[str, Any]) -> nn.Module:
             f"{architecture.name} cannot be built with {arguments}",
             expected=f"arguments of its builder ({accepted})",
             found=f"{type(error).__name__}: {error}",
-            hint="correct --arch-args, a JSON object such as '{\"num_classes\": 10}'",
+            hint="correct `arch_args=`, such as `arch_args={'num_classes': 10}`",
         ) from error
 
 

@@ -1,14 +1,40 @@
-"""The tensors of one switchable layer in a state dict: which they are, and what they tell."""
+"""How the reference implementation stores switchable layers: all rules of its files.
+
+A layer has ``mean_weight`` and ``var_weight`` and per-channel tensors in its own layout:
+
+- ``weight`` and ``bias`` (1, C, 1, 1), ``running_mean`` and ``running_var`` (1, C, 1);
+- ``mean_fixed``, ``var_fixed`` and ``radius`` for SSN, but not in older files;
+- no ``num_batches_tracked`` and no ``_extra_state``, which ssn_prune's layers add;
+- variances are Bessel-corrected.
+
+Loading needs nothing of this: ``load_state_dict`` of our layers accepts these shapes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
-from ssn_prune.nn.ssn import is_one_hot
+from ssn_prune.nn.ssn import SSN, is_one_hot
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
+
+_SHAPES: dict[str, tuple[int, ...]] = {
+    "weight": (1, -1, 1, 1),
+    "bias": (1, -1, 1, 1),
+    "running_mean": (1, -1, 1),
+    "running_var": (1, -1, 1),
+}
+_GATES = ("mean_weight", "var_weight")
+
+
+def in_reference_layout(state: Mapping[str, Tensor]) -> bool:
+    """Whether a state dict was written by the reference implementation, by its shapes."""
+    prefixes = [key.removesuffix("mean_weight") for key in state if key.endswith(".mean_weight")]
+    weights = [state.get(f"{prefix}weight") for prefix in prefixes]
+    return any(weight is not None and weight.dim() > 1 for weight in weights)
 
 
 def layer_groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -73,7 +99,7 @@ def offered_by(name: str, tensors: Mapping[str, Tensor]) -> tuple[Normalizer, ..
         tensors: Its tensors by name, accepted by :func:`require_layer`.
 
     Raises:
-        UnsupportedLayerError: They do not tell, or contradict each other.
+        UnsupportedLayerError: They leave it open, or contradict each other.
     """
     count, extra = tensors["mean_weight"].numel(), tensors.get("_extra_state")
     if extra is not None and extra.numel() == 1 + len(Normalizer):
@@ -90,7 +116,7 @@ def offered_by(name: str, tensors: Mapping[str, Tensor]) -> tuple[Normalizer, ..
         return tuple(Normalizer)
     if "running_mean" in tensors or "running_var" in tensors:
         raise UnsupportedLayerError(
-            f"{name or 'the layer'} does not tell which two normalizers it chooses from",
+            f"{name or 'the layer'} does not say which two normalizers it chooses from",
             expected="the key _extra_state of ssn_prune's layers; without it gates of three "
             "entries, or of two (IN and LN) without running statistics",
             found="gates of two entries with running statistics: IN and BN, or LN and BN",
@@ -103,8 +129,61 @@ def offered_by(name: str, tensors: Mapping[str, Tensor]) -> tuple[Normalizer, ..
 def is_sparse(tensors: Mapping[str, Tensor]) -> bool:
     """Whether the tensors of a layer are those of SSN rather than SN.
 
-    SN files have neither flags nor radius, but neither have SSN files of before the flags, whose
-    finished gates are one-hot.
+    SN files have neither flags nor radius, but neither have SSN files from before the flags, whose
+    frozen gates are one-hot.
     """
     keyed = any(key in tensors for key in ("mean_fixed", "var_fixed", "radius"))
     return keyed or any(is_one_hot(tensors[f"{gate}_weight"]) for gate in ("mean", "var"))
+
+
+def authors_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a network in the reference layout.
+
+    Shapes are those above; ``num_batches_tracked`` and ``_extra_state`` are left out.
+
+    Args:
+        model: A network with SSN2d or SwitchNorm2d layers; not changed.
+
+    Raises:
+        UnsupportedLayerError: A layer computes what the reference implementation cannot: it is not
+            two-dimensional, its variances are not Bessel-corrected, it lacks IN or LN, or it has no
+            affine parameters.
+    """
+    state: dict[str, Tensor] = model.state_dict()
+    for name, layer in model.named_modules(remove_duplicate=False):
+        if not isinstance(layer, SwitchableNorm):
+            continue
+        _require_reference_kind(name, layer)
+        prefix = f"{name}." if name else ""
+        kept = {*_SHAPES, *_GATES}
+        if isinstance(layer, SSN):
+            kept |= {"mean_fixed", "var_fixed", "radius"}
+        for key in layer.state_dict():
+            if key not in kept:
+                del state[prefix + key]
+            elif key in _SHAPES:
+                state[prefix + key] = state[prefix + key].reshape(_SHAPES[key])
+    return state
+
+
+def _require_reference_kind(name: str, layer: SwitchableNorm) -> None:
+    unlike = []
+    if layer.dims != (4,):
+        unlike.append(f"it is a {type(layer).__name__}")
+    if layer.correction != 1:
+        unlike.append("its variances are not Bessel-corrected (correction=0)")
+    if not {Normalizer.IN, Normalizer.LN} <= set(layer.normalizers):
+        unlike.append("it does not offer both IN and LN")
+    if not layer.affine:
+        unlike.append("it has no affine parameters")
+    if layer.using_bn and layer.running_mean is None:
+        unlike.append("it keeps no running statistics")
+    if unlike:
+        raise UnsupportedLayerError(
+            f"{name or 'the layer'} cannot be written in the reference layout: {'; '.join(unlike)}",
+            expected="SSN2d or SwitchNorm2d with correction=1 and affine parameters",
+            found=str(layer),
+            hint="train with correction=1 if the reference implementation is to read the result; "
+            "saving with "
+            "torch.save(model.state_dict()) keeps everything for ssn_prune",
+        )

@@ -23,7 +23,7 @@ from ssn_prune.surgery.from_reference import running_sums_error
 from ssn_prune.surgery.nested import clone_tensors
 
 ENOUGH_LAYERS = 16
-"""The run ends behind so many layers: sums are sums in every layer."""
+"""The run ends after this number of layers: sums are sums in every layer."""
 # Trained averages and noise statistics differ by 10 or so; sums of any real training by 1e4 to 1e6.
 SUSPICIOUS_RATIO = 1000.0
 

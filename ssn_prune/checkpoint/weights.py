@@ -27,7 +27,7 @@ class Weights:
         others: Other entries that hold weights, such as an EMA.
         arch: The architecture that the checkpoint names.
         facts: Small metadata: epoch, best_prec1 and the like.
-        input_size: Size of one training input that the checkpoint tells, with channels.
+        input_size: Size of one training input, with channels, if the checkpoint names it.
     """
 
     tensors: dict[str, Tensor]
@@ -65,7 +65,7 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
                 f"{file.path} has no weights under {entry!r}",
                 expected=f"one of: {', '.join(found) or 'none; the file is a bare state dict'}",
                 found=f"entries {', '.join(map(str, list(content)[:8]))}",
-                hint="leave --weights out to take the first",
+                hint="leave `weights=` out to take the first",
             )
         tensors, used = state, entry
     elif found:

@@ -1,11 +1,31 @@
-"""The bench command: checkpoints become files first, then all files are measured in one run."""
+"""``ssn-prune bench``: checkpoints become files first, then all files are measured in one run."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssn_prune.cli.options import (
+    Arch,
+    ArchArgs,
+    Correction,
+    Debug,
+    InputSize,
+    Json,
+    OnUnconverged,
+    Prefix,
+    Quiet,
+    TrustStatistics,
+    Unconverged,
+    WeightsEntry,
+)
+from ssn_prune.cli.parsing import parse_arguments, parse_size
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.console import Output, bench_lines, bench_table, layer_cost_table
 
 if TYPE_CHECKING:
     from ssn_prune.benchmarking.records import BenchOptions, BenchReport
@@ -14,7 +34,65 @@ if TYPE_CHECKING:
 ONNX_SUFFIX = ".onnx"
 
 
-def run_bench(
+def bench(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="CKPT|ONNX...", help="Checkpoints and ONNX files.")
+    ],
+    arch: Arch = None,
+    arch_args: ArchArgs = None,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    input_size: InputSize = None,
+    correction: Correction = None,
+    on_unconverged: OnUnconverged = Unconverged.error,
+    batch: Annotated[int, typer.Option(min=1, help="Samples per run.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
+    runs: Annotated[int, typer.Option(min=2, help="Timed runs of each network.")] = 40,
+    static: Annotated[
+        bool, typer.Option("--static", help="Convert checkpoints with a fixed batch size.")
+    ] = False,
+    profile: Annotated[bool, typer.Option(help="Show what each normalizer costs.")] = True,
+    trust_running_statistics: TrustStatistics = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Time networks side by side: of a checkpoint the original, the pruned and a norm-free one."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        load = {
+            "arch": arch,
+            "arch_args": parse_arguments(arch_args),
+            "prefix": prefix,
+            "weights": weights,
+            "input_size": parse_size(input_size),
+            "correction": correction,
+        }
+        with out.steps() as step:
+            step("loading")
+            from ssn_prune.benchmarking.records import BenchOptions
+            from ssn_prune.conversion import ConvertOptions
+            from ssn_prune.json_values import to_json
+
+            converting = ConvertOptions(
+                on_unconverged=on_unconverged.value,
+                algebra=False,
+                rounding=False,
+                static_batch=batch if static else None,
+                trust_running_statistics=trust_running_statistics,
+            )
+            options = BenchOptions(threads=threads, batch=batch, runs=runs, profile=profile)
+            report = _measure(files, load, converting, options, step)
+        if json:
+            out.json(to_json(report))
+        out.table(bench_table(report))
+        if report.layers:
+            out.table(layer_cost_table(report))
+        for line in bench_lines(report):
+            out.message(line)
+
+
+def _measure(
     paths: Sequence[Path],
     load: dict[str, Any],
     convert: ConvertOptions,
@@ -39,8 +117,6 @@ def run_bench(
 
     files: dict[str, Path] = {}
     missing: dict[str, str] = {}
-    given = load["input_size"]
-    sizes = [] if given is None else [given] if isinstance(given[0], int) else list(given)
     with tempfile.TemporaryDirectory() as name:
         for index, path in enumerate(paths):
             label = path.name if path.name not in files else f"{path.name} ({index + 1})"
@@ -55,4 +131,4 @@ def run_bench(
             prefix = "" if len(paths) == 1 else f"{label}: "
             files |= {f"{prefix}{kind}": file for kind, file in variants.items()}
             missing |= {f"{prefix}{kind}": reason for kind, reason in reasons.items()}
-        return bench(files, options, sizes=sizes, missing=missing, progress=step)
+        return bench(files, options, input_size=load["input_size"], missing=missing, progress=step)

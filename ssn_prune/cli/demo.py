@@ -3,45 +3,54 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
-import onnxruntime
-import torch
+import typer
 
-from ssn_prune.architectures.registry import DEMO_NETWORK
-from ssn_prune.checkpoint.loading import load_checkpoint
+from ssn_prune.cli.options import Debug, Json, Quiet
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.cli.targets import make_folder
 from ssn_prune.console import Output, selection_table, totals_table, verification_lines
-from ssn_prune.conversion import ConvertOptions, convert
-from ssn_prune.demo import digits
-from ssn_prune.demo import training as demonstration
-from ssn_prune.errors import OutputError
-from ssn_prune.files import replacing
-from ssn_prune.json_values import to_json
 
 
-def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:
-    """Run the demonstration and leave a checkpoint and an ONNX file in ``folder``.
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path(
+        "ssn_prune_demo"
+    ),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a small SSN network on digits, convert it, and compare, in about a minute."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        make_folder(folder)
+        _run(out, folder, epochs, seed)
 
-    Raises:
-        OutputError: The folder cannot be made.
-        SsnPruneError: The conversion failed.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"the folder {folder} cannot be made",
-            expected="a folder to write to",
-            found=error.strerror or str(error),
-            hint="choose another --output",
-        ) from error
-    data = digits.load_digits()
+
+def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
+    """Leave a checkpoint and an ONNX file in ``folder``."""
+    import numpy as np
+    import onnxruntime
+    import torch
+
+    from ssn_prune.architectures.registry import DEMO_NETWORK
+    from ssn_prune.checkpoint.loading import load_checkpoint
+    from ssn_prune.conversion import ConvertOptions, convert
+    from ssn_prune.demo.digits import load_digits
+    from ssn_prune.demo.training import accuracy, train
+    from ssn_prune.files import replacing
+    from ssn_prune.json_values import to_json
+
+    data = load_digits()
     out.message(
         f"Training a small SSN network on {len(data.train_images)} handwritten digits: each of its "
         "10 layers learns which normalizer\nto use for its mean and which for its variance."
     )
     with out.bar("training", epochs) as advance:
-        model = demonstration.train(
+        model = train(
             data,
             epochs,
             seed,
@@ -63,7 +72,7 @@ def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:
         (logits,) = session.run(None, {"input": data.test_images.numpy()})
         after = torch.from_numpy(np.asarray(logits))
 
-    accuracies = [demonstration.accuracy(values, data.test_labels) for values in (before, after)]
+    accuracies = [accuracy(values, data.test_labels) for values in (before, after)]
     same = int((before.argmax(1) == after.argmax(1)).sum())
     if out.as_json:
         files = {"checkpoint": str(checkpoint), "onnx": str(target)}
@@ -77,7 +86,7 @@ def run_demo(out: Output, folder: Path, *, epochs: int, seed: int) -> None:
     total = len(data.test_labels)
     out.message(
         f"accuracy on {total} test images: {accuracies[0]:.2%} in PyTorch, {accuracies[1]:.2%} in "
-        f"ONNX Runtime; {same} of {total} answers are the same"
+        f"ONNX Runtime; {same} of {total} classes are the same"
     )
     out.message(f"[bold]checkpoint[/] {checkpoint}\n[bold]ONNX[/]       {target}")
     out.message(f"next: ssn-prune convert {checkpoint} -o model.onnx --report report.json")

@@ -10,7 +10,7 @@ import typer
 
 
 class Unconverged(enum.StrEnum):
-    """What to do with unfinished gates."""
+    """What to do with gates that are not one-hot."""
 
     error = "error"
     exact = "exact"
@@ -72,7 +72,8 @@ Correction = Annotated[
 OnUnconverged = Annotated[
     Unconverged,
     typer.Option(
-        help="Unfinished gates: refuse, keep the weighted form, or round and report the error."
+        help="Gates that are not one-hot: refuse, keep the weighted form, or round and report "
+        "the error."
     ),
 ]
 Dynamic = Annotated[

@@ -66,5 +66,5 @@ def fixed_size_error(guards: Iterable[SizeGuard]) -> ExportError:
         expected="a network that takes several spatial sizes, such as one with adaptive pooling",
         found=f"code that needs {'; '.join(conditions[:3]) or 'inputs with spatial axes'}"
         + (f" and {len(conditions) - 3} more conditions" if len(conditions) > 3 else ""),
-        hint="leave --dynamic out and convert once per size",
+        hint="leave `dynamic=` out and convert once per size",
     )

@@ -155,7 +155,7 @@ def write_onnx(
             f"the exporter could not convert the graph to operator set {options.opset}",
             expected=f"operator set {options.opset}",
             found=f"operator set {graph.opset_imports['']}",
-            hint=f"leave --opset out to get {DEFAULT_OPSET}",
+            hint=f"leave `opset=` out to get {DEFAULT_OPSET}",
         )
     progress("writing")
     external = save_checked(graph, temporary, target, options.single_file_limit)
@@ -203,7 +203,7 @@ def _to_ir(
             "the pruned network cannot be exported to ONNX",
             expected=f"a network that torch.export can capture{open_axes[options.dynamic]}",
             found=f"{type(error).__name__}: {first_line(error)}",
-            hint="try --dynamic none; --debug shows the exporter's own trace",
+            hint="try `dynamic='none'`; the exporter's own error is the cause of this one",
         ) from error
     finally:
         for module in was_training:
@@ -232,14 +232,14 @@ def _require_known(options: ExportOptions) -> None:
             "two inputs cannot have the same name",
             expected="a name of its own for each input",
             found=", ".join(names),
-            hint="leave input_names out to get input, input_1, ...",
+            hint="leave `input_names=` out to get input, input_1, ...",
         )
     if options.dynamic not in get_args(Dynamic):
         raise ArgumentError(
             f"unknown kind of open axes {options.dynamic!r}",
             expected=" or ".join(get_args(Dynamic)),
             found=repr(options.dynamic),
-            hint="batch is the default",
+            hint="leave `dynamic=` out to keep only the batch size open",
         )
     newest = onnx.defs.onnx_opset_version()
     if not DEFAULT_OPSET <= options.opset <= newest:
@@ -247,7 +247,7 @@ def _require_known(options: ExportOptions) -> None:
             f"operator set {options.opset} cannot be exported",
             expected=f"{DEFAULT_OPSET} to {newest}",
             found=str(options.opset),
-            hint=f"leave --opset out: every current runtime reads {DEFAULT_OPSET}",
+            hint=f"leave `opset=` out: every current runtime reads {DEFAULT_OPSET}",
         )
 
 
@@ -259,7 +259,7 @@ def _require_symbolic_batch(graph: ir.Model) -> None:
                 f"the batch axis of {value.name} became fixed",
                 expected="a symbolic batch axis on every input and output",
                 found=f"shape {shape}",
-                hint="export with --dynamic none if the network's outputs have no batch axis",
+                hint="pass `dynamic='none'` if the network's outputs have no batch axis",
             )
 
 

@@ -82,7 +82,7 @@ def check(model: onnx.ModelProto | str) -> None:
             "the exported graph is not valid ONNX",
             expected="a graph that onnx.checker accepts",
             found=first_line(error),
-            hint="try another --opset, and please report this network",
+            hint="try another `opset=`, and please report this network",
         ) from error
 
 

@@ -68,7 +68,7 @@ def trace_to_onnx(
             "the pruned detection model cannot be exported to ONNX",
             expected="a model that torch's tracing exporter supports",
             found=f"{type(error).__name__}: {first_line(error)}",
-            hint="--debug shows the exporter's own trace",
+            hint="the exporter's own error is the cause of this one",
         ) from error
     for node in graph.graph.all_nodes():
         node.doc_string = None

@@ -103,7 +103,7 @@ def prune(
             f"unknown mode {on_unconverged!r} for unfinished gates",
             expected=" or ".join(get_args(OnUnconverged)),
             found=repr(on_unconverged),
-            hint="leave it out to refuse unfinished gates",
+            hint="leave `on_unconverged=` out to refuse gates that are not one-hot",
         )
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     training = model.training

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 
 from torch import nn
 
 from ssn_prune.pruning.capture.records import Capture
 from ssn_prune.pruning.counting import count_parameters, operators_before
+from ssn_prune.pruning.forms import FoldKind
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.selection import GateState, LayerSelection, Selection
 
@@ -39,10 +41,22 @@ class LayerReport:
     calls: int | None = None
     correction: int | None = None
     form: str | None = None
-    folded: str | None = None
+    fold: str | None = None
     folded_into: str | None = None
     reason_code: str | None = None
     reason: str | None = None
+
+    @property
+    def fold_title(self) -> str | None:
+        """What moved, for people; ``fold`` is the code for programs."""
+        return None if self.fold is None else self.fold.replace("_", " ")
+
+    @property
+    def folded(self) -> str | None:
+        """The old name of ``fold_title``."""
+        message = "LayerReport.folded is called fold_title since version 0.2; fold is its code"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return self.fold_title
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,16 @@ class PruneReport:
     rounded: RoundedGates | None = None
     captured_parts: tuple[str, ...] = ()
     size_conditions: tuple[str, ...] = ()
+
+
+_FOLD_CODES = {
+    FoldKind.ALL: "scale_and_shift",
+    FoldKind.SCALE: "scale",
+    FoldKind.MEAN: "running_mean",
+    FoldKind.CENTRE: "centring",
+    FoldKind.ABSORBED: "absorbed_by_preceding_norm",
+    FoldKind.FORWARD: "scale_and_shift_into_following",
+}
 
 
 def selection_layers(selection: Selection) -> tuple[LayerReport, ...]:
@@ -131,7 +155,7 @@ def _layer_report(layer: LayerSelection, planned: LayerPlan | None) -> LayerRepo
         calls=planned.calls,
         correction=planned.correction,
         form=planned.form_name,
-        folded=planned.fold.kind.value if planned.fold else None,
+        fold=_FOLD_CODES[planned.fold.kind] if planned.fold else None,
         folded_into=planned.fold.target if planned.fold else None,
         reason_code=planned.refusal.code.value if planned.refusal else None,
         reason=_reason(planned),
@@ -149,4 +173,4 @@ def _reason(planned: LayerPlan) -> str | None:
 def _gate_report(gate: GateState) -> GateReport:
     names = ("IN", "LN", "BN")
     ratios = dict(zip(names, gate.ratios, strict=False))
-    return GateReport(gate.choice.name, ratios, gate.converged, gate.margin)
+    return GateReport(gate.choice.name, ratios, gate.one_hot, gate.margin)

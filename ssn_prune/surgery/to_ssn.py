@@ -46,7 +46,7 @@ class SwapRecord:
 
 
 @dataclass(frozen=True)
-class Conversion:
+class SwapResult:
     """A network with switchable layers.
 
     Attributes:
@@ -70,7 +70,7 @@ def convert_to_ssn(
     exclude: Iterable[NamePattern] | NamePattern | None = None,
     approximate: bool = False,
     inplace: bool = False,
-) -> Conversion:
+) -> SwapResult:
     """Replace a network's norm layers by SSN or SN layers.
 
     =====================================  ======================================================
@@ -165,7 +165,7 @@ def convert_to_ssn(
         raise _nothing_to_swap(model, records, restricted)
     for norm, replacement in swaps:
         carry_hooks(norm, replacement)
-    return Conversion(replace_modules(converted, swaps), tuple(records))
+    return SwapResult(replace_modules(converted, swaps), tuple(records))
 
 
 def _copied(model: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnxruntime
 
-from ssn_prune.errors import CheckpointError, first_line
+from ssn_prune.errors import InferenceRuntimeError, first_line
 
 
 def open_session(
@@ -28,7 +28,7 @@ def open_session(
         profile: Prefix of a file to write a profile to.
 
     Raises:
-        CheckpointError: ONNX Runtime cannot load it.
+        InferenceRuntimeError: ONNX Runtime cannot load it.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -47,9 +47,9 @@ def open_session(
         raise runtime_error(name, error) from error
 
 
-def runtime_error(name: str, error: Exception) -> CheckpointError:
+def runtime_error(name: str, error: Exception) -> InferenceRuntimeError:
     """What the user is told when ONNX Runtime cannot load or run a file."""
-    return CheckpointError(
+    return InferenceRuntimeError(
         f"ONNX Runtime cannot run {name}",
         expected="an ONNX file for inputs of this network",
         found=first_line(error),

@@ -52,7 +52,7 @@ def test_a_file_cannot_make_its_code_be_imported(tmp_path, canary_module, key):
     assert not canary_module.exists()
     assert "someones_code" not in sys.modules
     assert "resnetv1ssn18" in caught.value.expected
-    assert "--arch someones_code:build" in caught.value.hint
+    assert "`arch='someones_code:build'`" in caught.value.hint
 
 
 def test_the_user_can_name_the_same_factory(tmp_path, canary_module):
@@ -142,7 +142,7 @@ def test_arguments_that_do_not_fit_are_refused(tmp_path, arguments):
     with pytest.raises(ArchitectureError, match="cannot be built") as caught:
         load_checkpoint(path, arch=TINY, arch_args=arguments)
     assert str(arguments) in caught.value.problem
-    assert "--arch-args" in caught.value.hint
+    assert "`arch_args=" in caught.value.hint
 
 
 def test_architecture_arguments_reach_the_builder(tmp_path):

@@ -23,7 +23,7 @@ from ssn_prune.benchmarking.records import BenchOptions, NetworkCost
 from ssn_prune.benchmarking.runtime import make_feed, time_in_turns
 from ssn_prune.cli.app import app
 from ssn_prune.console import bench_lines
-from ssn_prune.errors import ArgumentError, CheckpointError
+from ssn_prune.errors import ArgumentError, InferenceRuntimeError
 from ssn_prune.nn.switchable import SwitchableNorm
 
 ARCH = ["--arch", "helpers:TinyNetwork"]
@@ -128,7 +128,7 @@ def test_what_is_no_file_of_a_network_is_refused(tmp_path: Path) -> None:
     assert result.exit_code != 0
     assert "not an ONNX file" in result.stderr
     assert "Traceback" not in result.stderr
-    with pytest.raises(CheckpointError):
+    with pytest.raises(InferenceRuntimeError):
         bench({"no": tmp_path / "absent.onnx"})
 
 
@@ -160,7 +160,7 @@ def test_networks_take_turns() -> None:
     assert [len(values) for values in times.values()] == [3, 3]
 
 
-def test_noise_is_told() -> None:
+def test_noise_is_reported() -> None:
     steady = NetworkCost("n", 1, 1, 1.0, 0.97, 1.04, 1.0, None)
     assert not steady.noisy
     assert NetworkCost("n", 1, 1, 1.0, 0.97, 1.08, 1.0, None).noisy
@@ -172,7 +172,7 @@ def test_noise_is_told() -> None:
     assert "no original network: why" in lines
 
 
-def test_the_networks_beside_the_pruned_one() -> None:
+def test_the_networks_that_the_pruned_one_is_compared_with() -> None:
     model = tiny_network().eval()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     bare, original = without_norms(model), with_all_statistics(model)

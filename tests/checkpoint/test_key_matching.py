@@ -24,7 +24,7 @@ def mismatch(tensors):
     error = caught.value
     assert error.expected
     assert error.found
-    assert "--arch" in error.hint
+    assert "`arch=`" in error.hint
     return error
 
 
@@ -91,7 +91,7 @@ def test_a_wrong_prefix_is_refused(tmp_path):
     assert "'encoder.'" in caught.value.problem
     assert "conv1.weight" in caught.value.expected
     assert caught.value.found
-    assert "--prefix" in caught.value.hint
+    assert "`prefix=`" in caught.value.hint
 
 
 def test_missing_keys_are_listed():

@@ -83,7 +83,7 @@ def test_a_wrong_entry_names_those_that_hold_weights():
     assert "'ema_model'" in error.problem
     assert "state_dict, model_ema" in error.expected
     assert "epoch" in error.found
-    assert "--weights" in error.hint
+    assert "`weights=`" in error.hint
 
 
 def test_an_entry_of_a_bare_state_dict_is_refused():

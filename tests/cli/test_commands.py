@@ -29,7 +29,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def unfinished(tmp_path: Path) -> Path:
+def soft(tmp_path: Path) -> Path:
     model = tiny_network()
     with torch.no_grad():
         model.sn1.mean_fixed.zero_()
@@ -50,7 +50,7 @@ def test_convert_prints_tables_and_writes_the_file(checkpoint: Path, tmp_path: P
     assert result.stderr == ""
 
 
-def test_the_default_target_stands_beside_the_checkpoint(checkpoint: Path) -> None:
+def test_the_default_target_is_next_to_the_checkpoint(checkpoint: Path) -> None:
     assert run("convert", checkpoint, *ARCH, "--quiet").stdout == ""
     assert checkpoint.with_suffix(".onnx").is_file()
 
@@ -62,9 +62,9 @@ def test_json_and_report_are_the_same_document(checkpoint: Path, tmp_path: Path)
     )
     document = json.loads(result.stdout)
     assert document == json.loads(report.read_text())
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["source"]["facts"] == {"epoch": 3}
-    assert [layer["folded"] for layer in document["layers"]] == ["scale", "scale and shift"]
+    assert [layer["fold"] for layer in document["layers"]] == ["scale", "scale_and_shift"]
     assert document["onnx"]["nodes"] == sum(document["onnx"]["operators"].values())
     assert document["verification"]["algebra"]["passed"] is True
     assert document["before"]["parameters"] > 0
@@ -73,8 +73,8 @@ def test_json_and_report_are_the_same_document(checkpoint: Path, tmp_path: Path)
     )
 
 
-def test_unfinished_gates_are_refused_with_a_table(unfinished: Path, tmp_path: Path) -> None:
-    result = run("convert", unfinished, *ARCH, "-o", tmp_path / "m.onnx")
+def test_soft_gates_are_refused_with_a_table(soft: Path, tmp_path: Path) -> None:
+    result = run("convert", soft, *ARCH, "-o", tmp_path / "m.onnx")
     assert result.exit_code == 4
     assert "0.5000" in result.stderr
     assert "--on-unconverged exact" in result.stderr
@@ -83,22 +83,22 @@ def test_unfinished_gates_are_refused_with_a_table(unfinished: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("mode", ["exact", "argmax"])
-def test_unfinished_gates_convert_on_request(unfinished: Path, tmp_path: Path, mode: str) -> None:
+def test_soft_gates_convert_on_request(soft: Path, tmp_path: Path, mode: str) -> None:
     target = tmp_path / "m.onnx"
-    result = run("convert", unfinished, *ARCH, "-o", target, "--on-unconverged", mode)
+    result = run("convert", soft, *ARCH, "-o", target, "--on-unconverged", mode)
     assert result.exit_code == 0, result.output
     assert target.is_file()
     assert ("rounded the gates of 1 layers" in result.stdout) == (mode == "argmax")
 
 
-def test_inspect_needs_no_architecture_and_writes_nothing(unfinished: Path) -> None:
-    result = run("inspect", unfinished)
+def test_inspect_needs_no_architecture_and_writes_nothing(soft: Path) -> None:
+    result = run("inspect", soft)
     assert result.exit_code == 0
-    assert "2 layers, 1 with unfinished gates" in result.stdout
-    document = json.loads(run("inspect", unfinished, "--json").stdout)
+    assert "2 layers, 1 with gates that are not one-hot" in result.stdout
+    document = json.loads(run("inspect", soft, "--json").stdout)
     assert [layer["converged"] for layer in document["layers"]] == [False, True]
     assert document["layers"][1]["var"]["choice"] == "BN"
-    assert list(unfinished.parent.iterdir()) == [unfinished]
+    assert list(soft.parent.iterdir()) == [soft]
 
 
 def test_verify_accepts_its_own_file_and_refuses_another(checkpoint: Path, tmp_path: Path) -> None:

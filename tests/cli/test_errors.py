@@ -5,7 +5,7 @@ import torch
 from cli_checks import ARCH, contents, fails, run_cli
 from helpers import Evaluates, Executes, reference_layout, tiny_network
 
-from ssn_prune.errors import EXIT_FAILURE, EXIT_UNCONVERGED, EXIT_USAGE
+from ssn_prune.cli.exit_codes import FAILURE, UNCONVERGED, USAGE
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def broken_file(folder, kind):
 def test_a_file_that_is_no_checkpoint(folder, command, kind, word):
     broken_file(folder, kind)
     rest = {"convert": ARCH, "inspect": (), "verify": ("x.onnx", *ARCH)}[command]
-    text, error = fails(folder, EXIT_FAILURE, command, "bad.pth", *rest)
+    text, error = fails(folder, FAILURE, command, "bad.pth", *rest)
     assert word in text
     assert error["type"] == "CheckpointError"
 
@@ -83,7 +83,7 @@ def test_a_dangerous_file_is_refused_and_not_executed(folder, command, danger):
     state = tiny_network().state_dict()
     torch.save({"state_dict": state, "extra": danger(canary)}, "bad.pth")
     rest = {"convert": ARCH, "inspect": (), "verify": ("x.onnx", *ARCH)}[command]
-    text, error = fails(folder, EXIT_FAILURE, command, "bad.pth", *rest)
+    text, error = fails(folder, FAILURE, command, "bad.pth", *rest)
     assert ("system" if danger is Executes else "eval") in text
     assert error["type"] == "UnsafeCheckpointError"
     assert not canary.exists()
@@ -91,20 +91,20 @@ def test_a_dangerous_file_is_refused_and_not_executed(folder, command, danger):
 
 @pytest.mark.parametrize("path", [".", "..", ""])
 def test_a_folder_without_a_name_of_its_own(folder, path):
-    assert "is a directory" in fails(folder, EXIT_FAILURE, "convert", path, *ARCH)[0]
+    assert "is a directory" in fails(folder, FAILURE, "convert", path, *ARCH)[0]
 
 
 def test_a_checkpoint_without_switchable_layers(folder):
     broken_file(folder, "no SSN layer")
-    _, error = fails(folder, EXIT_FAILURE, "inspect", "bad.pth")
+    _, error = fails(folder, FAILURE, "inspect", "bad.pth")
     assert error["type"] == "NoSwitchableLayerError"
     network = ("--arch", "torch.nn:BatchNorm2d", "--arch-args", '{"num_features": 3}')
-    _, error = fails(folder, EXIT_FAILURE, "convert", "bad.pth", *network, "--input-size", "3x4x4")
+    _, error = fails(folder, FAILURE, "convert", "bad.pth", *network, "--input-size", "3x4x4")
     assert error["type"] == "NoSwitchableLayerError"
 
 
 def test_the_wrong_architecture(folder):
-    text, error = fails(folder, EXIT_FAILURE, "convert", "net.pth", "--arch", "resnetv1ssn18")
+    text, error = fails(folder, FAILURE, "convert", "net.pth", "--arch", "resnetv1ssn18")
     assert "does not fit resnetv1ssn18" in text
     assert error["type"] == "KeyMismatchError"
     assert "layer1.0.sn1.weight" in error["missing"]
@@ -117,19 +117,19 @@ def test_the_wrong_architecture(folder):
     [("resnetv1snn18", "resnetv1ssn18"), ("torchvision:resnet81", "torchvision:resnet18")],
 )
 def test_an_unknown_architecture(folder, name, near):
-    text, error = fails(folder, EXIT_FAILURE, "convert", "net.pth", "--arch", name)
+    text, error = fails(folder, FAILURE, "convert", "net.pth", "--arch", name)
     assert f"unknown architecture {name!r}" in text
     assert near in error["hint"]
 
 
 def test_no_architecture(folder):
-    assert "--arch" in fails(folder, EXIT_FAILURE, "convert", "net.pth")[0]
+    assert "--arch" in fails(folder, FAILURE, "convert", "net.pth")[0]
 
 
 def test_a_file_that_names_code(folder):
     state = tiny_network().state_dict()
     torch.save({"state_dict": state, "arch": "someones_code:build"}, "bad.pth")
-    assert "would import code" in fails(folder, EXIT_FAILURE, "convert", "bad.pth")[0]
+    assert "would import code" in fails(folder, FAILURE, "convert", "bad.pth")[0]
 
 
 def test_running_sums(folder):
@@ -138,14 +138,14 @@ def test_running_sums(folder):
         if "running_" in key:
             state[key] *= 5000
     torch.save(state, "bad.pth")
-    text, error = fails(folder, EXIT_FAILURE, "convert", "bad.pth", *ARCH)
+    text, error = fails(folder, FAILURE, "convert", "bad.pth", *ARCH)
     assert "sums over training steps" in text
     assert error["type"] == "UnsupportedLayerError"
 
 
 def test_an_existing_output_is_kept(folder):
     (folder / "taken.onnx").write_text("precious")
-    text, error = fails(folder, EXIT_FAILURE, "convert", "net.pth", *ARCH, "-o", "taken.onnx")
+    text, error = fails(folder, FAILURE, "convert", "net.pth", *ARCH, "-o", "taken.onnx")
     assert "taken.onnx exists already" in text
     assert "--force" in error["hint"]
 
@@ -153,19 +153,19 @@ def test_an_existing_output_is_kept(folder):
 @pytest.mark.parametrize("force", [[], ["--force"]])
 def test_the_checkpoint_is_never_replaced_even_with_force(folder, force):
     arguments = ["convert", "net.pth", *ARCH, "-o", "net.pth", *force]
-    assert "would replace the checkpoint" in fails(folder, EXIT_FAILURE, *arguments)[0]
+    assert "would replace the checkpoint" in fails(folder, FAILURE, *arguments)[0]
 
 
 def test_a_failing_conversion_keeps_the_old_output_even_with_force(folder):
     (folder / "taken.onnx").write_text("precious")
     broken_file(folder, "NaN")
-    fails(folder, EXIT_FAILURE, "convert", "bad.pth", *ARCH, "-o", "taken.onnx", "--force")
+    fails(folder, FAILURE, "convert", "bad.pth", *ARCH, "-o", "taken.onnx", "--force")
 
 
 @pytest.mark.parametrize("option", ["--output", "--report"])
 @pytest.mark.parametrize("path", ["none/x.onnx", "net.pth/x.onnx", "net.pth/deep/x.onnx", "."])
 def test_an_output_that_cannot_be_written(folder, option, path):
-    _, error = fails(folder, EXIT_FAILURE, "convert", "net.pth", *ARCH, option, path)
+    _, error = fails(folder, FAILURE, "convert", "net.pth", *ARCH, option, path)
     assert error["type"] == "OutputError"
 
 
@@ -179,10 +179,10 @@ def soft_checkpoint(path):
 
 
 @pytest.mark.parametrize("command", [("convert", "bad.pth"), ("verify", "bad.pth", "x.onnx")])
-def test_unfinished_gates_have_an_exit_code_of_their_own(folder, command):
+def test_soft_gates_have_an_exit_code_of_their_own(folder, command):
     soft_checkpoint("bad.pth")
-    text, error = fails(folder, EXIT_UNCONVERGED, *command, *ARCH)
-    assert "1 of 2 layers have unfinished gates: sn1" in text
+    text, error = fails(folder, UNCONVERGED, *command, *ARCH)
+    assert "1 of 2 layers have gates that are not one-hot: sn1" in text
     assert "0.5000" in text
     assert "--on-unconverged" in error["hint"]
     (layer,) = error["layers"]
@@ -203,7 +203,7 @@ def test_unfinished_gates_have_an_exit_code_of_their_own(folder, command):
     ],
 )
 def test_values_that_cannot_be_used(folder, option, value):
-    _, error = fails(folder, EXIT_USAGE, "convert", "net.pth", *ARCH, option, value)
+    _, error = fails(folder, USAGE, "convert", "net.pth", *ARCH, option, value)
     assert error["type"] == "ArgumentError"
 
 
@@ -223,7 +223,7 @@ def test_values_that_cannot_be_used(folder, option, value):
 def test_a_wrong_command_line_is_a_usage_error(folder, arguments):
     before = contents(folder)
     result = run_cli(*arguments)
-    assert result.exit_code == EXIT_USAGE
+    assert result.exit_code == USAGE
     assert "Traceback" not in result.stderr
     assert "Usage" in result.stderr
     assert contents(folder) == before

@@ -9,7 +9,7 @@ from helpers import tiny_network
 
 from ssn_prune import convert, load_checkpoint
 from ssn_prune.checkpoint import loading as assemble
-from ssn_prune.errors import EXIT_FAILURE, EXIT_USAGE, EXIT_VERIFICATION
+from ssn_prune.cli.exit_codes import FAILURE, USAGE, VERIFICATION
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_an_input_size_that_the_network_cannot_take(folder):
-    text, _ = fails(folder, EXIT_USAGE, "convert", "net.pth", *ARCH, "--input-size", "3x8x8")
+    text, _ = fails(folder, USAGE, "convert", "net.pth", *ARCH, "--input-size", "3x8x8")
     assert "3x8x8" in text
 
 
@@ -35,7 +35,7 @@ def test_an_input_size_of_a_wide_tensor_is_usable(folder):
 def test_verify_without_a_usable_onnx_file(folder, content):
     if content is not None:
         (folder / "x.onnx").write_bytes(content)
-    text, _ = fails(folder, EXIT_FAILURE, "verify", "net.pth", "x.onnx", *ARCH)
+    text, _ = fails(folder, FAILURE, "verify", "net.pth", "x.onnx", *ARCH)
     assert "x.onnx" in text
 
 
@@ -44,7 +44,7 @@ def test_verify_of_another_networks_file_has_an_exit_code_of_its_own(folder):
     torch.save({"state_dict": tiny_network(seed=1).state_dict()}, "net.pth")
     before = contents(folder)
     result = run_cli("verify", "net.pth", "x.onnx", *ARCH, "--json")
-    assert result.exit_code == EXIT_VERIFICATION
+    assert result.exit_code == VERIFICATION
     assert json.loads(result.stdout)["error"]["type"] == "VerificationError"
     assert "Traceback" not in result.stderr
     assert contents(folder) == before
@@ -56,28 +56,28 @@ def test_a_defect_is_no_traceback_and_still_json(folder, monkeypatch):
 
     monkeypatch.setattr(assemble, "load_checkpoint", defect)
     plain = run_cli("convert", "net.pth", *ARCH)
-    assert plain.exit_code == EXIT_FAILURE
+    assert plain.exit_code == FAILURE
     assert "unexpected ZeroDivisionError: a defect" in plain.stderr
     assert "Traceback" not in plain.stderr
     for_machines = run_cli("convert", "net.pth", *ARCH, "--json")
-    assert for_machines.exit_code == EXIT_FAILURE
+    assert for_machines.exit_code == FAILURE
     document = json.loads(for_machines.stdout)
-    assert document["exit_code"] == EXIT_FAILURE
+    assert document["exit_code"] == FAILURE
     assert document["error"]["type"] == "ZeroDivisionError"
 
 
 def test_debug_shows_the_traceback(folder):
     result = run_cli("convert", "none.pth", "--debug")
-    assert result.exit_code == EXIT_FAILURE
+    assert result.exit_code == FAILURE
     assert "Traceback" in result.stderr
 
 
 def test_report_and_output_cannot_be_one_file(folder):
-    fails(folder, EXIT_FAILURE, "convert", "net.pth", *ARCH, "-o", "x.onnx", "--report", "x.onnx")
+    fails(folder, FAILURE, "convert", "net.pth", *ARCH, "-o", "x.onnx", "--report", "x.onnx")
 
 
 def test_an_operator_set_that_does_not_exist(folder):
-    fails(folder, EXIT_USAGE, "convert", "net.pth", *ARCH, "--opset", "99")
+    fails(folder, USAGE, "convert", "net.pth", *ARCH, "--opset", "99")
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_inspect_of_a_file_with_malformed_layers(folder, key, value):
     state = tiny_network().state_dict()
     del state[key]
     torch.save(state if value is None else {**state, key: value}, "bad.pth")
-    text, _ = fails(folder, EXIT_FAILURE, "inspect", "bad.pth")
+    text, _ = fails(folder, FAILURE, "inspect", "bad.pth")
     assert "sn1" in text

@@ -1,4 +1,4 @@
-"""Every long step is told of, and shown while it runs."""
+"""Every long step is reported, and shown while it runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_steps_are_shown_while_the_tracer_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_shown_while_the_tracer_output_is_suppressed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -41,7 +43,7 @@ def test_steps_are_shown_while_the_tracer_is_silent(monkeypatch: pytest.MonkeyPa
         assert "translating" in terminal.getvalue()
 
 
-def test_a_conversion_and_a_verification_tell_every_step(tmp_path: Path) -> None:
+def test_a_conversion_and_a_verification_report_every_step(tmp_path: Path) -> None:
     source = Source("c.pth", "0", "zip", None, (), "", 0, "tiny", {}, {})
     loaded = LoadedCheckpoint(tiny_network().eval(), (1, 8, 8), source)
     steps: list[str] = []

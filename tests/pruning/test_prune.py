@@ -68,7 +68,7 @@ def test_unfinished_gates_are_refused_by_default(kind: str) -> None:
     with pytest.raises(UnconvergedGatesError) as caught:
         prune(unfinished(kind), X)
     assert [layer.name for layer in caught.value.layers] == ["sn1", "sn2"]
-    assert caught.value.exit_code == 4
+    assert caught.value.code == "unconverged_gates"
 
 
 @pytest.mark.parametrize("kind", ["radius", "softmax", "no flags"])

@@ -5,7 +5,7 @@ import json
 from typer.testing import CliRunner, Result  # the tests drive the CLI
 
 from ssn_prune.cli.app import app
-from ssn_prune.errors import EXIT_UNCONVERGED
+from ssn_prune.cli.exit_codes import UNCONVERGED
 
 ARCH = ("--arch", "helpers:TinyNetwork")
 
@@ -25,7 +25,7 @@ def fails(folder, code, *arguments):
     assert plain.exit_code == code, plain.stderr
     assert plain.stdout == ""
     assert "Traceback" not in plain.stderr
-    assert plain.stderr.startswith("error: ") or code == EXIT_UNCONVERGED
+    assert plain.stderr.startswith("error: ") or code == UNCONVERGED
     for label in ("expected", "found", "try"):
         assert f"  {label}: " in plain.stderr, plain.stderr
     assert "unexpected " not in plain.stderr.split("\n")[0]
@@ -33,7 +33,7 @@ def fails(folder, code, *arguments):
     assert for_machines.exit_code == code
     document = json.loads(for_machines.stdout)
     assert document["exit_code"] == code
-    assert document["error"].keys() >= {"type", "problem", "expected", "found", "hint"}
+    assert document["error"].keys() >= {"code", "type", "problem", "expected", "found", "hint"}
     assert document["error"]["problem"] in plain.stderr
     assert contents(folder) == before
     return plain.stderr, document["error"]

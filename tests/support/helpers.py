@@ -38,7 +38,7 @@ class TinyNetwork(nn.Module):
 
 
 def one_hot_gates(layer: nn.Module, mean_index: int, var_index: int) -> None:
-    """Finish both gates of an SSN layer, in place."""
+    """Freeze both gates of an SSN layer at a normalizer, in place."""
     with torch.no_grad():
         for gate, index in (("mean", mean_index), ("var", var_index)):
             weight = getattr(layer, f"{gate}_weight")
@@ -60,7 +60,7 @@ def randomize(model: nn.Module, seed: int = 0) -> None:
 
 
 def tiny_network(seed: int = 0) -> TinyNetwork:
-    """A network whose gates are finished: sn1 is IN/BN, sn2 is BN/BN."""
+    """A network whose gates are frozen: sn1 is IN/BN, sn2 is BN/BN."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = TinyNetwork()

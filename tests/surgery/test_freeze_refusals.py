@@ -34,8 +34,8 @@ def computed():
 @pytest.mark.parametrize(
     ("last", "error", "message"),
     [
-        (SSN2d(4), UnconvergedGatesError, "1 of 3 layers have unfinished gates"),
-        (SwitchNorm2d(4), UnconvergedGatesError, "1 of 3 layers have unfinished gates"),
+        (SSN2d(4), UnconvergedGatesError, "1 of 3 layers have gates that are not one-hot"),
+        (SwitchNorm2d(4), UnconvergedGatesError, "1 of 3 layers have gates that are not one-hot"),
         (
             Doubled(4),
             UnsupportedLayerError,

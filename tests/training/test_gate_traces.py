@@ -80,10 +80,10 @@ def test_inspect_gives_the_history_as_json(files):
         "gate": "mean",
         "line": "iB",
         "decided_at": 2,
-        "choice": 2,
+        "choice": "BN",
         "changes": 1,
     }
-    assert (var["line"], var["choice"]) == ("LL", 1)
+    assert (var["line"], var["choice"]) == ("LL", "LN")
 
 
 def test_a_file_that_is_no_history_is_refused(files):

@@ -21,7 +21,7 @@ from ssn_prune import (
     random_batches,
     verify,
 )
-from ssn_prune.errors import CheckpointError, VerificationError
+from ssn_prune.errors import InferenceRuntimeError, VerificationError
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.surgery.nested import max_error, relative_error, top1_agreement
 from ssn_prune.verification.onnx_runtime import check_rounding, rounding_bound
@@ -85,7 +85,7 @@ def test_a_lost_fold_fails_the_algebra_and_names_the_layer(pruned: PruneResult, 
     with pytest.raises(VerificationError) as caught:
         require_passed(report)
     assert caught.value.layer == name
-    assert caught.value.exit_code == 3
+    assert caught.value.code == "verification_failed"
 
 
 def test_an_error_of_1e_10_is_not_tolerated(pruned: PruneResult) -> None:
@@ -186,7 +186,7 @@ def test_a_file_for_another_network_is_an_error_not_a_traceback(
 ) -> None:
     path = tmp_path / "not.onnx"
     path.write_bytes(b"this is no graph")
-    with pytest.raises(CheckpointError, match="cannot run"):
+    with pytest.raises(InferenceRuntimeError, match="cannot run"):
         verify(pruned, path, BATCHES)
 
 

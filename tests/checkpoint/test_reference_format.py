@@ -10,7 +10,7 @@ from torch import nn
 
 from ssn_prune import SSN1d, SSN2d, SSN3d, SwitchNorm2d, load_checkpoint, select
 from ssn_prune.checkpoint.loading import read_weights
-from ssn_prune.checkpoint.reference_layout import authors_state_dict
+from ssn_prune.checkpoint.reference_format import authors_state_dict
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.normalizer import Normalizer
 

@@ -1,0 +1,123 @@
+"""``ssn-prune convert``: a checkpoint becomes a verified ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssn_prune.cli.options import (
+    Arch,
+    ArchArgs,
+    Checkpoint,
+    Checks,
+    Correction,
+    Debug,
+    Dynamic,
+    InputSize,
+    Json,
+    OnUnconverged,
+    OpenAxes,
+    Prefix,
+    Quiet,
+    TrustStatistics,
+    Unconverged,
+    VerifyOption,
+    WeightsEntry,
+)
+from ssn_prune.cli.parsing import parse_arguments, parse_size
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.cli.targets import default_target, require_distinct, write_report
+from ssn_prune.console import (
+    Output,
+    capture_lines,
+    rounded_line,
+    selection_table,
+    totals_table,
+    verification_lines,
+)
+
+
+def convert(
+    ckpt: Checkpoint,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="ONNX file to write (default: CKPT with .onnx)."),
+    ] = None,
+    arch: Arch = None,
+    arch_args: ArchArgs = None,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    input_size: InputSize = None,
+    correction: Correction = None,
+    on_unconverged: OnUnconverged = Unconverged.error,
+    dynamic: Dynamic = OpenAxes.batch,
+    static_batch: Annotated[
+        int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
+    ] = None,
+    opset: Annotated[int, typer.Option(min=18, help="ONNX operator set.")] = 18,
+    ir_version: Annotated[int, typer.Option(min=8, help="ONNX file format version.")] = 10,
+    fold: Annotated[bool, typer.Option(help="Fold into convolutions.")] = True,
+    preprocessing: Annotated[
+        str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the report as JSON.")] = None,
+    verify: VerifyOption = Checks.all,
+    trust_running_statistics: TrustStatistics = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace an existing output.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Convert a trained checkpoint to a lean ONNX file, verify it, and report."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        arguments = parse_arguments(arch_args)
+        size = parse_size(input_size)
+        target = output or default_target(ckpt)
+        require_distinct(ckpt, target, report)
+        with out.steps() as step:
+            step("loading")
+            from ssn_prune import conversion
+            from ssn_prune.checkpoint.loading import load_checkpoint
+            from ssn_prune.files import require_writable
+
+            require_writable(target, force=force)
+            if report is not None:
+                require_writable(report, force=force)
+            loaded = load_checkpoint(
+                ckpt,
+                arch=arch,
+                arch_args=arguments,
+                prefix=prefix,
+                weights=weights,
+                input_size=size,
+                correction=correction,
+            )
+            options = conversion.ConvertOptions(
+                on_unconverged=on_unconverged.value,
+                fold=fold,
+                algebra=verify in (Checks.all, Checks.algebra),
+                rounding=verify in (Checks.all, Checks.rounding),
+                dynamic=dynamic.value,
+                static_batch=static_batch,
+                opset=opset,
+                ir_version=ir_version,
+                preprocessing=preprocessing,
+                trust_running_statistics=trust_running_statistics,
+            )
+            result = conversion.convert(loaded, target, options, force=force, progress=step)
+        write_report(out, result, report)
+        out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
+        out.table(totals_table(result))
+        for line in capture_lines(result):
+            out.message(line)
+        if result.rounded is not None:
+            out.message(rounded_line(result.rounded))
+        if result.verification is not None:
+            for line in verification_lines(result.verification):
+                out.message(line)
+        out.message(f"[bold]wrote {target}[/]")

@@ -1,0 +1,30 @@
+"""Exit codes of the command line."""
+
+from __future__ import annotations
+
+from ssn_prune.errors import (
+    ArgumentError,
+    SsnPruneError,
+    UnconvergedGatesError,
+    VerificationError,
+)
+
+OK = 0
+FAILURE = 1
+USAGE = 2
+VERIFICATION = 3
+UNCONVERGED = 4
+INTERRUPTED = 130
+
+# The nearest class of an error counts.
+EXIT_CODES: dict[type[SsnPruneError], int] = {
+    SsnPruneError: FAILURE,
+    ArgumentError: USAGE,
+    VerificationError: VERIFICATION,
+    UnconvergedGatesError: UNCONVERGED,
+}
+
+
+def exit_code(error: SsnPruneError) -> int:
+    """The exit code for an error."""
+    return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

@@ -1,0 +1,68 @@
+"""Errors of the library name Python arguments in backticks; here they become options."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from typing import Any
+
+# Arguments of load_checkpoint, convert, bench and their options.
+FLAGS = {
+    "arch": "--arch",
+    "arch_args": "--arch-args",
+    "prefix": "--prefix",
+    "weights": "--weights",
+    "input_size": "--input-size",
+    "correction": "--correction",
+    "on_unconverged": "--on-unconverged",
+    "fold": "--fold",
+    "dynamic": "--dynamic",
+    "static_batch": "--static-batch",
+    "opset": "--opset",
+    "ir_version": "--ir-version",
+    "preprocessing": "--preprocessing",
+    "trust_running_statistics": "--trust-running-statistics",
+    "force": "--force",
+    "batch": "--batch",
+    "threads": "--threads",
+    "runs": "--runs",
+    "profile": "--profile",
+}
+COMMANDS = {"select(model)": "ssn-prune inspect CKPT --json"}
+_ARGUMENT = re.compile(r"`(\w+)=([^`]*)`")
+_CALL = re.compile(r"`([^`=]+)`")
+
+
+def with_flags(text: str) -> str:
+    """Replace arguments such as ```static_batch=4``` by options such as ``--static-batch 4``.
+
+    Arguments that no command takes stay as they are.
+    """
+    text = _ARGUMENT.sub(_option, text)
+    return _CALL.sub(lambda call: COMMANDS.get(call[1], call[0]), text)
+
+
+def _option(argument: re.Match[str]) -> str:
+    name, value = argument.groups()
+    if name not in FLAGS:
+        return argument[0]
+    if not value:
+        return FLAGS[name]
+    try:
+        found = ast.literal_eval(value)
+    except (SyntaxError, ValueError):  # not a literal: shown as it is
+        return f"{FLAGS[name]} {value}"
+    if isinstance(found, bool):
+        return FLAGS[name] if found else FLAGS[name].replace("--", "--no-", 1)
+    return f"{FLAGS[name]} {_value(found)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return shlex.quote(json.dumps(value))
+    if isinstance(value, tuple):
+        several = value and isinstance(value[0], tuple)
+        return ",".join(map(_value, value)) if several else "x".join(map(str, value))
+    return shlex.quote(str(value))

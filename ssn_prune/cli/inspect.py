@@ -1,0 +1,64 @@
+"""``ssn-prune inspect``: what every layer of a checkpoint selected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssn_prune._version import __version__
+from ssn_prune.cli.options import Checkpoint, Debug, Json, Prefix, Quiet, WeightsEntry
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.console import Output, history_table, selection_table, unconverged_table
+
+if TYPE_CHECKING:
+    from ssn_prune.training.gate_traces import GateTrace
+
+
+def inspect(
+    ckpt: Checkpoint,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(help="Gate history of the training (GateRecords.save): plot it below."),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Show what every layer selected. Nothing is built, run or written."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        with out.steps() as step:
+            step("reading")
+            from ssn_prune.checkpoint.loading import read_weights
+            from ssn_prune.json_values import to_json
+            from ssn_prune.pruning.results import selection_layers
+            from ssn_prune.report import SCHEMA_VERSION, ConversionReport
+            from ssn_prune.selection import select
+
+            tensors, source = read_weights(ckpt, weights=weights, prefix=prefix)
+            layers = selection_layers(select(tensors))
+            traces: tuple[GateTrace, ...] = ()
+            if history is not None:
+                from ssn_prune.training.gate_traces import gate_traces
+                from ssn_prune.training.history import GateRecords
+
+                traces = gate_traces(GateRecords.load(history))
+        if json:
+            report = to_json(ConversionReport(SCHEMA_VERSION, __version__, source, layers))
+            out.json(report | ({"history": to_json(traces)} if history is not None else {}))
+        named = f" ({source.arch})" if source.arch else ""
+        out.table(selection_table(layers, f"{source.file_name}{named}"))
+        unconverged = sum(not layer.converged for layer in layers)
+        if unconverged:
+            out.table(unconverged_table(layers))
+        mixed = sum(layer.mean.choice != layer.var.choice for layer in layers)
+        out.message(
+            f"{len(layers)} layers, {unconverged} with gates that are not one-hot, "
+            f"{mixed} with different normalizers for mean and variance"
+        )
+        if traces:
+            out.table(history_table(traces))

@@ -1,0 +1,68 @@
+"""Values of options: arguments as JSON, and input sizes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ssn_prune.errors import ArgumentError
+
+
+def parse_arguments(text: str | None) -> dict[str, Any]:
+    """Parse ``--arch-args``.
+
+    Raises:
+        ArgumentError: It is not a JSON object.
+    """
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ArgumentError(
+            "--arch-args is not JSON",
+            expected="a JSON object such as '{\"num_classes\": 10}'",
+            found=f"{text!r} ({error.msg} at character {error.pos})",
+            hint="put the object in single quotes for the shell",
+        ) from error
+    if not isinstance(value, dict):
+        raise ArgumentError(
+            "--arch-args is not a JSON object",
+            expected="an object such as '{\"num_classes\": 10}'",
+            found=repr(text),
+            hint="name each argument",
+        )
+    return value
+
+
+def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
+    """Parse ``--input-size``.
+
+    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW, ``3x16x112x112`` is CxDxHxW. A
+    network with several inputs takes several with commas between them, each with its channels.
+
+    Raises:
+        ArgumentError: It is none of these.
+    """
+    if text is None:
+        return None
+    sizes = tuple(_parse_one_size(part) for part in text.lower().split(","))
+    if len(sizes) > 1:
+        return sizes
+    return sizes[0] * 2 if len(sizes[0]) == 1 else sizes[0]
+
+
+def _parse_one_size(text: str) -> tuple[int, ...]:
+    parts = text.split("x")
+    if not 1 <= len(parts) <= 4 or not all(map(_is_size, parts)):
+        raise ArgumentError(
+            "--input-size is not a size",
+            expected="224, 240x320 (HxW), 1x28x28 (CxHxW) or 3x16x112x112 (CxDxHxW)",
+            found=repr(text),
+            hint="use positive whole numbers with x between them, and commas between inputs",
+        )
+    return tuple(int(part) for part in parts)
+
+
+def _is_size(part: str) -> bool:
+    return part.isascii() and part.isdecimal() and int(part) > 0

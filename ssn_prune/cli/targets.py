@@ -1,0 +1,69 @@
+"""The files that a command writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssn_prune.console import Output
+from ssn_prune.errors import OutputError
+
+if TYPE_CHECKING:
+    from ssn_prune.report import ConversionReport
+
+
+def default_target(ckpt: Path) -> Path:
+    """The ONNX file beside a checkpoint; a path without a name is refused when it is read."""
+    return ckpt.with_suffix(".onnx") if ckpt.name else Path("model.onnx")
+
+
+def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
+    """Keep one file from overwriting another of the same command.
+
+    Raises:
+        OutputError: Two of the paths are the same file.
+    """
+    paths = {"the checkpoint": ckpt, "--output": target, "--report": report}
+    seen: dict[Path, str] = {}
+    for label, path in paths.items():
+        if path is None:
+            continue
+        other = seen.setdefault(path.resolve(), label)
+        if other != label:
+            raise OutputError(
+                f"{label} would replace {other}",
+                expected="different files",
+                found=str(path),
+                hint=f"choose another {label}",
+            )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        OutputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder {folder} cannot be made",
+            expected="a folder to write to",
+            found=error.strerror or str(error),
+            hint="choose another --output",
+        ) from error
+
+
+def write_report(out: Output, report: ConversionReport, path: Path | None) -> None:
+    """Print the report as JSON if asked for, and write it to ``path`` if given."""
+    from ssn_prune.files import replacing, resolved
+    from ssn_prune.json_values import to_json
+
+    document = to_json(report)
+    if path is not None:
+        with replacing(resolved(path)) as temporary:
+            temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    if out.as_json:
+        out.json(document)

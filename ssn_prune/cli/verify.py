@@ -1,0 +1,86 @@
+"""``ssn-prune verify``: the checks of a conversion for a file that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssn_prune.cli.options import (
+    Arch,
+    ArchArgs,
+    Checkpoint,
+    Checks,
+    Correction,
+    Debug,
+    Dynamic,
+    InputSize,
+    Json,
+    OnUnconverged,
+    OpenAxes,
+    Prefix,
+    Quiet,
+    TrustStatistics,
+    Unconverged,
+    VerifyOption,
+    WeightsEntry,
+)
+from ssn_prune.cli.parsing import parse_arguments, parse_size
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.cli.targets import write_report
+from ssn_prune.console import Output, verification_lines
+
+
+def verify(
+    ckpt: Checkpoint,
+    onnx: Annotated[Path, typer.Argument(metavar="ONNX", help="The file to check.")],
+    arch: Arch = None,
+    arch_args: ArchArgs = None,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    input_size: InputSize = None,
+    correction: Correction = None,
+    on_unconverged: OnUnconverged = Unconverged.error,
+    dynamic: Dynamic = OpenAxes.batch,
+    static_batch: Annotated[
+        int | None, typer.Option(min=1, help="Batch size of a file with a fixed one.")
+    ] = None,
+    checks: VerifyOption = Checks.all,
+    trust_running_statistics: TrustStatistics = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Check an ONNX file against the checkpoint that it was made from."""
+    out = Output(as_json=json, quiet=quiet)
+    with exit_on_error(out, debug):
+        arguments = parse_arguments(arch_args)
+        size = parse_size(input_size)
+        with out.steps() as step:
+            step("loading")
+            from ssn_prune import conversion
+            from ssn_prune.checkpoint.loading import load_checkpoint
+
+            loaded = load_checkpoint(
+                ckpt,
+                arch=arch,
+                arch_args=arguments,
+                prefix=prefix,
+                weights=weights,
+                input_size=size,
+                correction=correction,
+            )
+            options = conversion.ConvertOptions(
+                on_unconverged=on_unconverged.value,
+                algebra=checks in (Checks.all, Checks.algebra),
+                rounding=checks in (Checks.all, Checks.rounding),
+                dynamic=dynamic.value,
+                static_batch=static_batch,
+                trust_running_statistics=trust_running_statistics,
+            )
+            result = conversion.verify_file(loaded, onnx, options, step)
+        write_report(out, result, None)
+        if result.verification is not None:
+            for line in verification_lines(result.verification):
+                out.message(line)

@@ -1,0 +1,22 @@
+"""Everything that is printed: tables and messages for people, JSON for programs."""
+
+from ssn_prune.console.bench import bench_lines, bench_table, layer_cost_table
+from ssn_prune.console.history import history_table
+from ssn_prune.console.output import Output
+from ssn_prune.console.selection import selection_table, unconverged_table
+from ssn_prune.console.totals import capture_lines, rounded_line, totals_table
+from ssn_prune.console.verification import verification_lines
+
+__all__ = [
+    "Output",
+    "bench_lines",
+    "bench_table",
+    "capture_lines",
+    "history_table",
+    "layer_cost_table",
+    "rounded_line",
+    "selection_table",
+    "totals_table",
+    "unconverged_table",
+    "verification_lines",
+]

@@ -1,0 +1,67 @@
+"""What networks and their normalizers cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ssn_prune.benchmarking.records import BenchReport
+
+
+_LAYERS_SHOWN = 20
+
+
+def bench_table(report: BenchReport) -> Table:
+    """Latency and memory of every network."""
+    options = report.options
+    title = f"ONNX Runtime {report.onnxruntime_version}, {options.threads} thread(s), batch "
+    title += f"{options.batch}, {options.runs} runs taking turns"
+    table = Table(title=title, title_justify="left")
+    table.add_column("network", no_wrap=True)
+    for name in ("nodes", "file", "median", "quartiles", "ratio", "memory"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for network in report.networks:
+        memory = network.memory_bytes
+        table.add_row(
+            escape(network.name),
+            str(network.nodes),
+            f"{network.file_bytes / 1e6:.1f} MB",
+            f"{network.median_ms:.2f} ms",
+            f"{network.lower_ms:.2f} to {network.upper_ms:.2f}",
+            f"{network.ratio:.2f}",
+            "" if memory is None else f"{memory / 1e6:.0f} MB",
+        )
+    return table
+
+
+def layer_cost_table(report: BenchReport) -> Table:
+    """What each normalizer still costs, the most expensive first."""
+    table = Table(title="Normalizers that are left", title_justify="left")
+    for name in ("network", "layer", "mean", "variance", "form"):
+        table.add_column(name, no_wrap=True)
+    for name in ("nodes", "time", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cost in report.layers[:_LAYERS_SHOWN]:
+        cells = (cost.network, cost.layer, cost.mean, cost.var, cost.form)
+        figures = (str(cost.nodes), f"{cost.milliseconds:.3f} ms", f"{cost.share:.1%}")
+        table.add_row(*map(escape, cells), *figures)
+    return table
+
+
+def bench_lines(report: BenchReport) -> list[str]:
+    """What else there is to say about a benchmark."""
+    lines = [f"ratios refer to {escape(report.baseline)}"]
+    hidden = report.layers[_LAYERS_SHOWN:]
+    if hidden:
+        spent = sum(cost.milliseconds for cost in hidden)
+        lines.append(f"{len(hidden)} more normalizers take {spent:.3f} ms (--json lists them)")
+    lines += [f"no {name} network: {escape(reason)}" for name, reason in report.missing.items()]
+    if report.noisy:
+        lines.append(
+            "[yellow]the machine is noisy[/]: quartiles are over 10% of the median apart; close "
+            "other programs, or raise --runs"
+        )
+    return lines

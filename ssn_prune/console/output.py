@@ -1,0 +1,90 @@
+"""Where text and JSON go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+class Output:
+    """Where a command's results go.
+
+    Args:
+        as_json: Print one JSON document on stdout and nothing else there.
+        quiet: Print no tables and no progress; errors and JSON still appear.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        # Tables must survive a pipe: without a terminal, rich would wrap at 80 columns.
+        width = None if sys.stdout.isatty() else 160
+        self.out = Console(width=width, highlight=False)
+        width = None if sys.stderr.isatty() else 160
+        # The file itself: sys.stderr is another one while torch traces.
+        self.err = Console(file=sys.stderr, width=width, highlight=False, soft_wrap=True)
+
+    @property
+    def shows_text(self) -> bool:
+        """Whether tables and messages for people are wanted."""
+        return not (self.as_json or self.quiet)
+
+    def json(self, value: Any) -> None:
+        """Print a JSON document on stdout."""
+        sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+    def message(self, text: str) -> None:
+        """Print a line for people; markup is rendered."""
+        if self.shows_text:
+            self.out.print(text)
+
+    def table(self, table: Table) -> None:
+        """Print a table for people."""
+        if self.shows_text:
+            self.out.print(table)
+
+    def error(self, title: str, details: dict[str, str]) -> None:
+        """Print an error on stderr: what is wrong, expected, found, what to try."""
+        self.err.print(f"[bold red]error:[/] {escape(title)}")
+        for label, text in details.items():
+            self.err.print(f"  [bold]{label}:[/] {escape(text)}")
+
+    @contextmanager
+    def steps(self) -> Iterator[Callable[[str], None]]:
+        """Show the current step of a long operation on stderr, if that is a terminal."""
+        if not self.shows_text or not self.err.is_terminal:
+            yield lambda _step: None
+            return
+        with Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self.err,
+            transient=True,
+        ) as progress:
+            task = progress.add_task("starting", total=None)
+            yield lambda step: progress.update(task, description=escape(step))
+
+    @contextmanager
+    def bar(self, description: str, total: int) -> Iterator[Callable[[int, str], None]]:
+        """Show a progress bar; the function given takes (done, note)."""
+        if not self.shows_text:
+            yield lambda _done, _note: None
+            return
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%  {task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self.out,
+        ) as progress:
+            task = progress.add_task(description, total=total, note="")
+            yield lambda done, note: progress.update(task, completed=done, note=note)

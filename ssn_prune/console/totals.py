@@ -1,0 +1,66 @@
+"""The network before and after, and what changed its outputs or escaped the analysis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ssn_prune.pruning.results import RoundedGates
+    from ssn_prune.report import ConversionReport
+
+
+def totals_table(report: ConversionReport) -> Table:
+    """Counts before and after."""
+    table = Table(title="Before and after", title_justify="left")
+    table.add_column("")
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    before, after, onnx = report.before, report.after, report.onnx
+    if before is not None and after is not None:
+        table.add_row("parameters", f"{before.parameters:,}", f"{after.parameters:,}")
+        counts = [
+            "-" if stats.operators is None else str(sum(stats.operators.values()))
+            for stats in (before, after)
+        ]
+        table.add_row("operators (ATen)", *counts)
+    if onnx is not None:
+        table.add_row("ONNX nodes", "", str(onnx.nodes))
+        kinds = sorted(onnx.operators.items(), key=lambda item: -item[1])
+        table.add_row("by kind", "", "\n".join(f"{kind} {count}" for kind, count in kinds))
+        table.add_row("file", "", f"{onnx.bytes / 1e6:.2f} MB")
+    folded = sum(layer.fold is not None for layer in report.layers)
+    gone = sum(layer.form == "Identity" for layer in report.layers)
+    table.add_row("switchable layers", str(len(report.layers)), "0")
+    table.add_row("  with a fold / gone entirely", "", f"{folded} / {gone}")
+    return table
+
+
+def capture_lines(report: ConversionReport) -> list[str]:
+    """What was not captured, and what the network supposes of input sizes; usually nothing."""
+    lines = []
+    if report.capture_error is not None:
+        parts = ", ".join(report.captured_parts) or "none"
+        lines.append(
+            f"[yellow]captured in parts[/]: {escape(parts)}; layers elsewhere are replaced, not "
+            f"folded ({escape(report.capture_error)})"
+        )
+    if report.size_conditions:
+        shown = "; ".join(report.size_conditions[:3])
+        more = len(report.size_conditions) - 3
+        rest = f" and {more} more" if more > 0 else ""
+        lines.append(f"[dim]the network's code supposes of its inputs: {escape(shown)}{rest}[/]")
+    return lines
+
+
+def rounded_line(rounded: RoundedGates) -> str:
+    """What rounding the gates did to the outputs."""
+    agreement = rounded.top1_agreement
+    share = f", top-1 agreement {agreement:.1%}" if agreement is not None else ""
+    relative = rounded.max_error / rounded.scale if rounded.scale else float("inf")
+    return (
+        f"[yellow]rounded[/] the gates of {len(rounded.layers)} layers: outputs change by "
+        f"{rounded.max_error:.3g} ({relative:.1%} of scale){share}, measured on noise"
+    )

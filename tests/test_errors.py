@@ -1,0 +1,85 @@
+"""Errors: stable codes, texts that name Python arguments and no options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from error_texts import converting, named_arguments, parameters_of, texts
+
+import ssn_prune
+from ssn_prune import errors
+
+PACKAGE = Path(ssn_prune.__file__).parent
+CODES = {
+    "SsnPruneError": "failure",
+    "ArgumentError": "bad_argument",
+    "CheckpointError": "bad_checkpoint",
+    "UnsafeCheckpointError": "unsafe_checkpoint",
+    "KeyMismatchError": "key_mismatch",
+    "ArchitectureError": "bad_architecture",
+    "NoSwitchableLayerError": "no_switchable_layer",
+    "UnsupportedLayerError": "unsupported_layer",
+    "UnconvergedGatesError": "unconverged_gates",
+    "UndefinedVarianceError": "undefined_variance",
+    "CaptureError": "capture_failed",
+    "ExportError": "export_failed",
+    "InferenceRuntimeError": "runtime_failed",
+    "OutputError": "output_not_written",
+    "VerificationError": "verification_failed",
+}
+
+
+def error_classes() -> dict[str, type[errors.SsnPruneError]]:
+    found = vars(errors).items()
+    return {
+        name: value
+        for name, value in found
+        if isinstance(value, type) and issubclass(value, errors.SsnPruneError)
+    }
+
+
+def test_every_error_has_a_code_that_stays() -> None:
+    assert {name: kind.code for name, kind in error_classes().items()} == CODES
+    assert len(set(CODES.values())) == len(CODES)
+    assert all(re.fullmatch("[a-z_]+", code) for code in CODES.values())
+
+
+def test_every_code_is_documented_and_every_error_is_public() -> None:
+    text = (PACKAGE.parent / "docs" / "report.md").read_text(encoding="utf-8")
+    for name, kind in error_classes().items():
+        assert getattr(ssn_prune, name) is kind
+        if kind is not errors.SsnPruneError:
+            assert f"| `{kind.code}` | {name}" in text
+
+
+def test_the_message_has_all_parts_in_reading_order() -> None:
+    error = errors.ArgumentError("no", expected="a", found="b", hint="c")
+    assert str(error) == "no\n  expected: a\n  found: b\n  try: c"
+    assert error.details() == {"expected": "a", "found": "b", "try": "c"}
+    assert str(errors.ArgumentError("no")) == "no"
+
+
+def test_the_library_has_no_exit_codes() -> None:
+    assert not hasattr(errors.SsnPruneError, "exit_code")
+    assert not [name for name in vars(errors) if "exit" in name.lower()]
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_foreign_error_without_text_is_called_by_its_type(text: str) -> None:
+    assert errors.first_line(ValueError(text)) == "ValueError"
+    assert errors.first_line(ValueError("one\ntwo")) == "one"
+
+
+def test_no_text_of_the_library_names_an_option_of_the_command_line() -> None:
+    found = [place for place, text in texts() if re.search(r"(?<![\w-])--[a-z]", text)]
+    assert not found
+
+
+def test_every_argument_that_a_text_names_exists() -> None:
+    public = [getattr(ssn_prune, name) for name in ssn_prune.__all__]
+    known = converting() | parameters_of(*(value for value in public if callable(value)))
+    named = named_arguments()
+    assert {"input_size", "static_batch", "on_unconverged", "force"} <= named.keys()
+    assert {name: place for name, place in named.items() if name not in known} == {}
