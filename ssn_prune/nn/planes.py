@@ -13,8 +13,9 @@ sums of the gradient    batch_norm_backward, both sums at once      sum, subtrac
 gradient of the input   batch_norm with N C channels, addcmul       three in-place operators
 ======================  =========================================  ================================
 
-Their times, beside those of ``var_mean`` and of BatchNorm, are in docs/training_speed.md. Planes of
-at most :data:`SMALL_PLANE` positions take the right column with matrix products for the sums.
+Their times, beside those of ``var_mean`` and of BatchNorm, are in
+benchmarks/results/training_speed.md. Planes of at most :data:`SMALL_PLANE` positions take the right
+column with matrix products for the sums.
 
 **Precision.** The variance comes out of group_norm as 1/sqrt(var + floor). With torch's default
 floor of 1e-5 a variance of 1e-8 would be recovered with an error of 2e-4; with :data:`FLOOR` the
