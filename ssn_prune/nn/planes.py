@@ -54,7 +54,7 @@ def computed(x: Tensor) -> Tensor:
 
 
 def bessel_factor(x: Tensor, correction: int) -> float:
-    """M / (M - correction); 1 where that is undefined, see :meth:`Moments.undefine`."""
+    """M / (M - correction); 1 where that is undefined, see ``MomentMixture.undefine``."""
     positions = positions_of(x)
     return positions / (positions - correction) if positions > correction else 1.0
 
@@ -101,7 +101,7 @@ def to_tensor(values: Array, like: Tensor, *shape: int) -> Tensor:
     return torch.from_numpy(values.copy()).to(like.dtype).view(shape)
 
 
-# Up to so many positions the gradient of the input is a small difference (a plane of four has two
+# Up to this many positions the gradient of the input is a small difference (a plane of four has two
 # degrees of freedom left), which needs centred values; they cost no more there.
 SMALL_PLANE = 64
 
