@@ -213,8 +213,9 @@ def backward_passes(
         return result.addcmul_(grad, _planes(scale, x))
 
     if is_dense(x) and is_dense(grad):
-        total, with_x = _row_sums(grad), _row_sums(grad * centred)
-        return total.numpy().astype(np.float64), with_x.numpy(), combine
+        # The gradient of a mean gate is a small difference of the first sums: they are not rounded.
+        total, with_x = _row_sums(grad.double()), _row_sums(grad * centred)
+        return total.numpy(), with_x.numpy(), combine
     host = reads_host(x)
     total, with_x = _wide_sums(grad), _wide_sums(grad * centred)
     return to_array(total, host), to_array(with_x, host), combine

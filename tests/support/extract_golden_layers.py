@@ -17,7 +17,7 @@ import torch
 WANTED: dict[tuple[int, ...], set[tuple[str, str]] | None] = {
     (4, 3, 2, 2): None,
     (2, 6, 1, 4): {("LN", "LN"), ("BN", "IN")},
-    (1, 8, 7, 7): {("IN", "BN"), ("LN", "IN")},
+    (1, 8, 7, 7): {("IN", "BN"), ("LN", "IN"), ("soft", "soft")},
     (2, 4, 5, 7): {("BN", "LN"), ("soft", "soft"), ("softmax", "softmax")},
 }
 
