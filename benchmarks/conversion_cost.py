@@ -9,7 +9,7 @@ Every figure is that of a process of its own, started alternately:
   with an open batch, as convert does, and runs the file once beside the network in ONNX Runtime.
 
 Time is wall time, the ratio that of medians. The checkpoints are made here, with random selections
-over all nine pairs (see networks.py); for memory see peak_memory.py. ``--steps`` also tells
+over all nine pairs (see networks.py); for memory see peak_memory.py. ``--steps`` also shows
 where the conversion of one network spends its time.
 """
 
@@ -97,7 +97,7 @@ def measure(arch: str, repeats: int) -> str:
 
 
 def steps_of(arch: str) -> list[str]:
-    """A table of the steps of one conversion in this process, as ``progress`` is told of them."""
+    """A table of the steps of one conversion in this process, as ``progress`` reports them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run([sys.executable, __file__, "--write", arch, name])

@@ -71,7 +71,7 @@ def ssn() -> nn.Module:
 
 
 def selected() -> nn.Module:
-    """The SSN network once its gates have decided, swapped for what they decided on."""
+    """The SSN network with one-hot gates, its layers replaced by the selected normalizers."""
     model = ssn()
     for layer, pair in zip(layers_of(model), SELECTION, strict=True):
         mean, var = (Normalizer[name] for name in pair.split("/"))

@@ -1,4 +1,4 @@
-"""A network that is nearly all weights: sixteen convolutions on small maps, a norm behind each."""
+"""A network that is nearly all weights: sixteen convolutions with norms on small maps."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class WideNetwork(nn.Module):
 
 
 def width_of(megabytes: float) -> int:
-    """Channels of a network of about so many million bytes of weights."""
+    """Channels of a network with about ``megabytes`` of weights."""
     width = int((megabytes * 1e6 / 4 / (9 * len(PAIRS))) ** 0.5)
     # ONNX Runtime keeps the kernels of such widths in a layout of its own, as for most networks.
     return max(16, width // 16 * 16)
 
 
 def wide_network(megabytes: float, seed: int = 0) -> WideNetwork:
-    """A network of about so many million bytes of weights, with its gates decided."""
+    """A network with about ``megabytes`` of weights and frozen gates."""
     torch.manual_seed(seed)
     model = WideNetwork(width_of(megabytes))
     with torch.no_grad():

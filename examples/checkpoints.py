@@ -64,7 +64,7 @@ def read_training(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 def resume_history(history: GateHistory, path: Path, steps_done: int) -> None:
     """Fill ``history`` with the records of an interrupted training, if there are any.
 
-    Steps behind the checkpoint's are left out: they are going to be trained again.
+    Steps after the checkpoint's are left out: they are going to be trained again.
     """
     if path.exists():
         records = GateRecords.load(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from classifiers import norm_of, usual_size
 
-from ssn_prune.nn._algebra.single_gate import vertex_radius
+from ssn_prune.nn.sparsestmax import vertex_radius
 
 # What may differ when a training goes on.
 FREE_ON_RESUME = ("train", "val", "output", "resume", "workers")
@@ -32,18 +32,22 @@ def arguments(argv: Sequence[str] | None, description: str) -> argparse.Namespac
     add("--weight-decay", type=float, default=1e-4)
     add("--radius-end", type=float, default=1.0, help="0.8165: the last gates decide at the end")
     add("--sync-statistics", action="store_true", help="BN over the images of all processes")
-    add("--freeze-selected", action="store_true", help="swap decided layers for lean ones")
+    add(
+        "--freeze-selected",
+        action="store_true",
+        help="train on with lean layers",
+    )
     add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="mixed precision")
-    add("--resume", type=Path, help="checkpoint.pth of an unfinished training")
+    add("--resume", type=Path, help="checkpoint.pth of a training to resume")
     add("--seed", type=int, default=0)
-    add("--limit", type=int, help="use so many images of each set")
+    add("--limit", type=int, help="number of images to use of each set")
     add("--workers", type=int, default=2, help="processes that read images")
     args = parser.parse_args(argv)
     args.arch = args.arch or ("cifar-resnet" if args.cifar else "torchvision:resnet18")
     args.norm = norm_of(args.arch, args.norm)
     args.size = args.size or (32 if args.cifar else usual_size(args.arch))
     if args.radius_end < vertex_radius(3) * (1 - 1e-4):
-        parser.error(f"a radius below {vertex_radius(3):.4f} leaves gates undecided")
+        parser.error(f"a radius below {vertex_radius(3):.4f} leaves gates that are not one-hot")
     if args.freeze_selected and (args.norm != "ssn" or os.environ.get("WORLD_SIZE", "1") != "1"):
         parser.error(
             "--freeze-selected is for SSN layers in a single process: DistributedDataParallel "

@@ -2,7 +2,7 @@
 
     python examples/convert_own_network.py
 
-Trains nothing: the gates are set by hand to show what training would leave behind.
+Trains nothing: the gates are set by hand to those that a training could end with.
 """
 
 from __future__ import annotations

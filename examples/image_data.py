@@ -84,7 +84,7 @@ class Files:
         return image
 
     def _zip(self) -> zipfile.ZipFile:
-        # Opened anew in every worker of a DataLoader: processes that share an open file would move
+        # Opened in every worker of a DataLoader: processes that share an open file would move
         # each other's position in it.
         if self._opened is None or self._opened[0] != os.getpid():
             assert self._archive is not None
@@ -101,7 +101,7 @@ class ClassFolders(Dataset[tuple[Tensor, int]]):
     Args:
         path: See :class:`Files`.
         transform: From a PIL image in RGB to a tensor.
-        limit: Use so many images, spread evenly over all; None for all.
+        limit: Number of images to use, spread evenly over all; None for all.
         classes: The classes that must be there; None for whatever is.
 
     Attributes:

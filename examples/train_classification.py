@@ -15,7 +15,7 @@ training. The last norm of each residual block starts at 0.
 
 ``--output`` gets ``checkpoint.pth`` after every epoch, from which ``--resume`` goes on to the very
 same numbers, and ``gates.npz``, the history of the gates (``ssn-prune inspect --history``). The
-last line tells how to convert the result.
+last line is the command that converts the result.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def read_data(
     validation = ClassFolders(args.val, transform, args.limit, training.classes)
     sampler: Any = DistributedSampler(training, own.count, own.rank, seed=args.seed)
     own_share = Subset(validation, range(own.rank, len(validation), own.count))
-    # Workers are started anew for every epoch, so that they follow from the epoch's seed.
+    # New workers for every epoch, so that their seeds follow from the epoch's.
     options: dict[str, Any] = {"batch_size": args.batch, "num_workers": args.workers}
     options["pin_memory"] = own.device.type == "cuda"
     loader = DataLoader(training, sampler=sampler, drop_last=True, **options)

@@ -50,7 +50,7 @@ class CamVid(Dataset[tuple[Tensor, Tensor]]):
         path: The folder or zip.
         part: ``"train"``, ``"val"`` or ``"test"``.
         size: (H, W); the training part is cropped and flipped at random.
-        limit: Use so many images, spread evenly over all; None for all.
+        limit: Number of images to use, spread evenly over all; None for all.
     """
 
     def __init__(self, path: Path, part: str, size: tuple[int, int], limit: int | None) -> None:
@@ -135,7 +135,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--lr", type=float, default=0.05)
     add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="mixed precision")
     add("--seed", type=int, default=0)
-    add("--limit", type=int, help="use so many images of each set")
+    add("--limit", type=int, help="number of images to use of each set")
     add("--workers", type=int, default=2, help="processes that read images")
     return parser.parse_args(argv)
 
@@ -186,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     history.records().save(args.output / "gates.npz")
     examples = torch.stack([sets["val"][i][0] for i in range(2)])
     if not convert_and_verify(model, examples, args.output / "model.onnx"):
-        sys.exit("the file does not give the network's answers")
+        sys.exit("the file does not reproduce the network's outputs")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a video network with SSN3d to tell which way a clip moves, convert and verify it.
+"""Train a video network with SSN3d to classify which way a clip moves, convert and verify it.
 
     python examples/train_video.py --train cifar-train.zip --val cifar-test.zip --width 8
     python examples/train_video.py --train camvid.zip/train --val camvid.zip/val --size 112
@@ -54,7 +54,7 @@ class MovingCrops(Dataset[tuple[Tensor, int]]):
         frames: T.
         size: S.
         speed: Pixels per frame.
-        limit: Use so many images, spread evenly over all; None for all.
+        limit: Number of images to use, spread evenly over all; None for all.
         seed: For the same clips at every call, one per image; None for random ones.
     """
 
@@ -168,7 +168,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--train", type=Path, required=True, help="still images, a folder or zip")
     add("--val", type=Path, required=True, help="other still images")
     add("--output", type=Path, default=Path("runs/video"), help="folder for the files")
-    add("--width", type=int, help="a small ResNet with so many channels instead of r3d_18")
+    add("--width", type=int, help="channels of a small ResNet to use instead of r3d_18")
     add("--directions", type=int, choices=(4, 8), default=8)
     add("--frames", type=int, default=8)
     add("--size", type=int, default=24, help="pixels a side of a frame")
@@ -178,7 +178,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--lr", type=float, default=0.05)
     add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="mixed precision")
     add("--seed", type=int, default=0)
-    add("--limit", type=int, help="use so many images of each set")
+    add("--limit", type=int, help="number of images to use of each set")
     add("--workers", type=int, default=2, help="processes that read images")
     return parser.parse_args(argv)
 
@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     history.records().save(args.output / "gates.npz")
     examples = torch.stack([validation[i][0] for i in range(2)])
     if not convert_and_verify(model, examples, args.output / "model.onnx"):
-        sys.exit("the file does not give the network's answers")
+        sys.exit("the file does not reproduce the network's outputs")
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def ssn_layers(model: nn.Module) -> list[SSN]:
 
 
 def one_hot_gates(layers: Sequence[SSN]) -> str:
-    """How many gates are decided, such as ``12/30``."""
+    """How many gates are one-hot, such as ``12/30``."""
     flags = [flag for layer in layers for flag in (layer.mean_fixed, layer.var_fixed)]
     return f"{int(torch.cat(flags).sum())}/{len(flags)}" if flags else "-"
 
@@ -186,7 +186,7 @@ def convert_and_verify(model: nn.Module, inputs: Tensor, path: Path) -> bool:
         path: The file to write; replaced if it exists.
 
     Returns:
-        Whether the file gives the network's answers.
+        Whether the file reproduces the network's outputs.
     """
     pruned = prune(copy.deepcopy(model).cpu(), inputs.cpu())
     stats = export_onnx(pruned.model, inputs.cpu(), path, force=True)

@@ -77,10 +77,19 @@ def test_only_the_command_line_imports_typer_and_only_it_and_the_console_rich() 
         assert "rich" not in roots or stage_of(path) in ("cli", "console"), path
 
 
+def test_only_the_layers_import_their_private_algebra() -> None:
+    private = "ssn_prune.nn._algebra"
+    for path in SOURCES:
+        for module in imports(path):
+            if module.startswith(private) and path.parent.name != "_algebra":
+                assert module == private, path
+                assert stage_of(path) == "nn", path
+
+
 def test_mathematics_does_no_input_or_output() -> None:
     allowed = {"__future__", "abc", "collections", "dataclasses", "math", "typing"}
     allowed |= {"numpy", "torch", "ssn_prune"}
-    for path in (PACKAGE / "nn").glob("*.py"):
+    for path in (PACKAGE / "nn").rglob("*.py"):
         assert {module.split(".")[0] for module in imports(path)} <= allowed, path
         assert "open(" not in path.read_text(encoding="utf-8")
 

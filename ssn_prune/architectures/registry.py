@@ -20,25 +20,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssn_prune.architectures.resnet import BasicBlock, Bottleneck, NormFactory, ResNetV1
+from ssn_prune.architectures.digits import INPUT_SIZE, DigitsNet
+from ssn_prune.architectures.resnet import REFERENCE_NETWORKS, reference_builder
 from ssn_prune.architectures.torchvision import torchvision_usage
 from ssn_prune.errors import ArchitectureError
-from ssn_prune.nn.ssn import SSN2d
-from ssn_prune.nn.switch_norm import SwitchNorm2d
-from ssn_prune.surgery.from_reference import adopt_layers, running_sums_error
+from ssn_prune.surgery.from_reference import adopt_layers
 from ssn_prune.surgery.replacement import Kind
 from ssn_prune.surgery.to_ssn import convert_to_ssn
 
-_DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
-    18: (BasicBlock, (2, 2, 2, 2)),
-    34: (BasicBlock, (3, 4, 6, 3)),
-    50: (Bottleneck, (3, 4, 6, 3)),
-    101: (Bottleneck, (3, 4, 23, 3)),
-    152: (Bottleneck, (3, 8, 36, 3)),
-}
-_KINDS: dict[str, type[SSN2d] | type[SwitchNorm2d]] = {"ssn": SSN2d, "sn": SwitchNorm2d}
-
-REFERENCE_NETWORKS = tuple(f"resnetv1{kind}{depth}" for kind in _KINDS for depth in _DEPTHS)
 DEMO_NETWORK = "ssn_prune_digits"
 FORMS = "resnetv1ssn18 ... resnetv1sn152, torchvision:NAME, timm:NAME, package.module:factory"
 
@@ -81,18 +70,13 @@ def find_architecture(name: str, *, trusted: bool) -> Architecture:
         ArchitectureError: The name is unknown; near matches are suggested.
     """
     family, colon, rest = name.partition(":")
-    if name == DEMO_NETWORK:
-        from ssn_prune.architectures.digits import INPUT_SIZE, DigitsNet
-
-        return Architecture(name, DigitsNet, INPUT_SIZE, None, False)
     if not colon:
-        if name not in REFERENCE_NETWORKS:
-            raise _unknown(name, REFERENCE_NETWORKS)
-        return Architecture(name, _reference_builder(name), (3, 224, 224), 1)
-    if family == "torchvision":
-        return _torchvision(name, rest)
-    if family == "timm":
-        return _timm(name, rest)
+        networks = {network.name: network for network in NETWORKS}
+        if name not in networks:
+            raise _unknown(name, list(networks))
+        return networks[name]
+    if family in LIBRARIES:
+        return LIBRARIES[family](name, rest)
     if not trusted:
         raise ArchitectureError(
             f"the checkpoint names the architecture {name!r}, which would import code",
@@ -113,25 +97,6 @@ def _unknown(name: str, known: tuple[str, ...] | list[str], prefix: str = "") ->
         found=repr(prefix + name),
         hint=f"{suggestion}pass one of these forms as `arch=`",
     )
-
-
-def _reference_builder(name: str) -> Callable[..., nn.Module]:
-    kind = "ssn" if name.startswith("resnetv1ssn") else "sn"
-    block, depths = _DEPTHS[int(name.removeprefix(f"resnetv1{kind}"))]
-
-    def build(
-        num_classes: int = 1000,
-        using_moving_average: bool = True,
-        using_bn: bool = True,
-        last_gamma: bool = True,
-        correction: int = 1,
-    ) -> nn.Module:
-        if not using_moving_average and using_bn:
-            raise running_sums_error(f"{name} with using_moving_average=False")
-        norm = NormFactory(_KINDS[kind], using_bn, last_gamma, correction)
-        return ResNetV1(block, depths, norm, num_classes)
-
-    return build
 
 
 def _swapped(
@@ -268,3 +233,16 @@ def _constructible_without_cuda() -> Iterator[None]:
 
 def _accepts(function: Callable[..., Any], argument: str) -> bool:
     return argument in inspect.signature(function).parameters
+
+
+NETWORKS: tuple[Architecture, ...] = (
+    Architecture(DEMO_NETWORK, DigitsNet, INPUT_SIZE, None, takes_correction=False),
+    *(Architecture(name, reference_builder(name), (3, 224, 224), 1) for name in REFERENCE_NETWORKS),
+)
+"""The networks that a checkpoint may name; docs/extending.md shows how to add one."""
+
+LIBRARIES: dict[str, Callable[[str, str], Architecture]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+}
+"""Where ``FAMILY:NAME`` is looked up, given the whole name and the part after the colon."""

@@ -10,6 +10,7 @@ starts at zero.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from ssn_prune.nn.ssn import SSN2d
 from ssn_prune.nn.switch_norm import SwitchNorm2d
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.surgery.from_reference import running_sums_error
 
 REFERENCE_EPS = 1e-5
 _MOMENTUM = {SSN2d: 1 - 0.997, SwitchNorm2d: 1 - 0.9}
@@ -160,3 +162,35 @@ class ResNetV1(nn.Module):
         x = torch.flatten(self.avgpool(x), 1)
         logits: Tensor = self.fc(self.dropout(x))
         return logits
+
+
+_DEPTHS: dict[int, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (3, 4, 23, 3)),
+    152: (Bottleneck, (3, 8, 36, 3)),
+}
+_KINDS: dict[str, type[SSN2d] | type[SwitchNorm2d]] = {"ssn": SSN2d, "sn": SwitchNorm2d}
+
+REFERENCE_NETWORKS = tuple(f"resnetv1{kind}{depth}" for kind in _KINDS for depth in _DEPTHS)
+
+
+def reference_builder(name: str) -> Callable[..., nn.Module]:
+    """Return the builder of one of :data:`REFERENCE_NETWORKS`."""
+    kind = "ssn" if name.startswith("resnetv1ssn") else "sn"
+    block, depths = _DEPTHS[int(name.removeprefix(f"resnetv1{kind}"))]
+
+    def build(
+        num_classes: int = 1000,
+        using_moving_average: bool = True,
+        using_bn: bool = True,
+        last_gamma: bool = True,
+        correction: int = 1,
+    ) -> nn.Module:
+        if not using_moving_average and using_bn:
+            raise running_sums_error(f"{name} with using_moving_average=False")
+        norm = NormFactory(_KINDS[kind], using_bn, last_gamma, correction)
+        return ResNetV1(block, depths, norm, num_classes)
+
+    return build

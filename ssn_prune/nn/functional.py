@@ -1,7 +1,7 @@
 r"""The switchable normalizer, forward and backward.
 
-For x of shape (N, C, ...) with M positions, ratios p, q and the moments of :mod:`moments`
-(SSN, arXiv 1903.03793, equation 3):
+For x of shape (N, C, ...) with M positions, ratios p, q and the moments of
+:mod:`ssn_prune.nn.statistics` (SSN, arXiv 1903.03793, equation 3):
 
 .. math::  \mu = \sum_k p_k \mu_k,\quad \sigma^2 = \sum_k q_k \sigma_k^2,\quad
            s = w / \sqrt{\sigma^2 + \epsilon},\quad  y = s (x - \mu) + b .
@@ -25,7 +25,8 @@ and finally, with f = M/(M-1) for Bessel-corrected variances and 1 otherwise,
 .. math::  \bar x = s\,g + \tfrac{2 f}{M} \bar{\sigma^2_{in}} (x - \mu_{in}) + \bar\mu_{in} / M .
 
 The (N, C) part is float64: it costs nothing beside x, and a gate's gradient is a small difference
-of large sums. The passes over x are in :mod:`planes`, the (N, C) part is in :mod:`mixing`.
+of large sums. The passes over x are in :mod:`ssn_prune.nn.planes`, the (N, C) part is in
+``_algebra``.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.nn import planes
-from ssn_prune.nn._algebra.mixing import Moments, NormSettings, rsqrt, stack
+from ssn_prune.nn._algebra import MomentMixture, NormSettings, rsqrt, stack
 from ssn_prune.nn.plain_formula import Normalized, plain_formula
 from ssn_prune.nn.planes import Array, bessel_factor, computed, positions_of
 
@@ -96,10 +97,12 @@ def switchable_norm(
         over the groups, or twice None if ``running`` is given or BN is not offered. These two carry
         no gradient.
     """
-    fixed = (None, None) if running is None else running
+    running_mean, running_var = (None, None) if running is None else running
     if torch.compiler.is_compiling():  # the compiler fuses the plain formula better
-        return plain_formula(x, weight, bias, gates[0], gates[1], fixed[0], fixed[1], settings)
-    result: Normalized = _SwitchableNorm.apply(x, weight, bias, *gates, *fixed, settings, solved)
+        return plain_formula(x, weight, bias, *gates, running_mean, running_var, settings)
+    result: Normalized = _SwitchableNorm.apply(
+        x, weight, bias, *gates, running_mean, running_var, settings, solved
+    )
     return result
 
 
@@ -132,14 +135,13 @@ class _SwitchableNorm(torch.autograd.Function):
             running = None
             if running_mean is not None and running_var is not None:
                 running = planes.to_array(torch.stack((running_mean, running_var)), host)
-            algebra = Moments(moments.reshape(2, *shape), running, settings)
+            algebra = MomentMixture(moments.reshape(2, *shape), running, settings)
             if settings.correction and positions_of(x) == 1:
                 algebra.undefine(ratios)
             mixed = algebra.mixed(ratios, used)
             rstd = rsqrt(mixed[1] + settings.eps)
             scale = rstd if weight is None else rstd * planes.to_array(weight, host)
-            centre = planes.to_array(plane_mean, host).reshape(shape)
-            difference = centre - mixed[0]
+            difference = planes.to_array(plane_mean, host).reshape(shape) - mixed[0]
             shift = difference * scale
             if bias is not None:
                 shift = shift + planes.to_array(bias, host)
@@ -192,8 +194,8 @@ class _SwitchableNorm(torch.autograd.Function):
                 positions = positions_of(x)
                 to_planes = to_planes * (1.0 / positions)
                 slope = to_planes[1] * (2.0 * bessel_factor(x, settings.correction))
-                centre = planes.to_array(plane_mean, host).reshape(shape)
-                offset = to_planes[0] + slope * (centre - algebra.planes[0])
+                subtracted = planes.to_array(plane_mean, host).reshape(shape)
+                offset = to_planes[0] + slope * (subtracted - algebra.planes[0])
                 full = scale if scale.shape == shape else scale + slope * 0.0
                 sizes = (samples, channels)
                 grad_x = combine(

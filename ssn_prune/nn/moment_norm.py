@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ssn_prune.nn._algebra.mixing import NormSettings
+from ssn_prune.nn._algebra import NormSettings
 from ssn_prune.nn.axes import (
     in_dtype_of,
     is_exported_sample,

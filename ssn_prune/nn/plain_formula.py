@@ -1,7 +1,7 @@
 """The switchable normalizer in operators that torch differentiates, any number of times.
 
 It is what compilers fuse, and what gradients of gradients are taken of. The formulas are in
-:mod:`switchable_norm`, which is faster where neither is needed.
+:mod:`ssn_prune.nn.functional`, which is faster where neither is needed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.nn import planes
-from ssn_prune.nn._algebra.mixing import Moments, NormSettings
+from ssn_prune.nn._algebra import MomentMixture, NormSettings
 from ssn_prune.nn.planes import bessel_factor, computed, positions_of
 
 Normalized = tuple[Tensor, Tensor | None, Tensor | None]
@@ -41,7 +41,7 @@ def plain_formula(
     if running_mean is not None and running_var is not None:
         running = torch.stack((running_mean, running_var)).detach().to(wide)
     sizes = (settings.groups, mean.shape[0] // settings.groups, mean.shape[1])
-    algebra = Moments(moments.view(2, *sizes), running, settings)
+    algebra = MomentMixture(moments.view(2, *sizes), running, settings)
     ratios = torch.stack((p, q)).to(wide)
     if positions_of(x) <= settings.correction:
         algebra.undefine(ratios)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
-from ssn_prune.nn._algebra.mixing import BatchReduction, NormSettings
+from ssn_prune.nn._algebra import BatchReduction, NormSettings
 from ssn_prune.nn.axes import require_dims
 from ssn_prune.nn.functional import SolvedGates, switchable_norm
 from ssn_prune.normalizer import Normalizer

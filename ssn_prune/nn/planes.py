@@ -13,8 +13,9 @@ sums of the gradient    batch_norm_backward, both sums at once      sum, subtrac
 gradient of the input   batch_norm with N C channels, addcmul       three in-place operators
 ======================  =========================================  ================================
 
-Their times, beside those of ``var_mean`` and of BatchNorm, are in docs/training_speed.md. Planes of
-at most :data:`SMALL_PLANE` positions take the right column with matrix products for the sums.
+Their times, beside those of ``var_mean`` and of BatchNorm, are in
+benchmarks/results/training_speed.md. Planes of at most :data:`SMALL_PLANE` positions take the right
+column with matrix products for the sums.
 
 **Precision.** The variance comes out of group_norm as 1/sqrt(var + floor). With torch's default
 floor of 1e-5 a variance of 1e-8 would be recovered with an error of 2e-4; with :data:`FLOOR` the
@@ -53,7 +54,7 @@ def computed(x: Tensor) -> Tensor:
 
 
 def bessel_factor(x: Tensor, correction: int) -> float:
-    """M / (M - correction); 1 where that is undefined, see :meth:`Moments.undefine`."""
+    """M / (M - correction); 1 where that is undefined, see ``MomentMixture.undefine``."""
     positions = positions_of(x)
     return positions / (positions - correction) if positions > correction else 1.0
 
@@ -100,7 +101,7 @@ def to_tensor(values: Array, like: Tensor, *shape: int) -> Tensor:
     return torch.from_numpy(values.copy()).to(like.dtype).view(shape)
 
 
-# Up to so many positions the gradient of the input is a small difference (a plane of four has two
+# Up to this many positions the gradient of the input is a small difference (a plane of four has two
 # degrees of freedom left), which needs centred values; they cost no more there.
 SMALL_PLANE = 64
 
@@ -212,8 +213,9 @@ def backward_passes(
         return result.addcmul_(grad, _planes(scale, x))
 
     if is_dense(x) and is_dense(grad):
-        total, with_x = _row_sums(grad), _row_sums(grad * centred)
-        return total.numpy().astype(np.float64), with_x.numpy(), combine
+        # The gradient of a mean gate is a small difference of the first sums: they are not rounded.
+        total, with_x = _row_sums(grad.double()), _row_sums(grad * centred)
+        return total.numpy(), with_x.numpy(), combine
     host = reads_host(x)
     total, with_x = _wide_sums(grad), _wide_sums(grad * centred)
     return to_array(total, host), to_array(with_x, host), combine

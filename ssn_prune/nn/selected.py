@@ -1,4 +1,4 @@
-"""The trainable form of a decided layer: it computes only the statistics that were selected.
+"""The trainable form of a layer whose gates are one-hot: it computes the selected statistics only.
 
 Equal pairs are torch's own modules where these are exactly the same (see
 :func:`ssn_prune.freeze_selected`); everything else is a :class:`SelectedNorm`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssn_prune.nn._algebra.single_gate import frozen_gate
+from ssn_prune.nn._algebra import frozen_gate
 from ssn_prune.nn.functional import SolvedGates
 from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.planes import reads_host
@@ -17,7 +17,7 @@ from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 
 class SelectedNorm(PlaneNorm):
-    """One fixed pair of normalizers, with the training behaviour of a switchable layer.
+    """One pair of normalizers, with the training behaviour of a switchable layer.
 
     .. code-block:: text
 

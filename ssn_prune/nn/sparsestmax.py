@@ -6,18 +6,18 @@ With :math:`u = (1/K, \dots, 1/K)`,
            \quad\text{s.t.}\quad p \ge 0,\ \sum p = 1,\ \|p - u\| \ge r .
 
 **Closed form.** If sparsemax(z), the projection on the simplex, is at least r away from u, it is
-the answer. Otherwise the answer lies on the sphere :math:`\|p - u\| = r`, where :math:`\|p\|` is
+the result. Otherwise the result lies on the sphere :math:`\|p - u\| = r`, where :math:`\|p\|` is
 constant, so it maximises :math:`\langle p, z\rangle` there. By exchange its support is the set S
 of the m largest logits for some m, and inside that face
 
 .. math::  p_S = u_S + r_m\, c/\|c\|,\qquad c = z_S - \mathrm{mean}(z_S),\qquad
            r_m^2 = r^2 - (1/m - 1/K).
 
-A larger face contains the smaller ones, so its maximum is at least theirs: the answer belongs to
+A larger face contains the smaller ones, so its maximum is at least theirs: the result belongs to
 the **largest m whose p has no negative entry**. All K candidates are computed at once, which needs
 no loop, no data-dependent branch and no host synchronisation.
 
-**Gradient** (S the final support, n = c/||c||):
+**Gradient** (S the support of the result, n = c/||c||):
 :math:`dp_S = (r_m/\|c\|)(I - nn^T)(I - 11^T/m)\,dz_S`; the Jacobian of sparsemax if its result was
 feasible or if the logits of S are exactly tied (c = 0), so that tied gates can still separate;
 zero at a vertex. Ties are broken towards the lowest index.
@@ -31,7 +31,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssn_prune.nn._algebra.single_gate import VERTEX_MARGIN, vertex_radius
+# r >= r_c (1 - VERTEX_MARGIN) gives an exact vertex: a schedule whose last step misses
+# r_c by rounding would otherwise leave max - min below 1 for ever and no gate would freeze.
+VERTEX_MARGIN = 1e-6
+
+
+def vertex_radius(num_choices: int) -> float:
+    """The radius r_c = sqrt((K-1)/K) at which only the vertices of the simplex are left."""
+    return math.sqrt((num_choices - 1) / num_choices)
 
 
 def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,16 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.nn._algebra.single_gate import (
-    VERTEX_MARGIN,
-    GateSolution,
-    frozen_gate,
-    solve_gate,
-    vertex_radius,
-)
+from ssn_prune.nn._algebra import GateSolution, frozen_gate, solve_gate
 from ssn_prune.nn.functional import SolvedGates
 from ssn_prune.nn.planes import HALVES
-from ssn_prune.nn.sparsestmax import sparsestmax
+from ssn_prune.nn.sparsestmax import VERTEX_MARGIN, sparsestmax, vertex_radius
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 
@@ -65,9 +59,9 @@ class SSN(SwitchableNorm):
     def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """See the base class; a frozen gate is its stored one-hot, with a zero gradient."""
         logits = torch.stack((mean, var))
-        fixed = torch.stack((self.mean_fixed, self.var_fixed)) != 0
+        frozen = torch.stack((self.mean_fixed, self.var_fixed)) != 0
         held = _held(logits, self.frozen_ratios)
-        p, q = torch.where(fixed, held, sparsestmax(logits, self.radius)).unbind()
+        p, q = torch.where(frozen, held, sparsestmax(logits, self.radius)).unbind()
         return p, q
 
     def solved_gates(self) -> SolvedGates:
@@ -75,9 +69,9 @@ class SSN(SwitchableNorm):
         return SolvedGates(self._solved(0), self._solved(1), self._ratios)
 
     def _solved(self, row: int) -> GateSolution:
-        fixed = (self.mean_fixed, self.var_fixed)[row]
+        frozen = (self.mean_fixed, self.var_fixed)[row]
         logits = (self.mean_weight, self.var_weight)[row].tolist()
-        if not fixed.item():
+        if not frozen.item():
             return solve_gate(logits, self.radius.item())
         if sorted(logits) == [0.0] * (len(logits) - 1) + [1.0]:
             return frozen_gate(logits)
@@ -115,18 +109,18 @@ class SSN(SwitchableNorm):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        # Older reference files lack the flags: weights that are already one-hot are final.
+        # Older reference files lack the flags: one-hot weights are those of a frozen gate.
         for gate in ("mean", "var"):
             weight = state_dict.get(f"{prefix}{gate}_weight")
             if isinstance(weight, Tensor) and not weight.is_meta:
-                final = torch.tensor([int(is_one_hot(weight))])
-                state_dict.setdefault(f"{prefix}{gate}_fixed", final)
+                frozen = torch.tensor([int(is_one_hot(weight))])
+                state_dict.setdefault(f"{prefix}{gate}_fixed", frozen)
         state_dict.setdefault(f"{prefix}radius", torch.zeros(1))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         with torch.no_grad():
             logits = torch.stack((self.mean_weight, self.var_weight))
-            fixed = torch.stack((self.mean_fixed, self.var_fixed)) != 0
-            ratios = torch.where(fixed, logits, torch.zeros_like(logits))
+            flags = torch.stack((self.mean_fixed, self.var_fixed)) != 0
+            ratios = torch.where(flags, logits, torch.zeros_like(logits))
             if self.frozen_ratios.is_meta:
                 self.frozen_ratios = ratios
             self.frozen_ratios.copy_(ratios)
@@ -191,21 +185,21 @@ class _GateBatch:
     Attributes:
         layers: L of them.
         logits: (2 L, K).
-        fixed: Whether a gate is frozen, (2 L, 1).
-        frozen: The ratios of frozen gates, (2 L, K).
+        frozen: Whether a gate is frozen, (2 L, 1).
+        frozen_ratios: The ratios of frozen gates, (2 L, K).
     """
 
     layers: list[SSN]
     logits: Tensor
-    fixed: Tensor
     frozen: Tensor
+    frozen_ratios: Tensor
 
     @classmethod
     def of(cls, layers: list[SSN]) -> _GateBatch:
         logits = torch.stack([w for layer in layers for w in (layer.mean_weight, layer.var_weight)])
         flags = torch.stack([f for layer in layers for f in (layer.mean_fixed, layer.var_fixed)])
-        frozen = torch.cat([layer.frozen_ratios for layer in layers])
-        return cls(layers, logits, flags != 0, frozen)
+        ratios = torch.cat([layer.frozen_ratios for layer in layers])
+        return cls(layers, logits, flags != 0, ratios)
 
     def solve(self) -> Tensor:
         """SparsestMax of every row, frozen or not."""
@@ -227,8 +221,8 @@ def gate_ratios(layers: Sequence[SSN]) -> list[Tensor]:
     """The present ratios of many layers, (2, K) each, solved together and without waiting."""
     found: dict[int, Tensor] = {}
     for batch in _batches(layers):
-        held = _held(batch.logits, batch.frozen)
-        ratios = torch.where(batch.fixed, held, batch.solve())
+        held = _held(batch.logits, batch.frozen_ratios)
+        ratios = torch.where(batch.frozen, held, batch.solve())
         pairs = ratios.view(len(batch.layers), 2, -1).unbind()
         found.update({id(layer): pair for layer, pair in zip(batch.layers, pairs, strict=True)})
     return [found[id(layer)] for layer in layers]
@@ -238,31 +232,31 @@ def gate_ratios(layers: Sequence[SSN]) -> list[Tensor]:
 def _freeze(layers: Iterable[SSN], *, restore_only: bool = False) -> None:
     """Freeze what is one-hot and restore what is frozen."""
     for batch in _batches(layers):
-        fixed, frozen = batch.fixed, batch.frozen
+        frozen, frozen_ratios = batch.frozen, batch.frozen_ratios
         if not restore_only:
             ratios = batch.solve()
-            done = (ratios == 1).sum(1, keepdim=True) + (ratios == 0).sum(1, keepdim=True)
-            done = done == ratios.shape[1]
-            frozen = torch.where(done & ~fixed, ratios, frozen)
-            fixed = fixed | done
+            zeros_and_ones = (ratios == 1).sum(1, keepdim=True) + (ratios == 0).sum(1, keepdim=True)
+            one_hot = zeros_and_ones == ratios.shape[1]
+            frozen_ratios = torch.where(one_hot & ~frozen, ratios, frozen_ratios)
+            frozen = frozen | one_hot
             flags = [f for layer in batch.layers for f in (layer.mean_fixed, layer.var_fixed)]
-            torch._foreach_copy_(flags, list(fixed.to(flags[0].dtype).unbind()))
+            torch._foreach_copy_(flags, list(frozen.to(flags[0].dtype).unbind()))
             held = [layer.frozen_ratios for layer in batch.layers]
-            torch._foreach_copy_(held, list(frozen.view(len(held), 2, -1).unbind()))
-        final = torch.where(fixed, _held(batch.logits, frozen), batch.logits)
+            torch._foreach_copy_(held, list(frozen_ratios.view(len(held), 2, -1).unbind()))
+        stored = torch.where(frozen, _held(batch.logits, frozen_ratios), batch.logits)
         weights: list[Tensor] = []
         for layer in batch.layers:
             # Backward passes that are under way keep no values of these: no new version.
             weights += [layer.mean_weight.data, layer.var_weight.data]
-        torch._foreach_copy_(weights, list(final.unbind()))
+        torch._foreach_copy_(weights, list(stored.unbind()))
 
 
-def _held(logits: Tensor, frozen: Tensor) -> Tensor:
+def _held(logits: Tensor, frozen_ratios: Tensor) -> Tensor:
     """The ratios of frozen gates, whose stored weights an optimizer may have pushed.
 
     Weights that are one-hot are what they should be, and so are those that were flagged by hand.
     """
     logits = logits.detach()
     one_hot = (logits.amax(-1, keepdim=True) == 1) & ((logits != 0).sum(-1, keepdim=True) == 1)
-    known = frozen.any(dim=-1, keepdim=True)
-    return torch.where(known & ~one_hot, frozen, logits)
+    known = frozen_ratios.any(dim=-1, keepdim=True)
+    return torch.where(known & ~one_hot, frozen_ratios, logits)

@@ -20,8 +20,12 @@ layer and batch variances are then built from that corrected variance.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+Array = Any  # np.ndarray or Tensor
 
 
 def instance_moments(x: Tensor, correction: int = 0) -> tuple[Tensor, Tensor]:
@@ -55,5 +59,28 @@ def pooled_moments(mean: Tensor, var: Tensor, dim: int) -> tuple[Tensor, Tensor]
         Mean and variance with ``dim`` reduced to 1. The law of total variance: the mean of the
         variances plus the (population) variance of the means.
     """
-    spread, pooled_mean = torch.var_mean(mean, dim=dim, correction=0, keepdim=True)
-    return pooled_mean, var.mean(dim=dim, keepdim=True) + spread
+    pooled, _ = pool(torch.stack((mean, var)), dim)
+    return pooled[0], pooled[1]
+
+
+def pool(moments: Array, dim: int) -> tuple[Array, Array]:
+    """The same for means and variances in one array, so that one operator serves both.
+
+    Written with operators that NumPy arrays and tensors share.
+
+    Args:
+        moments: Means and variances, (2, ...).
+        dim: The axis of the means, and of the variances, to pool.
+
+    Returns:
+        The pooled means and variances, with that axis reduced to 1; and the deviations of the means
+        from the pooled mean, of the shape of the means.
+    """
+    share = 1.0 / moments.shape[dim + 1]
+    pooled = moments.sum(dim + 1, keepdims=True)
+    pooled *= share
+    deviation = moments[0] - pooled[0]
+    spread = (deviation * deviation).sum(dim, keepdims=True)
+    spread *= share
+    pooled[1] += spread
+    return pooled, deviation

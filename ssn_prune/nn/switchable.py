@@ -132,7 +132,7 @@ class SwitchableNorm(PlaneNorm):
         return self._ratios(mean.to(wide), var.to(wide)), None
 
     def get_extra_state(self) -> Tensor:
-        """What the tensors cannot tell: the kind of variance, and which normalizers are offered."""
+        """What the tensors do not show: the kind of variance, and which normalizers are offered."""
         offered = [int(normalizer in self.normalizers) for normalizer in Normalizer]
         return torch.tensor([self.correction, *offered], dtype=torch.int64)
 

@@ -27,12 +27,12 @@ class NormSource:
     Attributes:
         choice: The normalizer that it is, or the nearest one.
         channels: C.
-        spatial_axes: Number of axes behind (N, C); None if it takes any.
+        spatial_axes: Number of axes after (N, C); None if it takes any.
         weight: Scale (C,), None without.
         bias: Shift (C,), None without.
-        tracked: Whether it evaluates, or a successor should, with running statistics.
+        tracked: Whether it, or its replacement, evaluates with running statistics.
         fit: Whether it is ``choice`` exactly, only in training, or not at all.
-        note: Why it is not exact, or what a successor needs besides.
+        note: Why it is not exact, or what else its replacement needs.
     """
 
     choice: Normalizer
@@ -75,7 +75,7 @@ def norms_of(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 
 def activation_of(norm: nn.Module) -> dict[str, nn.Module]:
-    """What timm's layers apply behind the norm: ``drop``, then ``act``."""
+    """What timm's layers apply after the norm: ``drop``, then ``act``."""
     parts = {name: norm._modules.get(name) for name in _TAIL}
     return {name: part for name, part in parts.items() if part is not None}
 

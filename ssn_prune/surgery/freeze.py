@@ -1,4 +1,4 @@
-"""Swapping decided layers for what they decided on, in the middle of a training."""
+"""Replacing layers with one-hot gates by the selected normalizers, in the middle of a training."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
     instead of the population variance, and a training batch with one value per channel (one image
     of 1x1 maps) is refused instead of giving ``bias``.
 
-    Under DistributedDataParallel swap the wrapped module and wrap it anew: the wrapper waits for
-    gradients of the gates otherwise.
+    Under DistributedDataParallel swap the wrapped module and wrap the result again: the old wrapper
+    waits for gradients of the gates.
 
     Args:
         model: A network with SSN layers, all of whose gates are one-hot. Changed in place.

@@ -1,4 +1,7 @@
-"""What a layer's neighbours tell about it: how many spatial axes it sees, and where it lives."""
+"""Placement of a layer: its number of spatial axes, its device and its dtype.
+
+A norm layer often has neither; both follow from the layers around it then.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ _CONVOLUTIONS: tuple[tuple[type[nn.Module], ...], ...] = (
 def spatial_axes_around(model: nn.Module, norm: nn.Module, channels: int) -> int:
     """Guess the number of spatial axes of a layer's inputs from the layers around it.
 
-    The first rule that decides: the last convolution in the same parent that stands before the
-    layer and gives its channels; such a Linear (1); all convolutions of the network, if they are of
-    one kind; 1 in a network with Linear layers and no convolution; 2.
+    The first rule that decides: the last convolution that precedes the layer in the same
+    parent and outputs its channels; such a Linear (1); all convolutions of the network, if they are
+    of one kind; 1 in a network with Linear layers and no convolution; 2.
 
     Args:
         model: The network.
@@ -27,16 +30,16 @@ def spatial_axes_around(model: nn.Module, norm: nn.Module, channels: int) -> int
     Returns:
         1, 2 or 3.
     """
-    before: list[nn.Module] = []
+    preceding: list[nn.Module] = []
     for parent in model.modules():
         children = [child for child in parent._modules.values() if child is not None]
         position = next((i for i, child in enumerate(children) if child is norm), 0)
-        before += reversed(children[:position])
-    for sibling in before:
+        preceding += reversed(children[:position])
+    for sibling in preceding:
         axes = _convolved_axes(sibling)
         if axes is not None and getattr(sibling, "out_channels", None) == channels:
             return axes
-    linear = [module for module in before if isinstance(module, nn.Linear)]
+    linear = [module for module in preceding if isinstance(module, nn.Linear)]
     if any(module.out_features == channels for module in linear):
         return 1
     kinds = {axes for axes in map(_convolved_axes, model.modules()) if axes is not None}
@@ -56,16 +59,16 @@ def _convolved_axes(module: nn.Module) -> int | None:
 def placement_of(
     model: nn.Module, module: nn.Module
 ) -> tuple[torch.device | None, torch.dtype | None]:
-    """Device and floating dtype of a layer's own tensors, or else of the last before it.
+    """Device and floating dtype of a layer's own tensors, or else of its neighbours'.
 
-    Layers without tensors, such as InstanceNorm without parameters, live where those around them
-    live; that is the next one if there is none before, and None (torch's defaults) if there is
-    none at all.
+    A layer without tensors, such as an InstanceNorm without parameters, is placed like the last
+    preceding layer that has some, or else like the first following one. None (torch's default)
+    if no layer has any.
     """
     order = list(model.modules())
     position = next(i for i, other in enumerate(order) if other is module)
-    before, after = order[:position], order[position + 1 :]
-    for other in (module, *reversed(before), *after):
+    preceding, following = order[:position], order[position + 1 :]
+    for other in (module, *reversed(preceding), *following):
         held = (*other._parameters.values(), *other._buffers.values())
         tensor = next((t for t in held if t is not None and t.is_floating_point()), None)
         if tensor is not None:

@@ -65,7 +65,7 @@ def switchable_layer(
     """Make the new layer; it shares the old one's parameters and running statistics.
 
     Args:
-        model: The network, whose other layers may have to tell axes, device and dtype.
+        model: The network; its other layers give the axes, device or dtype that ``norm`` lacks.
         norm: The old layer.
         source: What it computes.
         options: What the caller wants.

@@ -117,7 +117,7 @@ def convert_to_ssn(
         include: Swap only these: names or patterns (``"layer1.*"``) and module types. One of a
             layer's names suffices.
         exclude: Leave these, in the same form.
-        approximate: Also swap layers that are none of the three normalizers; the network's answers
+        approximate: Also swap layers that are none of the three normalizers; the network's outputs
             change.
         inplace: Edit ``model`` itself. On an error it is unchanged.
 

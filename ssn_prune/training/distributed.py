@@ -123,7 +123,7 @@ def average_running_statistics(model: nn.Module, process_group: ProcessGroup | N
 
 @dataclass(frozen=True)
 class _GroupReduction:
-    """A :class:`ssn_prune.nn._algebra.mixing.BatchReduction` over a process group.
+    """A :class:`ssn_prune.nn.plane_norm.BatchReduction` over a process group.
 
     Attributes:
         group: None for the default group, looked up at each call: a model that has been unpickled,

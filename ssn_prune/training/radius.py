@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from ssn_prune.errors import NoSwitchableLayerError
-from ssn_prune.nn._algebra.single_gate import VERTEX_MARGIN, vertex_radius
+from ssn_prune.nn.sparsestmax import VERTEX_MARGIN, vertex_radius
 from ssn_prune.nn.ssn import SSN, set_layer_radii
 from ssn_prune.training.history import GateHistory
 
@@ -36,8 +36,8 @@ class RadiusSchedule:
         model: A network with SSN layers; their radii are set in place. Under
             DistributedDataParallel either the wrapper or the wrapped module.
         total_steps: Steps after which the radius has reached its end, at least 1. Further steps
-            leave it there. A few less than the training has lets the network train on with its
-            final choice.
+            leave it there. With a few steps less than the training has, the network trains on with
+            frozen gates.
         end: The radius at the end; None for the one at which exactly the one-hot ratios are left,
             sqrt((K-1)/K), layer by layer. The reference implementation uses 1; a layer that has
             reached its sqrt((K-1)/K) on the way stays there, where larger radii mean the same.
@@ -86,7 +86,7 @@ class RadiusSchedule:
         return min(1.0, self.steps_done / self.total_steps)
 
     def radius(self, num_choices: int = 3) -> float:
-        """The present radius of a layer with so many normalizers."""
+        """The present radius of a layer with ``num_choices`` normalizers."""
         largest = vertex_radius(num_choices)
         radius = (largest if self.end is None else self.end) * self.share
         # Exactly the largest: a last step that misses it by rounding freezes nothing.

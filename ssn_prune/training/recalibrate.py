@@ -42,7 +42,7 @@ def recalibrate(
         model: A network whose statistics are missing, outdated, or sums that were never divided.
         batches: For example a DataLoader of training data. If a batch is a tuple or list, its first
             element is the input.
-        steps: Use so many batches at most; no more are taken from an iterator.
+        steps: The largest number of batches to use; no more are taken from an iterator.
         device: Where the inputs go first; None leaves them where they are.
         forward: Called as ``forward(model, batch)`` instead, for batches of another structure.
 

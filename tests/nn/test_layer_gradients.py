@@ -243,3 +243,17 @@ def attribute_bytes(node):
         elif type(value).__module__.endswith("mixing"):
             pending += vars(value).values()
     return sum(arrays.values())
+
+
+def test_sums_of_the_gradient_over_small_planes_are_not_rounded():
+    """A mean gate's gradient is a small difference of them."""
+    torch.manual_seed(0)
+    x, grad = torch.randn(1, 8, 7, 7), torch.randn(1, 8, 7, 7)
+    grad[..., 0, 0] += 2.0**20  # in float32 these two swallow a hundredth of the sum of the rest
+    grad[..., 3, 3] -= 2.0**20
+    layer, exact = SSN2d(8), SSN2d(8).double()
+    layer(x).backward(grad)
+    exact(x.double()).backward(grad.double())
+    torch.testing.assert_close(
+        layer.mean_weight.grad.double(), exact.mean_weight.grad, rtol=1e-5, atol=0
+    )

@@ -8,7 +8,7 @@ Everything is written with operators that NumPy arrays and tensors share. On the
 NumPy arrays, whose operators cost less than half as much on such small operands; on other devices
 it runs on tensors and nothing waits.
 
-Formulas: the docstring of :mod:`switchable_norm`.
+Formulas: the docstring of :mod:`ssn_prune.nn.functional`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssn_prune.nn.statistics import pool
 from ssn_prune.normalizer import Normalizer
 
 Array = Any  # np.ndarray or Tensor: what is written here holds for both
@@ -64,7 +65,7 @@ def rsqrt(values: Array) -> Array:
     return values.rsqrt() if isinstance(values, Tensor) else 1.0 / np.sqrt(values)
 
 
-class Moments:
+class MomentMixture:
     """Mean and variance of each offered normalizer, their mixture, and its gradients.
 
     Args:
@@ -73,7 +74,7 @@ class Moments:
         settings: See there.
 
     Attributes:
-        of: Means and variances per normalizer, broadcastable to (2, G, n, C).
+        of: Means and variances of each normalizer, broadcastable to (2, G, n, C).
         batch: Mean and variance of the batch, (2, C), averaged over the groups; None without them.
     """
 
@@ -90,7 +91,8 @@ class Moments:
             if normalizer is Normalizer.IN:
                 self._append(planes, None, 1.0)
             elif normalizer is Normalizer.LN:
-                self._append(*_pool(planes, _CHANNELS))
+                pooled, deviation = pool(planes, _CHANNELS - 1)
+                self._append(pooled, deviation, 1.0 / planes.shape[_CHANNELS])
             elif running is not None:
                 self._append(running.reshape(2, 1, 1, -1), None, None)
             else:
@@ -104,11 +106,11 @@ class Moments:
         self._shares.append(share)
 
     def _pool_batch(self) -> tuple[Array, Array, float | Tensor]:
-        share: float | Tensor
-        pooled, deviation, share = _pool(self.planes, _SAMPLES)
+        samples = self.planes.shape[_SAMPLES]
+        pooled, deviation = pool(self.planes, _SAMPLES - 1)
+        share: float | Tensor = 1.0 / samples
         reduction = self.settings.reduction
         if reduction is not None:
-            samples = self.planes.shape[_SAMPLES]
             shared, count = reduction.pooled(_as_tensor(pooled), samples)
             pooled = _as_like(shared, pooled)
             deviation, share = self.planes[0] - pooled[0], 1.0 / count
@@ -195,18 +197,6 @@ def _column(ratios: Array, k: int) -> Array:
 
 def _axis(normalizer: Normalizer) -> int:
     return _CHANNELS if normalizer is Normalizer.LN else _SAMPLES
-
-
-def _pool(planes: Array, axis: int) -> tuple[Array, Array, float]:
-    """The law of total variance: mean of the variances plus variance of the means."""
-    share = 1.0 / planes.shape[axis]
-    pooled = planes.sum(axis, keepdims=True)
-    pooled *= share
-    deviation = planes[0] - pooled[0]
-    spread = (deviation * deviation).sum(axis - 1, keepdims=True)
-    spread *= share
-    pooled[1] += spread
-    return pooled, deviation, share
 
 
 def stack(mean: Array, var: Array) -> Array:

@@ -1,8 +1,8 @@
 """SparsestMax of one gate in plain Python numbers, for the few gates of one layer on the CPU.
 
-The closed form of :mod:`sparsestmax` takes some eighty tensor operators, which is nothing for the
-gates of a whole network and 1.5 ms for the three logits of one. This is the same closed form for
-one gate, without tensors, in a fiftieth of the time. Tests hold both equal.
+The closed form of :mod:`ssn_prune.nn.sparsestmax` takes some eighty tensor operators, which is
+nothing for the gates of a whole network and 1.5 ms for the three logits of one. This is the same
+closed form for one gate, without tensors, in a fiftieth of the time. Tests hold both equal.
 """
 
 from __future__ import annotations
@@ -10,15 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-# r >= r_c (1 - VERTEX_MARGIN) gives an exact vertex: a schedule whose last step misses
-# r_c by rounding would otherwise leave max - min below 1 for ever and no gate would freeze.
-VERTEX_MARGIN = 1e-6
+from ssn_prune.nn.sparsestmax import VERTEX_MARGIN, vertex_radius
+
 _SLACK = 1e-15  # entries at rounding distance below zero count as zero
-
-
-def vertex_radius(num_choices: int) -> float:
-    """The radius r_c = sqrt((K-1)/K) at which only the vertices of the simplex are left."""
-    return math.sqrt((num_choices - 1) / num_choices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +77,7 @@ class SoftmaxGate:
 
 
 def solve_gate(logits: list[float], radius: float) -> GateSolution:
-    """SparsestMax(logits; radius), see :mod:`sparsestmax` for the definition and the closed form.
+    """SparsestMax(logits; radius); the definition is in :mod:`ssn_prune.nn.sparsestmax`.
 
     Args:
         logits: K of them.

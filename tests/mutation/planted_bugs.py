@@ -1,9 +1,10 @@
 """Plant deliberate faults, one at a time, and see whether the tests catch each.
 
-    python benchmarks/planted_bugs.py [--only NAME ...] [--markdown docs/planted_bugs.md]
+    python tests/mutation/planted_bugs.py [--only NAME ...] [--markdown FILE]
 
 Each fault replaces a piece of text in a copy of the package. The tests named with it run first; if
-they all pass, the whole suite does. Exits with 1 if a fault is missed.
+they all pass, the whole suite does. Exits with 1 if a fault is missed. The table of the last run is
+``benchmarks/results/planted_bugs.md``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 
 from planted_faults import FAULTS, Fault
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("ssn_prune", "tests", "examples", "docs", "pyproject.toml", "README.md", "cli.py")
 
 
@@ -98,8 +99,8 @@ def main() -> int:
         versions = f"torch {version('torch')}, pytest {version('pytest')}, {platform.machine()} CPU"
         head = "| fault | file | first test that fails | s |\n|---|---|---|---|\n"
         arguments.markdown.write_text(
-            f"# Planted faults\n\n`python benchmarks/planted_bugs.py`: {versions}, {date.today()}. "
-            f"{summary}\n\n{head}" + "\n".join(rows) + "\n"
+            f"# Planted faults\n\n`python tests/mutation/planted_bugs.py`: "
+            f"{versions}, {date.today()}. {summary}\n\n{head}" + "\n".join(rows) + "\n"
         )
     return int(missed > 0)
 

@@ -1,7 +1,7 @@
 """Accuracy of BN, GN, SN and SSN on a part of CIFAR-10 with few images per worker.
 
-    python benchmarks/cifar_accuracy.py TRAIN.zip TEST.zip --out runs.jsonl [--seeds 0 1 2]
-    python benchmarks/cifar_accuracy.py --table runs.jsonl
+    python benchmarks/research/cifar_accuracy.py TRAIN.zip TEST.zip --out runs.jsonl [--seeds 0 1 2]
+    python benchmarks/research/cifar_accuracy.py --table runs.jsonl
 
 The archives hold one folder of JPEG files per class. As in the paper (arXiv 1903.03793, section
 4.1) there are 8 workers with b images each, b = 16, 4, 2, and the learning rate is 0.1 for 128

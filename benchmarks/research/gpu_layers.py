@@ -1,6 +1,6 @@
 """What one layer costs on a GPU: kernels, the time in them, and memory.
 
-    python benchmarks/gpu_layers.py [--markdown FILE]
+    python benchmarks/research/gpu_layers.py [--markdown FILE]
 
 Forward and backward of BatchNorm2d, of SSN with soft gates and of one pair after
 ``freeze_selected``, eager and compiled, on what a convolution under bfloat16 autocast hands out,
@@ -11,16 +11,20 @@ the output, and the peak of both, the gradient of the output included.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import torch
 from torch import nn
-from training_speed_gpu import profiled
 
 from ssn_prune import SSN2d, freeze_selected, sparsestmax
 from ssn_prune.normalizer import Normalizer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from training_speed_gpu import profiled
 
 SIZES = ((64, 64, 112, 112), (64, 128, 28, 28), (64, 512, 7, 7))
 LONG = 10.0  # microseconds; kernels on (N, C) values take 1 to 6

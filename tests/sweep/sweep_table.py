@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from sweep_outcome import Outcome, Reason
 from sweep_setup import STEADY
 
-COMMAND = "python benchmarks/sweep_architectures.py"
+COMMAND = "python tests/sweep/sweep_architectures.py"
 _GOALS = {"torchvision": 1.0, "timm": 0.98}
 _COLUMNS = (
     "network",
@@ -72,8 +72,8 @@ variance, drawn so that all nine occur as often; scales are normal around 1 with
 negative and, in half of the layers, 3 % zero; running statistics come from one float64 pass and are
 off by up to 30 %. OK means: all layers were replaced, the algebra check (1e-11 in float64, at every
 layer) and the rounding check (ONNX Runtime) of `verify` passed, and exactly those layers folded
-that a count made without the library's graph code (`benchmarks/sweep_folds.py`) expects. Inputs are
-the smallest that a network takes. A constant or non-finite output fails as `setup_failed`."""
+that a count made without the library's graph code (`tests/sweep/sweep_folds.py`) expects. Inputs
+are the smallest that a network takes. A constant or non-finite output fails as `setup_failed`."""
 
 
 def _summary(library: str, outcomes: Sequence[Outcome]) -> str:

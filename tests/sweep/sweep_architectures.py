@@ -1,9 +1,9 @@
 """Swap, convert and check whole architectures of torchvision and timm.
 
-    python benchmarks/sweep_architectures.py [NAME ...] [--torchvision] [--timm] [--all-timm]
+    python tests/sweep/sweep_architectures.py [NAME ...] [--torchvision] [--timm] [--all-timm]
         [--jobs 1] [--timeout 600] [--memory 10] [--results FILE] [--resume FILE]
-        [--markdown docs/architectures.md]
-    python benchmarks/sweep_architectures.py --render FILE [FILE ...] --markdown FILE
+        [--markdown benchmarks/results/architectures.md]
+    python tests/sweep/sweep_architectures.py --render FILE [FILE ...] --markdown FILE
 
 NAME is ``torchvision:NAME`` or ``timm:NAME``. Without names: all of torchvision, and the smallest
 network of every timm family that has one with a norm to swap. Each network has a process of its

@@ -1,6 +1,6 @@
 """The layers on a GPU against the same layers on the CPU in float64, and what waits for the GPU.
 
-    python benchmarks/gpu_agreement.py [--markdown FILE]
+    python benchmarks/research/gpu_agreement.py [--markdown FILE]
 
 Largest errors of outputs, gradients and running statistics over several shapes, contiguous and
 channels-last, each relative to the largest entry of its tensor: float32 without TF32, SSN and
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -22,7 +23,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from training_speed import selected, ssn
 
 from ssn_prune import (
     GateHistory,
@@ -37,6 +37,10 @@ from ssn_prune import (
     synchronize,
 )
 from ssn_prune.normalizer import Normalizer
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from training_speed import selected, ssn
 
 SHAPES = ((8, 64, 56, 56), (4, 16, 7, 7), (2, 3, 9, 8), (32, 512, 4, 4), (6, 5, 1, 1))
 LAYOUTS = (torch.contiguous_format, torch.channels_last)

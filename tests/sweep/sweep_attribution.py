@@ -41,7 +41,7 @@ _FIXED = {
 
 
 def own_reproduction(name: str) -> str:
-    return f"python benchmarks/sweep_architectures.py {name}"
+    return f"python tests/sweep/sweep_architectures.py {name}"
 
 
 def blame_without_run(name: str, reason: Reason) -> Blame:
