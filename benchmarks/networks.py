@@ -99,7 +99,7 @@ def row(name: str, correction: int, seed: int) -> list[str]:
     assert algebra is not None
     assert rounding is not None
     added = sum(
-        (0 if layer.folded else 1)
+        (0 if layer.fold else 1)
         if layer.form in ("Identity", "BatchNorm2d")
         else BUDGET.get(f"{layer.mean.choice}/{layer.var.choice}", 17)
         for layer in report.layers
@@ -107,7 +107,7 @@ def row(name: str, correction: int, seed: int) -> list[str]:
     return [
         *head,
         str(len(report.layers)),
-        str(sum(layer.folded is not None for layer in report.layers)),
+        str(sum(layer.fold is not None for layer in report.layers)),
         str(report.onnx.nodes),
         str(added),
         f"{max(algebra.output_error, algebra.worst_layer_error):.1e}",

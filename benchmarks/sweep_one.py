@@ -151,7 +151,7 @@ def _note_report(progress: Progress, result: PruneResult) -> None:
     report = result.report
     operators = report.before.operators
     progress.note(
-        folded=sum(layer.folded is not None for layer in report.layers),
+        folded=sum(layer.fold is not None for layer in report.layers),
         refused=dict(Counter(layer.reason_code for layer in report.layers if layer.reason_code)),
         operators_before=None if operators is None else sum(operators.values()),
     )
@@ -208,7 +208,7 @@ def _judge(
         except VerificationError as error:
             raise StoppedError(reason, _text(error)) from error
     found = {layer.name: layer for layer in result.report.layers}
-    folded = {name for name, layer in found.items() if layer.folded is not None}
+    folded = {name for name, layer in found.items() if layer.fold is not None}
     missing = [f"{name} ({found[name].reason})" for name in found if name in expected - folded]
     surplus = [name for name in found if name in folded - expected]
     if missing or surplus:

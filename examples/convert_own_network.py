@@ -45,7 +45,7 @@ def main() -> None:
     batches = random_batches([(3, 32, 32)], (1, 2, 3))
     pruned = prune(model, batches[1])
     for layer in pruned.report.layers:
-        outcome = f"{layer.folded} into {layer.folded_into}" if layer.folded else layer.reason
+        outcome = f"{layer.fold} into {layer.folded_into}" if layer.fold else layer.reason
         print(f"{layer.name}: {layer.mean.choice}/{layer.var.choice} -> {layer.form} ({outcome})")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"

@@ -130,7 +130,7 @@ def _gate(gate: GateReport) -> str:
 
 def _fold(layer: LayerReport) -> str:
     if layer.folded_into is not None:
-        return f"[green]{escape(layer.folded_into)}[/]: {layer.folded}"
+        return f"[green]{escape(layer.folded_into)}[/]: {layer.fold_title}"
     return f"[dim]{escape(layer.reason or '')}[/]"
 
 
@@ -181,7 +181,7 @@ def totals_table(report: ConversionReport) -> Table:
         kinds = sorted(onnx.operators.items(), key=lambda item: -item[1])
         table.add_row("by kind", "", "\n".join(f"{kind} {count}" for kind, count in kinds))
         table.add_row("file", "", f"{onnx.bytes / 1e6:.2f} MB")
-    folded = sum(layer.folded is not None for layer in report.layers)
+    folded = sum(layer.fold is not None for layer in report.layers)
     gone = sum(layer.form == "Identity" for layer in report.layers)
     table.add_row("switchable layers", str(len(report.layers)), "0")
     table.add_row("  with a fold / gone entirely", "", f"{folded} / {gone}")

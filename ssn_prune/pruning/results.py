@@ -9,6 +9,8 @@ from torch import nn
 
 from ssn_prune.pruning.capture.records import Capture
 from ssn_prune.pruning.counting import count_parameters, operators_before
+from ssn_prune.pruning.folds.table import rule_of
+from ssn_prune.pruning.forms.table import class_name
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.selection import GateState, LayerSelection, Selection
 
@@ -39,10 +41,15 @@ class LayerReport:
     calls: int | None = None
     correction: int | None = None
     form: str | None = None
-    folded: str | None = None
+    fold: str | None = None
     folded_into: str | None = None
     reason_code: str | None = None
     reason: str | None = None
+
+    @property
+    def fold_title(self) -> str | None:
+        """What moved, for people; ``fold`` is the code for programs."""
+        return None if self.fold is None else rule_of(self.fold).title
 
 
 @dataclass(frozen=True)
@@ -130,8 +137,8 @@ def _layer_report(layer: LayerSelection, planned: LayerPlan | None) -> LayerRepo
         aliases=planned.aliases,
         calls=planned.calls,
         correction=planned.correction,
-        form=planned.form_name,
-        folded=planned.fold.kind.value if planned.fold else None,
+        form=class_name(planned),
+        fold=planned.fold.code if planned.fold else None,
         folded_into=planned.fold.target if planned.fold else None,
         reason_code=planned.refusal.code.value if planned.refusal else None,
         reason=_reason(planned),

@@ -64,7 +64,7 @@ def test_json_and_report_are_the_same_document(checkpoint: Path, tmp_path: Path)
     assert document == json.loads(report.read_text())
     assert document["schema_version"] == 1
     assert document["source"]["facts"] == {"epoch": 3}
-    assert [layer["folded"] for layer in document["layers"]] == ["scale", "scale and shift"]
+    assert [layer["fold"] for layer in document["layers"]] == ["scale", "scale_and_shift"]
     assert document["onnx"]["nodes"] == sum(document["onnx"]["operators"].values())
     assert document["verification"]["algebra"]["passed"] is True
     assert document["before"]["parameters"] > 0

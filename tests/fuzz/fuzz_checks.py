@@ -156,9 +156,9 @@ def _check_folds(
         name = layer.name.removeprefix("parts.")
         fold = expected.get(name)
         into = None if fold is None else f"parts.{fold.into}"
-        if (layer.folded is not None) != (fold is not None) or layer.folded_into != into:
+        if (layer.fold is not None) != (fold is not None) or layer.folded_into != into:
             text = (
-                f"{name}: folded {layer.folded!r} into {layer.folded_into} ({layer.reason}), "
+                f"{name}: fold {layer.fold!r} into {layer.folded_into} ({layer.reason}), "
                 f"the spec calls for {fold}"
             )
             raise FuzzError("folds", text)

@@ -76,7 +76,7 @@ def test_a_detector_converts_and_agrees(checkpoint: Path, dynamic: str, tmp_path
     target = tmp_path / "m.onnx"
     report = convert(checkpoint, target, "--dynamic", dynamic)
     assert report["captured_parts"] == ["backbone"]
-    assert all(layer["folded"] for layer in report["layers"])
+    assert all(layer["fold"] for layer in report["layers"])
     assert report["after"]["operators"] is None
     names = [f"output_0_{name}" for name in ("boxes", "scores", "labels")]
     assert list(report["onnx"]["outputs"]) == names

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ssn_prune import SSN1d, prune
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
-from ssn_prune.pruning.forms import FoldKind
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.verification.algebra import check_algebra
 
@@ -63,9 +62,9 @@ def pruned(network: nn.Module, x: Tensor = X) -> PruneResult:
     return result
 
 
-def folds(result: PruneResult) -> list[tuple[FoldKind, str] | None]:
+def folds(result: PruneResult) -> list[tuple[str, str] | None]:
     layers = result.plan.layers
-    return [None if la.fold is None else (la.fold.kind, la.fold.target) for la in layers]
+    return [None if la.fold is None else (la.fold.code, la.fold.target) for la in layers]
 
 
 @pytest.mark.parametrize("pair", ALL_PAIRS, ids=str)
@@ -73,7 +72,7 @@ def test_a_layer_sees_through_one_that_folded_away(pair: NormalizerPair) -> None
     network = nn.Sequential(conv(), trained_layer(4, BN_BN), trained_layer(4, pair, 1))
     alone = nn.Sequential(conv(), trained_layer(4, pair, 1))
     found, expected = folds(pruned(network)), folds(pruned(alone))
-    assert found == [(FoldKind.ALL, "0"), expected[0]]
+    assert found == [("scale_and_shift", "0"), expected[0]]
 
 
 @pytest.mark.parametrize("pair", STATIC_IN_PART, ids=str)
@@ -85,13 +84,13 @@ def test_a_static_layer_behind_another_is_absorbed(pair: NormalizerPair, affine:
         first.affine = False
     network = nn.Sequential(conv(), first, trained_layer(4, BN_BN, 1))
     result = pruned(network)
-    assert folds(result)[1] == (FoldKind.ABSORBED, "1")
+    assert folds(result)[1] == ("absorbed_by_preceding_norm", "1")
     assert isinstance(result.model[2], nn.Identity)
 
 
 def test_a_static_layer_is_absorbed_by_one_that_could_not_fold() -> None:
     network = nn.Sequential(nn.ReLU(), trained_layer(3, BN_BN), trained_layer(3, BN_BN, 1))
-    assert folds(pruned(network)) == [None, (FoldKind.ABSORBED, "1")]
+    assert folds(pruned(network)) == [None, ("absorbed_by_preceding_norm", "1")]
 
 
 def test_a_zero_of_an_absorbed_scale_stops_what_would_divide_by_it() -> None:
@@ -99,7 +98,7 @@ def test_a_zero_of_an_absorbed_scale_stops_what_would_divide_by_it() -> None:
     network = nn.Sequential(conv(), trained_layer(4, NormalizerPair(LN, BN)), second)
     result = pruned(network)
     assert result.report.layers[0].reason_code == "scale_out_of_range"
-    assert folds(result)[1] == (FoldKind.ABSORBED, "1")
+    assert folds(result)[1] == ("absorbed_by_preceding_norm", "1")
 
 
 @pytest.mark.parametrize("pair", ALL_PAIRS, ids=str)
@@ -134,7 +133,7 @@ def test_an_affine_module_stays_where_removing_it_is_wrong(network: nn.Module) -
     network.a = trained_layer(4, BN_BN)
     result = pruned(network)
     assert isinstance(result.model.s, Scale)
-    assert folds(result) == [(FoldKind.ALL, "c")]
+    assert folds(result) == [("scale_and_shift", "c")]
 
 
 def test_a_hooked_affine_module_stays() -> None:
@@ -160,7 +159,7 @@ def test_a_static_layer_folds_into_the_convolution_behind_it(behind: nn.Conv2d) 
     network[1].running_mean.clamp_(-1, 1)
     network[1].running_var.clamp_(0.5, None)
     result = pruned(network)
-    assert folds(result) == [(FoldKind.FORWARD, "2")]
+    assert folds(result) == [("scale_and_shift_into_following", "2")]
     assert isinstance(result.model[1], nn.Identity)
 
 
@@ -169,24 +168,24 @@ def test_forward_and_backward_folds_meet_in_one_convolution() -> None:
     first.running_mean.clamp_(-1, 1)
     for seed, pair in enumerate(ALL_PAIRS):
         network = nn.Sequential(nn.ReLU(), first, conv(), trained_layer(4, pair, seed))
-        assert folds(pruned(network))[0] == (FoldKind.FORWARD, "2")
+        assert folds(pruned(network))[0] == ("scale_and_shift_into_following", "2")
 
 
 def test_vectors_fold_into_the_linear_layer_behind() -> None:
     layer = SSN1d(3)
     layer.fix(BN, BN)
     network = nn.Sequential(nn.ReLU(), layer, nn.Linear(3, 5, bias=False))
-    assert folds(pruned(network, X[..., 0, 0])) == [(FoldKind.FORWARD, "2")]
+    assert folds(pruned(network, X[..., 0, 0])) == [("scale_and_shift_into_following", "2")]
 
 
 @pytest.mark.parametrize(
     ("behind", "reason"),
     [
         (conv(padding=1), "pads with zeros"),
-        (nn.Sequential(nn.ZeroPad2d(1), conv()), "behind it is aten.pad.default"),
-        (nn.Sequential(nn.ConstantPad2d(1, 0.5), conv()), "behind it is aten.pad.default"),
+        (nn.Sequential(nn.ZeroPad2d(1), conv()), "followed by aten.pad.default"),
+        (nn.Sequential(nn.ConstantPad2d(1, 0.5), conv()), "followed by aten.pad.default"),
         (nn.ConvTranspose2d(3, 4, 3), "transposed"),
-        (nn.Sequential(nn.ReLU(), conv()), "behind it is aten.relu.default"),
+        (nn.Sequential(nn.ReLU(), conv()), "followed by aten.relu.default"),
         (nn.utils.parametrizations.weight_norm(conv()), "weight is computed"),
     ],
     ids=["zeros", "zeros before", "constant before", "transposed", "activation", "computed"],
@@ -224,5 +223,8 @@ def test_layers_called_twice_chain_only_if_all_calls_agree() -> None:
         return m.b(m.a(m.c(x))) + m.a(m.c(2 * x))
 
     layers = {"a": trained_layer(4, NormalizerPair(IN, BN)), "b": trained_layer(4, BN_BN, 1)}
-    assert folds(pruned(Lambda(agree, c=conv(), **layers)))[1] == (FoldKind.ABSORBED, "a")
+    assert folds(pruned(Lambda(agree, c=conv(), **layers)))[1] == (
+        "absorbed_by_preceding_norm",
+        "a",
+    )
     assert folds(pruned(Lambda(differ, c=conv(), **layers)))[1] is None

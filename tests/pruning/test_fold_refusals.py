@@ -33,7 +33,7 @@ def check(network: nn.Module, *codes: str | None, x: Tensor = X) -> nn.Module:
     result = prune(network, x)
     assert tuple(item.reason_code for item in result.report.layers) == codes
     for item in result.report.layers:
-        assert (item.reason is None) == (item.folded is not None)
+        assert (item.reason is None) == (item.fold is not None)
     with torch.no_grad():
         assert relative_error(result.model(x), network(x)) < 1e-13
     return result.model

@@ -13,7 +13,7 @@ from torch import nn
 
 from ssn_prune import export_onnx, prune
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
-from ssn_prune.pruning.forms import PAIR_FORMS
+from ssn_prune.pruning.forms.table import PAIR_FORMS
 from ssn_prune.pruning.rewrite import apply_plan
 from ssn_prune.surgery.copying import floating_copy
 
@@ -110,7 +110,7 @@ def test_zero_gamma_folds_only_where_the_scale_need_not_be_undone() -> None:
         network = nn.Sequential(nn.Conv2d(3, 4, 3), layer).double().eval()
         x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
         result = prune(network, x)
-        assert (result.report.layers[0].folded is not None) == folds
+        assert (result.report.layers[0].fold is not None) == folds
         if not folds:
             assert result.report.layers[0].reason_code == "scale_out_of_range"
         with torch.no_grad():
@@ -124,7 +124,7 @@ def test_a_fold_that_would_overflow_half_precision_is_refused() -> None:
         layer.weight.fill_(60000.0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), layer).eval()
     x = torch.randn(2, 3, 8, 8)
-    assert prune(network, x).report.layers[0].folded is not None
+    assert prune(network, x).report.layers[0].fold is not None
     half = prune(network.half(), x.half())
     assert half.report.layers[0].reason_code == "scale_out_of_range"
 

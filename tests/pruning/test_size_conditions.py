@@ -50,7 +50,7 @@ def equal(m: nn.Module, x: Tensor) -> Tensor:
 def test_sizes_on_the_other_side_of_a_branch_are_refused(function, right, wrong, reason) -> None:
     original = network(function)
     result = prune(original, X)
-    assert result.report.layers[0].folded is not None
+    assert result.report.layers[0].fold is not None
     assert result.report.size_conditions != ()
     x = torch.randn(3, 3, *right, dtype=torch.float64)
     with torch.no_grad():
@@ -75,10 +75,10 @@ def test_a_network_without_conditions_takes_any_size() -> None:
 
 
 def test_a_capture_with_open_sizes_that_takes_too_long_fixes_them(monkeypatch) -> None:
-    monkeypatch.setattr("ssn_prune.pruning.capture.capture.OPEN_SIZES_SECONDS", -1.0)
+    monkeypatch.setattr("ssn_prune.pruning.capture.capture.DYNAMIC_SIZES_SECONDS", -1.0)
     original = network(lambda m, x: m.n(m.c(x)).relu())
     result = prune(original, X)
-    assert result.report.layers[0].folded is not None
+    assert result.report.layers[0].fold is not None
     assert result.report.size_conditions == ("x.shape[2] == 64", "x.shape[3] == 64")
     assert relative_error(result.model(X[:1]), original(X[:1])) < 1e-13
     with pytest.raises(ValueError, match=r"x.shape\[2\] == 64"):

@@ -16,8 +16,8 @@ from ssn_prune.checkpoint.loading import LoadedCheckpoint, Source
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion import convert
 from ssn_prune.normalizer import Normalizer, NormalizerPair
-from ssn_prune.pruning.centring import record_moments
-from ssn_prune.pruning.folds import algebra as folding
+from ssn_prune.pruning.channel_statistics import measure_inputs
+from ssn_prune.pruning.folds import kernel_arithmetic as folding
 from ssn_prune.surgery._shared_parameters import SharedWriteError, WriteGuard
 from ssn_prune.surgery.copying import cast_copy, copy_model, floating_copy, wide_copy
 from ssn_prune.surgery.nested import WideArithmetic
@@ -159,7 +159,7 @@ def test_a_network_with_a_state_is_compared_from_its_first_call_on() -> None:
 def test_layers_that_are_given_nothing_have_no_moments() -> None:
     layer = trained_layer(3, NormalizerPair(IN, BN))
     network = Lambda(lambda m, x: (m.n(x[:0]), x)[1], n=layer).eval()
-    assert record_moments(network, (X,), ["n"]) == {}
+    assert measure_inputs(network, (X,), ["n"]) == {}
 
 
 def test_giving_a_parameter_other_memory_does_not_reach_the_caller() -> None:
