@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from unittest import mock
 
 import torch
-from ssn_prune.pruning.folds.algebra import scale_output_channels
 from torch import Tensor
 
 from ssn_prune.nn.moment_norm import MomentNorm
