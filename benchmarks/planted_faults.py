@@ -24,11 +24,12 @@ class Fault:
     tests: tuple[str, ...]
 
 
-_PAIRS = ("pruning/test_pair_forms.py",)
-_CHAINS = ("pruning/test_fold_chains.py",)
-_REFUSALS = ("pruning/test_fold_refusals.py",)
+_PAIRS = ("pruning/forms/test_pair_forms.py", "pruning/folds/test_scale_and_shift.py")
+_ABSORBED = ("pruning/folds/test_absorbed.py",)
+_FOLLOWING = ("pruning/folds/test_into_following.py",)
+_REFUSALS = ("pruning/folds/test_kernel.py",)
 _DIMENSIONS = ("pruning/test_dimensions.py",)
-_PARTS = ("pruning/test_partial_capture.py",)
+_PARTS = ("pruning/capture/test_partial.py",)
 _DECOMPOSED = ("onnx_export/test_decomposing.py",)
 
 FAULTS = (
@@ -65,21 +66,21 @@ FAULTS = (
         "pruning/static_norm.py",
         "shift = -running_mean.double()",
         "shift = running_mean.double()",
-        _CHAINS,
+        _ABSORBED,
     ),
     Fault(
         "groups ignored in a fold forward",
         "pruning/folds/kernel_arithmetic.py",
         "factor = scale.view(groups, 1, -1,",
         "factor = scale[: kernel.shape[1]].view(1, 1, -1,",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "only one tap shifted in a fold forward",
         "pruning/folds/kernel_arithmetic.py",
         ".flatten(2).sum(2, dtype=torch.float64)",
         ".flatten(2)[..., 0].double()",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "fold across a second consumer",
@@ -121,21 +122,21 @@ FAULTS = (
         "pruning/folds/into_following.py",
         "if call.following_conv.zero_padded:",
         "if False:",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "fold forward into a transposed convolution",
         "pruning/folds/into_following.py",
         "if call.following_conv.transposed:",
         "if False:",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "padding with a constant taken for one that repeats",
         "pruning/capture/graph_reader.py",
         'argument(user, 2, "mode", "constant") != "constant"',
         "pads",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "gate order IN/LN permuted",
@@ -191,21 +192,21 @@ FAULTS = (
         "pruning/folds/scale.py",
         "return _is_normal(scale, dtype) and _is_normal(inverse, dtype)",
         "return bool(inverse.numel())",
-        _PAIRS,
+        ("pruning/folds/test_scale.py",),
     ),
     Fault(
         "absorbed steps in the wrong order",
         "pruning/folds/absorbed.py",
         "for step in steps:",
         "for step in reversed(list(steps)):",
-        _CHAINS,
+        _ABSORBED,
     ),
     Fault(
         "bias not scaled when a layer is absorbed",
         "pruning/folds/absorbed.py",
         "bias.double() * scale + shift",
         "bias.double() + shift",
-        _CHAINS,
+        _ABSORBED,
     ),
     Fault(
         "calls inside regions of their own not counted",
@@ -226,7 +227,7 @@ FAULTS = (
         "pruning/prune.py",
         "if captured.guards and any(",
         "if not captured.guards and any(",
-        ("pruning/test_size_conditions.py",),
+        ("pruning/capture/test_size_conditions.py",),
     ),
     Fault(
         "uses outside of captured parts ignored",

@@ -25,7 +25,7 @@ rounding error of its mean, squared, is not small beside its variance and eps.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.pruning.channel_statistics import ChannelStatistics, LayerStatistics
+from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.pruning.static_norm import running_statistics
 
 CONSTANT_RATIO = 2.0
@@ -56,6 +57,32 @@ class CentringConstants:
     needed: bool
 
 
+def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
+    """The layers from whose inputs a constant may be subtracted, with their pairs.
+
+    These are the ones with an IN mean, which cancels it, with a folded running mean, and with an IN
+    variance. A corrected IN/LN is left out: centring would take it over its budget of nodes, and
+    its scale is that of the whole layer, never that of a constant channel. A single position is its
+    own mean, to the last bit, so only a fold has a use for the constant there.
+    """
+    return {
+        layer.name: layer.pair
+        for layer in plan.layers
+        if layer.pair is not None and _takes_constant(layer, layer.pair)
+    }
+
+
+def _takes_constant(layer: LayerPlan, pair: NormalizerPair) -> bool:
+    if layer.fold is not None:
+        mean_is_folded = pair.mean is Normalizer.BN and not layer.moved
+        return mean_is_folded or pair.mean is Normalizer.IN
+    if layer.positions == 1:
+        return False
+    if pair.mean is Normalizer.IN:
+        return not (pair.var is Normalizer.LN and layer.correction)
+    return pair.var is Normalizer.IN
+
+
 def choose_constants(
     model: nn.Module, pairs: Mapping[str, NormalizerPair], measured: LayerStatistics
 ) -> dict[str, CentringConstants]:
@@ -75,6 +102,17 @@ def choose_constants(
         for name in pairs
         if name in measured
     }
+
+
+def with_centring(plan: Plan, constants: Mapping[str, CentringConstants]) -> Plan:
+    """Add centring constants: always where a convolution subtracts them, else where they matter."""
+    layers = []
+    for layer in plan.layers:
+        found = constants.get(layer.name)
+        if found is not None and (layer.fold is not None or found.needed):
+            layer = replace(layer, centre=tuple(float(value) for value in found.values))
+        layers.append(layer)
+    return replace(plan, layers=tuple(layers))
 
 
 def _constants(layer: nn.Module, pair: NormalizerPair, calls: Calls) -> CentringConstants:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from torch import nn
 
 from ssn_prune.errors import UndefinedVarianceError, UnsupportedLayerError
 from ssn_prune.nn.switchable import SwitchableNorm
-from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.normalizer import Normalizer
 from ssn_prune.pruning.capture.partial import UNCAPTURED
 from ssn_prune.pruning.capture.records import Capture
-from ssn_prune.pruning.centring import CentringConstants
 from ssn_prune.pruning.folds.absorbed import absorb_affine_modules
 from ssn_prune.pruning.folds.context import Candidate, Decision, FoldContext
 from ssn_prune.pruning.folds.table import FOLD_RULES
@@ -157,43 +155,6 @@ def _untracked_error(names: list[str]) -> UnsupportedLayerError:
         hint="ssn_prune.recalibrate(model, batches) with some training batches gives the layers "
         "running statistics; prune after that",
     )
-
-
-def with_centring(plan: Plan, constants: Mapping[str, CentringConstants]) -> Plan:
-    """Add centring constants: always where a convolution subtracts them, else where they matter."""
-    layers = []
-    for layer in plan.layers:
-        found = constants.get(layer.name)
-        if found is not None and (layer.fold is not None or found.needed):
-            layer = replace(layer, centre=tuple(float(value) for value in found.values))
-        layers.append(layer)
-    return replace(plan, layers=tuple(layers))
-
-
-def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
-    """The layers from whose inputs a constant may be subtracted, with their pairs.
-
-    These are the ones with an IN mean, which cancels it, with a folded running mean, and with an IN
-    variance. A corrected IN/LN is left out: centring would take it over its budget of nodes, and
-    its scale is that of the whole layer, never that of a constant channel. A single position is its
-    own mean, to the last bit, so only a fold has a use for the constant there.
-    """
-    return {
-        layer.name: layer.pair
-        for layer in plan.layers
-        if layer.pair is not None and _takes_constant(layer, layer.pair)
-    }
-
-
-def _takes_constant(layer: LayerPlan, pair: NormalizerPair) -> bool:
-    if layer.fold is not None:
-        mean_is_folded = pair.mean is Normalizer.BN and not layer.moved
-        return mean_is_folded or pair.mean is Normalizer.IN
-    if layer.positions == 1:
-        return False
-    if pair.mean is Normalizer.IN:
-        return not (pair.var is Normalizer.LN and layer.correction)
-    return pair.var is Normalizer.IN
 
 
 def _candidate(

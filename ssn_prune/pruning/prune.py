@@ -12,10 +12,10 @@ from ssn_prune.errors import ArgumentError
 from ssn_prune.pruning.capture.capture import capture
 from ssn_prune.pruning.capture.size_check import SizeCheck
 from ssn_prune.pruning.capture.size_conditions import SizeGuard
-from ssn_prune.pruning.centring import choose_constants
+from ssn_prune.pruning.centring import choose_constants, layers_to_centre, with_centring
 from ssn_prune.pruning.channel_statistics import LayerStatistics, measure_inputs
 from ssn_prune.pruning.plan import Plan
-from ssn_prune.pruning.planner import layers_to_centre, make_plan, with_centring
+from ssn_prune.pruning.planner import make_plan
 from ssn_prune.pruning.results import PruneReport, RoundedGates, prune_report
 from ssn_prune.pruning.rewrite import apply_plan, rewrite
 from ssn_prune.selection import Selection, select
