@@ -13,7 +13,7 @@ from ssn_prune.errors import ArgumentError, first_line
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.dynamic_axes import accepted_sizes, fixed_size_error
 from ssn_prune.onnx_export.exporter import Dynamic
-from ssn_prune.pruning.centring import Moments, record_moments
+from ssn_prune.pruning.channel_statistics import LayerStatistics, measure_inputs
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.verification.verify import BATCH_SIZES, random_batches
 
@@ -49,7 +49,7 @@ def example_batches(loaded: LoadedCheckpoint, batch_sizes: Sequence[int]) -> lis
     return [(list(batch[0].unbind()),) for batch in batches]
 
 
-def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], Moments]:
+def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], LayerStatistics]:
     """Make the example inputs and see whether the network takes them.
 
     Returns:
@@ -62,7 +62,7 @@ def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], Moments]
     modules = loaded.model.named_modules()
     layers = [name for name, module in modules if isinstance(module, SwitchableNorm)]
     try:
-        moments = record_moments(loaded.model, inputs, layers)
+        moments = measure_inputs(loaded.model, inputs, layers)
     # The network is the user's code and may raise anything.
     except Exception as error:
         sizes = [require_input_size(loaded), *loaded.more_inputs]

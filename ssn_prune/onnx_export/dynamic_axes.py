@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune.errors import ExportError
-from ssn_prune.pruning.capture.size_conditions import SizeGuard, arguments_by_name, size_guards
+from ssn_prune.pruning.capture.dynamic_shapes import arguments_by_name
+from ssn_prune.pruning.capture.size_conditions import SizeGuard, size_guards
 
 # Added to the last axes: multiples of the usual strides, and odd numbers for what is rounded there.
 _GROWTH = ((0, 0, 32), (0, 32, 0), (0, 32, 64), (0, 7, 0), (0, 5, 13), (4, 0, 0), (0, 64, 64))

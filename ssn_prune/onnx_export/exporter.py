@@ -41,7 +41,7 @@ from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.onnx_export.saving import save_checked
 from ssn_prune.onnx_export.tracing import trace_to_onnx
 from ssn_prune.progress import Progress, no_progress
-from ssn_prune.pruning.capture.size_conditions import dynamic_shapes
+from ssn_prune.pruning.capture.dynamic_shapes import dynamic_shapes
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.counting import count_operators
 from ssn_prune.surgery.nested import clone_tensors

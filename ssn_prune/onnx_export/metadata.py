@@ -11,7 +11,6 @@ import torch
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.loading import Source
 from ssn_prune.json_values import to_json
-from ssn_prune.pruning.forms import Form
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
 
@@ -22,7 +21,7 @@ def layer_paths(plan: Plan) -> dict[str, tuple[str, ...]]:
     for layer in plan.layers:
         if not layer.exposed:
             continue
-        if layer.fold is not None and layer.form is Form.IDENTITY:
+        if layer.fold is not None and layer.moved:
             paths[layer.name] = (_carrier(plan, layer.fold.target),)
         else:
             paths[layer.name] = (layer.name, *layer.aliases)
@@ -32,7 +31,7 @@ def layer_paths(plan: Plan) -> dict[str, tuple[str, ...]]:
 def _carrier(plan: Plan, target: str) -> str:
     """The module whose output is that of a layer that moved into ``target``."""
     absorbing = next((layer for layer in plan.layers if layer.name == target), None)
-    if absorbing is not None and absorbing.fold is not None and absorbing.form is Form.IDENTITY:
+    if absorbing is not None and absorbing.fold is not None and absorbing.moved:
         return _carrier(plan, absorbing.fold.target)
     return target
 

@@ -1,18 +1,18 @@
-"""Centring: the best constant to subtract from each channel in front of a norm.
+"""Centring: the best constant to subtract from each channel before a norm.
 
-An IN mean cancels any constant in front of it, so the bias of the convolution there is free to be
+An IN mean cancels any constant in its input, so the bias of a preceding convolution is free to be
 whatever makes the runtime's sums most accurate: the channel's mean. That matters where a channel is
 nearly constant (saturated, or dead but for the border), because the rounding errors of a long sum
 of equal numbers all have the same sign: over 112x112 equal numbers ONNX Runtime's mean is off by
-2e-5. Behind a convolution the constant goes into its bias, elsewhere the layer subtracts it if a
+2e-5. After a convolution the constant goes into its bias, elsewhere the layer subtracts it if a
 channel needs it.
 
 Two means are known: that of the training data, in the running statistics, and that of the example
-inputs, measured here. The measured one is taken unless the training data is at least twice as
-constant: then accuracy is at stake there. It is also taken where the other is out of reach of the
-inputs, many deviations away: that would add to the values what is then subtracted from them. Of a
-layer that is called on quite different values, the mean is taken if that suits every call better
-than nothing.
+inputs (``channel_statistics.py``). The measured one is taken unless the training data is at least
+twice as constant: then accuracy is at stake there. It is also taken where the other is out of reach
+of the inputs, many deviations away: that would add to the values what is then subtracted from them.
+Of a layer that is called on quite different values, the mean is taken if that suits every call
+better than nothing.
 
 A BN mean beside another variance has to be subtracted anyway, so the running mean is taken unless a
 channel is so far from it that the variance, which the original computes without it, would lose
@@ -24,162 +24,149 @@ rounding error of its mean, squared, is not small beside its variance and eps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.nn.statistics import pooled_moments
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
-from ssn_prune.surgery._shared_parameters import run_copy
-from ssn_prune.surgery.nested import clone_tensors
+from ssn_prune.pruning.channel_statistics import ChannelStatistics, LayerStatistics
+from ssn_prune.pruning.plan import LayerPlan, Plan
+from ssn_prune.pruning.static_norm import running_statistics
 
 CONSTANT_RATIO = 2.0
 # A mean that is this many deviations away from zero loses noticeable accuracy in a runtime's sums.
 NEARLY_CONSTANT = 4.0
 UNIT = 2.0**-24  # a float32 number is rounded by up to this share of it
 
+Calls = Sequence[ChannelStatistics]
+
 
 @dataclass(frozen=True)
-class Centre:
+class CentringConstants:
     """Centring constants of one layer.
 
     Attributes:
         values: Shape (C,), float64.
-        needed: Whether a layer should subtract them itself if nothing in front does.
+        needed: Whether the layer should subtract them itself if no convolution does.
     """
 
     values: Tensor
     needed: bool
 
 
-@dataclass(frozen=True)
-class ChannelMoments:
-    """Of the inputs of one call of a layer, in float64.
+def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
+    """The layers from whose inputs a constant may be subtracted, with their pairs.
 
-    Attributes:
-        mean: Of each channel over all samples, (C,).
-        deviation: The same.
-        plane: The smallest deviation of a plane of each channel, (C,).
-        sample: The smallest deviation of a whole sample, ().
+    These are the ones with an IN mean, which cancels it, with a folded running mean, and with an IN
+    variance. A corrected IN/LN is left out: centring would take it over its budget of nodes, and
+    its scale is that of the whole layer, never that of a constant channel. A single position is its
+    own mean, to the last bit, so only a fold has a use for the constant there.
     """
-
-    mean: Tensor
-    deviation: Tensor
-    plane: Tensor
-    sample: Tensor
-
-
-Moments = Mapping[str, Sequence[ChannelMoments]]
-"""By the name of a layer, of each of its calls."""
+    return {
+        layer.name: layer.pair
+        for layer in plan.layers
+        if layer.pair is not None and _takes_constant(layer, layer.pair)
+    }
 
 
-def record_moments(model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str]) -> Moments:
-    """Run a network and look at what its layers are given.
-
-    Args:
-        model: The network in evaluation mode; not changed.
-        inputs: Inputs of one call.
-        names: Layers to look at; those that do not run are not in the result.
-    """
-    measured: dict[str, list[ChannelMoments]] = {}
-
-    def recorder(name: str) -> Any:
-        def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
-            x = arguments[0] if arguments else named["input"]
-            if x.numel():  # detectors may find nothing on noise
-                measured.setdefault(name, []).append(_moments(x))
-
-        return hook
-
-    def run(probe: nn.Module) -> None:
-        measured.clear()
-        for name in listed:
-            layer = probe.get_submodule(name)
-            layer.register_forward_pre_hook(recorder(name), with_kwargs=True)
-        with torch.no_grad():
-            probe(*clone_tensors(inputs))
-
-    listed = list(names)
-    run_copy(model, run)
-    return measured
+def _takes_constant(layer: LayerPlan, pair: NormalizerPair) -> bool:
+    if layer.fold is not None:
+        mean_is_folded = pair.mean is Normalizer.BN and not layer.moved
+        return mean_is_folded or pair.mean is Normalizer.IN
+    if layer.positions == 1:
+        return False
+    if pair.mean is Normalizer.IN:
+        return not (pair.var is Normalizer.LN and layer.correction)
+    return pair.var is Normalizer.IN
 
 
-def find_centres(
-    model: nn.Module, pairs: Mapping[str, NormalizerPair], moments: Moments
-) -> dict[str, Centre]:
-    """Find the centring constants of layers.
+def choose_constants(
+    model: nn.Module, pairs: Mapping[str, NormalizerPair], measured: LayerStatistics
+) -> dict[str, CentringConstants]:
+    """Choose the centring constants of layers.
 
     Args:
         model: The network in evaluation mode; not changed.
         pairs: Layers to centre and what they selected.
-        moments: What they were given.
+        measured: What they were given.
 
     Returns:
         By name, for each layer that ran; a layer that is called several times gets the mean over
         its calls.
     """
     return {
-        name: _centre(model.get_submodule(name), pairs[name], list(moments[name]))
+        name: _constants(model.get_submodule(name), pairs[name], measured[name])
         for name in pairs
-        if name in moments
+        if name in measured
     }
 
 
-def _moments(x: Tensor) -> ChannelMoments:
-    planes = (x.unsqueeze(-1) if x.dim() == 2 else x).double().flatten(2)
-    mean = planes.mean(2, keepdim=True)
-    # Several times as fast as var_mean, which a run over all layers would feel.
-    var = torch.linalg.vector_norm(planes - mean, dim=2, keepdim=True).square() / planes.shape[2]
-    deviation = pooled_moments(mean, var, dim=0)[1].sqrt().flatten()
-    sample = pooled_moments(mean, var, dim=1)[1].sqrt().min()
-    plane = var.amin(0).sqrt().flatten()
-    return ChannelMoments(mean.mean(0).flatten(), deviation, plane, sample)
+def with_centring(plan: Plan, constants: Mapping[str, CentringConstants]) -> Plan:
+    """Add centring constants: always where a convolution subtracts them, else where they matter."""
+    layers = []
+    for layer in plan.layers:
+        found = constants.get(layer.name)
+        if found is not None and (layer.fold is not None or found.needed):
+            layer = replace(layer, centre=tuple(float(value) for value in found.values))
+        layers.append(layer)
+    return replace(plan, layers=tuple(layers))
 
 
-def _centre(layer: nn.Module, pair: NormalizerPair, calls: list[ChannelMoments]) -> Centre:
+def _constants(layer: nn.Module, pair: NormalizerPair, calls: Calls) -> CentringConstants:
     assert isinstance(layer, SwitchableNorm)  # only such layers are planned
-    mean = torch.stack([call.mean for call in calls]).mean(0)
-    mean = torch.where(torch.isfinite(mean), mean, torch.zeros_like(mean))
-    if len(calls) > 1:
-        nothing = torch.zeros_like(mean)
-        better = _distance(calls, mean, layer.eps) <= _distance(calls, nothing, layer.eps)
-        mean = torch.where(better, mean, nothing)
+    mean = _mean_over_calls(calls, layer.eps)
     needed = _is_needed(pair, calls, layer.eps)
-    if layer.running_mean is None or layer.running_var is None:
-        return Centre(mean, needed)
-    running_mean = layer.running_mean.double()
+    statistics = running_statistics(layer)
+    if statistics is None:
+        return CentringConstants(mean, needed)
+    running_mean, running_var = statistics[0].double(), statistics[1].double()
     if pair.mean is Normalizer.BN:
         taken = torch.ones_like(mean, dtype=torch.bool)
         for call in calls:
-            spread = call.plane if pair.var is Normalizer.IN else call.sample
+            in_var = pair.var is Normalizer.IN
+            spread = call.plane_deviation if in_var else call.sample_deviation
             taken &= _is_harmless((running_mean - call.mean).abs(), spread, layer.eps)
     else:
-        trained = layer.running_var.double().clamp(min=0).sqrt()
+        trained = running_var.clamp(min=0).sqrt()
         deviation = torch.stack([call.deviation for call in calls]).mean(0)
         at_stake = deviation > CONSTANT_RATIO * trained
         taken = at_stake & ((running_mean - mean).abs() <= NEARLY_CONSTANT * deviation)
-    return Centre(torch.where(taken, running_mean, mean), needed)
+    return CentringConstants(torch.where(taken, running_mean, mean), needed)
 
 
-def _distance(calls: list[ChannelMoments], centre: Tensor, eps: float) -> Tensor:
+def _mean_over_calls(calls: Calls, eps: float) -> Tensor:
+    """The mean over the calls where it suits every call better than zero, else zero, (C,)."""
+    mean = torch.stack([call.mean for call in calls]).mean(0)
+    zero = torch.zeros_like(mean)
+    mean = torch.where(torch.isfinite(mean), mean, zero)
+    if len(calls) == 1:
+        return mean
+    better = _distance(calls, mean, eps) <= _distance(calls, zero, eps)
+    return torch.where(better, mean, zero)
+
+
+def _distance(calls: Calls, constants: Tensor, eps: float) -> Tensor:
     """How many deviations the farthest call's mean is from a constant, (C,)."""
     distances = [
-        (call.mean - centre).abs() / (call.deviation.square() + eps).sqrt() for call in calls
+        (call.mean - constants).abs() / (call.deviation.square() + eps).sqrt() for call in calls
     ]
     return torch.stack(distances).amax(0)
 
 
-def _is_needed(pair: NormalizerPair, calls: list[ChannelMoments], eps: float) -> bool:
+def _is_needed(pair: NormalizerPair, calls: Calls, eps: float) -> bool:
     if pair.mean is Normalizer.IN:
         mean = torch.stack([call.mean for call in calls]).mean(0)
         deviation = torch.stack([call.deviation for call in calls]).mean(0)
         return bool((mean.abs() > NEARLY_CONSTANT * (deviation.square() + eps).sqrt()).any())
     return any(
-        bool(((2 * UNIT * call.mean).square() > 2 * UNIT * (call.plane.square() + eps)).any())
+        bool(
+            (
+                (2 * UNIT * call.mean).square() > 2 * UNIT * (call.plane_deviation.square() + eps)
+            ).any()
+        )
         for call in calls
     )
 

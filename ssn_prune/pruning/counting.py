@@ -11,7 +11,7 @@ from ssn_prune.nn.axes import channel_weight
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 from ssn_prune.pruning.capture.records import Capture
-from ssn_prune.pruning.forms import Form, class_of
+from ssn_prune.pruning.forms import moments
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -70,7 +70,8 @@ def weighted_form(layer: SwitchableNorm, correction: int | None = None) -> nn.Mo
     running = (layer.running_mean, layer.running_var, layer.num_batches_tracked)
     if any(tensor is None for tensor in running):  # batch statistics would be as many operators
         running = (torch.zeros_like(weight), torch.ones_like(weight), torch.tensor(0))
-    weighted = class_of(Form.MOMENTS, max(layer.dims) - 2)(
+    make: type[nn.Module] = moments.CLASSES[max(layer.dims) - 3]
+    weighted = make(
         layer.num_features,
         weight if layer.affine else None,
         None if layer.bias is None else layer.bias.detach(),

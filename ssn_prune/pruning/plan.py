@@ -1,4 +1,7 @@
-"""The plan: plain data that says what will be replaced and folded, and why something will not."""
+"""The plan: plain data that says what is replaced and folded, and why something is not.
+
+Folds and forms are named by the codes of their rows in ``folds/table.py`` and ``forms/table.py``.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from dataclasses import dataclass
 
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.pruning.capture.records import ParameterOwner
-from ssn_prune.pruning.forms import FoldKind, Form, class_of
 
 Ratios = tuple[float, float, float]
+
+IDENTITY = "identity"
+"""Code of the form of which nothing is left."""
 
 
 class RefusalCode(enum.StrEnum):
@@ -27,6 +32,7 @@ class RefusalCode(enum.StrEnum):
     BIAS = "bias_cannot_be_replaced"
     HOOKS = "hooks"
     SCALE_RANGE = "scale_out_of_range"
+    FOLLOWING = "no_following_conv_can_take_it"
 
 
 @dataclass(frozen=True)
@@ -43,29 +49,42 @@ class Refusal:
 
 
 @dataclass(frozen=True)
+class Kernel:
+    """The tensors of one convolution or linear layer.
+
+    Attributes:
+        weight: Where its kernel is.
+        bias: Where its bias is or can be made; None if it has none and can have none.
+        transposed: Whether it is a transposed convolution.
+        groups: Its groups.
+    """
+
+    weight: ParameterOwner
+    bias: ParameterOwner | None
+    transposed: bool
+    groups: int
+
+
+@dataclass(frozen=True)
 class Fold:
     """A fold into one convolution or linear layer, or into another switchable layer.
 
     Attributes:
-        kind: What moves.
+        code: Of the rule in ``folds/table.py`` that applies it.
         target: Path of the module that holds the kernel, or of the layer that absorbs this one.
-        weight: Where the kernel is; None for an absorbed layer.
-        bias: Where the bias is or will be; None if there is none and none is needed.
-        transposed: Whether the kernel is that of a transposed convolution.
-        groups: Groups of the convolution.
+        leaves: Code of the form in ``forms/table.py`` that is left of the layer.
+        kernel: What is edited; None where another layer absorbs this one.
     """
 
-    kind: FoldKind
+    code: str
     target: str
-    weight: ParameterOwner | None = None
-    bias: ParameterOwner | None = None
-    transposed: bool = False
-    groups: int = 1
+    leaves: str
+    kernel: Kernel | None = None
 
 
 @dataclass(frozen=True)
 class AffineStep:
-    """Something behind a layer that becomes part of the layer's weight and bias.
+    """An affine module after a layer that becomes part of the layer's weight and bias.
 
     Attributes:
         module: Its path. It is replaced by the identity.
@@ -93,16 +112,17 @@ class LayerPlan:
         pair: The selected pair; None if the weighted form is kept.
         mean_ratios: Weights of the IN, LN and BN means in the concrete form.
         var_ratios: Weights of the IN, LN and BN variances in the concrete form.
-        form: The concrete form.
+        form: Code of the concrete form in ``forms/table.py``.
         fold: What folds, and where to.
         refusal: Why nothing does; exactly one of the two is set.
         absorbs: What becomes part of this layer's weight and bias, in the order of the calls.
         order: Position of its first call among all calls; folds are applied in this order.
         exposed: Whether its own output still appears at its place in the pruned network; not if
-            something behind it moved into it, or if it moved into something behind.
-        centre: Constants (C,) to subtract. In front of an IN mean: by the convolution in the place
-            of its dead bias, or, where a channel is nearly constant, by the layer itself. For a
-            folded running mean: what the convolution subtracts; the layer subtracts the rest.
+            a following module moved into it, or if it moved into a following module.
+        centre: Centring constants (C,). Before an IN mean they are subtracted by the preceding
+            convolution in the place of its dead bias or, where a channel is nearly constant and
+            there is no such convolution, by the layer itself. With a folded running mean they are
+            what the convolution subtracts; the layer subtracts the rest.
     """
 
     name: str
@@ -115,7 +135,7 @@ class LayerPlan:
     pair: NormalizerPair | None
     mean_ratios: Ratios
     var_ratios: Ratios
-    form: Form
+    form: str
     fold: Fold | None
     refusal: Refusal | None
     absorbs: tuple[AffineStep, ...] = ()
@@ -124,9 +144,9 @@ class LayerPlan:
     centre: tuple[float, ...] | None = None
 
     @property
-    def form_name(self) -> str:
-        """Name of the concrete class, such as ``InstanceNorm2d``."""
-        return class_of(self.form, self.dimension).__name__
+    def moved(self) -> bool:
+        """Whether all of it moved into other modules, so that an identity is left."""
+        return self.form == IDENTITY
 
 
 @dataclass(frozen=True)

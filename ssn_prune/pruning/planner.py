@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from torch import nn
 
 from ssn_prune.errors import UndefinedVarianceError, UnsupportedLayerError
 from ssn_prune.nn.switchable import SwitchableNorm
-from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.normalizer import Normalizer
+from ssn_prune.pruning.capture.partial import UNCAPTURED
 from ssn_prune.pruning.capture.records import Capture
-from ssn_prune.pruning.centring import Centre
-from ssn_prune.pruning.decisions import Candidate, Decision, decide_folds
-from ssn_prune.pruning.forms import FoldKind, Form, PairForm, form_of
-from ssn_prune.pruning.plan import LayerPlan, Plan, Ratios, Refusal, RefusalCode
+from ssn_prune.pruning.folds.absorbed import absorb_affine_modules
+from ssn_prune.pruning.folds.context import Candidate, Decision, FoldContext
+from ssn_prune.pruning.folds.table import FOLD_RULES
+from ssn_prune.pruning.forms import moments
+from ssn_prune.pruning.forms.table import form_of
+from ssn_prune.pruning.plan import Fold, LayerPlan, Plan, Ratios, Refusal, RefusalCode
+from ssn_prune.pruning.static_norm import running_statistics
 from ssn_prune.selection import GateState, LayerSelection, Selection
-from ssn_prune.surgery.copying import all_names
+from ssn_prune.surgery.copying import all_names, has_hooks
 
 
 def make_plan(
@@ -53,7 +56,7 @@ def make_plan(
     decisions = (
         decide_folds(model, captured, candidates)
         if fold
-        else dict.fromkeys(candidates, Decision(refusal=_DISABLED))
+        else dict.fromkeys(candidates, Decision(refusals=[_DISABLED]))
     )
     names = all_names(model)
 
@@ -71,6 +74,58 @@ _WEIGHTED = Refusal(
 )
 
 
+def decide_folds(
+    model: nn.Module, captured: Capture, candidates: Mapping[str, Candidate]
+) -> dict[str, Decision]:
+    """Decide for every layer what folds and where to, or why nothing does.
+
+    Args:
+        model: The network; not changed.
+        captured: Its capture.
+        candidates: All layers by name.
+    """
+    context = FoldContext(model, captured, candidates)
+    layers = context.in_order()
+    for layer in layers:
+        absorb_affine_modules(context, layer)
+        refusal = _no_rule_holds(context, layer)
+        if refusal is not None:
+            context.decisions[layer.name].refusals.append(refusal)
+            context.decisions[layer.name].closed = True
+    for rule in FOLD_RULES:
+        for layer in layers:
+            decision = context.decisions[layer.name]
+            if decision.fold is not None or decision.closed or layer.pair not in rule.pairs:
+                continue
+            outcome = rule.check(context, layer)
+            if isinstance(outcome, Fold):
+                decision.fold = outcome
+            elif outcome is not None:
+                decision.refusals.append(outcome)
+                # A hook on a neighbour may depend on what the neighbourhood computes.
+                decision.closed = outcome.code is RefusalCode.HOOKS
+    return context.decisions
+
+
+def _no_rule_holds(context: FoldContext, layer: Candidate) -> Refusal | None:
+    """Why no rule can hold for a layer, whatever its neighbours are."""
+    if layer.pair is None:
+        return _WEIGHTED
+    if not any(layer.pair in rule.pairs for rule in FOLD_RULES):
+        text = f"no part of {layer.pair} can move into a neighbouring layer"
+        return Refusal(RefusalCode.NOTHING_FOLDS, text)
+    calls, error = context.calls(layer.name), context.captured.error
+    if not calls and error is None:
+        text = "the captured graph shows no call of this layer"
+        return Refusal(RefusalCode.NOT_CALLED, text)
+    if not calls or any(call.producer == UNCAPTURED for call in calls):
+        text = f"torch.export could not capture the code around it ({error})"
+        return Refusal(RefusalCode.CAPTURE_FAILED, text)
+    if has_hooks(layer.module):
+        return Refusal(RefusalCode.HOOKS, f"{layer.name} has hooks")
+    return None
+
+
 def _require_defined(
     candidates: Mapping[str, Candidate], selection: Selection, captured: Capture
 ) -> None:
@@ -83,7 +138,7 @@ def _require_defined(
         if module.correction and uses_instance and 1 in _positions(captured, layer.name):
             undefined.append(layer.name)
         uses_batch = mean[Normalizer.BN] or var[Normalizer.BN]
-        if uses_batch and (module.running_mean is None or module.running_var is None):
+        if uses_batch and running_statistics(module) is None:
             untracked.append(layer.name)
     if undefined:
         raise UndefinedVarianceError(undefined)
@@ -102,42 +157,6 @@ def _untracked_error(names: list[str]) -> UnsupportedLayerError:
     )
 
 
-def with_centres(plan: Plan, centres: Mapping[str, Centre]) -> Plan:
-    """Add centring constants: always where a convolution subtracts them, else where they matter."""
-    layers = []
-    for layer in plan.layers:
-        centre = centres.get(layer.name)
-        if centre is not None and (layer.fold is not None or centre.needed):
-            layer = replace(layer, centre=tuple(float(value) for value in centre.values))
-        layers.append(layer)
-    return replace(plan, layers=tuple(layers))
-
-
-def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
-    """The layers in front of which a constant may be subtracted, with their pairs.
-
-    These are the ones with an IN mean, which cancels it, with a folded running mean, and with an IN
-    variance. A corrected IN/LN is left out: centring would take it over its budget of nodes, and
-    its scale is that of the whole layer, never that of a constant channel. A single position is its
-    own mean, to the last bit, so only a fold has a use for the constant there.
-    """
-    return {
-        layer.name: layer.pair
-        for layer in plan.layers
-        if layer.pair is not None and _takes_centre(layer, layer.pair)
-    }
-
-
-def _takes_centre(layer: LayerPlan, pair: NormalizerPair) -> bool:
-    if layer.fold is not None:
-        return layer.fold.kind is FoldKind.MEAN or pair.mean is Normalizer.IN
-    if layer.positions == 1:
-        return False
-    if pair.mean is Normalizer.IN:
-        return not (pair.var is Normalizer.LN and layer.correction)
-    return pair.var is Normalizer.IN
-
-
 def _candidate(
     model: nn.Module,
     layer: LayerSelection,
@@ -148,10 +167,10 @@ def _candidate(
     module = model.get_submodule(layer.name)
     assert isinstance(module, SwitchableNorm)  # selections name switchable layers only
     if keep_weighted and not layer.converged:
-        return Candidate(layer.name, module, None, PairForm(Form.MOMENTS))
+        return Candidate(layer.name, module, None, moments.CODE)
     positions = None if any_size else _fixed_positions(captured, layer.name)
-    entry = form_of(layer.pair, correction=module.correction, positions=positions)
-    return Candidate(layer.name, module, layer.pair, entry)
+    form = form_of(layer.pair, correction=module.correction, positions=positions)
+    return Candidate(layer.name, module, layer.pair, form)
 
 
 def _ratios(candidate: Candidate, layer: LayerSelection) -> tuple[Ratios, Ratios]:
@@ -167,18 +186,7 @@ def _layer_plan(
     captured: Capture,
     decision: Decision,
 ) -> LayerPlan:
-    module, entry, fold, refusal = (
-        candidate.module,
-        candidate.entry,
-        decision.fold,
-        decision.refusal,
-    )
-    if candidate.pair is None and refusal is not None and refusal is not _DISABLED:
-        refusal = _WEIGHTED
-    form = entry.form
-    if fold is not None:
-        moved = fold.kind in (FoldKind.ABSORBED, FoldKind.FORWARD)
-        form = Form.IDENTITY if moved else entry.folded or entry.form
+    module, fold = candidate.module, decision.fold
     mean, var = _ratios(candidate, layer)
     calls = captured.calls.get(layer.name, ())
     first, *aliases = paths
@@ -193,9 +201,9 @@ def _layer_plan(
         pair=candidate.pair,
         mean_ratios=mean,
         var_ratios=var,
-        form=form,
+        form=candidate.form if fold is None else fold.leaves,
         fold=fold,
-        refusal=refusal,
+        refusal=decision.refusal,
         absorbs=tuple(decision.absorbs),
         order=calls[0].order if calls else -1,
         exposed=decision.exposed,

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from ssn_prune.errors import ArgumentError
 from ssn_prune.pruning.capture.capture import capture
-from ssn_prune.pruning.capture.size_conditions import SizeCheck, SizeGuard
-from ssn_prune.pruning.centring import Moments, find_centres, record_moments
+from ssn_prune.pruning.capture.size_check import SizeCheck
+from ssn_prune.pruning.capture.size_conditions import SizeGuard
+from ssn_prune.pruning.centring import choose_constants, layers_to_centre, with_centring
+from ssn_prune.pruning.channel_statistics import LayerStatistics, measure_inputs
 from ssn_prune.pruning.plan import Plan
-from ssn_prune.pruning.planner import layers_to_centre, make_plan, with_centres
+from ssn_prune.pruning.planner import make_plan
 from ssn_prune.pruning.results import PruneReport, RoundedGates, prune_report
-from ssn_prune.pruning.rewrite import apply_plan
+from ssn_prune.pruning.rewrite import apply_plan, rewrite
 from ssn_prune.selection import Selection, select
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.copying import copy_model, floating_copy
 from ssn_prune.surgery.from_reference import adopt_layers
 from ssn_prune.surgery.nested import (
     WideArithmetic,
@@ -63,7 +65,7 @@ def prune(
     any_size: bool = False,
     fixed_sizes: bool = False,
     share_parameters: bool = False,
-    moments: Moments | None = None,
+    moments: LayerStatistics | None = None,
 ) -> PruneResult:
     """Replace switchable layers by concrete ones; ``model`` itself is never changed.
 
@@ -84,8 +86,8 @@ def prune(
         share_parameters: The result and ``model`` share the memory of every parameter that is the
             same in both: for results that are only run or exported, since training one of them
             changes the other.
-        moments: What :func:`ssn_prune.pruning.centring.record_moments` saw at all switchable layers
-            of ``model`` for these inputs, which saves a run.
+        moments: What :func:`ssn_prune.pruning.channel_statistics.measure_inputs` saw at all
+            switchable layers of ``model`` for these inputs, which saves a run.
 
     Returns:
         The pruned network with its report.
@@ -129,9 +131,9 @@ def prune(
     if fold and captured.calls:
         pairs = layers_to_centre(plan)
         if moments is None or rounded is not None:
-            moments = record_moments(original, inputs, pairs) if pairs else {}
-        plan = with_centres(plan, find_centres(original, pairs, moments))
-    pruned = apply_plan(plan, original, share_parameters=share_parameters)
+            moments = measure_inputs(original, inputs, pairs) if pairs else {}
+        plan = with_centring(plan, choose_constants(original, pairs, moments))
+    pruned = apply_plan(plan, original) if share_parameters else rewrite(plan, copy_model(original))
     if captured.guards and any(layer.fold is not None for layer in plan.layers):
         pruned.register_forward_pre_hook(SizeCheck(captured.guards), with_kwargs=True)
     report = prune_report(selection, plan, captured, original, pruned, rounded)

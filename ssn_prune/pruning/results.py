@@ -10,7 +10,8 @@ from torch import nn
 
 from ssn_prune.pruning.capture.records import Capture
 from ssn_prune.pruning.counting import count_parameters, operators_before
-from ssn_prune.pruning.forms import FoldKind
+from ssn_prune.pruning.folds.table import rule_of
+from ssn_prune.pruning.forms.table import class_name
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.selection import GateState, LayerSelection, Selection
 
@@ -49,7 +50,7 @@ class LayerReport:
     @property
     def fold_title(self) -> str | None:
         """What moved, for people; ``fold`` is the code for programs."""
-        return None if self.fold is None else self.fold.replace("_", " ")
+        return None if self.fold is None else rule_of(self.fold).title
 
     @property
     def folded(self) -> str | None:
@@ -100,16 +101,6 @@ class PruneReport:
     size_conditions: tuple[str, ...] = ()
 
 
-_FOLD_CODES = {
-    FoldKind.ALL: "scale_and_shift",
-    FoldKind.SCALE: "scale",
-    FoldKind.MEAN: "running_mean",
-    FoldKind.CENTRE: "centring",
-    FoldKind.ABSORBED: "absorbed_by_preceding_norm",
-    FoldKind.FORWARD: "scale_and_shift_into_following",
-}
-
-
 def selection_layers(selection: Selection) -> tuple[LayerReport, ...]:
     """Report layers of a selection, before any plan."""
     return tuple(_layer_report(layer, None) for layer in selection.layers)
@@ -154,8 +145,8 @@ def _layer_report(layer: LayerSelection, planned: LayerPlan | None) -> LayerRepo
         aliases=planned.aliases,
         calls=planned.calls,
         correction=planned.correction,
-        form=planned.form_name,
-        fold=_FOLD_CODES[planned.fold.kind] if planned.fold else None,
+        form=class_name(planned),
+        fold=planned.fold.code if planned.fold else None,
         folded_into=planned.fold.target if planned.fold else None,
         reason_code=planned.refusal.code.value if planned.refusal else None,
         reason=_reason(planned),

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from ssn_prune.pruning.edits import DeferredEdits
 from ssn_prune.pruning.plan import Plan
-from ssn_prune.pruning.rewrite import apply_plan
+from ssn_prune.pruning.rewrite import rewrite
 from ssn_prune.surgery._shared_parameters import WriteGuard
-from ssn_prune.surgery.copying import wide_copy
+from ssn_prune.surgery.copying import floating_copy
 from ssn_prune.surgery.nested import relative_error
 from ssn_prune.verification.answers import run_wide
 from ssn_prune.verification.precision import Copier, in_float64
@@ -41,8 +41,7 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
     """
 
     def check(copied: Copier) -> AlgebraCheck:
-        lean = copied is wide_copy
-        return compare_in_turns(original, copied(original), plan, inputs, share_parameters=lean)[0]
+        return compare_in_turns(original, copied(original), plan, inputs)[0]
 
     return in_float64(check)
 
@@ -52,8 +51,6 @@ def compare_in_turns(
     wide: nn.Module,
     plan: Plan,
     inputs: tuple[Any, ...],
-    *,
-    share_parameters: bool,
 ) -> tuple[AlgebraCheck, list[Tensor]]:
     """As :func:`check_algebra`, with a copy for ``WideArithmetic`` that is made already.
 
@@ -62,7 +59,6 @@ def compare_in_turns(
         wide: The copy, which has not run yet: both networks start from the same state.
         plan: The plan.
         inputs: Inputs of one call.
-        share_parameters: The pruned network takes no memory for what the plan does not change.
 
     Returns:
         The check, and what the original gives.
@@ -70,8 +66,7 @@ def compare_in_turns(
     Raises:
         SharedWriteError: The network writes to parameters that it shares with ``original``.
     """
-    edits = DeferredEdits()
-    pruned = apply_plan(plan, wide, edits=edits, share_parameters=share_parameters)
+    pruned = rewrite(plan, floating_copy(original, torch.float64))
     # The layers whose own output still appears somewhere in the pruned network.
     layers = [layer.name for layer in plan.layers if layer.exposed]
     errors: dict[str, float] = {}
@@ -87,7 +82,7 @@ def compare_in_turns(
             found = [] if reference is None else [reference]
             errors[name] = max(errors.get(name, 0.0), relative_error([value], found))
 
-        actual = run_wide(original, pruned, inputs, layers, compare, edits.computed)
+        actual = run_wide(original, pruned, inputs, layers, compare)
         outputs = expected.finish()
         left = expected.layers
     # Layers in the order of the original, those that only the pruned network runs behind them.

@@ -14,7 +14,6 @@ from ssn_prune.errors import VerificationError
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
-from ssn_prune.surgery.copying import wide_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.algebra import compare_in_turns
 from ssn_prune.verification.answers import Outputs, own_answers, run_wide
@@ -121,10 +120,7 @@ def check_in_float64(
         # First: a network that keeps a state is then in its first.
         if algebra:
             progress("verifying every layer in float64")
-            lean = copied is wide_copy
-            found, outputs[seen] = compare_in_turns(
-                original, wide, plan, batches[seen], share_parameters=lean
-            )
+            found, outputs[seen] = compare_in_turns(original, wide, plan, batches[seen])
         if not rounding:
             return _Wide(found, [])
         progress("verifying: running the original in float64")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ssn_prune.nn.moment_norm import MomentNorm
-from ssn_prune.pruning import decisions, rewrite
-from ssn_prune.pruning.capture import graph_reader as reading
-from ssn_prune.pruning.folds import affine
-from ssn_prune.pruning.folds.algebra import scale_output_channels
+from ssn_prune.pruning import static_norm
+from ssn_prune.pruning.capture import graph_reader
+from ssn_prune.pruning.folds import edited_kernel, running_mean, scale, scale_and_shift
+from ssn_prune.pruning.folds.kernel_arithmetic import folded_bias, scale_output_channels
 
 
 @contextlib.contextmanager
@@ -24,10 +24,7 @@ def eps_forgotten() -> Iterator[None]:
     def faulty(weight: Tensor, running_var: Tensor, eps: float) -> Tensor:
         return weight.double() / running_var.double().sqrt()
 
-    with contextlib.ExitStack() as stack:
-        for module in (affine, decisions, rewrite):
-            if hasattr(module, "static_scale"):
-                stack.enter_context(mock.patch.object(module, "static_scale", faulty))
+    with mock.patch.object(static_norm, "static_scale", faulty):
         yield
 
 
@@ -59,14 +56,13 @@ def group_order_wrong() -> Iterator[None]:
         scaled = kernel.double() * table.view(*table.shape, *[1] * (kernel.dim() - 2))
         return scaled.to(dtype)
 
-    with mock.patch.object(rewrite, "scale_output_channels", faulty):
+    with mock.patch.object(edited_kernel, "scale_output_channels", faulty):
         yield
 
 
 @contextlib.contextmanager
 def mean_sign_wrong() -> Iterator[None]:
     """The running mean is added to a convolution's bias instead of subtracted."""
-    right = rewrite.folded_bias
 
     def faulty(
         bias: Tensor | None,
@@ -75,16 +71,18 @@ def mean_sign_wrong() -> Iterator[None]:
         mean: Tensor | None,
         shift: Tensor | None,
     ) -> Tensor | None:
-        return right(bias, scale=scale, mean=None if mean is None else -mean, shift=shift)
+        return folded_bias(bias, scale=scale, mean=None if mean is None else -mean, shift=shift)
 
-    with mock.patch.object(rewrite, "folded_bias", faulty):
+    with contextlib.ExitStack() as stack:
+        for rule in (running_mean, scale, scale_and_shift):
+            stack.enter_context(mock.patch.object(rule, "folded_bias", faulty))
         yield
 
 
 @contextlib.contextmanager
 def uses_not_counted() -> Iterator[None]:
     """A convolution whose output has other users counts as foldable."""
-    with mock.patch.object(reading, "use_count", return_value=1):
+    with mock.patch.object(graph_reader, "use_count", return_value=1):
         yield
 
 

@@ -24,75 +24,76 @@ class Fault:
     tests: tuple[str, ...]
 
 
-_PAIRS = ("pruning/test_pair_forms.py",)
-_CHAINS = ("pruning/test_fold_chains.py",)
-_REFUSALS = ("pruning/test_fold_refusals.py",)
+_PAIRS = ("pruning/forms/test_pair_forms.py", "pruning/folds/test_scale_and_shift.py")
+_ABSORBED = ("pruning/folds/test_absorbed.py",)
+_FOLLOWING = ("pruning/folds/test_into_following.py",)
+_REFUSALS = ("pruning/folds/test_kernel.py",)
 _DIMENSIONS = ("pruning/test_dimensions.py",)
-_PARTS = ("pruning/test_partial_capture.py",)
+_PARTS = ("pruning/capture/test_partial.py",)
 _DECOMPOSED = ("onnx_export/test_decomposing.py",)
 
 FAULTS = (
     Fault(
         "eps forgotten in a folded scale",
-        "pruning/folds/algebra.py",
+        "pruning/static_norm.py",
         "(running_var.double() + eps).sqrt()",
         "running_var.double().sqrt()",
         _PAIRS,
     ),
     Fault(
         "group order of a transposed convolution",
-        "pruning/folds/algebra.py",
-        "scale.view(groups, 1, -1, *taps)",
-        "scale.view(-1, groups).t().reshape(groups, 1, -1, *taps)",
+        "pruning/folds/kernel_arithmetic.py",
+        "scale.view(groups, 1, -1, *window)",
+        "scale.view(-1, groups).t().reshape(groups, 1, -1, *window)",
         _DIMENSIONS + _PAIRS,
     ),
     Fault(
         "kernel scaled on the axis of its inputs",
-        "pruning/folds/algebra.py",
-        "scale.view(1, -1, 1, *taps)",
-        "scale.view(1, 1, -1, *taps)",
+        "pruning/folds/kernel_arithmetic.py",
+        "scale.view(1, -1, 1, *window)",
+        "scale.view(1, 1, -1, *window)",
         _PAIRS,
     ),
     Fault(
         "sign of the running mean in a folded bias",
-        "pruning/folds/algebra.py",
+        "pruning/folds/kernel_arithmetic.py",
         "total = total - mean.double()",
         "total = total + mean.double()",
         _PAIRS,
     ),
     Fault(
         "sign of the running mean in a static shift",
-        "pruning/folds/algebra.py",
+        "pruning/static_norm.py",
         "shift = -running_mean.double()",
         "shift = running_mean.double()",
-        _CHAINS,
+        _ABSORBED,
     ),
     Fault(
         "groups ignored in a fold forward",
-        "pruning/folds/algebra.py",
+        "pruning/folds/kernel_arithmetic.py",
         "factor = scale.view(groups, 1, -1,",
         "factor = scale[: kernel.shape[1]].view(1, 1, -1,",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "only one tap shifted in a fold forward",
-        "pruning/folds/algebra.py",
+        "pruning/folds/kernel_arithmetic.py",
         ".flatten(2).sum(2, dtype=torch.float64)",
         ".flatten(2)[..., 0].double()",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "fold across a second consumer",
-        "pruning/decisions.py",
-        "if call.conv.consumers != 1:",
-        "if call.conv.consumers < 1:",
+        "pruning/folds/kernel.py",
+        "if conv.consumers != 1:",
+        "if conv.consumers < 1:",
         _REFUSALS,
     ),
     Fault(
         "hooks of the norm ignored",
-        "pruning/decisions.py",
-        'if has_hooks(candidate.module):\n            return Refusal(RefusalCode.HOOKS, f"{name}',
-        'if False:\n            return Refusal(RefusalCode.HOOKS, f"{name}',
+        "pruning/planner.py",
+        "if has_hooks(layer.module):",
+        "if False:",
         _REFUSALS,
     ),
     Fault(
@@ -118,24 +119,24 @@ FAULTS = (
     ),
     Fault(
         "fold forward into a zero-padded convolution",
-        "pruning/decisions.py",
-        "if call.into.zero_padded:",
+        "pruning/folds/into_following.py",
+        "if call.following_conv.zero_padded:",
         "if False:",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "fold forward into a transposed convolution",
-        "pruning/decisions.py",
-        "if call.into.transposed:",
+        "pruning/folds/into_following.py",
+        "if call.following_conv.transposed:",
         "if False:",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "padding with a constant taken for one that repeats",
         "pruning/capture/graph_reader.py",
         'argument(user, 2, "mode", "constant") != "constant"',
         "pads",
-        _CHAINS,
+        _FOLLOWING,
     ),
     Fault(
         "gate order IN/LN permuted",
@@ -146,7 +147,7 @@ FAULTS = (
     ),
     Fault(
         "Bessel's correction forgotten in an instance norm",
-        "pruning/rewrite.py",
+        "pruning/forms/instance_norm.py",
         "positions = layer.positions if layer.correction else None",
         "positions = None",
         _PAIRS,
@@ -167,14 +168,14 @@ FAULTS = (
     ),
     Fault(
         "channels forgotten in the sum of an LN mean",
-        "pruning/rewrite.py",
-        "coefficient = 1 / (module.num_features * scale)",
+        "pruning/forms/layer_centre.py",
+        "coefficient = 1 / (norm.num_features * scale)",
         "coefficient = 1 / scale",
         _PAIRS,
     ),
     Fault(
         "folded running mean not added back for an LN variance",
-        "pruning/rewrite.py",
+        "pruning/forms/moments.py",
         "offset=None if offset is None else offset.to(like)",
         "offset=None if offset is None else torch.zeros_like(like)",
         _PAIRS,
@@ -188,24 +189,24 @@ FAULTS = (
     ),
     Fault(
         "a zero scale divided by",
-        "pruning/folds/kernel_range.py",
-        "return is_normal(scale, dtype) and is_normal(inverse, dtype)",
+        "pruning/folds/scale.py",
+        "return _is_normal(scale, dtype) and _is_normal(inverse, dtype)",
         "return bool(inverse.numel())",
-        _PAIRS,
+        ("pruning/folds/test_scale.py",),
     ),
     Fault(
         "absorbed steps in the wrong order",
-        "pruning/folds/affine.py",
+        "pruning/folds/absorbed.py",
         "for step in steps:",
         "for step in reversed(list(steps)):",
-        _CHAINS,
+        _ABSORBED,
     ),
     Fault(
         "bias not scaled when a layer is absorbed",
-        "pruning/folds/affine.py",
+        "pruning/folds/absorbed.py",
         "bias.double() * scale + shift",
         "bias.double() + shift",
-        _CHAINS,
+        _ABSORBED,
     ),
     Fault(
         "calls inside regions of their own not counted",
@@ -226,13 +227,13 @@ FAULTS = (
         "pruning/prune.py",
         "if captured.guards and any(",
         "if not captured.guards and any(",
-        ("pruning/test_size_conditions.py",),
+        ("pruning/capture/test_size_conditions.py",),
     ),
     Fault(
         "uses outside of captured parts ignored",
         "pruning/capture/partial.py",
-        "facts.uses[key] = max(facts.uses[key], count)",
-        "facts.uses[key] = max(facts.uses[key], min(count, 0))",
+        "records.uses[key] = max(records.uses[key], count)",
+        "records.uses[key] = max(records.uses[key], min(count, 0))",
         _PARTS,
     ),
     Fault(

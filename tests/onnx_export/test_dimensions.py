@@ -18,7 +18,6 @@ from ssn_prune.errors import VerificationError
 from ssn_prune.nn.ssn import SSN1d, SSN3d
 from ssn_prune.nn.switch_norm import SwitchNorm3d
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
-from ssn_prune.pruning.forms import FoldKind, Form
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.verification.verify import require_passed
 
@@ -161,9 +160,9 @@ def test_a_residual_video_network_end_to_end(tmp_path: Path) -> None:
 
 def altered(layer: LayerPlan) -> LayerPlan | None:
     """The plan of a layer with its scale's fold lost, or with its ratios exchanged."""
-    if layer.fold is not None and layer.fold.kind in (FoldKind.ALL, FoldKind.SCALE):
+    if layer.fold is not None and layer.fold.code in ("scale_and_shift", "scale"):
         return dataclasses.replace(layer, fold=None)
-    if layer.fold is None and layer.form is Form.MOMENTS:
+    if layer.fold is None and layer.form == "moments":
         swapped = {"mean_ratios": layer.var_ratios, "var_ratios": layer.mean_ratios}
         return dataclasses.replace(layer, **swapped)
     return None

@@ -147,7 +147,10 @@ def test_reasons_name_the_linear_layer() -> None:
     network, x = Residual().double().eval(), sample("vectors")
     result = prune(network, x)
     reason = result.report.layers[0].reason
-    assert reason == "the output of the linear layer has 2 consumers; behind it is aten.add.Tensor"
+    assert (
+        reason
+        == "the output of the linear layer has 2 consumers; it is followed by aten.add.Tensor"
+    )
     assert_equal(result.model, outputs(network, x), x)
 
 

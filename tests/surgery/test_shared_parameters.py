@@ -16,8 +16,7 @@ from ssn_prune.checkpoint.loading import LoadedCheckpoint, Source
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion import convert
 from ssn_prune.normalizer import Normalizer, NormalizerPair
-from ssn_prune.pruning.centring import record_moments
-from ssn_prune.pruning.folds import algebra as folding
+from ssn_prune.pruning.channel_statistics import measure_inputs
 from ssn_prune.surgery._shared_parameters import SharedWriteError, WriteGuard
 from ssn_prune.surgery.copying import cast_copy, copy_model, floating_copy, wide_copy
 from ssn_prune.surgery.nested import WideArithmetic
@@ -159,7 +158,7 @@ def test_a_network_with_a_state_is_compared_from_its_first_call_on() -> None:
 def test_layers_that_are_given_nothing_have_no_moments() -> None:
     layer = trained_layer(3, NormalizerPair(IN, BN))
     network = Lambda(lambda m, x: (m.n(x[:0]), x)[1], n=layer).eval()
-    assert record_moments(network, (X,), ["n"]) == {}
+    assert measure_inputs(network, (X,), ["n"]) == {}
 
 
 def test_giving_a_parameter_other_memory_does_not_reach_the_caller() -> None:
@@ -168,32 +167,6 @@ def test_giving_a_parameter_other_memory_does_not_reach_the_caller() -> None:
     before = network.c.weight.detach().clone()
     prune(network, X)
     assert torch.equal(network.c.weight, before)
-
-
-@pytest.mark.parametrize("block", [1, 5, 40, 10**6])
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("shape", [(8, 4, 3, 3), (8, 4), (8, 4, 5)])
-def test_kernels_are_scaled_in_blocks(
-    block: int, groups: int, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(folding, "_BLOCK", block)
-    generator = torch.Generator().manual_seed(0)
-    kernel, rows, columns = (
-        torch.randn(size, generator=generator) for size in (shape, 8, 4 * groups)
-    )
-    taps = [1] * (len(shape) - 2)
-    wide = kernel.double()
-    by_row = wide * rows.double().view(8, 1, *taps)
-    of_group = columns.double().view(groups, 4).repeat_interleave(8 // groups, dim=0)
-    by_column = wide * of_group.view(8, 4, *taps)
-    assert torch.equal(folding.scale_output_channels(kernel, rows), by_row)
-    narrow = folding.scale_output_channels(kernel, rows, dtype=torch.float32)
-    assert torch.equal(narrow, by_row.float())
-    transposed = folding.scale_output_channels(kernel, columns, transposed=True, groups=groups)
-    assert torch.equal(transposed, by_column)
-    assert torch.equal(folding.scale_input_channels(kernel, columns, groups=groups), by_column)
-    added = folding.shifted_by_inputs(kernel, columns, groups=groups)
-    torch.testing.assert_close(added, by_column.flatten(1).sum(1), rtol=1e-14, atol=1e-14)
 
 
 def test_convert_shares_and_still_leaves_the_loaded_network_alone(tmp_path: Path) -> None:

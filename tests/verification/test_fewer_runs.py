@@ -20,7 +20,7 @@ from ssn_prune.errors import UnsupportedLayerError, VerificationError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.onnx_export import exporter as onnx_export
-from ssn_prune.pruning.centring import record_moments
+from ssn_prune.pruning.channel_statistics import measure_inputs
 from ssn_prune.verification import algebra
 
 SOURCE = Source("c.pth", "0", "zip", None, (), "", 0, "tiny", {}, {})
@@ -31,7 +31,7 @@ def test_moments_of_an_earlier_run_give_the_same_plan() -> None:
     x = torch.randn(2, 3, 8, 8)
     names = [n for n, module in network.named_modules() if isinstance(module, SwitchableNorm)]
     measured = prune(network, x)
-    given = prune(network, x, moments=record_moments(network, (x,), names))
+    given = prune(network, x, moments=measure_inputs(network, (x,), names))
     assert given.plan == measured.plan
     assert any(layer.centre is not None for layer in given.plan.layers)
 
@@ -113,7 +113,7 @@ def test_a_wrong_file_is_blamed_on_a_layer(
 def test_a_failed_algebra_check_needs_no_other_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply = algebra.apply_plan
+    apply = algebra.rewrite
     calls = []
 
     def wrong(*arguments, **options):
@@ -122,7 +122,7 @@ def test_a_failed_algebra_check_needs_no_other_run(
         pruned.register_forward_hook(lambda _module, _inputs, output: output + 1e-3)
         return pruned
 
-    monkeypatch.setattr(algebra, "apply_plan", wrong)
+    monkeypatch.setattr(algebra, "rewrite", wrong)
     network = tiny_network().eval()
     with pytest.raises(VerificationError, match="the pruned network is not the original"):
         convert(LoadedCheckpoint(network, (1, 8, 8), SOURCE), tmp_path / "m.onnx")

@@ -15,8 +15,6 @@ from torchvision.ops import DeformConv2d
 
 from ssn_prune import export_onnx, prune, random_batches, verify
 from ssn_prune.normalizer import NormalizerPair
-from ssn_prune.pruning.edits import DeferredEdits
-from ssn_prune.pruning.rewrite import apply_plan
 from ssn_prune.surgery.copying import floating_copy, wide_copy
 from ssn_prune.surgery.nested import Computed, WideArithmetic, tensor_leaves
 from ssn_prune.verification.algebra import check_algebra
@@ -133,25 +131,7 @@ def test_a_placeholder_is_read_as_what_it_stands_for(read: Callable[[Tensor], Te
     assert torch.equal(weight, torch.ones(4, 3))
 
 
-@pytest.mark.parametrize("correction", [0, 1])
-@pytest.mark.parametrize("behind_conv", [True, False])
-def test_deferred_edits_equal_edits_at_once(correction: int, behind_conv: bool) -> None:
-    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    network = PairNetwork(correction, True, behind_conv).eval()
-    plan = prune(network, x.float()).plan
-    edits = DeferredEdits()
-    deferred = apply_plan(plan, wide_copy(network), edits=edits, share_parameters=True)
-    at_once = apply_plan(plan, floating_copy(network, torch.float64))
-    with torch.no_grad():
-        expected = at_once(x)
-        with WideArithmetic(edits.computed):
-            found = deferred(x)
-    assert bool(edits.computed) == behind_conv
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-14, atol=1e-15)
-
-
-def test_two_edits_of_one_kernel_are_deferred_one_after_the_other() -> None:
+def test_two_folds_into_one_kernel_are_verified() -> None:
     """A norm folds forward into the convolution that the next one folds into."""
     first, second = (trained_layer(4, NormalizerPair(BN, BN), seed) for seed in range(2))
     network = nn.Sequential(nn.AvgPool2d(1), nn.Conv2d(4, 4, 3)).eval()

@@ -1,1 +1,1 @@
-"""From a network to facts: what feeds each switchable layer, and what it feeds."""
+"""From a network to records: the producer and the consumers of each switchable layer."""

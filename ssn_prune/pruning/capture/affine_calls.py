@@ -1,4 +1,4 @@
-"""Modules behind a switchable layer that only scale or shift its channels.
+"""Affine modules after a switchable layer: they only scale or shift its channels.
 
 Three are recognised, by what they compute and not by their class: torch's BatchNorm in evaluation
 mode, and modules that do nothing but multiply by, or add, their only tensor (LayerScale). They can
@@ -31,15 +31,15 @@ _VIEWS = {
 
 
 def affine_call(
-    node: torch.fx.Node, source: torch.fx.Node, captured: CapturedProgram, skeleton: nn.Module
+    node: torch.fx.Node, source: torch.fx.Node, captured: CapturedProgram, marked: nn.Module
 ) -> AffineCall | None:
-    """Tell whether ``node``, the only user of ``source``, is a call of such a module.
+    """The call of such a module that ``node`` makes, the only user of ``source``, if it is one.
 
     Args:
         node: Any node.
         source: A value of shape (N, C, *).
         captured: The program.
-        skeleton: The whole network, for paths.
+        marked: The whole marked model, for paths.
     """
     module = captured.module_of(node)
     if module is None:
@@ -48,11 +48,11 @@ def affine_call(
     if operator == "aten.batch_norm.default" and node.args[0] is source:
         tensor = captured.tensor_of(node.args[3])
         if _is_batch_norm(module, node) and tensor is module.running_mean:
-            return _named("batch_norm", module, tensor, captured, skeleton)
+            return _named("batch_norm", module, tensor, captured, marked)
     if operator in _SCALINGS and not node.kwargs and len(node.args) == 2:
         tensor = _channel_values(node, source, module, captured)
         if tensor is not None and _does_nothing_else(module, tensor, captured):
-            return _named(_SCALINGS[operator], module, tensor, captured, skeleton)
+            return _named(_SCALINGS[operator], module, tensor, captured, marked)
     return None
 
 
@@ -98,7 +98,7 @@ def _named(
     module: nn.Module,
     tensor: Tensor,
     captured: CapturedProgram,
-    skeleton: nn.Module,
+    marked: nn.Module,
 ) -> AffineCall:
     memory = next(captured.memory[name] for name, t in captured.tensors.items() if t is tensor)
-    return AffineCall(all_names(skeleton)[id(module)][0], operator, memory)
+    return AffineCall(all_names(marked)[id(module)][0], operator, memory)

@@ -1,6 +1,6 @@
-"""Capture: run ``torch.export`` once and note what stands around each switchable layer.
+"""Capture: run ``torch.export`` once and record the producer and consumers of every layer.
 
-What follows needs facts, not graphs, so this module returns plain records.
+The planner needs plain records, not graphs.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from torch.overrides import TorchFunctionMode
 
 from ssn_prune.errors import first_line
 from ssn_prune.memory import collector_paused
+from ssn_prune.pruning.capture.dynamic_shapes import dynamic_axes, dynamic_shapes
 from ssn_prune.pruning.capture.fx_utils import CapturedProgram
-from ssn_prune.pruning.capture.graph_reader import Facts, read_program
+from ssn_prune.pruning.capture.graph_reader import GraphRecords, read_program
 from ssn_prune.pruning.capture.marked_model import mark_layers
 from ssn_prune.pruning.capture.partial import read_parts
 from ssn_prune.pruning.capture.records import Capture, ParameterOwner
-from ssn_prune.pruning.capture.size_conditions import dynamic_shapes, open_axes, size_guards
+from ssn_prune.pruning.capture.size_conditions import size_guards
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.capture.tensor_identity import memory_ids
 from ssn_prune.surgery.nested import clone_tensors
 
-OPEN_SIZES_SECONDS = 30.0
-"""Of computing time. Open sizes cost a second or two, but windowed attention makes the algebra of
-sizes explode (MaxViT: over ten minutes); the sizes of the example are then the condition."""
+DYNAMIC_SIZES_SECONDS = 30.0
+"""Of computing time. Dynamic sizes cost a second or two, but windowed attention makes the algebra
+of sizes explode (MaxViT: over ten minutes); the sizes of the example are then the condition."""
 
 
 class _Deadline(TorchFunctionMode):
@@ -43,7 +44,7 @@ class _Deadline(TorchFunctionMode):
     ) -> Any:
         del types
         if time.thread_time() > self.end:
-            raise TimeoutError("capturing with open sizes takes too long")
+            raise TimeoutError("a capture with dynamic sizes takes too long")
         return func(*args, **(kwargs or {}))
 
 
@@ -52,74 +53,74 @@ def capture(
 ) -> Capture:
     """Capture ``model`` (not changed) in evaluation mode.
 
-    Sizes are left open where the network allows it, so that conditions on them are known; the
+    Sizes are dynamic where the network allows it, so that conditions on them are known; the
     positions in the result are those of the example.
 
     Args:
         model: A network with switchable layers.
         example_inputs: Positional inputs of one call.
-        fixed_sizes: Leave only the batch open, which is several times as fast; the sizes of the
-            example are then the condition.
+        fixed_sizes: Only the batch size is dynamic, which is several times as fast; the sizes of
+            the example are then the condition.
 
     Returns:
-        The facts. If torch.export cannot trace the network, ``error`` says why, and the facts are
-        those of the largest submodules that it can trace.
+        The records. If torch.export cannot trace the network, ``error`` says why, and the records
+        are those of the largest submodules that it can trace.
     """
-    skeleton = mark_layers(model)
-    memory = memory_ids(skeleton)
-    facts = Facts()
+    marked = mark_layers(model)
+    memory = memory_ids(marked)
+    records = GraphRecords()
     try:
-        program = _export(skeleton, example_inputs, fixed_sizes=fixed_sizes)
+        program = _export(marked, example_inputs, fixed_sizes=fixed_sizes)
     # torch.export raises whatever the traced code or the tracer raises; every such failure means
     # the same thing here, and its text is kept for the report.
     except Exception as error:  # noqa: BLE001
         found = f"{type(error).__name__}: {first_line(error)}"
-        parts = read_parts(facts, model, skeleton, example_inputs, memory)
+        parts = read_parts(records, model, marked, example_inputs, memory)
         return Capture(
-            calls={name: tuple(calls) for name, calls in facts.calls.items()},
-            uses=dict(facts.uses),
-            owners=_owners(skeleton, memory),
+            calls={name: tuple(calls) for name, calls in records.calls.items()},
+            uses=dict(records.uses),
+            owners=_owners(marked, memory),
             error=found,
             parts=parts,
         )
-    read_program(facts, CapturedProgram(program, skeleton, memory), skeleton)
+    read_program(records, CapturedProgram(program, marked, memory), marked)
     return Capture(
-        calls={name: tuple(calls) for name, calls in facts.calls.items()},
-        uses=dict(facts.uses),
-        owners=_owners(skeleton, memory),
-        operators=dict(facts.operators),
-        guards=size_guards(program, skeleton, example_inputs),
+        calls={name: tuple(calls) for name, calls in records.calls.items()},
+        uses=dict(records.uses),
+        owners=_owners(marked, memory),
+        operators=dict(records.operators),
+        guards=size_guards(program, marked, example_inputs),
     )
 
 
 def _export(
-    skeleton: nn.Module, inputs: tuple[Any, ...], *, fixed_sizes: bool
+    marked: nn.Module, inputs: tuple[Any, ...], *, fixed_sizes: bool
 ) -> torch.export.ExportedProgram:
     with suppress_tracer_output(), collector_paused():
         for spatial in (False,) if fixed_sizes else (True, False):
             try:
-                marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
-                shapes = dynamic_shapes(skeleton, inputs, _all_axes if spatial else _batch_axis)
-                with _Deadline(OPEN_SIZES_SECONDS if spatial else math.inf):
-                    return torch.export.export(skeleton, marked, dynamic_shapes=shapes)
+                own = clone_tensors(inputs)  # the tracer attaches information to these tensors
+                shapes = dynamic_shapes(marked, inputs, _all_axes if spatial else _batch_axis)
+                with _Deadline(DYNAMIC_SIZES_SECONDS if spatial else math.inf):
+                    return torch.export.export(marked, own, dynamic_shapes=shapes)
             except GuardOnDataDependentSymNode:
                 raise  # it depends on values, whatever the sizes are
             except Exception:  # noqa: BLE001  # some code can be captured at fixed sizes only
                 continue
-        return torch.export.export(skeleton, inputs)
+        return torch.export.export(marked, inputs)
 
 
 def _all_axes(tensor: Tensor) -> dict[int, Any]:
-    return dict.fromkeys(open_axes(tensor), torch.export.Dim.AUTO)
+    return dict.fromkeys(dynamic_axes(tensor), torch.export.Dim.AUTO)
 
 
 def _batch_axis(tensor: Tensor) -> dict[int, Any]:
     return {0: torch.export.Dim.AUTO} if tensor.dim() else {}
 
 
-def _owners(skeleton: nn.Module, memory: dict[int, int]) -> dict[int, tuple[ParameterOwner, ...]]:
+def _owners(marked: nn.Module, memory: dict[int, int]) -> dict[int, tuple[ParameterOwner, ...]]:
     owners: dict[int, tuple[ParameterOwner, ...]] = {}
-    for path, module in skeleton.named_modules():
+    for path, module in marked.named_modules():
         for attribute, tensor in [*module._parameters.items(), *module._buffers.items()]:
             if tensor is not None:
                 key = memory[id(tensor)]

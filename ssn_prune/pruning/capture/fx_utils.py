@@ -1,4 +1,4 @@
-"""Questions to the nodes of a captured graph."""
+"""Helpers for captured graphs: tensors, modules, arguments, and uses of nodes."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ NETWORK_OUTPUT = "network output"
 
 
 class CapturedProgram:
-    """A captured module with what its graph's names stand for.
+    """A captured module, and the tensors and modules that its graph's names refer to.
 
     Names are unreliable (an aliased module appears under one of its names only), so parameters are
     identified by the memory they occupy.
 
     Args:
         program: The capture.
-        module: What was captured, a part of a skeleton or all of it.
-        memory: Memory ids by ``id(tensor)``, over the whole skeleton.
+        module: What was captured, a marked model or a part of it.
+        memory: Memory ids by ``id(tensor)``, over the whole marked model.
 
     Attributes:
         tensors: Parameters and buffers by the name of their placeholder.
@@ -90,7 +90,7 @@ def axes_of(node: Any) -> int:
 
 
 def positions_of(node: Any) -> int | None:
-    """Positions of a plane in the example, also where sizes are open; None if data decides."""
+    """Positions of a plane in the example, also with dynamic sizes; None if data decides."""
     sizes = [_hint(size) for size in node.meta["val"].shape[2:]]
     return None if None in sizes else math.prod(size for size in sizes if size is not None)
 

@@ -1,4 +1,4 @@
-"""Reading facts off a captured graph: what feeds each switchable layer, and what it feeds.
+"""Read a captured graph: the producer and the consumers of every switchable layer.
 
 A linear layer over (N, C) is a convolution with one position here.
 """
@@ -40,8 +40,8 @@ _CONVS = _TRANSPOSED | {
 
 
 @dataclass
-class Facts:
-    """What captured programs tell: the fields of the same names of :class:`Capture`."""
+class GraphRecords:
+    """What was read so far: the fields of the same names of :class:`Capture`."""
 
     calls: dict[str, list[LayerCall]] = field(default_factory=dict)
     uses: Counter[int] = field(default_factory=Counter)
@@ -53,57 +53,57 @@ class Facts:
         self.calls.setdefault(name, []).append(replace(call, order=order))
 
 
-def read_program(facts: Facts, captured: CapturedProgram, skeleton: nn.Module) -> None:
-    """Add what a program tells to ``facts``, in place.
+def read_program(records: GraphRecords, captured: CapturedProgram, marked: nn.Module) -> None:
+    """Read a program and add to the records, in place.
 
     Args:
-        facts: What is known so far.
-        captured: The capture of a skeleton or of a part of it.
-        skeleton: The whole.
+        records: What was read so far.
+        captured: The capture of a marked model or of a part of it.
+        marked: The whole marked model.
     """
     for node in captured.program.graph.nodes:
         if node.op == "placeholder" and node.name in captured.memory:
-            facts.uses[captured.memory[node.name]] += use_count(node)
+            records.uses[captured.memory[node.name]] += use_count(node)
         if node.op != "call_function":
             continue
         if is_marker(node):
-            facts.add_call(str(node.args[1]), _layer_call(node, captured, skeleton))
+            records.add_call(str(node.args[1]), _layer_call(node, captured, marked))
         else:
-            facts.operators[operator_name(node).removeprefix("aten.").split(".")[0]] += 1
+            records.operators[operator_name(node).removeprefix("aten.").split(".")[0]] += 1
     for region in captured.regions():
         for node in filter(is_marker, region.graph.nodes):
             inner = node.args[0]
             call = LayerCall("a region of its own", None, positions_of(inner), axes_of(inner))
-            facts.add_call(str(node.args[1]), call)
+            records.add_call(str(node.args[1]), call)
 
 
-def _layer_call(node: torch.fx.Node, captured: CapturedProgram, skeleton: nn.Module) -> LayerCall:
+def _layer_call(node: torch.fx.Node, captured: CapturedProgram, marked: nn.Module) -> LayerCall:
     source = node.args[0]
     assert isinstance(source, torch.fx.Node)  # the marker's first argument is a tensor
     affines: list[AffineCall] = []
     end = node
     while (user := only_user(end)) is not None:
-        affine = affine_call(user, end, captured, skeleton)
+        affine = affine_call(user, end, captured, marked)
         if affine is None:
             break
         affines.append(affine)
         end = user
     return LayerCall(
         producer=operator_name(source),
-        conv=_conv_call(source, captured) if _is_conv(source) else None,
+        preceding_conv=_conv_call(source, captured) if _is_conv(source) else None,
         positions=positions_of(source),
         axes=axes_of(source),
-        behind=str(source.args[1]) if is_marker(source) else None,
+        preceding_layer=str(source.args[1]) if is_marker(source) else None,
         consumers=use_count(node),
         consumer=operator_name(user) if user is not None else f"{use_count(end)} consumers",
         affines=tuple(affines),
-        into=_conv_behind(end, captured),
+        following_conv=_following_conv(end, captured),
         overwritten=overwritten_after(node, source),
     )
 
 
-def _conv_behind(source: torch.fx.Node, captured: CapturedProgram) -> ConvCall | None:
-    """The convolution or linear layer that alone uses a value, also behind a padding of it.
+def _following_conv(source: torch.fx.Node, captured: CapturedProgram) -> ConvCall | None:
+    """The convolution or linear layer that alone uses a value, possibly after padding it.
 
     Paddings other than with a constant repeat entries, so what is done per channel commutes.
     """

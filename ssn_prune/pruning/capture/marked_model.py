@@ -1,7 +1,7 @@
-"""The skeleton: a copy of a network in which every switchable layer is one opaque operator.
+"""The marked model: a copy of a network in which every switchable layer is one opaque operator.
 
 The exporter cannot look into that operator, so the captured graph shows every call of every layer,
-whatever the Python code around it. The skeleton shares the network's tensors.
+whatever the Python code around it. The marked model shares the network's tensors.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ def mark_layers(model: nn.Module) -> nn.Module:
     Convolutions and linear layers without bias get a zero bias. If that bias then appears in a
     call, the call really uses the module's ``bias``, whatever its class, and a fold may create one.
     """
-    skeleton = copy_model(model, share_tensors=True)
-    skeleton.eval()
+    marked = copy_model(model, share_tensors=True)
+    marked.eval()
     markers: list[tuple[nn.Module, nn.Module]] = []
-    for name, layer in skeleton.named_modules():
+    for name, layer in marked.named_modules():
         if isinstance(layer, SwitchableNorm):
             marker = Marker(name)
             carry_hooks(layer, marker)
             markers.append((layer, marker))
-    skeleton = replace_modules(skeleton, markers)
-    for module in skeleton.modules():
+    marked = replace_modules(marked, markers)
+    for module in marked.modules():
         if isinstance(module, BiasedModule) and module._parameters.get("bias", module) is None:
             features = module.out_channels if isinstance(module, _ConvNd) else module.out_features
             zeros = torch.zeros(features, dtype=module.weight.dtype)
             module.bias = nn.Parameter(zeros.to(module.weight.device))
-    return skeleton
+    return marked

@@ -1,4 +1,4 @@
-"""Networks that cannot be captured whole: the largest submodules that can be.
+"""Partial capture: the largest submodules of a network that cannot be captured whole.
 
 Detection models and others whose code follows the data are run once as they are. Every submodule
 that contains switchable layers is then captured with the inputs that it really got, from the
@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssn_prune.pruning.capture.fx_utils import CapturedProgram
-from ssn_prune.pruning.capture.graph_reader import Facts, read_program
+from ssn_prune.pruning.capture.graph_reader import GraphRecords, read_program
 from ssn_prune.pruning.capture.marked_model import Marker
 from ssn_prune.pruning.capture.records import LayerCall
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
@@ -33,41 +33,41 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def read_parts(
-    facts: Facts,
+    records: GraphRecords,
     model: nn.Module,
-    skeleton: nn.Module,
+    marked: nn.Module,
     inputs: tuple[Any, ...],
     memory: dict[int, int],
 ) -> tuple[str, ...]:
-    """Add what the parts of a network tell to ``facts``, in place.
+    """Capture the parts of a network and add to the records, in place.
 
     Args:
-        facts: Empty.
+        records: Empty.
         model: The network; not changed.
-        skeleton: Its skeleton.
+        marked: The network with markers.
         inputs: Inputs of one call.
-        memory: Memory ids of the skeleton.
+        memory: Memory ids of ``marked``.
 
     Returns:
         Paths of the captured parts. If the network cannot even be run, there are none.
     """
     try:
-        run = _run(model, skeleton, inputs, memory)
+        run = _run(model, marked, inputs, memory)
     except Exception:  # noqa: BLE001  # it is the user's code; a network that cannot run here (it
         return ()  # may need a GPU) can still be replaced layer by layer
-    parts = tuple(_read(facts, skeleton, "", run, memory, set()))
+    parts = tuple(_read(records, marked, "", run, memory, set()))
     for key, count in run.uses.items():
-        facts.uses[key] = max(facts.uses[key], count)
-    for path, module in skeleton.named_modules():
+        records.uses[key] = max(records.uses[key], count)
+    for path, module in marked.named_modules():
         if isinstance(module, Marker):
-            seen = len(facts.calls.get(module.layer_name, ()))
+            seen = len(records.calls.get(module.layer_name, ()))
             for args, kwargs in run.calls.get(path, [])[seen:]:
-                facts.add_call(module.layer_name, _alone(args, kwargs))
+                records.add_call(module.layer_name, _uncaptured_call(args, kwargs))
     return parts
 
 
 class _Run:
-    """What one run tells: the arguments of every call of a module, and uses by memory id."""
+    """What one run shows: the arguments of every call of a module, and uses by memory id."""
 
     def __init__(self) -> None:
         self.calls: dict[str, list[Arguments]] = {}
@@ -75,9 +75,9 @@ class _Run:
 
 
 def _run(
-    model: nn.Module, skeleton: nn.Module, inputs: tuple[Any, ...], memory: dict[int, int]
+    model: nn.Module, marked: nn.Module, inputs: tuple[Any, ...], memory: dict[int, int]
 ) -> _Run:
-    ids = {name: memory[id(tensor)] for name, tensor in named_tensors(skeleton)}
+    ids = {name: memory[id(tensor)] for name, tensor in named_tensors(marked)}
 
     def recorded(probe: nn.Module) -> _Run:
         run = _Run()
@@ -124,15 +124,15 @@ class _UseCounter(TorchDispatchMode):
 
 
 def _read(
-    facts: Facts,
-    skeleton: nn.Module,
+    records: GraphRecords,
+    marked: nn.Module,
     path: str,
     run: _Run,
     memory: dict[int, int],
     seen: set[int],
 ) -> Iterator[str]:
     """Capture the children of a module that cannot be captured itself, or theirs."""
-    for name, child in skeleton.get_submodule(path).named_children():
+    for name, child in marked.get_submodule(path).named_children():
         inner = f"{path}.{name}" if path else name
         layers = any(isinstance(module, Marker) for module in child.modules())
         if id(child) in seen or not layers or isinstance(child, Marker):
@@ -141,15 +141,15 @@ def _read(
         calls = run.calls.get(inner, [])
         programs = _programs(child, calls) if calls else None  # lists of modules are not called
         if programs is None:
-            yield from _read(facts, skeleton, inner, run, memory, seen)
+            yield from _read(records, marked, inner, run, memory, seen)
             continue
         for program in programs:
-            read_program(facts, CapturedProgram(program, child, memory), skeleton)
+            read_program(records, CapturedProgram(program, child, memory), marked)
         seen.update(map(id, child.modules()))
         yield inner
 
 
-def _alone(args: tuple[Any, ...], kwargs: dict[str, Any]) -> LayerCall:
+def _uncaptured_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> LayerCall:
     """A call of a layer from code that could not be captured."""
     x: Tensor = args[0] if args else kwargs["input"]
     return LayerCall(UNCAPTURED, None, x.shape[2:].numel(), x.dim(), consumer=UNCAPTURED)

@@ -1,4 +1,4 @@
-"""What a capture tells: plain records, no graphs."""
+"""The result of a capture: plain records, no graphs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BiasedModule = _ConvNd | nn.Linear
 
 @dataclass(frozen=True)
 class ConvCall:
-    """One call of a convolution or linear layer beside a switchable layer.
+    """One call of a convolution or linear layer next to a switchable layer.
 
     Attributes:
         what: Its name in messages.
@@ -40,7 +40,7 @@ class ConvCall:
 
 @dataclass(frozen=True)
 class AffineCall:
-    """One call of a module behind a switchable layer that only scales or shifts channels.
+    """One call of a module after a switchable layer that only scales or shifts channels.
 
     Attributes:
         module: Its path; an eval-mode BatchNorm, or a module with a single tensor that it
@@ -60,29 +60,30 @@ class LayerCall:
 
     Attributes:
         producer: Name of the operator that makes its input.
-        conv: The convolution or linear layer, if the producer is one with channels on axis 1.
+        preceding_conv: The convolution or linear layer that makes the input, if the producer is one
+            with channels on axis 1.
         positions: Positions of a plane of the input (H W); None if they differ between the calls
             that this record stands for.
         axes: Number of axes of the input.
-        behind: The switchable layer whose output is the input, if it is one.
+        preceding_layer: The switchable layer whose output is the input, if it is one.
         consumers: Uses of the output, graph outputs included.
         consumer: Name of the operator that is the only use, or a word for what there is.
-        affines: Modules behind the layer, each the only use of what is in front of it.
-        into: The convolution or linear layer that is the only use of the output, or of the output
-            of the last of ``affines``.
+        affines: Affine modules after the layer, each the only use of the value before it.
+        following_conv: The convolution or linear layer that is the only use of the output, or of
+            the output of the last of ``affines``.
         overwritten: Whether the input's memory is written to later.
         order: Position among all calls of switchable layers.
     """
 
     producer: str
-    conv: ConvCall | None
+    preceding_conv: ConvCall | None
     positions: int | None
     axes: int
-    behind: str | None = None
+    preceding_layer: str | None = None
     consumers: int = 1
     consumer: str = ""
     affines: tuple[AffineCall, ...] = ()
-    into: ConvCall | None = None
+    following_conv: ConvCall | None = None
     overwritten: bool = False
     order: int = 0
 
@@ -102,7 +103,7 @@ class ParameterOwner:
 
 @dataclass(frozen=True)
 class Capture:
-    """The facts of one capture.
+    """What one capture found.
 
     Attributes:
         calls: Calls per layer, keyed by the layer's first name, in execution order.
@@ -110,7 +111,7 @@ class Capture:
         owners: Modules that hold each memory id; an aliased module counts once.
         operators: ATen operators of the graph outside switchable layers, counted by name; empty if
             the network was captured in parts.
-        guards: What the captured path supposes of the sizes of the inputs.
+        guards: Conditions on the sizes of the inputs under which the code takes the captured path.
         error: Why the network could not be captured whole.
         parts: Paths of the largest submodules that were captured instead.
     """

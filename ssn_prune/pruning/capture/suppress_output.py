@@ -1,4 +1,4 @@
-"""Keep what torch's tracers say about the traced code off the user's terminal."""
+"""Suppress the output of torch's tracers: warnings, log lines, and prints to standard error."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What may move from a normalizer into its neighbours."""
+"""What may move from a normalizer into its neighbours: one file a rule, one table of all."""

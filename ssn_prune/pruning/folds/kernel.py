@@ -1,42 +1,87 @@
-"""Which convolution or linear layer a layer may fold into, and if none, why not."""
+"""Which convolution or linear layer a layer may fold into, and if none, why not.
+
+The kernel may belong to any module, a functional call counts like the module's own. Every call of
+the layer must be beside the same kernel, and nothing else may use it: tensors count by the memory
+they occupy. A bias is created only where the call passes the module's own ``bias``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
 from ssn_prune.pruning.capture.records import BiasedModule, Capture, ConvCall, ParameterOwner
-from ssn_prune.pruning.forms import FoldKind
-from ssn_prune.pruning.plan import Refusal, RefusalCode
+from ssn_prune.pruning.folds.context import Candidate, FoldContext
+from ssn_prune.pruning.plan import Fold, Kernel, Refusal, RefusalCode
 from ssn_prune.surgery.copying import has_hooks
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """The tensors of the one convolution or linear layer that all given calls are calls of.
+def preceding_kernel(
+    context: FoldContext, layer: Candidate, *, needs_bias: bool = True
+) -> Kernel | Refusal:
+    """The kernel of the convolution that makes a layer's input.
 
-    Attributes:
-        weight: Where its kernel is.
-        bias: Where its bias is or can be made; None if it has none and can have none.
-        transposed: Whether it is a transposed convolution.
-        groups: Its groups.
+    Preceding layers that have folded into it completely are seen through.
+
+    Args:
+        context: What is known.
+        layer: The layer.
+        needs_bias: Refuse where there is no bias and none can be made.
     """
+    convs = _preceding_convs(context, layer.name)
+    if isinstance(convs, Refusal):
+        return convs
+    return editable_kernel(context.network, context.captured, convs, needs_bias=needs_bias)
 
-    weight: ParameterOwner
-    bias: ParameterOwner | None
-    transposed: bool
-    groups: int
+
+def fold_into_preceding(
+    context: FoldContext, layer: Candidate, kernel: Kernel, *, code: str, leaves: str
+) -> Fold:
+    """The fold of a layer into the preceding convolution.
+
+    The output of a layer that it was seen through is then no value of the network any more.
+
+    Args:
+        context: Changed in place.
+        layer: The layer.
+        kernel: What :func:`preceding_kernel` found.
+        code: Of the rule.
+        leaves: Code of the form that is left.
+    """
+    preceding = context.only_producer(layer.name)
+    if preceding is not None and context.folded_away(preceding):
+        context.decisions[preceding].exposed = False
+    return Fold(code, kernel.weight.module, leaves, kernel)
 
 
-def kernel_of(model: nn.Module, captured: Capture, convs: Sequence[ConvCall]) -> Kernel | Refusal:
+def _preceding_convs(context: FoldContext, name: str) -> list[ConvCall] | Refusal:
+    preceding = context.only_producer(name)
+    if preceding is not None and context.folded_away(preceding):
+        return _preceding_convs(context, preceding)
+    found: list[ConvCall] = []
+    for call in context.calls(name):
+        conv = call.preceding_conv
+        if conv is None:
+            text = f"its input comes from {call.preceding_layer or call.producer}"
+            return Refusal(RefusalCode.NO_CONV, text)
+        if conv.consumers != 1:
+            text = f"the output of the {conv.what} has {conv.consumers} consumers"
+            return Refusal(RefusalCode.CONSUMERS, text)
+        found.append(conv)
+    return found
+
+
+def editable_kernel(
+    network: nn.Module, captured: Capture, convs: Sequence[ConvCall], *, needs_bias: bool = True
+) -> Kernel | Refusal:
     """Find the kernel that may be edited for given calls, and for these only.
 
     Args:
-        model: The network; not changed.
+        network: The network; not changed.
         captured: Its capture.
         convs: All calls for which an edit is right.
+        needs_bias: Refuse where there is no bias and none can be made.
     """
     weight, what = convs[0].weight, convs[0].what
     if weight is None:
@@ -52,12 +97,14 @@ def kernel_of(model: nn.Module, captured: Capture, convs: Sequence[ConvCall]) ->
         text = f"{listed} is also used elsewhere, or the layer follows several convolutions"
         return Refusal(RefusalCode.WEIGHT_SHARED, text)
     owner = owners[0]
-    holder = model.get_submodule(owner.module)
+    holder = network.get_submodule(owner.module)
     if has_hooks(holder):
         return Refusal(RefusalCode.HOOKS, f"{owner.module} has hooks")
     bias = _bias_of(holder, owner, captured, convs)
     if isinstance(bias, Refusal):
         return bias
+    if bias is None and needs_bias:
+        return _foreign_bias(owner, what)
     return Kernel(owner, bias, convs[0].transposed, convs[0].groups)
 
 
@@ -66,37 +113,17 @@ def _bias_of(
 ) -> ParameterOwner | Refusal | None:
     if not any(conv.biased for conv in convs):
         return None
-    what = convs[0].what
     ids = {conv.bias for conv in convs}
     memory = convs[0].bias
     owners = captured.owners.get(memory, ()) if memory is not None else ()
     own = ParameterOwner(weight.module, "bias")
     if len(ids) != 1 or not owners or (isinstance(holder, BiasedModule) and own not in owners):
-        text = f"{weight.module} does not pass its own bias to the {what}"
-        return Refusal(RefusalCode.BIAS, text)
+        return _foreign_bias(weight, convs[0].what)
     if len(owners) != 1 or memory is None or captured.uses.get(memory) != len(convs):
         return Refusal(RefusalCode.BIAS, f"the bias of {weight.module} is also used elsewhere")
     return owners[0]
 
 
-def require_bias(kernel: Kernel, kind: FoldKind, what: str) -> Refusal | None:
-    """Refuse a fold that needs a bias where there is none and none can be made."""
-    if kernel.bias is not None or kind is FoldKind.SCALE:
-        return None
-    owner = kernel.weight
-    text = f"{owner.module} does not pass its own bias to the {what}"
+def _foreign_bias(weight: ParameterOwner, what: str) -> Refusal:
+    text = f"{weight.module} does not pass its own bias to the {what}"
     return Refusal(RefusalCode.BIAS, text)
-
-
-def held_at(model: nn.Module, owner: ParameterOwner | None) -> Tensor | None:
-    """The parameter or buffer at a place; None if there is none (yet)."""
-    if owner is None:
-        return None
-    found: Tensor | None = getattr(model.get_submodule(owner.module), owner.attribute)
-    return found
-
-
-def tensor_at(model: nn.Module, owner: ParameterOwner | None) -> Tensor | None:
-    """The values at a place; None if there are none (yet)."""
-    found = held_at(model, owner)
-    return None if found is None else found.detach()

@@ -1,28 +1,7 @@
-r"""Fold algebra: what moves from a normalizer into the convolution in front of it, or behind it.
+"""What folds do to the numbers of a convolution: everything in float64, cast once.
 
-For a convolution y = W * x + b followed by a normalizer, with
-:math:`s = w / \sqrt{\mathrm{running\_var} + \epsilon}`:
-
-==========  ==========  =========================  ==========================================
-mean / var  W becomes   b becomes                  what is left
-==========  ==========  =========================  ==========================================
-BN / BN     s W         (b - running_mean) s + β   nothing
-IN / BN     s W         (b - c) s                  y - mean_in(y) + β
-LN / BN     s W         s b                        y - s Σ mean_in(y_c) / (C s_c) + β
-BN / IN     W           b - running_mean           the variance and one scale
-BN / LN     W           b - running_mean           the variance (with the mean added back), scale
-IN / IN     W           b - c                      instance norm
-==========  ==========  =========================  ==========================================
-
-An IN mean cancels any bias in front of it, so the convolution's own is dead there and any constant
-c may be subtracted. c is chosen to centre the channel (graph/centring.py), which costs nothing at
-run time: runtimes sum a nearly constant channel with a large mean inaccurately.
-
-A static normalizer (BN/BN) is the affine map x s + t with t = β - running_mean s. Behind another
-normalizer it becomes part of that one's weight and bias; in front of a convolution without zero
-padding, W' = W s on the input channels and b' = b + Σ W t.
-
-Everything is computed in float64 and cast once.
+A kernel is (C_out, C_in / groups, ...), that of a transposed convolution
+(C_in, C_out / groups, ...).
 """
 
 from __future__ import annotations
@@ -31,11 +10,6 @@ import torch
 from torch import Tensor
 
 _BLOCK = 2**20  # entries that are in float64 at a time
-
-
-def static_scale(weight: Tensor, running_var: Tensor, eps: float) -> Tensor:
-    """The scale weight / sqrt(running_var + eps), in float64, shape (C,)."""
-    return weight.double() / (running_var.double() + eps).sqrt()
 
 
 def scale_output_channels(
@@ -56,11 +30,11 @@ def scale_output_channels(
             channels lie on axis 1 within each group.
         dtype: Of the result, to which the products are cast once.
     """
-    taps = [1] * (kernel.dim() - 2)
+    window = [1] * (kernel.dim() - 2)
     if not transposed:
-        return _scaled(kernel.unsqueeze(0), scale.view(1, -1, 1, *taps), dtype).view_as(kernel)
+        return _scaled(kernel.unsqueeze(0), scale.view(1, -1, 1, *window), dtype).view_as(kernel)
     grouped = kernel.unflatten(0, (groups, -1))
-    return _scaled(grouped, scale.view(groups, 1, -1, *taps), dtype).view_as(kernel)
+    return _scaled(grouped, scale.view(groups, 1, -1, *window), dtype).view_as(kernel)
 
 
 def scale_input_channels(
@@ -102,19 +76,13 @@ def _scaled(grouped: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def shifted_by_inputs(kernel: Tensor, shift: Tensor, *, groups: int = 1) -> Tensor:
-    """What a constant per input channel adds to each output channel, (C_out,), in float64.
+    """What constants per input channel add to the output channels, (C_out,), in float64.
 
     The arguments are those of :func:`scale_input_channels`; exact where nothing is zero-padded.
     """
-    taps: Tensor = kernel.unsqueeze(-1).flatten(2).sum(2, dtype=torch.float64)
-    by_input = taps.view(groups, -1, taps.shape[1])  # (groups, C_out / groups, C_in / groups)
+    window: Tensor = kernel.unsqueeze(-1).flatten(2).sum(2, dtype=torch.float64)
+    by_input = window.view(groups, -1, window.shape[1])  # (groups, C_out / groups, C_in / groups)
     return (by_input * shift.double().view(groups, 1, -1)).sum(2).flatten()
-
-
-def static_shift(bias: Tensor | None, running_mean: Tensor, scale: Tensor) -> Tensor:
-    """The shift bias - running_mean * scale of a static normalizer, in float64, shape (C,)."""
-    shift = -running_mean.double() * scale.double()
-    return shift if bias is None else shift + bias.double()
 
 
 def folded_bias(
@@ -137,10 +105,3 @@ def folded_bias(
     if shift is not None:
         total = total + shift.double()
     return total
-
-
-def is_normal(values: Tensor, dtype: torch.dtype) -> bool:
-    """Whether all values survive a cast to ``dtype`` as finite normal numbers (zero is not)."""
-    info = torch.finfo(dtype)
-    magnitude = values.double().abs()
-    return bool(((magnitude >= info.tiny) & (magnitude <= info.max)).all())

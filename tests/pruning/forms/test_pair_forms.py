@@ -13,7 +13,6 @@ from torch import nn
 
 from ssn_prune import export_onnx, prune
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
-from ssn_prune.pruning.forms import PAIR_FORMS
 from ssn_prune.pruning.rewrite import apply_plan
 from ssn_prune.surgery.copying import floating_copy
 
@@ -21,11 +20,6 @@ from ssn_prune.surgery.copying import floating_copy
 BUDGET = {"IN/IN": 1, "IN/BN": 3, "LN/BN": 6, "BN/IN": 9, "LN/IN": 12}
 LN_VARIANCE_BUDGET = 17
 FOLDS_BEHIND_A_CONV = {"IN/IN", "IN/BN", "LN/BN", "BN/IN", "BN/LN", "BN/BN"}
-
-
-def test_the_table_holds_every_pair_once() -> None:
-    assert sorted(PAIR_FORMS) == sorted(ALL_PAIRS)
-    assert len(ALL_PAIRS) == 9
 
 
 @pytest.mark.parametrize("correction", [0, 1])
@@ -76,57 +70,6 @@ def test_only_selected_statistics_are_computed(tmp_path: Path) -> None:
     x = torch.randn(2, 3, 8, 8)
     stats = export_onnx(prune(network, x).model, x, tmp_path / "m.onnx")
     assert stats.operators == {"Conv": 1, "ReduceMean": 1, "Sub": 1, "Add": 1}
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("bias", [False, True])
-def test_transposed_convolutions_fold_on_axis_one_within_groups(groups: int, bias: bool) -> None:
-    conv = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=groups, bias=bias)
-    for pair in (NormalizerPair(BN, BN), NormalizerPair(LN, BN), NormalizerPair(IN, BN)):
-        network = nn.Sequential(conv, trained_layer(6, pair)).double().eval()
-        x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
-        result = prune(network, x)
-        assert result.report.layers[0].folded_into == "0"
-        with torch.no_grad():
-            assert relative_error(result.model(x), network(x)) < 1e-13
-
-
-def test_dilated_grouped_and_reflecting_convolutions_fold() -> None:
-    options = [{"dilation": 2}, {"groups": 3}, {"padding": 2, "padding_mode": "reflect"}]
-    for option in [*options, {"stride": 2, "padding": 1}]:
-        conv = nn.Conv2d(3, 6, 3, **option)
-        network = nn.Sequential(conv, trained_layer(6, NormalizerPair(BN, BN))).double().eval()
-        x = torch.randn(2, 3, 12, 12, dtype=torch.float64)
-        result = prune(network, x)
-        assert isinstance(result.model[1], nn.Identity)
-        with torch.no_grad():
-            assert relative_error(result.model(x), network(x)) < 1e-13
-
-
-def test_zero_gamma_folds_only_where_the_scale_need_not_be_undone() -> None:
-    for pair, folds in (("BN/BN", True), ("IN/BN", True), ("LN/BN", False)):
-        chosen = next(p for p in ALL_PAIRS if str(p) == pair)
-        layer = trained_layer(4, chosen, zero_gamma=True)
-        network = nn.Sequential(nn.Conv2d(3, 4, 3), layer).double().eval()
-        x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-        result = prune(network, x)
-        assert (result.report.layers[0].fold is not None) == folds
-        if not folds:
-            assert result.report.layers[0].reason_code == "scale_out_of_range"
-        with torch.no_grad():
-            assert relative_error(result.model(x), network(x)) < 1e-13
-
-
-def test_a_fold_that_would_overflow_half_precision_is_refused() -> None:
-    layer = trained_layer(4, NormalizerPair(BN, BN))
-    with torch.no_grad():
-        layer.running_var.fill_(1e-4)
-        layer.weight.fill_(60000.0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), layer).eval()
-    x = torch.randn(2, 3, 8, 8)
-    assert prune(network, x).report.layers[0].fold is not None
-    half = prune(network.half(), x.half())
-    assert half.report.layers[0].reason_code == "scale_out_of_range"
 
 
 @pytest.mark.parametrize("variance", [IN, LN])

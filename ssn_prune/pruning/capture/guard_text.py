@@ -1,0 +1,114 @@
+"""The interpreter over the text in which torch.export notes conditions on sizes.
+
+The text is a Python comparison in which inputs are ``L['name']`` and a size is ``.size()[axis]``.
+It is private to torch, so all knowledge of its form is here. No code is run: what is not known
+raises an error.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+_ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Div: operator.truediv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "Min": min,
+    "Max": max,
+    "min": min,
+    "max": max,
+    "Mod": operator.mod,
+    "FloorDiv": operator.floordiv,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "trunc": math.trunc,
+    "sqrt": math.sqrt,
+    "sym_max": max,
+    "sym_min": min,
+    "sym_int": int,
+    "sym_float": float,
+    "sym_sqrt": math.sqrt,
+    "int": int,
+    "float": float,
+}
+
+
+def holds(text: str, inputs: Mapping[str, Any]) -> bool:
+    """Whether a condition is met.
+
+    Args:
+        text: The condition.
+        inputs: Arguments of the network's ``forward`` by name.
+
+    Raises:
+        ValueError: The condition has a form that is not known.
+    """
+    return bool(_evaluate(ast.parse(text, mode="eval").body, inputs))
+
+
+def readable(text: str) -> str:
+    """The condition with ``name.shape[axis]`` for each size."""
+    return text.replace("L['", "").replace("']", "").replace(".size()[", ".shape[")
+
+
+def distinguishes_paths(text: str) -> bool:
+    """Whether a condition may separate one path of the code from another.
+
+    Conditions that only say that something is not 1, or how strides are ordered, come from the
+    tracer's own questions about memory layout at nearly every operator.
+    """
+    node = ast.parse(text, mode="eval").body
+    if not isinstance(node, ast.Compare) or len(node.ops) != 1:
+        return True
+    sides = (node.left, node.comparators[0])
+    constants = [side.value for side in sides if isinstance(side, ast.Constant)]
+    if isinstance(node.ops[0], ast.Eq):
+        return True
+    return bool(constants) and not any(value in (0, 1) for value in constants)
+
+
+def _evaluate(node: ast.expr, inputs: Mapping[str, Any]) -> Any:
+    match node:
+        case ast.Constant(value):
+            return value
+        case ast.Name("L"):
+            return inputs
+        case ast.Subscript(value, index):
+            return _evaluate(value, inputs)[_evaluate(index, inputs)]
+        case ast.Call(ast.Attribute(value, "size"), []):
+            return _evaluate(value, inputs).shape
+        case ast.Call(ast.Name(name), arguments) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*(_evaluate(argument, inputs) for argument in arguments))
+        case ast.Call(ast.Attribute(ast.Name(), name), arguments) if name in _FUNCTIONS:
+            return _FUNCTIONS[name](*(_evaluate(argument, inputs) for argument in arguments))
+        case ast.UnaryOp(ast.USub(), operand):
+            return -_evaluate(operand, inputs)
+        case ast.UnaryOp(ast.Not(), operand):
+            return not _evaluate(operand, inputs)
+        case ast.BoolOp(ast.And(), values):
+            return all(_evaluate(value, inputs) for value in values)
+        case ast.BoolOp(ast.Or(), values):
+            return any(_evaluate(value, inputs) for value in values)
+        case ast.BinOp(left, op, right) if type(op) in _ARITHMETIC:
+            return _ARITHMETIC[type(op)](_evaluate(left, inputs), _evaluate(right, inputs))
+        case ast.Compare(left, [op], [right]) if type(op) in _COMPARISONS:
+            return _COMPARISONS[type(op)](_evaluate(left, inputs), _evaluate(right, inputs))
+    raise ValueError(f"a condition on sizes of an unknown form: {ast.unparse(node)}")

@@ -1,0 +1,1 @@
+"""What a switchable layer becomes: one file a form, one table of all."""

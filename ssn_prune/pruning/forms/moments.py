@@ -1,0 +1,55 @@
+"""Any fixed mixture: the means and variances with a non-zero ratio, computed separately."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ssn_prune.nn import moment_norm
+from ssn_prune.nn.axes import channel_weight
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.pruning.forms.parameters import (
+    cast,
+    centring_constants,
+    own_centre,
+    subtracted_mean,
+)
+from ssn_prune.pruning.plan import LayerPlan
+from ssn_prune.pruning.static_norm import Affine, running_statistics
+
+CODE = "moments"
+CLASSES = (moment_norm.MomentNorm1d, moment_norm.MomentNorm2d, moment_norm.MomentNorm3d)
+
+
+def build(layer: LayerPlan, norm: SwitchableNorm, affine: Affine) -> nn.Module:
+    """Make the module; see :class:`ssn_prune.pruning.forms.table.Form`."""
+    like = channel_weight(norm)
+    offset = subtracted_mean(layer, norm)
+    own = own_centre(layer, like)
+    shift = offset if own is None else centring_constants(layer, like)
+    module = CLASSES[layer.dimension - 1](
+        norm.num_features,
+        cast(affine[0], like),
+        cast(affine[1], like),
+        _running(norm, shift),
+        eps=norm.eps,
+        momentum=norm.momentum,
+        correction=layer.correction,
+        mean_ratios=layer.mean_ratios,
+        var_ratios=layer.var_ratios,
+        offset=None if offset is None else offset.to(like),
+        centre=own,
+    )
+    return module.to(like)
+
+
+def _running(norm: SwitchableNorm, shift: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Running statistics relative to a constant; None if nothing is left of them."""
+    statistics, count = running_statistics(norm), norm.num_batches_tracked
+    if statistics is None or count is None:
+        return None
+    mean, var = statistics
+    if shift is None:
+        return mean.clone(), var.clone(), count.clone()
+    # Nothing but the mean is used of a layer that takes a constant.
+    left = mean.double() - shift
+    return (left.to(mean), var.clone(), count.clone()) if bool(left.any()) else None

@@ -1,0 +1,92 @@
+"""The nine pairs: the concrete form that each becomes, and how each form is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.pruning.forms import (
+    batch_norm,
+    group_norm,
+    identity,
+    instance_centre,
+    instance_norm,
+    layer_centre,
+    moments,
+)
+from ssn_prune.pruning.plan import LayerPlan
+from ssn_prune.pruning.static_norm import Affine
+
+Build = Callable[[LayerPlan, SwitchableNorm, Affine], nn.Module]
+"""Makes the concrete module of a layer from its plan, the switchable layer, and the layer's weight
+and bias together with what it absorbs. The plan has decided everything."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """A concrete normalizer.
+
+    Attributes:
+        code: Its name in the plan.
+        classes: Its modules for 1-d ((N, C) included), 2-d and 3-d layers.
+        build: Makes one.
+    """
+
+    code: str
+    classes: tuple[type[nn.Module], ...]
+    build: Build
+
+
+_ROWS = (
+    Form(identity.CODE, identity.CLASSES, identity.build),
+    Form(batch_norm.CODE, batch_norm.CLASSES, batch_norm.build),
+    Form(instance_norm.CODE, instance_norm.CLASSES, instance_norm.build),
+    Form(group_norm.CODE, group_norm.CLASSES, group_norm.build),
+    Form(moments.CODE, moments.CLASSES, moments.build),
+    Form(instance_centre.CODE, instance_centre.CLASSES, instance_centre.build),
+    Form(layer_centre.CODE, layer_centre.CLASSES, layer_centre.build),
+)
+FORMS = {form.code: form for form in _ROWS}
+
+_IN, _LN, _BN = Normalizer.IN, Normalizer.LN, Normalizer.BN
+
+PAIR_FORMS: dict[NormalizerPair, str] = {
+    NormalizerPair(_IN, _IN): instance_norm.CODE,
+    NormalizerPair(_IN, _LN): moments.CODE,
+    NormalizerPair(_IN, _BN): moments.CODE,
+    NormalizerPair(_LN, _IN): moments.CODE,
+    NormalizerPair(_LN, _LN): group_norm.CODE,
+    NormalizerPair(_LN, _BN): moments.CODE,
+    NormalizerPair(_BN, _IN): moments.CODE,
+    NormalizerPair(_BN, _LN): moments.CODE,
+    NormalizerPair(_BN, _BN): batch_norm.CODE,
+}
+"""The form of each pair without a fold and without Bessel's correction."""
+
+
+def form_of(pair: NormalizerPair, *, correction: int, positions: int | None) -> str:
+    """The form that is exact for a kind of variance and a spatial size.
+
+    A corrected LN variance has no single-operator form, and a corrected IN/IN is a plain instance
+    norm only for a fixed spatial size; both are :mod:`moments` then.
+
+    Args:
+        pair: The selected pair.
+        correction: 1 for Bessel-corrected variances.
+        positions: Positions of a plane if that is the same at every call, else None.
+    """
+    code = PAIR_FORMS[pair]
+    if correction and code == group_norm.CODE:
+        return moments.CODE
+    if correction and code == instance_norm.CODE and positions is None:
+        return moments.CODE
+    return code
+
+
+def class_name(layer: LayerPlan) -> str:
+    """Name of the concrete class of a planned layer, such as ``InstanceNorm2d``."""
+    return FORMS[layer.form].classes[layer.dimension - 1].__name__
