@@ -29,7 +29,7 @@ from torch import nn
 
 from ssn_prune import convert_to_ssn, prune, recalibrate
 from ssn_prune.errors import first_line
-from ssn_prune.memory import collector_paused
+from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.decomposing import decompose, unknown_operators

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from ssn_prune._version import __version__
 from ssn_prune.cli.options import (
+    AllowUnverified,
     Arch,
     ArchArgs,
     Checkpoint,
@@ -90,6 +90,7 @@ def convert(
     report: Annotated[Path | None, typer.Option(help="Also write the report as JSON.")] = None,
     verify: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
+    allow_unverified_layers: AllowUnverified = False,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing output.")
     ] = False,
@@ -113,8 +114,7 @@ def convert(
             require_writable(target, force=force)
             if report is not None:
                 require_writable(report, force=force)
-            load = partial(
-                load_checkpoint,
+            loaded = load_checkpoint(
                 ckpt,
                 arch=arch,
                 arch_args=arguments,
@@ -123,7 +123,6 @@ def convert(
                 input_size=size,
                 correction=correction,
             )
-            loaded = load()
             options = conversion.ConvertOptions(
                 on_unconverged=on_unconverged.value,
                 fold=fold,
@@ -135,10 +134,9 @@ def convert(
                 ir_version=ir_version,
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
+                allow_unverified_layers=allow_unverified_layers,
             )
-            result = conversion.convert(
-                loaded, target, options, force=force, progress=step, reload=load
-            )
+            result = conversion.convert(loaded, target, options, force=force, progress=step)
         write_report(out, result, report)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
@@ -218,6 +216,7 @@ def verify(
     ] = None,
     checks: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
+    allow_unverified_layers: AllowUnverified = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -248,6 +247,7 @@ def verify(
                 dynamic=dynamic.value,
                 static_batch=static_batch,
                 trust_running_statistics=trust_running_statistics,
+                allow_unverified_layers=allow_unverified_layers,
             )
             result = conversion.verify_file(loaded, onnx, options, step)
         write_report(out, result, None)
@@ -276,6 +276,7 @@ def bench(
     ] = False,
     profile: Annotated[bool, typer.Option(help="Show what each normalizer costs.")] = True,
     trust_running_statistics: TrustStatistics = False,
+    allow_unverified_layers: AllowUnverified = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -304,6 +305,7 @@ def bench(
                 rounding=False,
                 static_batch=batch if static else None,
                 trust_running_statistics=trust_running_statistics,
+                allow_unverified_layers=allow_unverified_layers,
             )
             options = BenchOptions(threads=threads, batch=batch, runs=runs, profile=profile)
             report = run_bench(files, load, converting, options, step)

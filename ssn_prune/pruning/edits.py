@@ -1,4 +1,4 @@
-"""How a rewrite changes kernels: at once, or each time they are used."""
+"""How a rewrite changes kernels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-
-from ssn_prune.surgery.nested import Computed
 
 
 class Make(Protocol):
@@ -37,32 +35,3 @@ class KernelEdits:
             make: Makes its new value.
         """
         kernel.data = make(kernel.detach(), dtype=kernel.dtype)
-
-
-class DeferredEdits(KernelEdits):
-    """Float32 kernels are made anew, in float64, at each use in ``WideArithmetic``.
-
-    Attributes:
-        computed: What to give to it.
-    """
-
-    def __init__(self) -> None:
-        self.computed: dict[int, Computed] = {}
-
-    def dtype_behind(self, kernel: Tensor) -> torch.dtype:  # noqa: ARG002
-        """Precision in which a kernel's convolution adds its bias."""
-        return torch.float64
-
-    def value(self, kernel: Tensor) -> Tensor:
-        """A kernel as it is after the edits so far."""
-        known = self.computed.get(id(kernel))
-        return super().value(kernel) if known is None else known.value()
-
-    def edit(self, kernel: Tensor, make: Make) -> None:
-        """Change a kernel; one in float64 at once."""
-        if kernel.dtype is torch.float64:
-            super().edit(kernel, make)
-            return
-        known = self.computed.get(id(kernel))
-        old = kernel.detach if known is None else known.value
-        self.computed[id(kernel)] = Computed(kernel, lambda: make(old(), dtype=torch.float64))

@@ -11,6 +11,7 @@ from ssn_prune.pruning.capture.records import Capture
 from ssn_prune.pruning.counting import count_parameters, operators_before
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.selection import GateState, LayerSelection, Selection
+from ssn_prune.surgery.results import AdoptionCheck
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class PruneReport:
         rounded: What rounding unfinished gates did.
         captured_parts: Submodules that were captured instead of the whole.
         size_conditions: What the result supposes of the sizes of its inputs.
+        adoption: How the original compares with the network that was given.
     """
 
     layers: tuple[LayerReport, ...]
@@ -84,6 +86,7 @@ class PruneReport:
     rounded: RoundedGates | None = None
     captured_parts: tuple[str, ...] = ()
     size_conditions: tuple[str, ...] = ()
+    adoption: AdoptionCheck | None = None
 
 
 def selection_layers(selection: Selection) -> tuple[LayerReport, ...]:
@@ -98,6 +101,7 @@ def prune_report(
     original: nn.Module,
     pruned: nn.Module,
     rounded: RoundedGates | None,
+    adoption: AdoptionCheck | None = None,
 ) -> PruneReport:
     """Put selection, plan and capture together."""
     layers = zip(selection.layers, plan.layers, strict=True)
@@ -109,6 +113,7 @@ def prune_report(
         rounded=rounded,
         captured_parts=captured.parts,
         size_conditions=tuple(guard.readable for guard in captured.guards),
+        adoption=adoption,
     )
 
 

@@ -1,4 +1,4 @@
-"""The rewrite: apply a plan to a copy of the network. It makes no decisions of its own."""
+"""The rewrite: apply a plan to a network. It makes no decisions of its own."""
 
 from __future__ import annotations
 
@@ -22,30 +22,37 @@ from ssn_prune.pruning.folds.algebra import (
 from ssn_prune.pruning.folds.kernel import held_at, tensor_at
 from ssn_prune.pruning.forms import FoldKind, Form, class_of
 from ssn_prune.pruning.plan import Fold, LayerPlan, Plan
-from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery._shared_parameters import shared_copy
+from ssn_prune.surgery.copying import carry_hooks, replace_modules
 
 
-def apply_plan(
-    plan: Plan,
-    model: nn.Module,
-    *,
-    edits: KernelEdits | None = None,
-    share_parameters: bool = False,
-) -> nn.Module:
-    """Apply a plan; ``model`` is never changed.
+def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
+    """Apply a plan to a copy; ``model`` is never changed.
+
+    Args:
+        plan: Made for this network.
+        model: The network.
+
+    Returns:
+        The pruned copy. It shares with ``model`` the memory of every parameter that the plan does
+        not change, which must not be written to.
+    """
+    return rewrite(plan, shared_copy(model))
+
+
+def rewrite(plan: Plan, network: nn.Module) -> nn.Module:
+    """Apply a plan to a network in place.
 
     Args:
         plan: Made for this network; its tensors may since have been cast to another dtype.
-        model: The network.
-        edits: How to change kernels; at once by default.
-        share_parameters: What the plan does not change shares its memory with ``model``.
+        network: The network; edited kernels get other memory instead of other values.
 
     Returns:
-        A copy in which every planned layer is concrete. Fold arithmetic is done in float64 and cast
-        once to each tensor's dtype.
+        The network, or what replaces it, in which every planned layer is concrete. Fold arithmetic
+        is done in float64 and cast once to each tensor's dtype.
     """
-    edits = edits or KernelEdits()
-    pruned = copy_model(model, share_parameters=share_parameters)
+    edits = KernelEdits()
+    pruned = network
     layers = sorted(plan.layers, key=lambda layer: layer.order)
     modules = {layer.name: pruned.get_submodule(layer.name) for layer in layers}
     with torch.no_grad():

@@ -15,7 +15,6 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.overrides import TorchFunctionMode
 
 from ssn_prune.errors import first_line
-from ssn_prune.memory import collector_paused
 from ssn_prune.pruning.capture.fx_utils import CapturedProgram
 from ssn_prune.pruning.capture.graph_reader import Facts, read_program
 from ssn_prune.pruning.capture.marked_model import mark_layers
@@ -24,6 +23,7 @@ from ssn_prune.pruning.capture.records import Capture, ParameterOwner
 from ssn_prune.pruning.capture.size_conditions import dynamic_shapes, open_axes, size_guards
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.capture.tensor_identity import memory_ids
+from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.nested import clone_tensors
 
 OPEN_SIZES_SECONDS = 30.0
