@@ -56,7 +56,7 @@ def prepared(name: str) -> tuple[nn.Module, Any]:
         pair = ALL_PAIRS[order[index % len(order)]]
         layer.fix(pair.mean, pair.var)
     recalibrate(network, [inputs.make(4, 0)])
-    return prune(network, inputs.make(2, 0), share_parameters=True).model.eval(), inputs
+    return prune(network, inputs.make(2, 0)).model.eval(), inputs
 
 
 def captured(model: nn.Module, x: tuple[Any, ...]) -> torch.export.ExportedProgram:

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery._shared_parameters import shared_copy
 
 _WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 _OPERATORS = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"]
@@ -29,8 +29,19 @@ _WRITING = {"__setitem__", "__set__", *(f"__i{name}__" for name in _OPERATORS)}
 
 
 def float64_copy(model: nn.Module) -> nn.Module:
-    """An evaluation-mode copy of ``model`` (not changed) with all floating tensors in float64."""
-    return floating_copy(model, torch.float64)
+    """An evaluation-mode copy of ``model`` (not changed) with all floating tensors in float64.
+
+    Complex tensors become complex128. There is no float32 copy at any time.
+    """
+    copied = shared_copy(model)
+
+    def wide(tensor: Tensor) -> Tensor:
+        dtype = torch.float64 if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(torch.complex128 if tensor.is_complex() else dtype, copy=True)
+
+    copied._apply(wide)
+    copied.eval()  # as a statement: overridden train methods need not return the module
+    return copied
 
 
 @dataclass
