@@ -29,13 +29,13 @@ from torch import nn
 
 from ssn_prune import convert_to_ssn, prune, recalibrate
 from ssn_prune.errors import first_line
-from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.decomposing import decompose, unknown_operators
 from ssn_prune.onnx_export.optimizing import optimize
 from ssn_prune.pruning.capture.size_conditions import dynamic_shapes
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
+from ssn_prune.surgery.collector import collector_paused
 
 TABLE = Path(__file__).parents[1] / "docs" / "architectures.md"
 HEAD = (

@@ -70,6 +70,7 @@ def run_repeatedly(
             spilled.clear()  # this is called again if the network writes to its parameters
         first = run_with_output_hooks(copied, clone_tensors(inputs), listed, spilled)
         drawn = random_state != _random_state()
+        changed = _changed(before, dict(_tensors(copied)))
         outputs = clone_tensors(first)  # which the network may overwrite at its next call
         try:
             run_with_output_hooks(copied, other_values(inputs), (), None)
@@ -79,7 +80,7 @@ def run_repeatedly(
         except Exception:  # noqa: BLE001
             run_with_output_hooks(copied, clone_tensors(inputs), (), None)
         third = run_with_output_hooks(copied, clone_tensors(inputs), (), None)
-        changed = _changed(before, dict(_tensors(copied)))
+        changed = tuple(dict.fromkeys([*changed, *_changed(before, dict(_tensors(copied)))]))
         if not same_values(outputs, third):
             raise _no_function(model, changed, drawn=drawn)
         return Repeated(outputs, changed)

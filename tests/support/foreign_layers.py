@@ -148,7 +148,7 @@ class TokenNorm(nn.Module):
         var_ln = (var + mean**2).mean(1, keepdim=True) - mean_ln**2
         p, q = self.mean_weight.softmax(0), self.var_weight.softmax(0)
         y = (y - p[0] * mean - p[1] * mean_ln) / (q[0] * var + q[1] * var_ln + self.eps).sqrt()
-        return (y.transpose(1, 2) * self.weight + self.bias)
+        return y.transpose(1, 2) * self.weight + self.bias
 
 
 class GpuOnlySwitch(HabitualSwitch):

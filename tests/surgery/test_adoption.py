@@ -238,7 +238,7 @@ def test_other_code_that_asks_for_the_layers_class_is_found() -> None:
 
 def test_a_layer_with_a_second_argument_is_refused() -> None:
     class Masked(HabitualSwitch):
-        def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
             return super().forward(x)
 
     def forward(m: nn.Module, x: Tensor) -> Tensor:
