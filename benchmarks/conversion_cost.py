@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -102,12 +101,12 @@ def steps_of(arch: str) -> list[str]:
         folder = Path(name)
         run([sys.executable, __file__, "--write", arch, name])
         begun = [("loading", time.perf_counter())]
-        load = partial(load_checkpoint, folder / "checkpoint.pth", arch=arch)
+        loaded = load_checkpoint(folder / "checkpoint.pth", arch=arch)
 
         def note(step: str) -> None:
             begun.append((step, time.perf_counter()))
 
-        convert(load(), folder / "ours.onnx", progress=note, reload=load)
+        convert(loaded, folder / "ours.onnx", progress=note)
     note("end")
     rows = [f"| {step} | {end - start:.1f} |" for (step, start), (_, end) in pairwise(begun)]
     return ["", f"Steps of {arch}, without imports:", "", "| step | s |", "|---|---|", *rows]

@@ -1,15 +1,13 @@
-"""Peak memory of a whole conversion, per byte of the checkpoint.
+"""Peak memory of a whole conversion, per byte of the checkpoint and beside a bare export.
 
     python benchmarks/peak_memory.py [--markdown FILE] [MEGABYTES or ARCH ...]
 
 A number stands for a network that is nearly all weights (see wide_network.py), a name such as
 ``torchvision:resnet152`` for one whose activations count, too (see conversion_cost.py). Every
-figure is that of a process of its own: the largest resident set (VmHWM) minus that of the
-conversion of a network of 0.1 MB, which loads the same modules, but not torchvision. Beside
-``ssn-prune convert``, verification included:
+figure is that of a process of its own: the largest resident set (VmHWM) minus that of the same
+process for a network of 0.1 MB, which loads the same modules, but not torchvision.
 
-- as a function: ``ssn_prune.convert`` in a program that keeps its network;
-- opening: nothing but a session of the file that convert wrote, in ONNX Runtime;
+- convert: ``ssn-prune convert``, verification included;
 - bare: ``torch.onnx.export(dynamo=True)`` of the concrete network, with embedded weights up to
   2 GB, and one run in ONNX Runtime beside the torch network.
 """
@@ -32,7 +30,7 @@ from ssn_prune import prune
 
 SMALL = "0.1"
 NETWORKS = ("50", "200", "800", "2300", "torchvision:resnet152")
-KINDS = ("convert", "opening", "function", "bare")
+KINDS = ("convert", "bare")
 # The first lines of each process: its last argument is a file for the peak at its end.
 _REPORT = """
 import atexit, pathlib, re, sys
@@ -47,19 +45,6 @@ checkpoint, arch, arguments, target = sys.argv[1:]
 sys.argv[1:] = ["convert", checkpoint, "--arch", arch, "--arch-args", arguments, "-o", target,
                 "--force", "--quiet"]
 main()
-"""
-FUNCTION = f"""{_REPORT}
-import json, ssn_prune
-checkpoint, arch, arguments, target = sys.argv[1:]
-loaded = ssn_prune.load_checkpoint(checkpoint, arch=arch, arch_args=json.loads(arguments))
-ssn_prune.convert(loaded, target, force=True)
-"""
-OPENING = f"""{_REPORT}
-import ssn_prune.cli.app, ssn_prune.conversion
-from ssn_prune.memory import returning_blocks, run_in_thread
-from ssn_prune.verification.session import open_session
-with returning_blocks():
-    run_in_thread(open_session, pathlib.Path(sys.argv[1]), "the file")
 """
 BARE = f"""{_REPORT}
 import torch, onnxruntime
@@ -106,8 +91,6 @@ def measure(network: str, folder: Path) -> dict[str, tuple[float, int]]:
     return {
         "size": (0.0, weights),
         "convert": peak(CONVERT, checkpoint, arch, arguments, target),
-        "opening": peak(OPENING, target),
-        "function": peak(FUNCTION, checkpoint, arch, arguments, target),
         "bare": peak(BARE, concrete, size, target, external),
     }
 
@@ -129,9 +112,8 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     lines = [
-        "| checkpoint | convert, bytes per byte | opening | as a function | bare "
-        "| convert, s | bare, s |",
-        "|---|---|---|---|---|---|---|",
+        "| checkpoint | convert, bytes per byte | bare | ratio | convert, s | bare, s |",
+        "|---|---|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as name:
         base = measure(SMALL, Path(name))
@@ -143,7 +125,7 @@ def main() -> None:
             shares = {kind: (found[kind][1] - base[kind][1]) / size for kind in KINDS}
             lines.append(
                 f"| {label}{size / 1e6:.0f} MB | {shares['convert']:.2f} | "
-                f"{shares['opening']:.2f} | {shares['function']:.2f} | {shares['bare']:.2f} | "
+                f"{shares['bare']:.2f} | {shares['convert'] / shares['bare']:.2f} | "
                 f"{found['convert'][0]:.1f} | {found['bare'][0]:.1f} |"
             )
             print(lines[-1], flush=True)

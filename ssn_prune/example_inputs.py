@@ -9,11 +9,9 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
-from ssn_prune.errors import ArgumentError, first_line
-from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.errors import ArgumentError
 from ssn_prune.onnx_export.dynamic_axes import accepted_sizes, fixed_size_error
 from ssn_prune.onnx_export.exporter import Dynamic
-from ssn_prune.pruning.channel_statistics import LayerStatistics, measure_inputs
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.verification.verify import BATCH_SIZES, random_batches
 
@@ -47,34 +45,6 @@ def example_batches(loaded: LoadedCheckpoint, batch_sizes: Sequence[int]) -> lis
     if not loaded.takes_images:
         return list(batches)
     return [(list(batch[0].unbind()),) for batch in batches]
-
-
-def accepted_inputs(loaded: LoadedCheckpoint) -> tuple[tuple[Any, ...], LayerStatistics]:
-    """Make the example inputs and see whether the network takes them.
-
-    Returns:
-        The inputs, and what the switchable layers were given.
-
-    Raises:
-        ArgumentError: It does not.
-    """
-    inputs = example_batches(loaded, [1 if loaded.takes_images else 2])[0]
-    modules = loaded.model.named_modules()
-    layers = [name for name, module in modules if isinstance(module, SwitchableNorm)]
-    try:
-        moments = measure_inputs(loaded.model, inputs, layers)
-    # The network is the user's code and may raise anything.
-    except Exception as error:
-        sizes = [require_input_size(loaded), *loaded.more_inputs]
-        shown = ", ".join("x".join(map(str, size)) for size in sizes)
-        raise ArgumentError(
-            f"the network cannot run on inputs of size {shown}",
-            expected="an input size that the network was made for",
-            found=f"{type(error).__name__}: {first_line(error)}",
-            hint="pass the size of the training inputs, such as `input_size=(3, 224, 224)`, or "
-            "of several inputs, such as `input_size=((3, 128, 128), (1, 128, 128))`",
-        ) from error
-    return inputs, moments
 
 
 def verification_batches(

@@ -24,7 +24,6 @@ from ssn_prune.architectures.digits import INPUT_SIZE, DigitsNet
 from ssn_prune.architectures.resnet import REFERENCE_NETWORKS, reference_builder
 from ssn_prune.architectures.torchvision import torchvision_usage
 from ssn_prune.errors import ArchitectureError
-from ssn_prune.surgery.from_reference import adopt_layers
 from ssn_prune.surgery.replacement import Kind
 from ssn_prune.surgery.to_ssn import convert_to_ssn
 
@@ -48,6 +47,7 @@ class Architecture:
         swaps_norms: Whether the builder swaps the norms of a known network, and so takes the
             arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
         inputs: Number of inputs.
+        given: Whether the network is the user's code, with layers of whatever kind.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Architecture:
     takes_correction: bool = True
     swaps_norms: bool = False
     inputs: int = 1
+    given: bool = False
 
 
 def find_architecture(name: str, *, trusted: bool) -> Architecture:
@@ -85,7 +86,7 @@ def find_architecture(name: str, *, trusted: bool) -> Architecture:
             found=repr(name),
             hint=f"if you trust that code, pass `arch={name!r}`",
         )
-    return Architecture(name, _factory_builder(name, family, rest), None, None, False)
+    return Architecture(name, _factory_builder(name, family, rest), None, None, False, given=True)
 
 
 def _unknown(name: str, known: tuple[str, ...] | list[str], prefix: str = "") -> ArchitectureError:
@@ -194,7 +195,7 @@ def _factory_builder(name: str, module_name: str, attribute: str) -> Callable[..
                 found=type(network).__name__,
                 hint="name a class or function that returns the network",
             )
-        return adopt_layers(network)
+        return network
 
     # Only the link to the factory, whose signature inspect then shows.
     return functools.update_wrapper(build, factory, assigned=(), updated=())

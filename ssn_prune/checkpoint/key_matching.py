@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ssn_prune.checkpoint.layer_kind import require_same_kind
 from ssn_prune.errors import ArgumentError, KeyMismatchError
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.surgery.from_reference import is_foreign
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
 # Counters of wrappers, not part of the network.
@@ -123,8 +124,41 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
     if missing or unexpected or misshaped:
         raise _mismatch(where, missing, unexpected, misshaped, len(own))
     for name, layer in layers.items():
-        require_same_kind(name, layer, tensors)
-    model.load_state_dict({k: v for k, v in tensors.items() if k in own}, strict=False)
+        if isinstance(layer, SwitchableNorm):
+            require_same_kind(name, layer, tensors)
+    loaded = {k: v for k, v in tensors.items() if k in own}
+    for key in loaded.keys() & _reshaped_keys(layers):
+        loaded[key] = loaded[key].reshape(own[key].shape)
+    model.load_state_dict(loaded, strict=False)
+
+
+def take_kind(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Take over, in place, the kind of variance that ssn_prune's files say, after adoption.
+
+    Args:
+        model: The network with layers of ssn_prune.
+        tensors: Weights with the network's keys, which it holds already.
+
+    Raises:
+        CheckpointError: A layer was trained with other normalizers, or with two gates where the
+            network has one.
+    """
+    for name, layer in _switchable_prefixes(model).items():
+        if isinstance(layer, SwitchableNorm):
+            require_same_kind(name, layer, tensors)
+            extra = tensors.get(f"{name}._extra_state" if name else "_extra_state")
+            if extra is not None:
+                layer.set_extra_state(extra)
+
+
+def _reshaped_keys(layers: Mapping[str, nn.Module]) -> set[str]:
+    """Keys of another implementation's layers, which do not know ssn_prune's layout (C,)."""
+    return {
+        f"{prefix}.{leaf}" if prefix else leaf
+        for prefix, layer in layers.items()
+        if not isinstance(layer, SwitchableNorm)
+        for leaf in _PER_CHANNEL
+    }
 
 
 def _mismatch(
@@ -164,9 +198,14 @@ def _listed(keys: list[str]) -> str:
     return ", ".join(keys[:_SHOWN]) + more
 
 
-def _switchable_prefixes(model: nn.Module) -> dict[str, SwitchableNorm]:
+def _switchable_prefixes(model: nn.Module) -> dict[str, nn.Module]:
+    """All layers with gates, ours and others, by every path."""
     named = model.named_modules(remove_duplicate=False)
-    return {name: module for name, module in named if isinstance(module, SwitchableNorm)}
+    return {
+        name: module
+        for name, module in named
+        if isinstance(module, SwitchableNorm) or is_foreign(module)
+    }
 
 
 def _tensor_state(model: nn.Module) -> dict[str, Tensor]:

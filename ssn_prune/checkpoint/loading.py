@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from ssn_prune.architectures.registry import FORMS, Architecture, find_architecture
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.checkpoint.input_size import each_input
-from ssn_prune.checkpoint.key_matching import Stripped, load_weights, misshaped_keys, strip_prefix
+from ssn_prune.checkpoint.key_matching import (
+    Stripped,
+    load_weights,
+    misshaped_keys,
+    strip_prefix,
+    take_kind,
+)
 from ssn_prune.checkpoint.reader import read_file
 from ssn_prune.checkpoint.reference_format import (
     in_reference_layout,
@@ -25,6 +31,7 @@ from ssn_prune.checkpoint.reference_format import (
 from ssn_prune.checkpoint.weights import Weights, extract_weights
 from ssn_prune.errors import ArchitectureError, SsnPruneError
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class LoadedCheckpoint:
         more_inputs: Sizes of further inputs, for networks that take several.
         takes_images: Whether it takes a list of single images instead of batches (torchvision's
             detection models).
+        given: The network as the user's own code builds and loads it, if that has layers of another
+            implementation; it shares all other tensors with ``model``.
     """
 
     model: nn.Module
@@ -75,6 +84,7 @@ class LoadedCheckpoint:
     source: Source
     more_inputs: tuple[tuple[int, ...], ...] = ()
     takes_images: bool = False
+    given: nn.Module | None = None
 
 
 def read_weights(
@@ -144,6 +154,12 @@ def load_checkpoint(
     model, arguments = _build_matching(architecture, arguments, kind, found.tensors, prefix)
     stripped = strip_prefix(found.tensors, model.state_dict(), prefix)
     load_weights(model, stripped.tensors, name)
+    given = None
+    if architecture.given:
+        model.eval()
+        given = model if foreign_layers(model) else None
+        model = adopt_layers(model)
+        take_kind(model, stripped.tensors)
     if correction is not None:
         for module in model.modules():
             if isinstance(module, SwitchableNorm):
@@ -160,6 +176,7 @@ def load_checkpoint(
         source,
         more_inputs=tuple(sizes[1:]),
         takes_images=is_detection_model(model),
+        given=given,
     )
 
 

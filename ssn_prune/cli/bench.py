@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssn_prune.cli.options import (
+    AllowUnverified,
     Arch,
     ArchArgs,
     Correction,
@@ -53,6 +54,7 @@ def bench(
     ] = False,
     profile: Annotated[bool, typer.Option(help="Show what each normalizer costs.")] = True,
     trust_running_statistics: TrustStatistics = False,
+    allow_unverified_layers: AllowUnverified = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -80,6 +82,7 @@ def bench(
                 rounding=False,
                 static_batch=batch if static else None,
                 trust_running_statistics=trust_running_statistics,
+                allow_unverified_layers=allow_unverified_layers,
             )
             options = BenchOptions(threads=threads, batch=batch, runs=runs, profile=profile)
             report = _measure(files, load, converting, options, step)

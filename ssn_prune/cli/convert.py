@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ssn_prune.cli.options import (
+    AllowUnverified,
     Arch,
     ArchArgs,
     Checkpoint,
@@ -65,6 +66,7 @@ def convert(
     report: Annotated[Path | None, typer.Option(help="Also write the report as JSON.")] = None,
     verify: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
+    allow_unverified_layers: AllowUnverified = False,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing output.")
     ] = False,
@@ -108,6 +110,7 @@ def convert(
                 ir_version=ir_version,
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
+                allow_unverified_layers=allow_unverified_layers,
             )
             result = conversion.convert(loaded, target, options, force=force, progress=step)
         write_report(out, result, report)

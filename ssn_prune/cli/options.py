@@ -86,6 +86,13 @@ TrustStatistics = Annotated[
         "--trust-running-statistics", help="Skip the test for running sums that were never divided."
     ),
 ]
+AllowUnverified = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unverified-layers",
+        help="Accept layers of your own code that cannot run here (they may need a GPU).",
+    ),
+]
 VerifyOption = Annotated[Checks, typer.Option("--verify", help="Checks to run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

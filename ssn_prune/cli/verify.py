@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ssn_prune.cli.options import (
+    AllowUnverified,
     Arch,
     ArchArgs,
     Checkpoint,
@@ -48,6 +49,7 @@ def verify(
     ] = None,
     checks: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
+    allow_unverified_layers: AllowUnverified = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -78,6 +80,7 @@ def verify(
                 dynamic=dynamic.value,
                 static_batch=static_batch,
                 trust_running_statistics=trust_running_statistics,
+                allow_unverified_layers=allow_unverified_layers,
             )
             result = conversion.verify_file(loaded, onnx, options, step)
         write_report(out, result, None)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 if TYPE_CHECKING:
-    from ssn_prune.verification.results import VerificationReport
+    from ssn_prune.verification.results import AdoptionCheck, VerificationReport
 
 
 def verification_lines(report: VerificationReport) -> list[str]:
     """One line per check; errors stand beside the original's own."""
-    lines = []
+    lines: list[str] = []
     if (algebra := report.algebra) is not None:
         lines.append(
             f"{_mark(algebra.passed)} algebra: float64 output differs by "
@@ -27,6 +29,33 @@ def verification_lines(report: VerificationReport) -> list[str]:
         )
     if not lines:
         lines.append("[yellow]not verified[/]: both checks were switched off")
+    if report.adoption is not None:
+        lines[:0] = _adoption_lines(report.adoption)
+    return lines
+
+
+def _adoption_lines(adoption: AdoptionCheck) -> list[str]:
+    """How the network compares with the code that was given; nothing if there is no such code."""
+    lines = []
+    if adoption.reason == "code_cannot_run":
+        lines.append(
+            "[yellow]not compared with your code[/], which cannot run here: "
+            f"{escape(adoption.detail or '')}"
+        )
+    elif adoption.compared:
+        precision = str(adoption.precision)
+        if adoption.narrow_operator is not None:
+            precision += f" ({escape(adoption.narrow_operator)} is not possible in float64)"
+        lines.append(
+            f"{_mark(True)} your code: {adoption.layers} layers compared with it in {precision}; "
+            f"output differs by {adoption.output_error:.1e} of scale (allowed "
+            f"{adoption.tolerance:.0e}), your code in float32 by {adoption.own_float32_error:.1e}"
+        )
+    else:
+        lines.append("[dim]reference: layers of ssn_prune, no other code was given[/]")
+    if adoption.changed_buffers:
+        shown = escape(", ".join(adoption.changed_buffers[:4]))
+        lines.append(f"[dim]a call changes {shown}, without effect on later ones[/]")
     return lines
 
 

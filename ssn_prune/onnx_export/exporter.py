@@ -23,7 +23,6 @@ from ssn_prune.files import (
     require_writable,
     resolved,
 )
-from ssn_prune.memory import collector_paused
 from ssn_prune.onnx_export.decomposing import decompose
 from ssn_prune.onnx_export.dynamic_axes import require_open_sizes
 from ssn_prune.onnx_export.names import (
@@ -44,6 +43,7 @@ from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.capture.dynamic_shapes import dynamic_shapes
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.counting import count_operators
+from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.nested import clone_tensors
 
 Dynamic = Literal["none", "batch", "spatial"]

@@ -70,6 +70,9 @@ def metadata_of(
     }
     if result.report.size_conditions and any_size:
         metadata["ssn_prune.size_conditions"] = json.dumps(result.report.size_conditions)
+    adoption = result.report.adoption
+    if adoption is not None and adoption.reason == "code_cannot_run":
+        metadata["ssn_prune.unverified_layers"] = f"not compared with your code: {adoption.detail}"
     if preprocessing is not None:
         metadata["ssn_prune.preprocessing"] = preprocessing
     return metadata

@@ -13,21 +13,17 @@ from ssn_prune.pruning.capture.capture import capture
 from ssn_prune.pruning.capture.size_check import SizeCheck
 from ssn_prune.pruning.capture.size_conditions import SizeGuard
 from ssn_prune.pruning.centring import choose_constants, layers_to_centre, with_centring
-from ssn_prune.pruning.channel_statistics import LayerStatistics, measure_inputs
+from ssn_prune.pruning.channel_statistics import measure_inputs
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.planner import make_plan
 from ssn_prune.pruning.results import PruneReport, RoundedGates, prune_report
-from ssn_prune.pruning.rewrite import apply_plan, rewrite
+from ssn_prune.pruning.rewrite import apply_plan
 from ssn_prune.selection import Selection, select
-from ssn_prune.surgery.copying import copy_model, floating_copy
-from ssn_prune.surgery.from_reference import adopt_layers
-from ssn_prune.surgery.nested import (
-    WideArithmetic,
-    max_error,
-    tensor_leaves,
-    to_dtype,
-    top1_agreement,
-)
+from ssn_prune.surgery._shared_parameters import unshare
+from ssn_prune.surgery.adoption import check_reference
+from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
+from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
+from ssn_prune.surgery.nested import max_error, tensor_leaves, to_dtype, top1_agreement
 from ssn_prune.surgery.round_gates import harden
 
 OnUnconverged = Literal["error", "exact", "argmax"]
@@ -46,6 +42,8 @@ class PruneResult:
             the reference layers taken over, and with rounded gates if rounding was asked for. It
             shares its parameters with the caller's model, so verify before training on.
         guards: What the plan supposes of the sizes of the inputs.
+        given: The network as it was given, if it has layers of another implementation:
+            unfinished gates included.
     """
 
     model: nn.Module
@@ -54,6 +52,18 @@ class PruneResult:
     selection: Selection
     original: nn.Module
     guards: tuple[SizeGuard, ...] = ()
+    given: nn.Module | None = None
+
+    @property
+    def reference(self) -> nn.Module:
+        """What a file is compared with: the network that was given, unless it was changed.
+
+        It is the adopted one where rounding was asked for, where the given one does not run, in
+        float64 at least, or where it has no layers of another implementation.
+        """
+        adoption, rounded = self.report.adoption, self.report.rounded
+        usable = adoption is not None and adoption.precision == "float64" and rounded is None
+        return self.given if usable and self.given is not None else self.original
 
 
 def prune(
@@ -64,14 +74,16 @@ def prune(
     fold: bool = True,
     any_size: bool = False,
     fixed_sizes: bool = False,
-    share_parameters: bool = False,
-    moments: LayerStatistics | None = None,
+    allow_unverified_layers: bool = False,
 ) -> PruneResult:
     """Replace switchable layers by concrete ones; ``model`` itself is never changed.
 
+    ``model`` is run first. It must be a function of its input; and if it has layers of another
+    implementation, it must give the same with layers of ssn_prune, layer by layer, in float64.
+
     Args:
         model: A network with SSN or SN layers of any dimension, ours or those of the reference
-        implementation.
+            implementation.
         example_inputs: Inputs of one call, used to see what feeds what. The result is exact for any
             values; real samples make float32 sums slightly more accurate than noise. Sizes matter
             where the code asks for them: the result then refuses sizes for which it may be wrong.
@@ -83,11 +95,8 @@ def prune(
             instance norm is cheaper, but exact at the captured size only, and refuses others.
         fixed_sizes: The result is for inputs of the example's sizes only, with any batch size. It
             refuses others without asking what the code supposes, which takes longer.
-        share_parameters: The result and ``model`` share the memory of every parameter that is the
-            same in both: for results that are only run or exported, since training one of them
-            changes the other.
-        moments: What :func:`ssn_prune.pruning.channel_statistics.measure_inputs` saw at all
-            switchable layers of ``model`` for these inputs, which saves a run.
+        allow_unverified_layers: Accept layers of another implementation that cannot run here, and
+            trust the names of their tensors.
 
     Returns:
         The pruned network with its report.
@@ -96,9 +105,52 @@ def prune(
         NoSwitchableLayerError: There is nothing to prune.
         UnconvergedGatesError: Gates are unfinished and ``on_unconverged`` is ``"error"``.
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
-        UnsupportedLayerError: A layer of the reference kind cannot be taken over, or a layer uses
-            BN but keeps no running statistics.
-        ArgumentError: ``on_unconverged`` is none of the three words.
+        UnsupportedLayerError: A layer of another implementation computes something else than its
+            tensors promise or cannot run here, a layer uses BN but keeps no running statistics, or
+            the network is no function of its input.
+        ArgumentError: ``on_unconverged`` is none of the three words, or the network does not run on
+            the example inputs.
+    """
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    result = prune_shared(
+        model,
+        inputs,
+        given=model if foreign_layers(model) else None,
+        on_unconverged=on_unconverged,
+        fold=fold,
+        any_size=any_size,
+        fixed_sizes=fixed_sizes,
+        allow_unverified_layers=allow_unverified_layers,
+    )
+    unshare(result.model, result.original)
+    return result
+
+
+def prune_shared(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    *,
+    given: nn.Module | None,
+    on_unconverged: OnUnconverged,
+    fold: bool,
+    any_size: bool,
+    fixed_sizes: bool,
+    allow_unverified_layers: bool,
+) -> PruneResult:
+    """As :func:`prune`, for results that are only run or exported.
+
+    The result and ``model`` share the memory of every parameter that is the same in both.
+
+    Args:
+        model: The network.
+        inputs: Inputs of one call.
+        given: The network as its own code makes it, if ``model`` is not that or if it has layers of
+            another implementation; None if there is no such code.
+        on_unconverged: As for :func:`prune`.
+        fold: The same.
+        any_size: The same.
+        fixed_sizes: The same.
+        allow_unverified_layers: The same.
     """
     if on_unconverged not in get_args(OnUnconverged):
         raise ArgumentError(
@@ -107,13 +159,13 @@ def prune(
             found=repr(on_unconverged),
             hint="leave `on_unconverged=` out to refuse gates that are not one-hot",
         )
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     training = model.training
     original = adopt_layers(model)
     original.eval()  # as a statement: overridden train methods need not return the module
     selection = select(original)
     if on_unconverged == "error":
         selection.require_converged()
+    adoption = check_reference(given, original, inputs, allow_unverified=allow_unverified_layers)
     captured = capture(original, inputs, fixed_sizes=fixed_sizes)
     rounded: RoundedGates | None = None
     if on_unconverged == "argmax" and selection.unconverged:
@@ -130,26 +182,21 @@ def prune(
     )
     if fold and captured.calls:
         pairs = layers_to_centre(plan)
-        if moments is None or rounded is not None:
-            moments = measure_inputs(original, inputs, pairs) if pairs else {}
-        plan = with_centring(plan, choose_constants(original, pairs, moments))
-    pruned = apply_plan(plan, original) if share_parameters else rewrite(plan, copy_model(original))
+        measured = measure_inputs(original, inputs, pairs) if pairs else {}
+        plan = with_centring(plan, choose_constants(original, pairs, measured))
+    pruned = apply_plan(plan, original)
     if captured.guards and any(layer.fold is not None for layer in plan.layers):
         pruned.register_forward_pre_hook(SizeCheck(captured.guards), with_kwargs=True)
-    report = prune_report(selection, plan, captured, original, pruned, rounded)
+    report = prune_report(selection, plan, captured, original, pruned, rounded, adoption)
     pruned.train(training and not fold)
-    return PruneResult(pruned, report, plan, selection, original, captured.guards)
+    return PruneResult(pruned, report, plan, selection, original, captured.guards, given)
 
 
 def _rounding_effect(
     soft: nn.Module, hard: nn.Module, inputs: tuple[Any, ...], selection: Selection
 ) -> RoundedGates:
     """Measure in float64 what rounding the gates does to the outputs on the example inputs."""
-    with torch.no_grad(), WideArithmetic():
-        before, after = (
-            tensor_leaves(floating_copy(model, torch.float64)(*to_dtype(inputs, torch.float64)))
-            for model in (soft, hard)
-        )
+    before, after = (_run_float64(model, inputs) for model in (soft, hard))
     error, scale = max(max_error(*pair) for pair in zip(after, before, strict=True))
     return RoundedGates(
         layers=tuple(layer.name for layer in selection.unconverged),
@@ -157,3 +204,8 @@ def _rounding_effect(
         scale=scale,
         top1_agreement=top1_agreement(after[0], before[0]),
     )
+
+
+def _run_float64(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+    with torch.no_grad(), float64_arithmetic():
+        return tensor_leaves(float64_copy(model)(*to_dtype(inputs, torch.float64)))

@@ -14,6 +14,7 @@ from ssn_prune.pruning.folds.table import rule_of
 from ssn_prune.pruning.forms.table import class_name
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.selection import GateState, LayerSelection, Selection
+from ssn_prune.surgery.results import AdoptionCheck
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class PruneReport:
         rounded: What rounding unfinished gates did.
         captured_parts: Submodules that were captured instead of the whole.
         size_conditions: What the result supposes of the sizes of its inputs.
+        adoption: How the original compares with the network that was given.
     """
 
     layers: tuple[LayerReport, ...]
@@ -99,6 +101,7 @@ class PruneReport:
     rounded: RoundedGates | None = None
     captured_parts: tuple[str, ...] = ()
     size_conditions: tuple[str, ...] = ()
+    adoption: AdoptionCheck | None = None
 
 
 def selection_layers(selection: Selection) -> tuple[LayerReport, ...]:
@@ -113,6 +116,7 @@ def prune_report(
     original: nn.Module,
     pruned: nn.Module,
     rounded: RoundedGates | None,
+    adoption: AdoptionCheck | None = None,
 ) -> PruneReport:
     """Put selection, plan and capture together."""
     layers = zip(selection.layers, plan.layers, strict=True)
@@ -124,6 +128,7 @@ def prune_report(
         rounded=rounded,
         captured_parts=captured.parts,
         size_conditions=tuple(guard.readable for guard in captured.guards),
+        adoption=adoption,
     )
 
 

@@ -12,7 +12,8 @@ from ssn_prune.pruning.folds.table import rule_of
 from ssn_prune.pruning.forms.table import FORMS
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.pruning.static_norm import Affine
-from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery._shared_parameters import shared_copy
+from ssn_prune.surgery.copying import carry_hooks, replace_modules
 
 
 def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
@@ -28,7 +29,7 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
     Returns:
         A copy in which every planned layer is concrete.
     """
-    return rewrite(plan, copy_model(model, share_parameters=True))
+    return rewrite(plan, shared_copy(model))
 
 
 def rewrite(plan: Plan, network: nn.Module) -> nn.Module:

@@ -1,4 +1,8 @@
-"""Running copies of a network that share its parameters."""
+"""Copies of a network on the memory of its parameters, and the guard against writes to it.
+
+Without sharing, the peak memory of a conversion grows by the weights of every copy; without the
+guard, the code of a network could write to the caller's weights.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,31 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssn_prune.surgery.copying import copy_model
+from ssn_prune.surgery.copying import Memo, cast_copy, copy_model, copy_with
 
 T = TypeVar("T")
+
+
+def shared_copy(model: nn.Module) -> nn.Module:
+    """Copy a model (not changed) with parameters of the copy's own on the same memory.
+
+    They may get other memory (``parameter.data = ...``), but must not be written to: run such a
+    copy under :class:`WriteGuard`.
+    """
+    memo: Memo = {}
+    for parameter in model.parameters():
+        # Others, of a class of their own or not made yet, are more than their memory.
+        if type(parameter) is nn.Parameter and not parameter.is_inference():
+            memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
+    return copy_with(model, memo)
+
+
+def unshare(copied: nn.Module, model: nn.Module) -> None:
+    """Give parameters of a copy, in place, memory of their own where it is that of ``model``."""
+    shared = guarded_memory(model)
+    for parameter in copied.parameters():
+        if parameter.layout is torch.strided and memory_of(parameter) in shared:
+            parameter.data = parameter.detach().clone()
 
 
 class SharedWriteError(RuntimeError):
@@ -32,8 +58,7 @@ class WriteGuard(TorchDispatchMode):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # untyped in torch
-        parameters = [p for p in model.parameters() if p.layout is torch.strided]
-        self._guarded = {_memory(p) for p in parameters} - {0}
+        self._guarded = guarded_memory(model)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -51,12 +76,20 @@ class WriteGuard(TorchDispatchMode):
     def _require_unguarded(self, value: Any) -> None:
         for tensor in value if isinstance(value, list | tuple) else [value]:
             strided = isinstance(tensor, Tensor) and tensor.layout is torch.strided
-            if strided and _memory(tensor) in self._guarded:
+            if strided and memory_of(tensor) in self._guarded:
                 raise SharedWriteError("the network writes to one of its parameters")
 
 
-def _memory(tensor: Tensor) -> int:
-    if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
+def guarded_memory(model: nn.Module) -> set[int]:
+    """Addresses of the memory of a network's parameters."""
+    parameters = [p for p in model.parameters() if p.layout is torch.strided]
+    return {memory_of(parameter) for parameter in parameters} - {0}
+
+
+def memory_of(tensor: Tensor) -> int:
+    """The address of a tensor's memory; 0 if it has none."""
+    unmade = isinstance(tensor, UninitializedParameter | UninitializedBuffer)
+    if unmade or tensor.layout is not torch.strided:
         return 0
     return tensor.untyped_storage().data_ptr()
 
@@ -71,6 +104,11 @@ def run_copy(model: nn.Module, run: Callable[[nn.Module], T]) -> T:
     """
     try:
         with WriteGuard(model):
-            return run(copy_model(model, share_parameters=True))
+            return run(shared_copy(model))
     except SharedWriteError:
         return run(copy_model(model))
+
+
+def run_float32_copy(model: nn.Module, run: Callable[[nn.Module], T]) -> T:
+    """As :func:`run_copy`, with a copy in evaluation mode whose floating tensors are float32."""
+    return run_copy(model, lambda copied: run(cast_copy(copied, torch.float32)))

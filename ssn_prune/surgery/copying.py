@@ -3,46 +3,117 @@
 from __future__ import annotations
 
 import copy
+import functools
+from collections import OrderedDict, deque
 from collections.abc import Iterable
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ssn_prune.errors import CaptureError, first_line
 
-def copy_model(
-    model: nn.Module, *, share_tensors: bool = False, share_parameters: bool = False
-) -> nn.Module:
+Memo = dict[int, Any]
+"""By ``id`` what stands for an object in the copy, as in :func:`copy.deepcopy`."""
+
+
+def copy_model(model: nn.Module, *, share_tensors: bool = False) -> nn.Module:
     """Copy a model; aliases and shared parameters stay aliased and shared in the copy.
 
     Args:
         model: Any module. It is not changed.
-        share_tensors: Keep the very same parameters and buffers: a cheap skeleton whose modules can
-            be replaced freely, but whose tensors must not be written to.
-        share_parameters: Make parameters of the copy's own on the same memory. They may get other
-            memory (``parameter.data = ...``), but must not be written to: run such a copy under
-            :class:`ssn_prune.surgery._shared_parameters.WriteGuard`.
+        share_tensors: Keep the very same parameters and buffers: a cheap copy whose modules can be
+            replaced freely, but whose tensors must not be written to.
 
     Returns:
         The copy, in the same training mode.
+
+    Raises:
+        CaptureError: The model cannot be copied.
     """
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            # weight_norm's hook keeps its result as a non-leaf attribute, which deepcopy refuses;
-            # it is recomputed at the next call.
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    if share_tensors:
-        for tensor in _all_tensors(model):
-            memo[id(tensor)] = tensor
-    elif share_parameters:
-        for parameter in model.parameters():
-            # Others, of a class of their own or not made yet, are more than their memory.
-            if type(parameter) is nn.Parameter and not parameter.is_inference():
-                alias = nn.Parameter(parameter.detach(), parameter.requires_grad)
-                memo[id(parameter)] = alias
-    return copy.deepcopy(model, memo)
+    shared = _all_tensors(model) if share_tensors else []
+    return copy_with(model, {id(tensor): tensor for tensor in shared})
+
+
+def copy_with(model: nn.Module, known: Memo) -> nn.Module:
+    """Copy a model (not changed) in which some objects are replaced by given ones.
+
+    A network may refuse :func:`copy.deepcopy`, or give itself back. Its modules are then copied one
+    by one; what else they hold, other than containers, is shared with the original.
+
+    Raises:
+        CaptureError: That fails, too.
+    """
+    memo = {**_computed_tensors(model), **known}
+    original = {id(module) for module in model.modules()}
+    try:
+        copied: nn.Module = copy.deepcopy(model, dict(memo))
+        if not any(id(module) in original for module in copied.modules()):
+            return copied
+    # The network's classes are the user's code and may raise anything.
+    except Exception:  # noqa: BLE001  # the second way tells whether the network can be copied
+        pass
+    try:
+        copied = _Structure(memo).copied(model)
+    except Exception as error:
+        raise CaptureError(
+            f"{type(model).__name__} cannot be copied",
+            expected="a network of which a copy can be made, so that itself is not changed",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            hint="remove what its modules hold besides tensors, modules and plain values",
+        ) from error
+    return copied
+
+
+def _computed_tensors(model: nn.Module) -> Memo:
+    # weight_norm's hook keeps its result as a non-leaf attribute, which deepcopy refuses; it is
+    # recomputed at the next call.
+    return {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+
+
+class _Structure:
+    """Copies modules, tensors and containers; shares everything else."""
+
+    def __init__(self, memo: Memo) -> None:
+        self.memo = dict(memo)
+
+    def copied(self, value: Any) -> Any:
+        if id(value) in self.memo:
+            return self.memo[id(value)]
+        if isinstance(value, nn.Module):
+            module = object.__new__(type(value))
+            self.memo[id(value)] = module  # before its parts, which may refer to it
+            for name, item in vars(value).items():
+                module.__dict__[name] = self.copied(item)
+            return module
+        made = self._made(value)
+        if made is not value:
+            self.memo[id(value)] = made
+        return made
+
+    def _made(self, value: Any) -> Any:
+        kind = type(value)
+        if isinstance(value, nn.Parameter):
+            return nn.Parameter(value.detach().clone(), value.requires_grad)
+        if isinstance(value, Tensor):
+            return value.detach().clone()
+        if kind in (dict, OrderedDict):
+            return kind((key, self.copied(item)) for key, item in value.items())
+        if kind in (list, tuple, set, deque):
+            return kind(map(self.copied, value))
+        if kind is MethodType:
+            return MethodType(value.__func__, self.copied(value.__self__))
+        if kind is functools.partial:
+            arguments = map(self.copied, value.args)
+            named = {name: self.copied(item) for name, item in value.keywords.items()}
+            return functools.partial(self.copied(value.func), *arguments, **named)
+        return value
 
 
 def _all_tensors(model: nn.Module) -> list[Tensor]:
@@ -119,31 +190,3 @@ def cast_copy(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
     copied._apply(cast)
     copied.eval()  # as a statement: overridden train methods need not return the module
     return copied
-
-
-def wide_copy(model: nn.Module) -> nn.Module:
-    """An evaluation-mode copy for :class:`ssn_prune.surgery.nested.WideArithmetic`; no memory.
-
-    Its float32 parameters of two or more axes, which are kernels, stay as they are and are on the
-    memory of the model's. Everything else that is floating becomes float64.
-    """
-    copied = copy_model(model, share_parameters=True)
-    kernels = {
-        id(parameter)
-        for parameter in copied.parameters()
-        if parameter.dtype is torch.float32 and parameter.dim() >= 2
-    }
-    for module in copied.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            module._buffers[name] = _widest(buffer)
-    for parameter in copied.parameters():
-        if id(parameter) not in kernels:
-            parameter.data = _widest(parameter.data)
-    copied.eval()
-    return copied
-
-
-def _widest(tensor: Tensor) -> Tensor:
-    if tensor.is_complex():
-        return tensor.to(torch.complex128)
-    return tensor.double() if tensor.is_floating_point() else tensor

@@ -5,9 +5,15 @@ or 3 entries, ``weight`` and ``bias`` of shape (1, C, 1, 1), with as many 1 behi
 spatial axes, and running statistics if and only if the gates have 3 entries. Flags or a radius make
 it SSN. ``eps`` and ``momentum`` are read from the instance; the reference momentum is the share
 that is *kept*, so torch's is 1 - momentum.
+
+All that is a guess about somebody else's code. A probe on noise helps it along where the layer runs
+on noise; whether it is right is decided on real activations (:mod:`ssn_prune.surgery.adoption`).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +26,8 @@ from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
 
 # A foreign implementation may round its statistics to float32, which is a hundred times smaller.
 PROBE_TOLERANCE = 1e-4
+USUAL_EPS, LARGEST_EPS = 1e-5, 0.1
+SMALL_SCALE = 1e-3  # variances of 1e-6, beside which an eps of 1e-5 matters
 _SSN_ONLY = ("mean_fixed", "var_fixed", "radius", "rad")
 # By the number of axes of a foreign layer's weight.
 _SSN: dict[int, type[SwitchableNorm]] = {3: SSN1d, 4: SSN2d, 5: SSN3d}
@@ -35,8 +43,9 @@ def adopt_layers(model: nn.Module) -> nn.Module:
 
     Returns:
         A copy with SSN and SwitchNorm layers of ours, sharing every other tensor with ``model``.
-        Whether a layer's variance is Bessel-corrected, as in the reference implementation, is found
-        by running it on noise.
+        Whether a layer's variance is Bessel-corrected, as in the reference implementation, and its
+        eps, if it is not called so, are found by running it on noise. A layer that does not run on
+        noise is taken for what the reference implementation is. Neither is proof.
 
     Raises:
         UnsupportedLayerError: A layer has the tensors but not their shapes, computes something
@@ -47,9 +56,14 @@ def adopt_layers(model: nn.Module) -> nn.Module:
     taken: list[tuple[nn.Module, nn.Module]] = []
     for name, module in adopted.named_modules():  # each module once
         require_own_forward(name, module)
-        if _looks_switchable(module):
+        if is_foreign(module):
             taken.append((module, _adopt(name, module)))
     return replace_modules(adopted, taken)
+
+
+def foreign_layers(model: nn.Module) -> list[str]:
+    """First paths of the layers that carry the tensors of a switchable one, but are not ours."""
+    return [name for name, module in model.named_modules() if is_foreign(module)]
 
 
 def require_own_forward(path: str, module: nn.Module) -> None:
@@ -82,7 +96,8 @@ def require_own_forward(path: str, module: nn.Module) -> None:
         )
 
 
-def _looks_switchable(module: nn.Module) -> bool:
+def is_foreign(module: nn.Module) -> bool:
+    """Whether a module carries the tensors of a switchable layer, but is not one of ours."""
     gates = [getattr(module, f"{gate}_weight", None) for gate in ("mean", "var")]
     return not isinstance(module, SwitchableNorm) and all(isinstance(g, Tensor) for g in gates)
 
@@ -95,15 +110,16 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
         if isinstance(value, Tensor)
     }
     weight = tensors.get("weight")
-    choices = tensors["mean_weight"].numel()
+    gates = [tensors[key].numel() for key in ("mean_weight", "var_weight") if key in tensors]
+    choices = gates[0] if gates else 0
     has_running = "running_mean" in tensors and "running_var" in tensors
     problem = None
     if weight is None or "bias" not in tensors:
         problem = "no weight or bias"
     elif weight.dim() not in _SSN or weight.shape[1] != weight.numel():
         problem = f"weight of shape {tuple(weight.shape)}"
-    elif choices not in (2, 3) or tensors["var_weight"].numel() != choices:
-        problem = f"gates of {choices} and {tensors['var_weight'].numel()} entries"
+    elif gates not in ([2, 2], [3, 3]):
+        problem = f"gates of {' and '.join(map(str, gates)) or 'no'} entries in its state dict"
     elif has_running != (choices == 3):
         problem = f"{choices} gate entries with{'' if has_running else 'out'} running statistics"
     if problem is not None or weight is None:
@@ -118,61 +134,74 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
     if getattr(module, "using_moving_average", True) is False and choices == 3:
         raise running_sums_error(kind)
     kinds = _SSN if any(hasattr(module, key) for key in _SSN_ONLY) else _SN
+    named_eps = _eps_candidates(module)
     layer = kinds[weight.dim()](
         weight.numel(),
-        eps=float(getattr(module, "eps", 1e-5)),
+        eps=named_eps[0],
         momentum=1.0 - float(getattr(module, "momentum", 0.9)),
         normalizers=("IN", "LN", "BN") if choices == 3 else ("IN", "LN"),
+        shared_gate=tensors["mean_weight"] is tensors["var_weight"],
         correction=1,
         device=weight.device,
         dtype=weight.dtype,
     )
     known = layer.state_dict().keys() - {"_extra_state"}
     layer.load_state_dict({k: v.detach() for k, v in tensors.items() if k in known})
-    layer.correction = _probed_correction(kind, module, layer, spatial_axes=weight.dim() - 2)
+    found = _probed(kind, module, layer, named_eps)
+    layer.correction, layer.eps = found.correction, found.eps
     carry_hooks(module, layer)
     return layer.train(module.training)
 
 
-def _probed_correction(
-    kind: str, foreign: nn.Module, layer: SwitchableNorm, spatial_axes: int
-) -> int:
+def _eps_candidates(module: nn.Module) -> list[float]:
+    """What may be its eps, the likeliest first: ``eps``, what is called so, any small number."""
+    numbers = {
+        name: float(value)
+        for name, value in vars(module).items()
+        if isinstance(value, float) and 0 < value <= LARGEST_EPS
+    }
+    own = getattr(module, "eps", None)
+    if isinstance(own, int | float) or (isinstance(own, Tensor) and own.numel() == 1):
+        return [float(own)]
+    called = [value for name, value in numbers.items() if "eps" in name.lower()]
+    return list(dict.fromkeys([*called, *numbers.values(), USUAL_EPS]))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What fits a foreign layer best."""
+
+    correction: int
+    eps: float
+
+
+def _probed(kind: str, foreign: nn.Module, layer: SwitchableNorm, named_eps: list[float]) -> _Found:
     """Run copies of both layers on noise: does ours compute what the foreign one does?
 
-    Every statistic takes part in one of the selections that are compared, in float64. Layers that
-    cannot run here (they may need a GPU) are taken for what the reference implementation is,
-    Bessel-corrected.
+    Every statistic takes part in one of the selections that are compared, in float64, on several
+    sizes and on values so small that eps matters. What the layer refuses is left out. One that runs
+    on nothing is taken for what the reference implementation is, Bessel-corrected.
 
     Raises:
         UnsupportedLayerError: The foreign layer computes something else.
     """
-    generator = torch.Generator().manual_seed(0)
-    sizes = (3, layer.num_features, *[2] * (spatial_axes - 1), 3)
-    x = torch.randn(sizes, generator=generator) * 2 + 0.5
-    x = x.to(layer.weight.device).double()
-    errors = {0: 0.0, 1: 0.0}
-    for mean, var in ((0, 1), (1, 0)) if not layer.using_bn else ((0, 1), (2, 0), (1, 2)):
-        states = []
-        for original in (foreign, layer):
-            probe = copy_model(original).double()
-            _forget_hooks(probe)
-            probe.eval()
-            _prepare_probe(probe, mean, var)
-            states.append(probe)
-        try:
-            with torch.no_grad():
-                expected = states[0](x.clone()).double()
-        except (RuntimeError, AssertionError, TypeError, AttributeError):
-            return 1
-        ours = states[1]
-        assert isinstance(ours, SwitchableNorm)  # a copy of one
-        for correction in errors:
-            ours.correction = correction
-            with torch.no_grad():
-                error = (ours(x).double() - expected).abs().max() / expected.abs().max()
-            errors[correction] = max(errors[correction], float(error))
-    best = min(errors, key=lambda correction: errors[correction])
-    if not errors[best] <= PROBE_TOLERANCE:
+    candidates = [_Found(correction, eps) for eps in named_eps for correction in (1, 0)]
+    errors = dict.fromkeys(candidates, 0.0)
+    ran = False
+    for mean, var in _probed_pairs(layer):
+        for noise in _noise(layer):
+            expected = _foreign_output(foreign, mean, var, noise)
+            if expected is None:
+                continue
+            ran = True
+            ours: Any = _prepared(layer, mean, var, noise)
+            for candidate in candidates:
+                ours.correction, ours.eps = candidate.correction, candidate.eps
+                with torch.no_grad():
+                    error = (ours(noise.x).double() - expected).abs().max() / expected.abs().max()
+                errors[candidate] = max(errors[candidate], float(error))
+    best = min(candidates, key=lambda candidate: errors[candidate])
+    if ran and not errors[best] <= PROBE_TOLERANCE:
         raise UnsupportedLayerError(
             f"{kind} has the tensors of a switchable normalization layer but computes something "
             "else",
@@ -183,19 +212,66 @@ def _probed_correction(
     return best
 
 
+def _probed_pairs(layer: SwitchableNorm) -> tuple[tuple[int, int], ...]:
+    if layer.shared_gate:
+        return tuple((choice, choice) for choice in range(len(layer.normalizers)))
+    return ((0, 1), (2, 0), (1, 2)) if layer.using_bn else ((0, 1), (1, 0))
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """An input of one probe, and the factor that its values and the running ones have."""
+
+    x: Tensor
+    scale: float
+
+
+def _noise(layer: SwitchableNorm) -> list[_Noise]:
+    axes = max(layer.dims) - 2
+    generator = torch.Generator().manual_seed(0)
+    probes = []
+    for batch, first, last, scale in ((3, 2, 3, 1.0), (2, 8, 8, 1.0), (1, 5, 7, SMALL_SCALE)):
+        sizes = (batch, layer.num_features, *[first] * (axes - 1), last)
+        x = (torch.randn(sizes, generator=generator) * 2 + 0.5) * scale
+        probes.append(_Noise(x.to(layer.mean_weight.device).double(), scale))
+    return probes
+
+
+def _foreign_output(foreign: nn.Module, mean: int, var: int, noise: _Noise) -> Tensor | None:
+    try:
+        with torch.no_grad():
+            value: Tensor = _prepared(foreign, mean, var, noise)(noise.x.clone()).double()
+    # It is somebody else's code, which noise need not suit. The comparison on real activations
+    # decides.
+    except Exception:  # noqa: BLE001
+        return None
+    fits = value.shape == noise.x.shape and bool(torch.isfinite(value).all())
+    return value if fits and bool(value.any()) else None
+
+
+def _prepared(original: nn.Module, mean: int, var: int, noise: _Noise) -> nn.Module:
+    probe = copy_model(original).double()
+    _forget_hooks(probe)
+    probe.eval()
+    _prepare_probe(probe, mean, var, noise.scale)
+    return probe
+
+
 def _forget_hooks(module: nn.Module) -> None:
     module._forward_hooks.clear()
     module._forward_pre_hooks.clear()
 
 
-def _prepare_probe(probe: nn.Module, mean: int, var: int) -> None:
+def _prepare_probe(probe: nn.Module, mean: int, var: int, scale: float) -> None:
     """One-hot frozen gates (SSN) or decided ones (SN), and statistics and affine of some size."""
     generator = torch.Generator().manual_seed(1)
+    factors = {"weight": 1.0, "bias": 1.0, "running_mean": scale, "running_var": scale**2}
     with torch.no_grad():
-        for name in ("weight", "bias", "running_mean", "running_var"):
+        for name, factor in factors.items():
             value = getattr(probe, name, None)
             if isinstance(value, Tensor):
-                value.copy_(0.5 + torch.rand(value.numel(), generator=generator).view_as(value))
+                noise = 0.5 + torch.rand(value.numel(), generator=generator).view_as(value)
+                value.copy_(noise * factor)
         for gate, choice in (("mean", mean), ("var", var)):
             weight = getattr(probe, f"{gate}_weight")
             weight.zero_()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 
@@ -31,77 +28,6 @@ def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:
         return leaf.to(dtype, copy=True) if leaf.is_floating_point() else leaf.clone()
 
     return pytree.tree_map(cast, inputs)
-
-
-_WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
-_OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
-_WRITING = {"__setitem__", "__set__", *(f"__i{name}__" for name in _OPERATORS)}
-_ASKING = {"__get__", "untyped_storage", "data_ptr", "size", "stride", "dim", "numel"}
-_WRITING |= {f"__i{name}__" for name in ("and", "or", "xor", "lshift", "rshift")}
-
-
-class WideArithmetic(TorchFunctionMode):
-    """While active, torch computes in float64, whatever precision its tensors are kept in.
-
-    A network may keep kernels in float32 here: they are widened one operator at a time, so that
-    never more than one of them takes twice its memory. It may also make float32 tensors itself
-    (``arange(...).float()``, such as the grids of RAFT): those become float64 ones.
-
-    Args:
-        computed: Tensors that stand for something else, by ``id``: what to take in their place.
-    """
-
-    def __init__(self, computed: Mapping[int, Computed] | None = None) -> None:
-        super().__init__()
-        self._computed = computed or {}
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Call ``func`` on wide tensors and widen its result."""
-        del types
-        name = getattr(func, "__name__", "")
-        kwargs = kwargs or {}
-        if name in _ASKING:  # most have nothing to do with the values
-            result = func(*args, **kwargs)
-            if not isinstance(result, Tensor):
-                return self._widened(result)
-            if id(args[0]) in self._computed:
-                result = func(self._widened(args[0]))
-            return self._widened(result)
-        if func is Tensor.float:
-            func = Tensor.double
-        in_place = name in _WRITING or re.fullmatch(r"\w*[^_]_", name) is not None
-        kept = args[:1] if in_place else ()  # to be written to, as it is
-        if any(id(target) in self._computed for target in kept):
-            raise RuntimeError("a folded kernel is written to: it needs memory of its own")
-        rest, named = pytree.tree_map(self._widened, (args[len(kept) :], kwargs))
-        if "out" in named:
-            named["out"] = kwargs["out"]
-        result = func(*kept, *rest, **named)
-        return result if kept else self._widened(result)
-
-    def _widened(self, leaf: Any) -> Any:
-        if isinstance(leaf, torch.dtype):
-            return _WIDE.get(leaf, leaf)
-        if not isinstance(leaf, Tensor):
-            return leaf
-        if id(leaf) in self._computed:
-            return self._computed[id(leaf)].value()
-        return leaf.to(_WIDE[leaf.dtype]) if leaf.dtype in _WIDE else leaf
-
-
-@dataclass(frozen=True)
-class Computed:
-    """A float64 tensor that is made anew at each use.
-
-    Attributes:
-        placeholder: The tensor that stands for it, which lives as long as this does.
-        value: Makes it.
-    """
-
-    placeholder: Tensor
-    value: Callable[[], Tensor]
 
 
 def clone_tensors(inputs: Any) -> Any:

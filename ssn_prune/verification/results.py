@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ssn_prune.surgery.results import AdoptionCheck
+
+__all__ = ["AdoptionCheck", "AlgebraCheck", "RoundingCheck", "VerificationReport"]
+
 
 @dataclass(frozen=True)
 class AlgebraCheck:
@@ -34,10 +38,14 @@ class RoundingCheck:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """Both checks; a check that was switched off is None."""
+    """The checks; one that was switched off is None.
+
+    ``adoption`` is that of pruning, which fails with an error.
+    """
 
     algebra: AlgebraCheck | None
     rounding: RoundingCheck | None
+    adoption: AdoptionCheck | None = None
 
     @property
     def passed(self) -> bool:

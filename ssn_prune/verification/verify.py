@@ -14,11 +14,15 @@ from ssn_prune.errors import VerificationError
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
-from ssn_prune.verification.algebra import compare_in_turns
-from ssn_prune.verification.answers import Outputs, own_answers, run_wide
-from ssn_prune.verification.onnx_runtime import check_rounding, compare_file
-from ssn_prune.verification.precision import Copier, in_float64
+from ssn_prune.verification.algebra import check_algebra_in_place
+from ssn_prune.verification.onnx_runtime import check_rounding
+from ssn_prune.verification.reference_outputs import (
+    ReferenceOutputs,
+    float32_outputs,
+    run_float64,
+)
 from ssn_prune.verification.results import AlgebraCheck, VerificationReport
 
 BATCH_SIZES = (1, 2, 3)
@@ -65,18 +69,39 @@ def verify(
         The measured errors and bounds; look at ``passed``.
     """
     path = Path(onnx_path) if rounding and onnx_path is not None else None
-    original = pruned.original
-    wanted = path is not None
+    adoption = pruned.report.adoption
     first = check_in_float64(
-        original, pruned.plan, batches, algebra=algebra, rounding=wanted, progress=progress
+        Networks.of(pruned),
+        batches,
+        algebra=algebra,
+        rounding=path is not None,
+        progress=progress,
     )
-    if path is None or first.answers is None:
-        return VerificationReport(first.algebra, None)
+    if path is None or first.outputs is None:
+        return VerificationReport(first.algebra, None, adoption)
     progress("verifying: running the file")
-    check = compare_file(path, batches, *first.answers)
-    if not check.passed:
-        check = check_rounding(original, path, batches)  # names the layer
-    return VerificationReport(first.algebra, check)
+    check = check_rounding(pruned.original, path, batches, first.outputs)
+    return VerificationReport(first.algebra, check, adoption)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is needed of a pruning to check it.
+
+    Attributes:
+        original: The network with switchable layers; not changed.
+        reference: What a file must agree with; ``original`` or the network that was given.
+        plan: The plan that makes the pruned network from ``original``.
+    """
+
+    original: nn.Module
+    reference: nn.Module
+    plan: Plan
+
+    @staticmethod
+    def of(pruned: PruneResult) -> Networks:
+        """Those of a result, without its pruned network."""
+        return Networks(pruned.original, pruned.reference, pruned.plan)
 
 
 @dataclass(frozen=True)
@@ -85,57 +110,60 @@ class FirstChecks:
 
     Attributes:
         algebra: The algebra check, if it was asked for.
-        answers: What the original gives in float64 and float32, if the file is to be compared.
+        outputs: What the reference gives, if the file is to be compared.
     """
 
     algebra: AlgebraCheck | None
-    answers: tuple[Outputs, Outputs] | None
+    outputs: ReferenceOutputs | None
 
 
 def check_in_float64(
-    original: nn.Module,
-    plan: Plan,
+    networks: Networks,
     batches: Sequence[tuple[Any, ...]],
     *,
     algebra: bool,
     rounding: bool,
     progress: Progress = no_progress,
 ) -> FirstChecks:
-    """The algebra check, and the original's answers for :func:`compare_file`, from the same runs.
+    """The algebra check, and what the file is compared with, from the same runs.
 
     Args:
-        original: The reference; not changed.
-        plan: The plan that makes the pruned network from it.
+        networks: What was pruned.
         batches: Inputs of several calls.
         algebra: Make the algebra check.
-        rounding: Collect the answers.
-        progress: Told of every step.
+        rounding: Collect the outputs.
+        progress: Called with the name of each step before it starts.
     """
+    original, reference = networks.original, networks.reference
     seen = _batch_for_algebra(batches)
+    exact: dict[int, list[Tensor]] = {}
 
-    def check(copied: Copier) -> _Wide:
-        wide = copied(original)
-        outputs: dict[int, list[Tensor]] = {}
-        found = None
-        # First: a network that keeps a state is then in its first.
-        if algebra:
-            progress("verifying every layer in float64")
-            found, outputs[seen] = compare_in_turns(original, wide, plan, batches[seen])
-        if not rounding:
-            return _Wide(found, [])
+    def run_rest(wide: nn.Module) -> None:
         progress("verifying: running the original in float64")
-        for index, batch in enumerate(batches):
-            if index not in outputs:
-                outputs[index] = run_wide(original, wide, batch)
-        return _Wide(found, [outputs[index] for index in range(len(batches))])
+        for index in set(range(len(batches))) - exact.keys():
+            exact[index] = run_float64(wide, batches[index])
 
-    if not (algebra or rounding):
-        return FirstChecks(None, None)
-    found = in_float64(check)
+    def between(wide: nn.Module, outputs: list[Tensor]) -> None:
+        if rounding and reference is original:
+            exact[seen] = outputs
+            run_rest(wide)
+
+    check = None
+    if algebra:
+        progress("verifying every layer in float64")
+        check = check_algebra_in_place(
+            float64_copy(original), networks.plan, batches[seen], between
+        )
+    if rounding and not exact:
+        run_rest(float64_copy(reference))
     if not rounding:
-        return FirstChecks(found.algebra, None)
+        return FirstChecks(check, None)
     progress("verifying: running the original in float32")
-    return FirstChecks(found.algebra, (found.exact, own_answers(original, batches)))
+    own = [float32_outputs(original, batches)]
+    if reference is not original:
+        own.append(float32_outputs(reference, batches))
+    wide_outputs = [exact[index] for index in range(len(batches))]
+    return FirstChecks(check, ReferenceOutputs(wide_outputs, tuple(own)))
 
 
 def _batch_for_algebra(batches: Sequence[tuple[Any, ...]]) -> int:
@@ -150,16 +178,6 @@ def _batch_for_algebra(batches: Sequence[tuple[Any, ...]]) -> int:
         return last
     several = [i for i, shape in enumerate(shapes) if all(len(s) and s[0] >= 2 for s in shape)]
     return min(several, key=lambda i: shapes[i][0][0], default=last)
-
-
-@dataclass(frozen=True)
-class _Wide:
-    algebra: AlgebraCheck | None
-    exact: Outputs
-
-    @property
-    def passed(self) -> bool:
-        return self.algebra is None or self.algebra.passed
 
 
 def require_passed(report: VerificationReport) -> None:

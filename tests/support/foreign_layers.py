@@ -71,3 +71,101 @@ class ForeignNetwork(nn.Module):
         x = torch.relu(self.norm1(self.conv1(x)))
         x = torch.relu(self.norm2(self.conv2(x)))
         return self.fc(x.mean((2, 3)))
+
+
+class HabitualSwitch(nn.Module):
+    """SN with the habits seen in public code.
+
+    ``order`` of the gates' entries, ``eps`` under ``eps_name`` and inside of the root or behind it,
+    a fused ReLU, a ``guard`` that is called with the input, one gate for both, E[x^2] - mean^2
+    (``centred=False``), and a float32 step inside.
+    """
+
+    def __init__(
+        self,
+        channels,
+        eps=1e-5,
+        eps_name="eps",
+        eps_outside=False,
+        order=(0, 1, 2),
+        relu=False,
+        guard=None,
+        shared=False,
+        centred=True,
+        narrow=False,
+        factor=1.0,
+    ):
+        super().__init__()
+        setattr(self, eps_name, eps)
+        self.eps_name, self.eps_outside, self.order, self.relu = eps_name, eps_outside, order, relu
+        self.guard, self.centred, self.narrow, self.factor = guard, centred, narrow, factor
+        self.weight = nn.Parameter(torch.linspace(0.5, 1.5, channels).view(1, -1, 1, 1))
+        self.bias = nn.Parameter(torch.linspace(-0.3, 0.3, channels).view(1, -1, 1, 1))
+        self.mean_weight = nn.Parameter(torch.tensor([0.5, 0.1, -0.3]))
+        self.var_weight = nn.Parameter(torch.tensor([-0.2, 0.3, 0.4]))
+        if shared:
+            self.var_weight = self.mean_weight
+        self.register_buffer("running_mean", torch.full((1, channels, 1), 0.1))
+        self.register_buffer("running_var", torch.full((1, channels, 1), 0.9))
+
+    def forward(self, x):
+        if self.guard is not None:
+            self.guard(x)
+        planes = x.flatten(2)
+        mean_in, var_in = planes.mean(2, keepdim=True), planes.var(2, keepdim=True)
+        mean_ln = mean_in.mean(1, keepdim=True)
+        if self.centred:
+            var_ln = var_in.mean(1, keepdim=True) + mean_in.var(1, keepdim=True, unbiased=False)
+        else:
+            var_ln = (var_in + mean_in**2).mean(1, keepdim=True) - mean_ln**2
+        means = [(mean_in, mean_ln, self.running_mean)[i] for i in self.order]
+        variances = [(var_in, var_ln, self.running_var)[i] for i in self.order]
+        mean = sum(p * m for p, m in zip(self.mean_weight.softmax(0), means, strict=True))
+        var = sum(q * v for q, v in zip(self.var_weight.softmax(0), variances, strict=True))
+        eps = getattr(self, self.eps_name) * self.factor
+        scale = var.sqrt() + eps if self.eps_outside else (var + eps).sqrt()
+        if self.narrow:
+            scale = scale.half().to(scale.dtype)
+        y = ((planes - mean) / scale).view_as(x) * self.weight + self.bias
+        return y.relu() if self.relu else y
+
+
+class TokenNorm(nn.Module):
+    """Tokens are the features: scale per token, statistics over the features."""
+
+    def __init__(self, tokens):
+        super().__init__()
+        self.eps = 1e-5
+        self.weight = nn.Parameter(torch.linspace(0.5, 1.5, tokens).view(1, -1, 1))
+        self.bias = nn.Parameter(torch.zeros(1, tokens, 1))
+        self.mean_weight = nn.Parameter(torch.tensor([0.4, -0.2]))
+        self.var_weight = nn.Parameter(torch.tensor([0.1, 0.3]))
+
+    def forward(self, x):
+        y = x.transpose(1, 2)
+        mean, var = y.mean(-1, keepdim=True), y.var(-1, keepdim=True)
+        mean_ln = mean.mean(1, keepdim=True)
+        var_ln = (var + mean**2).mean(1, keepdim=True) - mean_ln**2
+        p, q = self.mean_weight.softmax(0), self.var_weight.softmax(0)
+        y = (y - p[0] * mean - p[1] * mean_ln) / (q[0] * var + q[1] * var_ln + self.eps).sqrt()
+        return y.transpose(1, 2) * self.weight + self.bias
+
+
+class GpuOnlySwitch(HabitualSwitch):
+    """Its kernel is compiled for GPUs."""
+
+    def forward(self, x):
+        if x.device.type == "cpu":
+            raise NotImplementedError("no kernel for the CPU")
+        return super().forward(x)
+
+
+class GpuOnlyNetwork(nn.Module):
+    input_size = (1, 8, 8)
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 4, 3), GpuOnlySwitch(4)
+
+    def forward(self, x):
+        return self.norm(self.conv(x)).mean((2, 3))

@@ -1,24 +1,22 @@
-"""float64 runs that widen one operator's tensors at a time equal those of float64 copies."""
+"""Runs in float64 stay in float64, whatever the network's code makes, or it is known why not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from networks import BN, IN, Lambda, PairNetwork, relative_error, trained_layer
+from networks import BN, IN, Lambda, PairNetwork, trained_layer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import DeformConv2d
 
 from ssn_prune import export_onnx, prune, random_batches, verify
 from ssn_prune.normalizer import NormalizerPair
-from ssn_prune.surgery.copying import floating_copy, wide_copy
-from ssn_prune.surgery.nested import Computed, WideArithmetic, tensor_leaves
+from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
+from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.algebra import check_algebra
-from ssn_prune.verification.precision import Copier, in_float64
 
 
 def shifted(m: nn.Module, x: Tensor) -> Tensor:
@@ -41,7 +39,7 @@ def test_a_network_with_a_float32_grid_is_verified(tmp_path: Path) -> None:
 
 
 def test_only_float32_is_widened() -> None:
-    with WideArithmetic():
+    with float64_arithmetic():
         assert torch.zeros(2).dtype is torch.float64
         assert torch.zeros(2).float().dtype is torch.float64
         assert torch.zeros(2).to(torch.float32).dtype is torch.float64
@@ -52,14 +50,14 @@ def test_only_float32_is_widened() -> None:
 
 def test_a_cast_to_float32_does_not_round() -> None:
     x = torch.tensor([1 + 1e-12], dtype=torch.float64)
-    with WideArithmetic():
+    with float64_arithmetic():
         assert torch.equal(x.float(), x)
         assert torch.equal(x.to(torch.float32), x)
 
 
 def test_a_writing_function_may_be_given_names_only() -> None:
     x = torch.zeros(3, dtype=torch.float64)
-    with WideArithmetic():
+    with float64_arithmetic():
         nn.init.ones_(tensor=x)
     assert torch.equal(x, torch.ones(3, dtype=torch.float64))
 
@@ -98,40 +96,85 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_equal_to_a_float64_copy(name: str) -> None:
+def test_float64_arithmetic_changes_nothing_in_a_float64_copy(name: str) -> None:
     torch.manual_seed(0)
     network = MODULES[name]().eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    wide = wide_copy(network)
     with torch.no_grad():
-        expected = tensor_leaves(floating_copy(network, torch.float64)(x.clone()))
-        with WideArithmetic():
-            found = tensor_leaves(wide(x.clone()))
+        expected = tensor_leaves(float64_copy(network)(x.clone()))
+        with float64_arithmetic() as precision:
+            found = tensor_leaves(float64_copy(network)(x.clone()))
+    assert precision.narrow_operator is None
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-14, atol=1e-15)
     assert found[0].dtype is torch.float64
-    shared = [p for p in wide.parameters() if p.dim() >= 2]
-    assert all(p.dtype is torch.float32 for p in shared)
-    memory = {p.data_ptr() for p in network.parameters()}
-    assert all(p.data_ptr() in memory for p in shared)
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key])
 
 
-@pytest.mark.parametrize("read", [lambda w: w, lambda w: w.data, lambda w: w.mT.mT, torch.clone])
-def test_a_placeholder_is_read_as_what_it_stands_for(read: Callable[[Tensor], Tensor]) -> None:
-    weight = nn.Parameter(torch.ones(4, 3))
-    value = torch.full((4, 3), 2.0, dtype=torch.float64)
-    x = torch.ones(2, 3, dtype=torch.float64)
-    with torch.no_grad(), WideArithmetic({id(weight): Computed(weight, lambda: value)}):
-        assert torch.equal(F.linear(x, read(weight)), x @ value.T)
-        assert weight.shape == (4, 3)
-        assert weight.dtype is torch.float64
-    assert torch.equal(weight, torch.ones(4, 3))
+WIDENED: dict[str, Callable[[Tensor], Tensor]] = {
+    "a cast": lambda x: x + torch.arange(3).float() / 3,
+    "zeros of a dtype": lambda x: x + torch.zeros(3, dtype=torch.float32) + 1 / 3,
+    "a number": lambda x: x + torch.tensor(1 / 3),
+    "a full tensor": lambda x: x + torch.full((3,), 1 / 3),
+    "steps": lambda x: x + torch.linspace(-1, 1, 7)[:3],
+    "whole numbers divided": lambda x: x + torch.arange(3) / 3,
+    "whole numbers scaled": lambda x: x + torch.arange(3) * 0.1,
+    "a root of whole numbers": lambda x: x + torch.arange(3).sqrt(),
+    "a constant of its own": lambda x: x + CONSTANT,
+    "written into": lambda x: torch.empty(3).copy_(x).mul_(1 / 3),
+    "like another": lambda x: x + torch.zeros_like(torch.arange(3), dtype=torch.float32) + 1 / 3,
+}
+CONSTANT = torch.tensor([0.25, 0.5, 0.75])
 
 
-def test_two_folds_into_one_kernel_are_verified() -> None:
+@pytest.mark.parametrize("name", WIDENED)
+def test_what_a_networks_code_makes_is_float64(name: str) -> None:
+    x = torch.tensor([1.0, 1 + 1e-12, 2.0], dtype=torch.float64)
+    default = torch.get_default_dtype()
+    with float64_arithmetic() as precision:
+        found = WIDENED[name](x)
+    torch.set_default_dtype(torch.float64)
+    try:
+        expected = WIDENED[name](x).double()
+    finally:
+        torch.set_default_dtype(default)
+    assert found.dtype is torch.float64
+    if "cast" not in name and "dtype" not in name and "another" not in name:
+        assert torch.equal(found, expected)
+    else:  # outside they are rounded to float32
+        assert 0 <= float((found - expected).abs().max()) < 1e-7
+        assert float((found[1] - found[0]) * 1e12) != 0
+    assert precision.narrow_operator is None
+
+
+@torch.library.custom_op("ssn_prune_tests::rounded", mutates_args=())
+def rounded(x: Tensor) -> Tensor:
+    """Code that no mode reaches."""
+    return torch.from_numpy(x.numpy().astype("float32"))
+
+
+NARROW: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "half precision": (lambda x: x.half().double(), "_to_copy"),
+    "brain float": (lambda x: x.to(torch.bfloat16).double(), "_to_copy"),
+    "compiled code": (lambda x: rounded(x).double(), "rounded"),
+    "kept in float32": (lambda x: KEPT.copy_(x), "copy_"),
+    "by name": (lambda x: x.type("torch.FloatTensor"), "_to_copy"),
+}
+KEPT = torch.zeros(3)
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_an_operator_of_less_precision_is_named(name: str) -> None:
+    run, operator = NARROW[name]
+    with float64_arithmetic() as precision:
+        run(torch.ones(3, dtype=torch.float64))
+    assert precision.narrow_operator is not None
+    assert operator in precision.narrow_operator
+
+
+def test_two_folds_into_one_kernel_are_applied_one_after_the_other() -> None:
     """A norm folds forward into the convolution that the next one folds into."""
     first, second = (trained_layer(4, NormalizerPair(BN, BN), seed) for seed in range(2))
     network = nn.Sequential(nn.AvgPool2d(1), nn.Conv2d(4, 4, 3)).eval()
@@ -144,43 +187,3 @@ def test_two_folds_into_one_kernel_are_verified() -> None:
     check = check_algebra(result.original, result.plan, (x,))
     assert check.passed
     assert check.output_error < 1e-14
-
-
-@dataclass(frozen=True)
-class Outcome:
-    passed: bool
-
-
-@pytest.mark.parametrize("first", ["raises", "fails", "passes"])
-def test_what_does_not_pass_is_checked_again_on_a_float64_copy(first: str) -> None:
-    """Compiled code need not tell torch's function modes what it calls."""
-    network = nn.Conv2d(3, 4, 3)
-    seen: list[torch.dtype] = []
-
-    def check(copied: Copier) -> Outcome:
-        seen.append(copied(network).weight.dtype)
-        if len(seen) == 1 and first == "raises":
-            raise RuntimeError("expected scalar type Double but found Float")
-        return Outcome(len(seen) == 2 or first == "passes")
-
-    assert in_float64(check).passed
-    assert seen == [torch.float32, torch.float64][: 1 if first == "passes" else 2]
-
-
-def test_what_fails_on_both_copies_fails() -> None:
-    assert not in_float64(lambda _copied: Outcome(False)).passed
-
-    def check(copied: Copier) -> Outcome:
-        raise ValueError(str(copied(nn.Linear(2, 2)).weight.dtype))
-
-    with pytest.raises(ValueError, match="float64"):
-        in_float64(check)
-
-
-def test_a_wide_run_of_a_corrupted_network_differs() -> None:
-    network = PairNetwork(1, True, True).eval()
-    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    wrong = wide_copy(network)
-    wrong.convs[0].weight.data = wrong.convs[0].weight.data * (1 + 1e-6)
-    with torch.no_grad(), WideArithmetic():
-        assert relative_error(wrong(x)[0], wide_copy(network)(x)[0]) > 1e-8

@@ -21,10 +21,12 @@ from ssn_prune import (
     random_batches,
     verify,
 )
-from ssn_prune.errors import InferenceRuntimeError, VerificationError
+from ssn_prune.errors import CaptureError, InferenceRuntimeError, VerificationError
 from ssn_prune.pruning.plan import LayerPlan, Plan
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import max_error, relative_error, top1_agreement
-from ssn_prune.verification.onnx_runtime import check_rounding, rounding_bound
+from ssn_prune.verification.onnx_runtime import compare_file, rounding_bound
+from ssn_prune.verification.reference_outputs import ReferenceOutputs, float32_outputs, run_float64
 from ssn_prune.verification.verify import require_passed
 
 BATCHES = random_batches([(1, 8, 8)], (1, 2, 3))
@@ -130,8 +132,9 @@ def test_a_tampered_file_fails_and_the_layer_is_named(
 
 def test_non_finite_outputs_never_pass(pruned: PruneResult, exported: Path, tmp_path: Path) -> None:
     wrong = tampered(exported, tmp_path / "nan.onnx", "fc.weight", float("nan"))
-    check = check_rounding(pruned.original, wrong, BATCHES)
-    assert not check.passed
+    report = verify(pruned, wrong, BATCHES, algebra=False)
+    assert report.rounding is not None
+    assert not report.rounding.passed
     assert max_error(torch.tensor([float("nan")]), torch.tensor([1.0]))[0] == float("inf")
     both = torch.tensor([float("inf")])
     assert max_error(both, both)[0] == float("inf")
@@ -200,3 +203,50 @@ def test_infinite_references_never_agree() -> None:
     inf = float("inf")
     for value, expected in (([1.0, 2.0], [-inf, 5.0]), ([-inf, 5.0], [-inf, 5.0])):
         assert relative_error([torch.tensor(value)], [torch.tensor(expected)]) == inf
+
+
+def outputs_of(original: nn.Module, *own: nn.Module) -> ReferenceOutputs:
+    wide = float64_copy(original)
+    exact = [run_float64(wide, batch) for batch in BATCHES]
+    return ReferenceOutputs(exact, tuple(float32_outputs(model, BATCHES) for model in own))
+
+
+class Spoilt(nn.Module):
+    """Gives what another network gives, with an error."""
+
+    def __init__(self, network: nn.Module, error: float) -> None:
+        super().__init__()
+        self.network, self.error = network, error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network(x) + self.error
+
+
+def test_the_smaller_float32_error_bounds_that_of_the_file(
+    pruned: PruneResult, exported: Path
+) -> None:
+    original = pruned.original
+    alone = compare_file(exported, BATCHES, outputs_of(original, original))
+    for error in (1.0, float("inf"), float("nan")):
+        spoilt = Spoilt(original, error)
+        for networks in ((original, spoilt), (spoilt, original)):
+            check = compare_file(exported, BATCHES, outputs_of(original, *networks))
+            assert check.original_float32_error == alone.original_float32_error
+            assert check.bound == alone.bound
+
+
+def test_a_bound_that_is_not_finite_fails(pruned: PruneResult, exported: Path) -> None:
+    spoilt = Spoilt(pruned.original, float("nan"))
+    assert not compare_file(exported, BATCHES, outputs_of(pruned.original, spoilt)).passed
+
+
+def test_what_cannot_run_in_float64_is_a_typed_error(pruned: PruneResult) -> None:
+    def hook(_module: nn.Module, _inputs: object, y: torch.Tensor) -> None:
+        if y.dtype is torch.float64:
+            raise ValueError("float32 only")
+
+    original = prune(tiny_network(), BATCHES[1]).original
+    original.sn2.register_forward_hook(hook)
+    with pytest.raises(CaptureError, match="cannot run in float64") as caught:
+        verify(dataclasses.replace(pruned, original=original), None, BATCHES, rounding=False)
+    assert "float32 only" in caught.value.found

@@ -15,7 +15,6 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.overrides import TorchFunctionMode
 
 from ssn_prune.errors import first_line
-from ssn_prune.memory import collector_paused
 from ssn_prune.pruning.capture.dynamic_shapes import dynamic_axes, dynamic_shapes
 from ssn_prune.pruning.capture.fx_utils import CapturedProgram
 from ssn_prune.pruning.capture.graph_reader import GraphRecords, read_program
@@ -25,6 +24,7 @@ from ssn_prune.pruning.capture.records import Capture, ParameterOwner
 from ssn_prune.pruning.capture.size_conditions import size_guards
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.capture.tensor_identity import memory_ids
+from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.nested import clone_tensors
 
 DYNAMIC_SIZES_SECONDS = 30.0

@@ -1,0 +1,288 @@
+"""Is the network with layers of ssn_prune the one that was given?
+
+Taking over another implementation's layers means believing what their tensors are called. Whether
+that was right is measured: the network as it was built and loaded, soft gates included, runs beside
+the adopted, unpruned one in float64, and the outputs must agree, at the end and at every call of
+every switchable layer, within
+
+    1e-11 + 4 x 2^-29 x the given network's own float32 error,
+
+all relative to the largest value. 2^-29 is the ratio of the two precisions, so the second term is
+what the given formula itself loses in float64: E[x^2] - mean^2, the reference implementation's, is
+off by 4e-11 there at mean 100 and deviation 0.1, and by 8 % in float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.errors import ArgumentError, SsnPruneError, UnsupportedLayerError, first_line
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.surgery._shared_parameters import run_float32_copy
+from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
+from ssn_prune.surgery.nested import relative_error, tensor_leaves, to_dtype
+from ssn_prune.surgery.output_hooks import (
+    ComparedOutputs,
+    OutputHook,
+    SpilledOutputs,
+    run_with_output_hooks,
+)
+from ssn_prune.surgery.repeated_runs import Repeated, run_repeatedly
+from ssn_prune.surgery.results import AdoptionCheck
+
+FLOAT64_TOLERANCE = 1e-11
+PRECISION_RATIO = 2.0**-29
+ERROR_FACTOR = 4.0
+FLOAT32_TOLERANCE = 1e-5
+"""Where float64 is impossible: added to 4 x the adopted network's own float32 error."""
+
+
+def check_reference(
+    given: nn.Module | None,
+    adopted: nn.Module,
+    inputs: tuple[Any, ...],
+    *,
+    allow_unverified: bool = False,
+) -> AdoptionCheck:
+    """Run the reference of a conversion and compare it with what is pruned.
+
+    Args:
+        given: The network as it was built and loaded, if it has layers of another implementation;
+            not changed.
+        adopted: The network with layers of ssn_prune; not changed.
+        inputs: Inputs of one call.
+        allow_unverified: Accept code that cannot run here.
+
+    Returns:
+        What was found; it has passed.
+
+    Raises:
+        ArgumentError: No network runs on these inputs.
+        UnsupportedLayerError: The networks differ, the reference is no function of its input, or
+            the given network cannot run here.
+    """
+    layers = [name for name, m in adopted.named_modules() if isinstance(m, SwitchableNorm)]
+    if given is None:
+        changed = _require_runs(adopted, inputs).changed
+        return AdoptionCheck(False, "own_layers", changed_buffers=changed)
+    with SpilledOutputs() as narrow:
+        try:
+            own = run_repeatedly(given, inputs, layers, narrow)
+        except SsnPruneError:
+            raise
+        # The given network is the user's code and may raise anything.
+        except Exception as error:
+            changed = _require_runs(adopted, inputs).changed
+            if not allow_unverified:
+                raise _cannot_run(given, error) from error
+            detail = f"{type(error).__name__}: {first_line(error)}"
+            return AdoptionCheck(False, "code_cannot_run", detail, changed_buffers=changed)
+        return _compare(given, adopted, inputs, layers, own, narrow)
+
+
+def _require_runs(model: nn.Module, inputs: tuple[Any, ...]) -> Repeated:
+    try:
+        return run_repeatedly(model, inputs)
+    except SsnPruneError:
+        raise
+    # The network's other modules are the user's code and may raise anything.
+    except Exception as error:
+        shapes = ", ".join("x".join(map(str, leaf.shape)) for leaf in tensor_leaves(inputs))
+        raise ArgumentError(
+            f"the network cannot run on inputs of size {shapes}",
+            expected="inputs that the network was made for",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            hint="pass `input_size=` with the size of the training inputs, (H, W) or (C, H, W), or "
+            "one size for each of several inputs; to `prune`, pass inputs of that size",
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Errors:
+    """Of the outputs and of every call of every layer."""
+
+    output: float
+    layers: dict[str, list[float]]
+
+
+def _compare(
+    given: nn.Module,
+    adopted: nn.Module,
+    inputs: tuple[Any, ...],
+    layers: list[str],
+    own: Repeated,
+    narrow: SpilledOutputs,
+) -> AdoptionCheck:
+    base = AdoptionCheck(True, precision="float64", changed_buffers=own.changed)
+    with SpilledOutputs() as wide:
+        compared = ComparedOutputs(narrow, relative_error)
+        try:
+            outputs, operator = _run_float64(given, inputs, layers, _both(compared, wide))
+        # Code that refuses float64 raises whatever it likes.
+        except Exception as error:  # noqa: BLE001
+            operator = f"{type(error).__name__}: {first_line(error)}"
+        if operator is None:
+            own_errors = _Errors(relative_error(own.outputs, outputs), dict(compared.in_order()))
+            found = ComparedOutputs(wide, relative_error)
+            with _explained(given):
+                mine, _ = _run_float64(adopted, inputs, layers, found)
+            errors = _Errors(relative_error(mine, outputs), dict(found.in_order()))
+            return _judged(base, given, errors, own_errors, float64_bound)
+    base = replace(base, precision="float32", narrow_operator=operator)
+    return _compare_in_float32(base, given, adopted, inputs, layers, own.outputs, narrow)
+
+
+def _compare_in_float32(
+    base: AdoptionCheck,
+    given: nn.Module,
+    adopted: nn.Module,
+    inputs: tuple[Any, ...],
+    layers: list[str],
+    outputs: list[Tensor],
+    narrow: SpilledOutputs,
+) -> AdoptionCheck:
+    """Compare both in float32; the adopted network's own error is that from itself in float64."""
+
+    def run(copied: nn.Module) -> tuple[list[Tensor], ComparedOutputs]:
+        kept.clear()  # this is called again if the network writes to its parameters
+        compared = ComparedOutputs(narrow, relative_error)
+        single = to_dtype(inputs, torch.float32)
+        return run_with_output_hooks(copied, single, layers, _both(compared, kept)), compared
+
+    with SpilledOutputs() as kept:
+        with _explained(given):
+            mine, compared = run_float32_copy(adopted, run)
+        exact = ComparedOutputs(kept, relative_error)
+        try:
+            wide, _ = _run_float64(adopted, inputs, layers, exact)
+            own = _Errors(relative_error(mine, wide), dict(exact.in_order()))
+        # What refuses float64 may be in neither kind of layer. The constant has to do then.
+        except Exception:  # noqa: BLE001
+            own = _Errors(0.0, {})
+    errors = _Errors(relative_error(mine, outputs), dict(compared.in_order()))
+    return _judged(base, given, errors, own, float32_bound)
+
+
+def float64_bound(own_error: float) -> float:
+    """The bound in float64; an own error of more than the scale counts as that."""
+    known = min(own_error, 1.0) if math.isfinite(own_error) else 1.0
+    return FLOAT64_TOLERANCE + ERROR_FACTOR * PRECISION_RATIO * known
+
+
+def float32_bound(own_error: float) -> float:
+    """The bound in float32, of the adopted network's own error; 0 if that is not finite."""
+    return ERROR_FACTOR * own_error + FLOAT32_TOLERANCE if math.isfinite(own_error) else 0.0
+
+
+def _both(first: OutputHook, second: OutputHook) -> OutputHook:
+    def hook(name: str, values: list[Tensor]) -> None:
+        first(name, values)
+        second(name, values)
+
+    return hook
+
+
+def _run_float64(
+    model: nn.Module, inputs: tuple[Any, ...], layers: list[str], hook: OutputHook
+) -> tuple[list[Tensor], str | None]:
+    """The output's tensors, and the first operator that was not in float64."""
+    copied = float64_copy(model)
+    wide = to_dtype(inputs, torch.float64)
+    with float64_arithmetic() as precision:
+        outputs = run_with_output_hooks(copied, wide, layers, hook)
+    return outputs, precision.narrow_operator
+
+
+@contextlib.contextmanager
+def _explained(given: nn.Module) -> Iterator[None]:
+    """Say that the adopted network does not run where the given one does."""
+    try:
+        yield
+    # Given code may call a layer in a way that no other layer takes, and then raises anything.
+    except Exception as error:
+        raise UnsupportedLayerError(
+            f"{type(given).__name__} runs with its own layers, but not with those of ssn_prune",
+            expected="layers that are called with one tensor (N, C, *) and give one",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            hint="build the network with SSN or SwitchNorm layers of ssn_prune",
+        ) from error
+
+
+def _judged(
+    base: AdoptionCheck,
+    given: nn.Module,
+    errors: _Errors,
+    own: _Errors,
+    bound: Callable[[float], float],
+) -> AdoptionCheck:
+    """Hold every error against its bound.
+
+    Raises:
+        UnsupportedLayerError: One is off; the first layer is named.
+    """
+    worst: tuple[float, str | None, float | None, float | None] = (-1.0, None, None, None)
+    for name, calls in errors.layers.items():
+        own_calls = own.layers.get(name, [])
+        for call, error in enumerate(calls):
+            allowed = bound(own_calls[call] if call < len(own_calls) else 0.0)
+            if not error <= allowed:
+                raise _layer_differs(given, name, error, allowed, base)
+            if allowed and error / allowed > worst[0]:
+                worst = (error / allowed, name, error, allowed)
+    allowed = bound(own.output)
+    if not errors.output <= allowed:
+        raise _output_differs(given, errors.output, allowed, base)
+    return replace(
+        base,
+        output_error=errors.output,
+        own_float32_error=own.output,
+        tolerance=allowed,
+        layers=len(errors.layers),
+        worst_layer=worst[1],
+        worst_layer_error=worst[2],
+        worst_layer_tolerance=worst[3],
+    )
+
+
+def _cannot_run(given: nn.Module, error: Exception) -> UnsupportedLayerError:
+    return UnsupportedLayerError(
+        f"{type(given).__name__} cannot run here with its own layers, so what ssn_prune makes of "
+        "them cannot be compared with it",
+        expected="code that runs on this machine",
+        found=f"{type(error).__name__}: {first_line(error)}",
+        hint="convert where the code runs, or pass `allow_unverified_layers=True` to rely on the "
+        "names of the layers' tensors",
+    )
+
+
+def _layer_differs(
+    given: nn.Module, name: str, error: float, allowed: float, check: AdoptionCheck
+) -> UnsupportedLayerError:
+    kind = type(given.get_submodule(name)).__name__
+    return UnsupportedLayerError(
+        f"{name or 'the network'} ({kind}) computes something else than the layer of ssn_prune "
+        "with its tensors",
+        expected=f"equal outputs in {check.precision} within {allowed:.2g} of scale",
+        found=f"outputs that differ by {error:.2g} of scale at this layer, the first that is off",
+        hint="look for another eps, an activation inside the layer, statistics over other axes or "
+        "another order of the gates; or replace it in your network by an SSN or SwitchNorm layer "
+        "of ssn_prune",
+    )
+
+
+def _output_differs(
+    given: nn.Module, error: float, allowed: float, check: AdoptionCheck
+) -> UnsupportedLayerError:
+    return UnsupportedLayerError(
+        f"{type(given).__name__} gives something else with layers of ssn_prune in place of its own",
+        expected=f"equal outputs in {check.precision} within {allowed:.2g} of scale",
+        found=f"outputs that differ by {error:.2g} of scale, though every layer agrees",
+        hint="look for code that asks for the class of a layer or for its attributes",
+    )

@@ -1,0 +1,156 @@
+"""Look at what comes out of named modules during one call, and keep it outside of memory.
+
+What the layers of a ResNet-152 give for two samples takes in float64 twice the memory of its
+weights, so the outputs of one network are written to a file and those of the other are compared as
+they appear.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.surgery.nested import tensor_leaves
+
+OutputHook = Callable[[str, list[Tensor]], None]
+"""Called with the path of a module and the tensors of its output, which it must copy to keep."""
+
+
+def run_with_output_hooks(
+    model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str], hook: OutputHook | None
+) -> list[Tensor]:
+    """Run ``model`` and show the output of every call of the named modules.
+
+    Args:
+        model: Any network; its hooks are as before afterwards.
+        inputs: Positional inputs.
+        names: Paths of modules.
+        hook: Called at each call of one of them, in order; None if nothing is looked at.
+
+    Returns:
+        The output's tensors.
+    """
+    handles = []
+
+    def hook_of(name: str) -> Any:
+        def show(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if hook is not None:
+                hook(name, [leaf.detach() for leaf in tensor_leaves(output)])
+
+        return show
+
+    try:
+        for name in names:
+            handles.append(model.get_submodule(name).register_forward_hook(hook_of(name)))
+        with torch.no_grad():
+            return [leaf.detach() for leaf in tensor_leaves(model(*inputs))]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@dataclass(frozen=True)
+class _Record:
+    offset: int
+    shape: torch.Size
+    dtype: torch.dtype
+
+
+class SpilledOutputs:
+    """An output hook that writes everything to an anonymous temporary file; a context manager."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
+        self._records: dict[str, list[list[_Record]]] = {}
+
+    def __enter__(self) -> SpilledOutputs:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def __call__(self, name: str, values: list[Tensor]) -> None:
+        """Write the output of one call."""
+        self._records.setdefault(name, []).append([self._written(value) for value in values])
+
+    def _written(self, value: Tensor) -> _Record:
+        record = _Record(self._file.seek(0, 2), value.shape, value.dtype)
+        if value.numel():
+            raw = value.cpu().contiguous().flatten().view(torch.uint8)
+            self._file.write(raw.numpy().data)
+        return record
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._records.clear()
+        self._file.truncate(0)
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """By name, the number of calls, in the order in which the layers first ran."""
+        return {name: len(calls) for name, calls in self._records.items()}
+
+    def read(self, name: str, call: int) -> list[Tensor] | None:
+        """What one call gave, on the CPU; None if there was no such call."""
+        calls = self._records.get(name, [])
+        if call >= len(calls):
+            return None
+        return [self._value(record) for record in calls[call]]
+
+    def _value(self, record: _Record) -> Tensor:
+        size = record.shape.numel() * record.dtype.itemsize
+        if not size:
+            return torch.empty(record.shape, dtype=record.dtype)
+        raw = bytearray(size)
+        self._file.seek(record.offset)
+        self._file.readinto(raw)
+        return torch.frombuffer(raw, dtype=record.dtype).view(record.shape)
+
+
+class ComparedOutputs:
+    """An output hook that compares each call with what :class:`SpilledOutputs` holds of it.
+
+    Args:
+        expected: The outputs of the other network.
+        error: Of two lists of tensors, the given and the expected one.
+
+    Attributes:
+        errors: By name and call. A call that the other network did not make is infinitely wrong.
+    """
+
+    def __init__(
+        self, expected: SpilledOutputs, error: Callable[[list[Tensor], list[Tensor]], float]
+    ) -> None:
+        self.expected, self.error = expected, error
+        self.errors: dict[str, list[float]] = {}
+
+    def __call__(self, name: str, values: list[Tensor]) -> None:
+        """Compare the output of one call."""
+        errors = self.errors.setdefault(name, [])
+        reference = self.expected.read(name, len(errors))
+        if reference is None:
+            errors.append(float("inf"))
+        else:
+            errors.append(self.error([value.cpu() for value in values], reference))
+
+    def in_order(self) -> Iterator[tuple[str, list[float]]]:
+        """Errors of all calls, in the order in which the layers of the other network first ran.
+
+        Layers that only this network ran come last; a call that it did not make is infinitely
+        wrong.
+        """
+        calls = self.expected.layers
+        for name in [*calls, *(name for name in self.errors if name not in calls)]:
+            found = self.errors.get(name, [])
+            yield name, found + [float("inf")] * (calls.get(name, 0) - len(found))

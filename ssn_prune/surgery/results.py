@@ -1,0 +1,49 @@
+"""What the comparison of a network with its adopted copy found. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+NotCompared = Literal["own_layers", "code_cannot_run"]
+
+
+@dataclass(frozen=True)
+class AdoptionCheck:
+    """The network that was given against the copy with layers of ssn_prune, both unpruned.
+
+    If they differ there is an error and no result. Errors are relative to the largest value of the
+    tensor in question.
+
+    Attributes:
+        compared: Whether both ran.
+        reason: Why they were not compared: ``"own_layers"`` (all switchable layers are those of
+            ssn_prune already, so there is no other code) or ``"code_cannot_run"``.
+        detail: What the code that cannot run raised.
+        precision: ``"float64"``, or ``"float32"`` where the network cannot run in float64.
+        narrow_operator: The operator that does not run in float64, if that is the reason.
+        output_error: Of the outputs.
+        own_float32_error: What the given network in float32 is off from itself in float64, at the
+            output; in float32 that of the adopted copy.
+        tolerance: The bound of ``output_error``.
+        layers: Number of switchable layers that were compared, each at every call.
+        worst_layer: The layer that uses most of its own bound.
+        worst_layer_error: Its error.
+        worst_layer_tolerance: Its bound.
+        changed_buffers: Buffers and parameters that a call changes, without any effect on the
+            outputs of later calls.
+    """
+
+    compared: bool
+    reason: NotCompared | None = None
+    detail: str | None = None
+    precision: Literal["float64", "float32"] | None = None
+    narrow_operator: str | None = None
+    output_error: float | None = None
+    own_float32_error: float | None = None
+    tolerance: float | None = None
+    layers: int = 0
+    worst_layer: str | None = None
+    worst_layer_error: float | None = None
+    worst_layer_tolerance: float | None = None
+    changed_buffers: tuple[str, ...] = ()
