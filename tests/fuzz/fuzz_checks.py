@@ -158,7 +158,7 @@ def _check_folds(
         into = None if fold is None else f"parts.{fold.into}"
         if (layer.fold is not None) != (fold is not None) or layer.folded_into != into:
             text = (
-                f"{name}: folded {layer.fold!r} into {layer.folded_into} ({layer.reason}), "
+                f"{name}: fold {layer.fold!r} into {layer.folded_into} ({layer.reason}), "
                 f"the spec calls for {fold}"
             )
             raise FuzzError("folds", text)
