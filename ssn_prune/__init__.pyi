@@ -37,10 +37,12 @@ from .normalizer import NormalizerPair as NormalizerPair
 from .onnx_export.exporter import ExportOptions as ExportOptions
 from .onnx_export.exporter import export_onnx as export_onnx
 from .onnx_export.results import OnnxStats as OnnxStats
+from .pruning.plan import AffineStep as AffineStep
 from .pruning.plan import Fold as Fold
 from .pruning.plan import LayerPlan as LayerPlan
 from .pruning.plan import Plan as Plan
 from .pruning.plan import Refusal as Refusal
+from .pruning.plan import RefusalCode as RefusalCode
 from .pruning.prune import PruneResult as PruneResult
 from .pruning.prune import prune as prune
 from .pruning.results import GateReport as GateReport

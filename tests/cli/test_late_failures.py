@@ -7,7 +7,7 @@ import torch
 from cli_checks import ARCH, contents, fails, run_cli
 from helpers import tiny_network
 
-from ssn_prune import convert, load_checkpoint
+from ssn_prune import CaptureError, ExportError, conversion, convert, load_checkpoint
 from ssn_prune.checkpoint import loading as assemble
 from ssn_prune.cli.exit_codes import FAILURE, USAGE, VERIFICATION
 
@@ -64,6 +64,20 @@ def test_a_defect_is_no_traceback_and_still_json(folder, monkeypatch):
     document = json.loads(for_machines.stdout)
     assert document["exit_code"] == FAILURE
     assert document["error"]["type"] == "ZeroDivisionError"
+
+
+@pytest.mark.parametrize("kind", [ExportError, CaptureError])
+def test_an_error_with_a_cause_says_how_to_see_it(folder, monkeypatch, kind):
+    def fail(*_arguments, **_options):
+        raise kind("no", expected="a", found="b", hint="pass `static_batch=4`") from ValueError("c")
+
+    monkeypatch.setattr(conversion, "convert", fail)
+    _, error = fails(folder, FAILURE, "convert", "net.pth", *ARCH)
+    assert error["hint"] == "pass --static-batch 4; --debug shows the whole traceback"
+    assert error["code"] == kind.code
+    shown = run_cli("convert", "net.pth", *ARCH, "--debug")
+    assert "ValueError: c" in shown.stderr
+    assert "--debug" not in shown.stderr.rpartition("error: ")[2]
 
 
 def test_debug_shows_the_traceback(folder):
