@@ -140,7 +140,7 @@ def test_resuming_needs_a_training_with_the_same_settings(photo_zip, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--radius-end", "0.7"), "leaves gates undecided"),
+        (("--radius-end", "0.7"), "leaves gates that are not one-hot"),
         (("--freeze-selected", "--norm", "bn"), "SSN layers in a single process"),
         (("--sync-statistics", "--norm", "bn"), "SSN and SN layers"),
     ],
