@@ -53,53 +53,14 @@ def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         direction ``n`` (..., K), and the gain (..., 1) of the Jacobian gain (I - nn^T)(I - 11^T/m).
     """
     k = z.shape[-1]
-    one = torch.ones((), dtype=z.dtype, device=z.device)
     # Invariant under shifts; the subtraction keeps the precision of large equal offsets.
     z = z - z.amax(dim=-1, keepdim=True)
     # A stable sort makes the lowest index win every tie.
     s, order = torch.sort(z, dim=-1, descending=True, stable=True)
-    sizes = torch.arange(1, k + 1, dtype=z.dtype, device=z.device)  # m = 1..K
-    in_face = torch.ones(k, k, dtype=z.dtype, device=z.device).tril()  # row m: top-m mask
-
-    # sparsemax: the support is the largest m with 1 + m s_m > sum of the m largest.
-    sums = s.cumsum(dim=-1)
-    m0 = (1 + sizes * s > sums).sum(dim=-1, keepdim=True).clamp(min=1)
-    tau = (sums.gather(-1, m0 - 1) - 1) / m0.to(z.dtype)
-    p0 = (s - tau).clamp(min=0)
+    p0 = _sparsemax(s)
     radius = radius.clamp(max=vertex_radius(k))
     feasible = (p0 - 1 / k).square().sum(dim=-1, keepdim=True) >= radius.square()
-
-    # All K candidates: row m of c, p is the solution on the face of the m largest logits.
-    # Dividing by the face's span first keeps ||c|| from underflowing; n is invariant to it.
-    span = s[..., :1] - s
-    tied = span == 0
-    w = s.unsqueeze(-2) / torch.where(tied, one, span).unsqueeze(-1)
-    w = torch.where((in_face == 0) | tied.unsqueeze(-1), torch.zeros_like(w), w)
-    c = in_face * (w - (in_face * w).sum(dim=-1, keepdim=True) / sizes.unsqueeze(-1))
-    # A tied face has no direction of its own: go towards its lowest index.
-    towards_first = torch.zeros(k, k, dtype=z.dtype, device=z.device)
-    towards_first[:, 0].fill_(1)
-    towards_first = in_face * (towards_first - 1 / sizes.unsqueeze(-1))
-    c = torch.where(tied.unsqueeze(-1), towards_first, c)
-    length = c.square().sum(dim=-1, keepdim=True).sqrt()
-    n = c / torch.where(length == 0, one, length)
-    r_m = (radius.square() - (1 / sizes - 1 / k)).clamp(min=0).sqrt()
-    p = in_face / sizes.unsqueeze(-1) + r_m.unsqueeze(-1) * n
-
-    # Largest m >= 2 without a negative entry (for m = 2 that always holds). The smallest entry
-    # of row m is its m-th; entries at rounding distance below zero count as zero.
-    slack = 4 * torch.finfo(z.dtype).eps
-    last = torch.diagonal(p, dim1=-2, dim2=-1)
-    ok = (last >= -slack) & (sizes >= 2)
-    m = torch.where(ok, sizes, torch.full_like(sizes, min(2, k))).amax(dim=-1, keepdim=True).long()
-    row = (m - 1).unsqueeze(-1).expand(*m.shape[:-1], 1, k)
-    p_sphere = p.gather(-2, row).squeeze(-2).clamp(min=0)
-    n_sphere = n.gather(-2, row).squeeze(-2)
-    face = in_face.expand(*p.shape).gather(-2, row).squeeze(-2)
-    face_tied = tied.gather(-1, m - 1)
-    face_span = torch.where(tied, one, span).gather(-1, m - 1)
-    norm_c = length.squeeze(-1).gather(-1, m - 1) * face_span
-    gain = r_m.expand_as(s).gather(-1, m - 1) / torch.where(norm_c == 0, one, norm_c)
+    p_sphere, face, n_sphere, gain, face_tied = _on_sphere(s, radius)
 
     vertex = torch.zeros_like(s)
     vertex[..., 0].fill_(1)
@@ -121,6 +82,63 @@ def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return torch.zeros_like(z).scatter(-1, order, sorted_values.expand_as(z))
 
     return unsort(result), unsort(mask), unsort(direction), gain
+
+
+def _sparsemax(s: Tensor) -> Tensor:
+    """Sparsemax of sorted logits: the support is the largest m with 1 + m s_m > sum of the m."""
+    sizes = torch.arange(1, s.shape[-1] + 1, dtype=s.dtype, device=s.device)  # m = 1..K
+    sums = s.cumsum(dim=-1)
+    m0 = (1 + sizes * s > sums).sum(dim=-1, keepdim=True).clamp(min=1)
+    tau = (sums.gather(-1, m0 - 1) - 1) / m0.to(s.dtype)
+    return (s - tau).clamp(min=0)
+
+
+def _on_sphere(s: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The solution on the largest face whose point at this radius is non-negative.
+
+    Args:
+        s: Sorted logits, (..., K).
+        radius: At most the vertex radius, (..., 1).
+
+    Returns:
+        ``p``, the 0/1 mask of the face and its unit direction ``n``, (..., K) each; the gain and
+        whether the face's logits are tied, (..., 1) each.
+    """
+    k = s.shape[-1]
+    one = torch.ones((), dtype=s.dtype, device=s.device)
+    sizes = torch.arange(1, k + 1, dtype=s.dtype, device=s.device)  # m = 1..K
+    in_face = torch.ones(k, k, dtype=s.dtype, device=s.device).tril()  # row m: top-m mask
+    # All K candidates: row m of c, p is the solution on the face of the m largest logits.
+    # Dividing by the face's span first keeps ||c|| from underflowing; n is invariant to it.
+    span = s[..., :1] - s
+    tied = span == 0
+    w = s.unsqueeze(-2) / torch.where(tied, one, span).unsqueeze(-1)
+    w = torch.where((in_face == 0) | tied.unsqueeze(-1), torch.zeros_like(w), w)
+    c = in_face * (w - (in_face * w).sum(dim=-1, keepdim=True) / sizes.unsqueeze(-1))
+    # A tied face has no direction of its own: go towards its lowest index.
+    towards_first = torch.zeros(k, k, dtype=s.dtype, device=s.device)
+    towards_first[:, 0].fill_(1)
+    towards_first = in_face * (towards_first - 1 / sizes.unsqueeze(-1))
+    c = torch.where(tied.unsqueeze(-1), towards_first, c)
+    length = c.square().sum(dim=-1, keepdim=True).sqrt()
+    n = c / torch.where(length == 0, one, length)
+    r_m = (radius.square() - (1 / sizes - 1 / k)).clamp(min=0).sqrt()
+    p = in_face / sizes.unsqueeze(-1) + r_m.unsqueeze(-1) * n
+
+    # Largest m >= 2 without a negative entry (for m = 2 that always holds). The smallest entry
+    # of row m is its m-th; entries at rounding distance below zero count as zero.
+    slack = 4 * torch.finfo(s.dtype).eps
+    last = torch.diagonal(p, dim1=-2, dim2=-1)
+    ok = (last >= -slack) & (sizes >= 2)
+    m = torch.where(ok, sizes, torch.full_like(sizes, min(2, k))).amax(dim=-1, keepdim=True).long()
+    row = (m - 1).unsqueeze(-1).expand(*m.shape[:-1], 1, k)
+    p_sphere = p.gather(-2, row).squeeze(-2).clamp(min=0)
+    n_sphere = n.gather(-2, row).squeeze(-2)
+    face = in_face.expand(*p.shape).gather(-2, row).squeeze(-2)
+    face_span = torch.where(tied, one, span).gather(-1, m - 1)
+    norm_c = length.squeeze(-1).gather(-1, m - 1) * face_span
+    gain = r_m.expand_as(s).gather(-1, m - 1) / torch.where(norm_c == 0, one, norm_c)
+    return p_sphere, face, n_sphere, gain, tied.gather(-1, m - 1)
 
 
 class _SparsestMax(torch.autograd.Function):

@@ -135,10 +135,22 @@ def convert_to_ssn(
     )
     chosen = NormFilter(include, exclude)
     converted = model if inplace else _copied(model)
-    names = all_names(converted)
-    norms = list(norms_of(converted))
-    chosen.require_matches([name for norm, _ in norms for name in names[id(norm)]])
+    swaps, records = _swaps(converted, chosen, options, approximate=approximate)
+    if not swaps:
+        restricted = include is not None or exclude is not None
+        raise _nothing_to_swap(model, records, restricted)
+    for norm, replacement in swaps:
+        carry_hooks(norm, replacement)
+    return SwapResult(replace_modules(converted, swaps), tuple(records))
 
+
+def _swaps(
+    model: nn.Module, chosen: NormFilter, options: ReplacementOptions, *, approximate: bool
+) -> tuple[list[tuple[nn.Module, nn.Module]], list[SwapRecord]]:
+    """Old and new modules of the norms to replace, and a record of every norm."""
+    names = all_names(model)
+    norms = list(norms_of(model))
+    chosen.require_matches([name for norm, _ in norms for name in names[id(norm)]])
     swaps: list[tuple[nn.Module, nn.Module]] = []
     records: list[SwapRecord] = []
     for norm, outer in norms:
@@ -146,26 +158,21 @@ def convert_to_ssn(
         reason = chosen.why_not(norm, paths)
         if outer and not reason:
             reason = f"it is a part of {outer}, which is a norm layer itself"
-        source = reason or read_norm(converted, norm)
+        source = reason or read_norm(model, norm)
         if isinstance(source, str):
             records.append(SwapRecord(paths, old, None, None, False, source))
         elif source.fit == "nearest" and not approximate:
             reason = f"{source.note} (swapped only with approximate=True)"
             records.append(SwapRecord(paths, old, None, None, False, reason))
         else:
-            layer = switchable_layer(converted, norm, source, options)
+            layer = switchable_layer(model, norm, source, options)
             swaps.append((norm, with_activation(norm, layer)))
             change = what_changes(source, options)
             equivalent = source.fit == "exact" and not change
             reason = "; ".join(filter(None, (change, source.note)))
             new = type(layer).__name__
             records.append(SwapRecord(paths, old, new, source.choice, equivalent, reason))
-    if not swaps:
-        restricted = include is not None or exclude is not None
-        raise _nothing_to_swap(model, records, restricted)
-    for norm, replacement in swaps:
-        carry_hooks(norm, replacement)
-    return SwapResult(replace_modules(converted, swaps), tuple(records))
+    return swaps, records
 
 
 def _copied(model: nn.Module) -> nn.Module:

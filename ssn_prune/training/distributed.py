@@ -135,6 +135,8 @@ class _GroupReduction:
     def pooled(self, moments: Tensor, samples: int) -> tuple[Tensor, float | Tensor]:
         """Pool means and variances over all processes by the law of total variance.
 
+        Not :func:`ssn_prune.nn.statistics.pool`: each process weighs as much as it has samples.
+
         Args:
             moments: Means and variances over the samples of this process, (2, ...).
             samples: How many there are.

@@ -140,7 +140,7 @@ def test_resuming_needs_a_training_with_the_same_settings(photo_zip, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--radius-end", "0.7"), "leaves gates undecided"),
+        (("--radius-end", "0.7"), "leaves gates that are not one-hot"),
         (("--freeze-selected", "--norm", "bn"), "SSN layers in a single process"),
         (("--sync-statistics", "--norm", "bn"), "SSN and SN layers"),
     ],
@@ -170,7 +170,7 @@ def test_convert_needs_nothing_but_the_checkpoint(photo_zip, tmp_path, capsys):
     assert Path(target).exists()
 
 
-def test_mixed_precision_and_sn(photo_zip, tmp_path, capsys):
+def test_training_in_mixed_precision_and_with_sn_converts(photo_zip, tmp_path, capsys):
     short = ("--norm", "sn", "--epochs", "1", "--limit", "8")
     full = classify(photo_zip, tmp_path / "full", *short)["state_dict"]
     mixed = classify(photo_zip, tmp_path / "mixed", *short, "--amp")["state_dict"]

@@ -68,7 +68,7 @@ def test_below_the_last_radius_nothing_is_frozen():
     assert layer.var_weight.grad.abs().max() > 0
 
 
-def test_a_gate_that_sparsemax_decided_is_frozen_alone():
+def test_a_gate_that_sparsemax_makes_one_hot_is_frozen_alone():
     layer = gated(mean=(3.0, 0.0, 0.0))
     set_radius(layer, 0.1)
     assert torch.equal(layer.mean_weight, torch.tensor([1.0, 0.0, 0.0]))

@@ -64,7 +64,7 @@ def test_wrong_dimensions_and_channels_are_named(layer_class):
 
 
 @FAMILY
-def test_resets(layer_class):
+def test_resets_restore_fresh_statistics_and_parameters(layer_class):
     layer = trained(layer_class, 3, momentum=0.1)
     x = input_for(layer_class)
     layer(x)
@@ -172,7 +172,7 @@ def test_layers_can_be_built_without_memory_and_filled_later(layer_class, option
 
 @FAMILY
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_conversion_of_the_precision(layer_class, dtype):
+def test_layers_train_in_the_precision_that_they_are_converted_to(layer_class, dtype):
     layer, x = layer_class(3).to(dtype), input_for(layer_class).to(dtype)
     layer(x).sum().backward()
     floating = [v for v in (*layer.parameters(), *layer.buffers()) if v.is_floating_point()]

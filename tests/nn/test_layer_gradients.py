@@ -17,10 +17,10 @@ MODES = pytest.mark.parametrize("training", [True, False])
 ONE_POSITION = (4, 3, 1, 1)
 
 
-def as_function(layer, fixed_gates=False):
+def as_function(layer, frozen_gates=False):
     """The layer as a function of its input and parameters; and values of those."""
     values = {n: p.detach().clone() for n, p in layer.named_parameters()}
-    if fixed_gates:
+    if frozen_gates:
         values = {n: p for n, p in values.items() if not n.endswith("_weight")}
     statistics = {n: b.clone() for n, b in layer.named_buffers()}
 
@@ -72,7 +72,7 @@ def test_second_derivatives_with_softmax_gates_match_finite_differences(shape, o
 def test_second_derivatives_with_fixed_ratios_match_finite_differences(options, training):
     layer = trained(SSN2d, 2, eps=0.1, **options).train(training)
     layer.requires_grad_(False)
-    run, values = as_function(layer, fixed_gates=True)
+    run, values = as_function(layer, frozen_gates=True)
     assert gradgradcheck(run, (maps((2, 2, 2, 2)).requires_grad_(), *values), atol=1e-6, rtol=1e-5)
 
 

@@ -58,7 +58,7 @@ def shared_gate_network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 6, 1), SSN2d(6, shared_gate=True))
 
 
-def test_safetensors_that_hold_a_shared_gate_once(tmp_path: Path) -> None:
+def test_safetensors_that_hold_a_shared_gate_once_load(tmp_path: Path) -> None:
     from safetensors.torch import save_model
 
     model = shared_gate_network()

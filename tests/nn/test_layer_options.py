@@ -77,7 +77,7 @@ def test_a_state_dict_selects_what_its_layer_selects(offered: tuple[Normalizer, 
         assert select(model).layers[0].pair == pair
 
 
-def test_files_that_do_not_tell_their_normalizers() -> None:
+def test_files_without_a_record_of_their_normalizers() -> None:
     def state(*offered: Normalizer) -> dict[str, Tensor]:
         pair = NormalizerPair(offered[0], offered[-1])
         found = dict(nn.Sequential(decided("2d", pair, normalizers=offered)).state_dict())

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 from layer_reference import assert_agree, measured
-from selected_samples import EXACT, decided, maps
+from selected_samples import EXACT, frozen_layer, maps
 
 from ssn_prune import SSN2d
 from ssn_prune.nn.selected import SelectedNorm
@@ -19,7 +19,7 @@ IN, LN, BN = Normalizer
 
 @pytest.mark.parametrize("pair", ALL_PAIRS, ids=str)
 def test_a_selected_norm_can_be_copied_pickled_and_compiled(pair):
-    layer = decided(SSN2d, 3, pair, correction=1)
+    layer = frozen_layer(SSN2d, 3, pair, correction=1)
     swapped = freeze_selected(copy.deepcopy(layer)).model
     x = maps((4, 3, 5, 5))
     wanted = measured(copy.deepcopy(swapped), x)
@@ -33,7 +33,7 @@ def test_a_selected_norm_can_be_copied_pickled_and_compiled(pair):
 )
 def test_a_selected_norm_compiles_without_a_graph_break(pair, training):
     torch.compiler.reset()
-    swapped = freeze_selected(decided(SSN2d, 3, pair)).model.train(training)
+    swapped = freeze_selected(frozen_layer(SSN2d, 3, pair)).model.train(training)
     compiled = torch.compile(copy.deepcopy(swapped), fullgraph=True, backend="aot_eager")
     x = maps((4, 3, 5, 5)).requires_grad_()
     y, z = swapped(x), compiled(x)
@@ -57,7 +57,7 @@ def test_it_keeps_the_statistics_of_its_pair_only(pair):
 
 def test_double_backward_is_that_of_the_ssn_layer():
     for pair, training in itertools.product(ALL_PAIRS, (True, False)):
-        layer = decided(SSN2d, 3, pair, correction=1).train(training)
+        layer = frozen_layer(SSN2d, 3, pair, correction=1).train(training)
         found = []
         for module in (layer, freeze_selected(copy.deepcopy(layer)).model):
             x = maps((2, 3, 3, 3)).requires_grad_()
@@ -80,7 +80,7 @@ def test_an_empty_batch_passes_in_evaluation():
 
 
 def test_half_precision_is_computed_in_single():
-    layer = decided(SSN2d, 3, NormalizerPair(LN, BN)).bfloat16().eval()
+    layer = frozen_layer(SSN2d, 3, NormalizerPair(LN, BN)).bfloat16().eval()
     x = maps((4, 3, 5, 5)).bfloat16()
     wanted = copy.deepcopy(layer).float()(x.float())
     y = freeze_selected(layer).model(x)

@@ -66,7 +66,7 @@ def check_gate(logits, radius, gradient):
 
 @pytest.mark.parametrize("spread", [1e-6, 0.1, 1.0, 30.0])
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
-def test_many_random_gates(k, spread):
+def test_random_gates_equal_the_tensor_form(k, spread):
     generator = torch.Generator().manual_seed(k)
     z, gradient, share = torch.randn(3, 200, k, generator=generator, dtype=torch.float64)
     z = (z * spread).requires_grad_()
@@ -82,13 +82,13 @@ def test_many_random_gates(k, spread):
 
 @pytest.mark.parametrize("radius", [0.0, 0.2, 0.6, 0.75, 1.0])
 @pytest.mark.parametrize("k", [1, 2, 3, 4, 5])
-def test_every_pattern_of_ties(k, radius):
+def test_tied_gates_equal_the_tensor_form(k, radius):
     for logits in itertools.product((0.0, 0.25, 1.5)[: 2 if k == 5 else 3], repeat=k):
         check_gate(logits, radius, [0.3, -1.0, 0.7, 0.2, 0.5][:k])
 
 
 @pytest.mark.parametrize("excess", [0.0, 1e-12, -1e-12, 1e-9, -1e-9, 1e-7, -1e-7])
-def test_next_to_the_edge_of_a_face(excess):
+def test_gates_next_to_the_edge_of_a_face_equal_the_tensor_form(excess):
     """The point of the whole simplex would have the last entry ``-excess``."""
     away = [0.7 + excess - 1 / 3, 0.3 - 1 / 3, -excess - 1 / 3]
     radius = math.sqrt(sum(value * value for value in away))
@@ -131,7 +131,7 @@ def test_the_plain_gate_is_push_and_project(logits, radius):
 @pytest.mark.parametrize(
     "logits", [(0.1, 0.4, 0.3), (800.0, -800.0), (0.0, -math.inf, 1.0), (math.nan, 0.0)]
 )
-def test_softmax_gates(logits):
+def test_the_plain_softmax_gate_is_that_of_torch(logits):
     z = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
     p, gradient = z.softmax(0), [0.3, -1.0, 0.7][: len(logits)]
     (product,) = torch.autograd.grad(p, z, torch.tensor(gradient, dtype=torch.float64))

@@ -5,7 +5,7 @@ import torch
 EXACT = 1e-12  # of the largest entry, float64
 
 
-def decided(layer_class, channels, pair, seed=0, **options):
+def frozen_layer(layer_class, channels, pair, seed=0, **options):
     """A float64 layer as after training that has selected ``pair``."""
     layer = layer_class(channels, **options).double()
     generator = torch.Generator().manual_seed(seed)

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 from layer_reference import assert_agree, measured
-from selected_samples import EXACT, decided, maps
+from selected_samples import EXACT, frozen_layer, maps
 from torch import nn
 
 from ssn_prune import SSN1d, SSN2d, SSN3d
@@ -38,7 +38,7 @@ def test_outputs_and_gradients_are_those_of_the_ssn_layer(layer_class, pair):
         correction = 0 if single else draw.randrange(2)
         affine, tracked = draw.random() < 0.7, draw.random() < 0.7
         momentum = draw.choice((0.3, None))
-        layer = decided(
+        layer = frozen_layer(
             layer_class,
             shape[1],
             pair,
@@ -75,7 +75,7 @@ def kept(layer):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_every_set_of_normalizers_in_both_precisions(offered, dtype):
     for pair, training in itertools.product(offered_pairs(offered), (True, False)):
-        layer = decided(SSN2d, 3, pair, normalizers=offered).to(dtype).train(training)
+        layer = frozen_layer(SSN2d, 3, pair, normalizers=offered).to(dtype).train(training)
         x = maps((4, 3, 5, 5)).to(dtype)
         swapped = freeze_selected(copy.deepcopy(layer)).model
         found, wanted = measured(swapped, x), measured(layer, x)
@@ -87,8 +87,8 @@ def test_every_set_of_normalizers_in_both_precisions(offered, dtype):
 def test_the_comparison_would_notice_another_pair():
     x = maps((4, 3, 5, 5))
     for pair, other in itertools.permutations(ALL_PAIRS, 2):
-        swapped = freeze_selected(decided(SSN2d, 3, pair)).model
-        wanted = measured(decided(SSN2d, 3, other), x)
+        swapped = freeze_selected(frozen_layer(SSN2d, 3, pair)).model
+        wanted = measured(frozen_layer(SSN2d, 3, other), x)
         with pytest.raises(AssertionError, match="of its scale"):
             assert_agree({"output": swapped(x).detach()}, {"output": wanted["output"]}, EXACT)
 
@@ -108,10 +108,10 @@ def without_gates(values):
 def test_equal_pairs_are_torch_s_modules_unless_they_differ(layer_class):
     for pair in ALL_PAIRS:
         kind = NATIVE[layer_class][pair.mean] if pair.mean == pair.var else SelectedNorm
-        assert isinstance(freeze_selected(decided(layer_class, 3, pair)).model, kind)
-        corrected = decided(layer_class, 3, pair, correction=1)
+        assert isinstance(freeze_selected(frozen_layer(layer_class, 3, pair)).model, kind)
+        corrected = frozen_layer(layer_class, 3, pair, correction=1)
         assert isinstance(freeze_selected(corrected).model, SelectedNorm)
-    grouped = decided(layer_class, 3, NormalizerPair(BN, BN))
+    grouped = frozen_layer(layer_class, 3, NormalizerPair(BN, BN))
     grouped.batch_groups = 2
     swapped = freeze_selected(copy.deepcopy(grouped)).model
     assert (type(swapped), swapped.batch_groups) == (SelectedNorm, 2)
@@ -123,7 +123,7 @@ def test_equal_pairs_are_torch_s_modules_unless_they_differ(layer_class):
 def test_one_position_works_after_the_swap(pair):
     """torch's InstanceNorm2d itself refuses 1x1 maps, as after a global pooling."""
     for training in (True, False):
-        layer = decided(SSN2d, 3, pair).train(training)
+        layer = frozen_layer(SSN2d, 3, pair).train(training)
         swapped = freeze_selected(copy.deepcopy(layer)).model
         x = maps((5, 3, 1, 1))
         assert_agree({"output": swapped(x).detach()}, {"output": layer(x).detach()}, EXACT)

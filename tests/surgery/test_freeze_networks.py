@@ -69,7 +69,7 @@ def test_losing_the_momentum_would_be_noticed():
     assert difference > 1e-4 * plain.conv1.weight.abs().max()
 
 
-def test_kinds_names_and_sharing():
+def test_replacements_have_the_right_kinds_and_names_and_stay_shared():
     model, _ = half_trained()
     model.norm.eval()
     old = {name: model.get_submodule(name) for name in NAMES}
@@ -95,7 +95,7 @@ def test_kinds_names_and_sharing():
     assert not layers(model)
 
 
-def test_hooks_stay():
+def test_hooks_are_carried_over():
     model, _ = half_trained()
     seen = []
     model.norm2.register_forward_hook(lambda module, *_: seen.append(type(module)))
@@ -167,7 +167,7 @@ def test_the_switchable_state_carries_the_versions_of_modules():
     assert state._metadata == original.state_dict()._metadata
 
 
-def test_the_schedule_swaps_when_all_gates_are_decided():
+def test_the_schedule_calls_freeze_selected_when_all_gates_are_frozen():
     model, found = residual(), []
     optimizer = optimizer_of(model)
     schedule = RadiusSchedule(model, 4, on_frozen=lambda m: found.append(freeze_selected(m)))

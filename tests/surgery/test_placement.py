@@ -1,4 +1,4 @@
-"""What convert_to_ssn learns from a layer's neighbours, and what it leaves to the caller."""
+"""Placement of a layer that has no axes, device or dtype of its own."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ class Head(nn.Module):
         (nn.Sequential(nn.SyncBatchNorm(4)), [SSN2d]),
     ],
 )  # fmt: skip
-def test_neighbours_tell_the_number_of_axes(model, expected):
+def test_the_number_of_axes_follows_from_the_neighbours(model, expected):
     result = convert_to_ssn(model)
     assert [type(m) for m in result.model.modules() if isinstance(m, SSN)] == expected
 
@@ -47,7 +47,7 @@ def test_synchronized_statistics_are_named_in_the_reason():
     assert result.model.bn1.normalizers == (Normalizer.LN, Normalizer.BN)
 
 
-def test_a_layer_without_tensors_lives_where_its_neighbours_live():
+def test_a_layer_without_tensors_is_placed_like_its_neighbours():
     model = nn.Sequential(
         nn.InstanceNorm2d(3),
         nn.Conv2d(3, 3, 1, device="meta"),

@@ -1,4 +1,4 @@
-"""Soft gates to hard ones on whole networks."""
+"""round_gates on whole networks."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from ssn_prune.surgery.round_gates import harden
 
 @pytest.mark.parametrize("layer_class", [SSN2d, SwitchNorm2d])
 @pytest.mark.parametrize("using_bn", [True, False])
-def test_harden_rounds_every_gate_in_a_copy(layer_class, using_bn):
+def test_every_gate_is_rounded_in_a_copy(layer_class, using_bn):
     layer = layer_class(
         3,
         eps=1e-4,
@@ -40,13 +40,13 @@ def test_harden_rounds_every_gate_in_a_copy(layer_class, using_bn):
     assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
 
 
-def test_harden_keeps_shared_layers_shared():
+def test_shared_layers_stay_shared():
     layer = SwitchNorm2d(3)
     hard = harden(nn.ModuleList([layer, nn.Sequential(layer)]))
     assert hard[0] is hard[1][0]
 
 
-def test_harden_hardens_a_single_layer_itself():
+def test_a_layer_that_is_the_network_itself_is_rounded():
     assert isinstance(harden(SwitchNorm2d(3)), SSN2d)
 
 
@@ -54,7 +54,7 @@ def test_harden_hardens_a_single_layer_itself():
     ("layer_class", "hard_class"),
     [(SwitchNorm1d, SSN1d), (SwitchNorm3d, SSN3d), (SSN1d, SSN1d), (SSN3d, SSN3d)],
 )
-def test_harden_keeps_dimension_and_settings(layer_class, hard_class):
+def test_dimension_and_settings_are_kept(layer_class, hard_class):
     layer = layer_class(
         3, momentum=None, affine=False, track_running_stats=False, shared_gate=True
     ).double()
@@ -75,7 +75,7 @@ def test_harden_keeps_dimension_and_settings(layer_class, hard_class):
     assert (hard.eval()(x) - expected).abs().max() < 1e-12
 
 
-def test_harden_keeps_tied_parameters_tied():
+def test_tied_parameters_stay_tied():
     first, second = SwitchNorm2d(3), SwitchNorm2d(3)
     second.weight = first.weight
     hard = harden(nn.Sequential(first, second))

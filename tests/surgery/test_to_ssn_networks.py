@@ -1,4 +1,4 @@
-"""convert_to_ssn on whole networks: sharing, ties, names, and what neighbours tell."""
+"""convert_to_ssn on whole networks: sharing, ties, names, and placement."""
 
 import copy
 from functools import partial
@@ -64,7 +64,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_converted_network_gives_the_same_answers(name):
+def test_a_converted_network_gives_the_same_outputs(name):
     make, shape, count = NETWORKS[name]
     torch.manual_seed(0)
     model, x = randomized(make()), torch.randn(shape, dtype=torch.float64)
@@ -204,7 +204,7 @@ def test_names_patterns_and_types_choose_layers():
     assert reasons == ["excluded by alias"] + ["it is not among those to include"] * 8
 
 
-def test_choosing_nothing_or_nobody_is_an_error():
+def test_a_choice_that_matches_no_layer_is_an_error():
     with pytest.raises(NoSwitchableLayerError, match="excluded by BatchNorm2d") as none_left:
         convert_to_ssn(network(), exclude=nn.BatchNorm2d)
     assert "include and exclude" in none_left.value.hint

@@ -67,7 +67,7 @@ def test_shared_statistics_equal_one_process_with_all_samples(case, results):
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=str)
-def test_statistics_are_the_process_s_own_without_that(case, results):
+def test_statistics_that_are_not_synchronized_are_those_of_each_process(case, results):
     joint = cases.run_case(case, cases.ALL)
     for rank in RANKS:
         rows, found = cases.UNEQUAL[rank], results[rank]["local"][str(case)]
@@ -196,7 +196,7 @@ def test_the_state_dict_does_not_change(results):
     assert results[0]["copies"]["keys"] == list(tiny_network().state_dict())
 
 
-def test_a_saved_model_works_alone_once_it_is_told(folder, results):
+def test_a_saved_model_works_alone_after_desynchronize(folder, results):
     model = torch.load(folder / "model.pth", weights_only=False)
     x = cases.draw(cases.SAMPLES, 1, 8, 8)[cases.UNEQUAL[0]]
     assert torch.equal(model.eval()(x), results[0]["copies"]["evaluated"])
@@ -206,7 +206,7 @@ def test_a_saved_model_works_alone_once_it_is_told(folder, results):
     assert torch.equal(desynchronize(model)(x), results[0]["copies"]["alone"])
 
 
-def test_groups_of_processes(results):
+def test_statistics_are_shared_within_a_group_of_processes(results):
     case = cases.Case("SSN2d", (4, 3, 5))
     same_state(joined([r["subgroups"]["both"] for r in results]), cases.run_case(case, cases.ALL))
     for rank, result in enumerate(results):
@@ -224,7 +224,7 @@ def test_a_later_group_that_torchrun_made_is_found(results):
 
 
 @pytest.mark.parametrize("function", [synchronize, average_running_statistics])
-def test_process_groups_come_first(function):
+def test_without_a_process_group_an_error_asks_for_one(function):
     layer = SSN2d(3)
     with pytest.raises(ArgumentError, match=r"torch\.distributed is not initialised") as info:
         function(layer)

@@ -15,7 +15,7 @@ from ssn_prune.training.recalibrate import recalibrate
 IN, LN, BN = Normalizer
 
 
-def fixed(layer, mean, var):
+def frozen_at(layer, mean, var):
     layer.fix(mean, var)
     return layer
 
@@ -24,8 +24,8 @@ CASES = {
     "SSN2d": (SSN2d(3), (4, 3, 5, 6), "population"),
     "SSN2d, one position": (SSN2d(3), (4, 3, 1, 1), "population"),
     "SSN2d, corrected": (SSN2d(3, correction=1), (4, 3, 5, 6), "corrected"),
-    "SSN2d, no BN ratio": (fixed(SSN2d(3), IN, LN), (4, 3, 5, 6), "population"),
-    "SSN2d, only BN": (fixed(SSN2d(3), BN, BN), (4, 3, 9, 9), "population"),
+    "SSN2d, no BN ratio": (frozen_at(SSN2d(3), IN, LN), (4, 3, 5, 6), "population"),
+    "SSN2d, only BN": (frozen_at(SSN2d(3), BN, BN), (4, 3, 9, 9), "population"),
     "SSN2d, not affine": (SSN2d(3, affine=False), (4, 3, 5, 6), "population"),
     "SSN2d, not tracked": (SSN2d(3, track_running_stats=False), (4, 3, 5, 6), "population"),
     "SSN1d": (SSN1d(3, normalizers=("LN", "BN")), (4, 3, 7), "population"),

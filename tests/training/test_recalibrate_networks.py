@@ -110,7 +110,7 @@ def test_steps_bound_what_is_taken_from_the_loader():
 
 
 @pytest.mark.parametrize("form", ["tuple", "list", "dict"])
-def test_batches_of_other_structures(form):
+def test_batches_of_other_structures_are_averaged_too(form):
     model, data = SSN2d(3).double(), batches()
     forward = None
     if form == "dict":
@@ -122,7 +122,7 @@ def test_batches_of_other_structures(form):
     torch.testing.assert_close(model.running_mean, statistics(data, "")[0], **EXACT)
 
 
-def test_inputs_go_to_the_device():
+def test_inputs_are_moved_to_the_device():
     class Recorder(nn.Module):
         def forward(self, x):
             seen.append(x.device.type)

@@ -119,7 +119,7 @@ def test_momentum_does_push_stored_weights_of_frozen_gates():
 
 
 @pytest.mark.parametrize("missing", ["model", "optimizer", "schedule", "random"])
-def test_each_part_is_needed(missing):
+def test_resuming_needs_every_part_of_the_state(missing):
     whole = Training().run(0, 9)
     torch.manual_seed(7)
     first, file = Training().run(0, 5), {}

@@ -96,7 +96,7 @@ def different_positions():
         (partial(SSN2d, 4), "switchable already"),
     ],
 )
-def test_other_layers_stay_and_the_reason_is_told(make, reason):
+def test_other_layers_stay_and_the_reason_is_recorded(make, reason):
     old = make()
     for approximate in (False, True):
         result = convert_to_ssn(nn.ModuleList([old, nn.BatchNorm2d(4)]), approximate=approximate)

@@ -107,7 +107,7 @@ def test_recording_leaves_the_model_alone_and_keeps_no_graph():
 
 
 @pytest.mark.parametrize("model", [nn.ReLU(), SSN2d(3)])
-def test_no_layers_and_a_layer_that_is_the_network(model, tmp_path):
+def test_histories_of_no_layer_and_of_a_layer_that_is_the_network(model, tmp_path):
     history = GateHistory(model)
     count = len(history.records().layers)
     assert history.records().ratios.shape == (0, count, 2, 3)
