@@ -34,7 +34,7 @@ from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.decomposing import decompose, unknown_operators
 from ssn_prune.onnx_export.optimizing import optimize
-from ssn_prune.pruning.capture.dynamic_shapes import dynamic_shapes
+from ssn_prune.pruning.capture.size_conditions import dynamic_shapes
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 
 TABLE = Path(__file__).parents[1] / "docs" / "architectures.md"
