@@ -38,7 +38,7 @@ def make_plan(
         selection: Its selection.
         captured: Its capture.
         fold: Fold into convolutions and linear layers.
-        keep_weighted: Keep layers with unfinished gates as weighted forms instead of rounding them.
+        keep_weighted: Keep layers whose gates are not one-hot as weighted forms, not rounded.
         any_size: Take forms that are exact at every spatial size, not only at the captured one.
 
     Returns:
@@ -70,7 +70,7 @@ def make_plan(
 
 _DISABLED = Refusal(RefusalCode.DISABLED, "folding was switched off")
 _WEIGHTED = Refusal(
-    RefusalCode.WEIGHTED, "the gates are unfinished, so the layer keeps its weighted form"
+    RefusalCode.WEIGHTED, "the gates are not one-hot, so the layer keeps its weighted form"
 )
 
 

@@ -202,6 +202,13 @@ FAULTS = (
         _ABSORBED,
     ),
     Fault(
+        "a layer absorbed by one that has folded",
+        "pruning/folds/absorbed.py",
+        "if context.decisions[absorbing].fold is not None:",
+        "if False:",
+        _ABSORBED,
+    ),
+    Fault(
         "bias not scaled when a layer is absorbed",
         "pruning/folds/absorbed.py",
         "bias.double() * scale + shift",

@@ -31,21 +31,14 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "Min": min,
-    "Max": max,
     "min": min,
     "max": max,
-    "Mod": operator.mod,
-    "FloorDiv": operator.floordiv,
+    "mod": operator.mod,
+    "floordiv": operator.floordiv,
     "ceil": math.ceil,
     "floor": math.floor,
     "trunc": math.trunc,
     "sqrt": math.sqrt,
-    "sym_max": max,
-    "sym_min": min,
-    "sym_int": int,
-    "sym_float": float,
-    "sym_sqrt": math.sqrt,
     "int": int,
     "float": float,
 }
@@ -95,10 +88,10 @@ def _evaluate(node: ast.expr, inputs: Mapping[str, Any]) -> Any:
             return _evaluate(value, inputs)[_evaluate(index, inputs)]
         case ast.Call(ast.Attribute(value, "size"), []):
             return _evaluate(value, inputs).shape
-        case ast.Call(ast.Name(name), arguments) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](*(_evaluate(argument, inputs) for argument in arguments))
-        case ast.Call(ast.Attribute(ast.Name(), name), arguments) if name in _FUNCTIONS:
-            return _FUNCTIONS[name](*(_evaluate(argument, inputs) for argument in arguments))
+        case ast.Call(ast.Name(name) | ast.Attribute(ast.Name(), name), arguments):
+            function = _FUNCTIONS.get(name.removeprefix("sym_").lower())  # Min, math.ceil, sym_max
+            if function is not None:
+                return function(*(_evaluate(argument, inputs) for argument in arguments))
         case ast.UnaryOp(ast.USub(), operand):
             return -_evaluate(operand, inputs)
         case ast.UnaryOp(ast.Not(), operand):

@@ -59,7 +59,7 @@ class Decision:
 
 
 class FoldContext:
-    """The facts of a network, and a memory of what was decided.
+    """The records of a network, and what was decided so far.
 
     Args:
         network: The network; not changed.
