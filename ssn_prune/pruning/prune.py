@@ -24,7 +24,7 @@ from ssn_prune.surgery.adoption import check_reference
 from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
 from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
 from ssn_prune.surgery.nested import max_error, tensor_leaves, to_dtype, top1_agreement
-from ssn_prune.surgery.round_gates import harden
+from ssn_prune.surgery.round_gates import round_gates
 
 OnUnconverged = Literal["error", "exact", "argmax"]
 
@@ -169,9 +169,9 @@ def prune_shared(
     captured = capture(original, inputs, fixed_sizes=fixed_sizes)
     rounded: RoundedGates | None = None
     if on_unconverged == "argmax" and selection.unconverged:
-        hardened = harden(original)
-        rounded = _rounding_effect(original, hardened, inputs, selection)
-        original = hardened
+        rounded_copy = round_gates(original)
+        rounded = _rounding_effect(original, rounded_copy, inputs, selection)
+        original = rounded_copy
     plan = make_plan(
         original,
         selection,

@@ -61,17 +61,16 @@ def check_reference(
         allow_unverified: Accept code that cannot run here.
 
     Returns:
-        What was found; it has passed.
+        What was found.
 
     Raises:
-        ArgumentError: No network runs on these inputs.
+        ArgumentError: Neither network runs on these inputs, and that is not accepted.
         UnsupportedLayerError: The networks differ, the reference is no function of its input, or
             the given network cannot run here.
     """
     layers = [name for name, m in adopted.named_modules() if isinstance(m, SwitchableNorm)]
     if given is None:
-        changed = _require_runs(adopted, inputs).changed
-        return AdoptionCheck(False, "own_layers", changed_buffers=changed)
+        return _run_own(adopted, inputs, allow_unverified)
     with SpilledOutputs() as narrow:
         try:
             own = run_repeatedly(given, inputs, layers, narrow)
@@ -79,26 +78,32 @@ def check_reference(
             raise
         # The given network is the user's code and may raise anything.
         except Exception as error:
-            changed = _require_runs(adopted, inputs).changed
+            other = _run_own(adopted, inputs, allow_unverified)
             if not allow_unverified:
                 raise _cannot_run(given, error) from error
             detail = f"{type(error).__name__}: {first_line(error)}"
-            return AdoptionCheck(False, "code_cannot_run", detail, changed_buffers=changed)
+            return replace(other, reason="code_cannot_run", detail=detail)
         return _compare(given, adopted, inputs, layers, own, narrow)
 
 
-def _require_runs(model: nn.Module, inputs: tuple[Any, ...]) -> Repeated:
+def _run_own(model: nn.Module, inputs: tuple[Any, ...], allow_unverified: bool) -> AdoptionCheck:
+    """Run a network with layers of ssn_prune, of which there is no other code to compare."""
     try:
-        return run_repeatedly(model, inputs)
+        return AdoptionCheck(
+            False, "own_layers", changed_buffers=run_repeatedly(model, inputs).changed
+        )
     except SsnPruneError:
         raise
     # The network's other modules are the user's code and may raise anything.
     except Exception as error:
+        found = f"{type(error).__name__}: {first_line(error)}"
+        if allow_unverified:
+            return AdoptionCheck(False, "code_cannot_run", found)
         shapes = ", ".join("x".join(map(str, leaf.shape)) for leaf in tensor_leaves(inputs))
         raise ArgumentError(
             f"the network cannot run on inputs of size {shapes}",
-            expected="inputs that the network was made for",
-            found=f"{type(error).__name__}: {first_line(error)}",
+            expected="inputs that the network was made for, and code that runs on this machine",
+            found=found,
             hint="pass `input_size=` with the size of the training inputs, (H, W) or (C, H, W), or "
             "one size for each of several inputs; to `prune`, pass inputs of that size",
         ) from error

@@ -11,7 +11,7 @@ from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
 _BY_DIMS: dict[tuple[int, ...], type[SSN]] = {kind.dims: kind for kind in (SSN1d, SSN2d, SSN3d)}
 
 
-def harden(model: nn.Module) -> nn.Module:
+def round_gates(model: nn.Module) -> nn.Module:
     """A copy in which every gate is rounded to its largest ratio (lowest index on a tie).
 
     Args:
@@ -20,16 +20,16 @@ def harden(model: nn.Module) -> nn.Module:
     Returns:
         The copy; SN layers, which cannot hold one-hot gates, are SSN layers there.
     """
-    hardened = copy_model(model)
+    rounded = copy_model(model)
     replaced: list[tuple[nn.Module, nn.Module]] = []
-    for layer in [m for m in hardened.modules() if isinstance(m, SwitchableNorm)]:
+    for layer in [m for m in rounded.modules() if isinstance(m, SwitchableNorm)]:
         mean, var = (layer.normalizers[int(ratios.argmax())] for ratios in layer.gates())
         target = layer if isinstance(layer, SSN) else _as_ssn(layer)
         target.fix(mean, var)
         if target is not layer:
             carry_hooks(layer, target)
             replaced.append((layer, target))
-    return replace_modules(hardened, replaced)
+    return replace_modules(rounded, replaced)
 
 
 def _as_ssn(layer: SwitchableNorm) -> SSN:

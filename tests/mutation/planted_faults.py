@@ -30,6 +30,7 @@ _FOLLOWING = ("pruning/folds/test_into_following.py",)
 _REFUSALS = ("pruning/folds/test_kernel.py",)
 _DIMENSIONS = ("pruning/test_dimensions.py",)
 _PARTS = ("pruning/capture/test_partial.py",)
+_ADOPTED = ("surgery/test_adoption.py",)
 _DECOMPOSED = ("onnx_export/test_decomposing.py",)
 
 FAULTS = (
@@ -277,5 +278,68 @@ FAULTS = (
         "return not node.args[5]",
         "return True",
         _DECOMPOSED,
+    ),
+    Fault(
+        "the comparison is made with the adopted copy instead of the user's network",
+        "surgery/adoption.py",
+        "outputs, operator = _run_float64(given, inputs,",
+        "outputs, operator = _run_float64(adopted, inputs,",
+        _ADOPTED,
+    ),
+    Fault(
+        "a file is compared with the adopted copy instead of the user's network",
+        "pruning/prune.py",
+        "return self.given if usable and self.given is not None else self.original",
+        "return self.original",
+        _ADOPTED,
+    ),
+    Fault(
+        "a failing probe adopts a live network silently",
+        "pruning/prune.py",
+        "given=model if foreign_layers(model) else None",
+        "given=None",
+        _ADOPTED,
+    ),
+    Fault(
+        "a failing probe adopts a factory's network silently",
+        "checkpoint/loading.py",
+        "given = model if foreign_layers(model) else None",
+        "given = None if foreign_layers(model) else model",
+        _ADOPTED,
+    ),
+    Fault(
+        "eps wrong by 10 % at mean 100",
+        "surgery/from_reference.py",
+        "layer.correction, layer.eps = found.correction, found.eps",
+        "layer.correction, layer.eps = found.correction, found.eps * 1.1",
+        _ADOPTED,
+    ),
+    Fault(
+        "the bound in float64 is the own error in float32",
+        "surgery/adoption.py",
+        "PRECISION_RATIO = 2.0**-29",
+        "PRECISION_RATIO = 1.0",
+        _ADOPTED,
+    ),
+    Fault(
+        "the larger float32 error bounds that of the file",
+        "verification/onnx_runtime.py",
+        "return min(self.own_errors)",
+        "return max(self.own_errors)",
+        ("verification/test_verification.py",),
+    ),
+    Fault(
+        "a network with memory is a reference",
+        "surgery/repeated_runs.py",
+        "if not same_values(outputs, third):",
+        "if not same_values(outputs, outputs):",
+        ("surgery/test_repeated_runs.py",),
+    ),
+    Fault(
+        "a layer is compared at its first call only",
+        "surgery/adoption.py",
+        "for call, error in enumerate(calls):",
+        "for call, error in enumerate(calls[:1]):",
+        _ADOPTED,
     ),
 )

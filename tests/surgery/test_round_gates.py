@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from ssn_prune import SSN1d, SSN2d, SSN3d, SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
-from ssn_prune.surgery.round_gates import harden
+from ssn_prune.surgery.round_gates import round_gates
 
 
 @pytest.mark.parametrize("layer_class", [SSN2d, SwitchNorm2d])
 @pytest.mark.parametrize("using_bn", [True, False])
-def test_every_gate_is_rounded_in_a_copy(layer_class, using_bn):
+def test_rounding_rounds_every_gate_in_a_copy(layer_class, using_bn):
     layer = layer_class(
         3,
         eps=1e-4,
@@ -25,7 +25,7 @@ def test_every_gate_is_rounded_in_a_copy(layer_class, using_bn):
         layer.var_weight.copy_(torch.tensor([0.5, 0.5, 0.5])[:count])  # a tie: the lowest index
     model = nn.Sequential(layer)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    hard = harden(model)[0]
+    hard = round_gates(model)[0]
     assert type(hard) is SSN2d
     assert torch.equal(hard.mean_weight, torch.eye(count)[1])
     assert torch.equal(hard.var_weight, torch.eye(count)[0])
@@ -40,21 +40,21 @@ def test_every_gate_is_rounded_in_a_copy(layer_class, using_bn):
     assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
 
 
-def test_shared_layers_stay_shared():
+def test_rounding_keeps_shared_layers_shared():
     layer = SwitchNorm2d(3)
-    hard = harden(nn.ModuleList([layer, nn.Sequential(layer)]))
+    hard = round_gates(nn.ModuleList([layer, nn.Sequential(layer)]))
     assert hard[0] is hard[1][0]
 
 
-def test_a_layer_that_is_the_network_itself_is_rounded():
-    assert isinstance(harden(SwitchNorm2d(3)), SSN2d)
+def test_a_single_layer_is_rounded_itself():
+    assert isinstance(round_gates(SwitchNorm2d(3)), SSN2d)
 
 
 @pytest.mark.parametrize(
     ("layer_class", "hard_class"),
     [(SwitchNorm1d, SSN1d), (SwitchNorm3d, SSN3d), (SSN1d, SSN1d), (SSN3d, SSN3d)],
 )
-def test_dimension_and_settings_are_kept(layer_class, hard_class):
+def test_rounding_keeps_dimension_and_settings(layer_class, hard_class):
     layer = layer_class(
         3, momentum=None, affine=False, track_running_stats=False, shared_gate=True
     ).double()
@@ -63,7 +63,7 @@ def test_dimension_and_settings_are_kept(layer_class, hard_class):
     with torch.no_grad():
         layer.mean_weight.copy_(torch.tensor([0.1, 0.3, 0.2]))
     model = nn.Sequential(layer)
-    hard = harden(model)[0]
+    hard = round_gates(model)[0]
     assert type(hard) is hard_class
     assert hard.weight is hard.bias is hard.running_mean is None
     assert (hard.momentum, hard.batch_groups) == (None, 2)
@@ -75,8 +75,8 @@ def test_dimension_and_settings_are_kept(layer_class, hard_class):
     assert (hard.eval()(x) - expected).abs().max() < 1e-12
 
 
-def test_tied_parameters_stay_tied():
+def test_rounding_keeps_tied_parameters_tied():
     first, second = SwitchNorm2d(3), SwitchNorm2d(3)
     second.weight = first.weight
-    hard = harden(nn.Sequential(first, second))
+    hard = round_gates(nn.Sequential(first, second))
     assert hard[0].weight is hard[1].weight is not first.weight

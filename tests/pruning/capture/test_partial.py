@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssn_prune import prune
+from ssn_prune.errors import ArgumentError
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.pruning.capture.capture import capture
 from ssn_prune.pruning.prune import PruneResult
@@ -101,7 +102,11 @@ def test_a_network_that_does_not_run_is_still_replaced() -> None:
         def forward(self, x: Tensor) -> Tensor:
             raise RuntimeError("needs a device that is not here")
 
-    result = prune(Broken().double(), X)
+    with pytest.raises(ArgumentError, match="cannot run on inputs of size") as caught:
+        prune(Broken().double(), X)
+    assert "needs a device" in caught.value.found
+    result = prune(Broken().double(), X, allow_unverified_layers=True)
+    assert result.report.adoption.reason == "code_cannot_run"
     assert codes(result) == ["capture_failed"] * 3
     assert result.report.captured_parts == ()
 
