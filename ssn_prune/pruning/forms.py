@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from ssn_prune.nn import inference as concrete
-from ssn_prune.nn import moment_norm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 
@@ -33,7 +32,7 @@ _CLASSES: dict[Form, tuple[type[nn.Module], ...]] = {
         concrete.InstanceNorm3d,
     ),
     Form.GROUP_NORM: (concrete.GroupNorm,) * 3,
-    Form.MOMENTS: (moment_norm.MomentNorm1d, moment_norm.MomentNorm2d, moment_norm.MomentNorm3d),
+    Form.MOMENTS: (concrete.MomentNorm1d, concrete.MomentNorm2d, concrete.MomentNorm3d),
     Form.INSTANCE_CENTRE: (
         concrete.InstanceCentre1d,
         concrete.InstanceCentre2d,

@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from ssn_prune.nn.moment_norm import MomentNorm
+from ssn_prune.nn.inference import MomentNorm
 from ssn_prune.pruning import decisions, rewrite
 from ssn_prune.pruning.capture import graph_reader as reading
 from ssn_prune.pruning.folds import affine
