@@ -78,7 +78,7 @@ def _centred(graph: ir.Graph, found: Normalization) -> tuple[ir.Value, ir.Value 
         data, point = subtraction.outputs[0], subtraction.inputs[1]
         if point is not None and is_squared(data):
             mean = _plane_constant(graph, found)
-            return data, emit(graph, found.last, "Sub", [mean, point], _wider(mean, point))
+            return data, emit(graph, found.last, "Sub", [mean, point], _broadcast(mean, point))
     return None if found.centred is None else (found.centred, None)
 
 
@@ -98,10 +98,14 @@ def _is_per_channel(value: ir.Value, count: int) -> bool:
     )
 
 
-def _wider(first: ir.Value, second: ir.Value) -> ir.Shape | None:
-    """The shape of a sum of two values that have one number per channel or one for all."""
-    shapes = [value.shape for value in (second, first) if value.shape is not None]
-    return max(shapes, key=lambda shape: (len(shape), shape[1]), default=None)
+def _broadcast(first: ir.Value, second: ir.Value) -> tuple[int, ...] | None:
+    """The shape of the difference of two values of one sample."""
+    if first.shape is None or second.shape is None:
+        return None
+    sizes = [*first.shape, *second.shape]
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    return np.broadcast_shapes(first.shape.numpy(), second.shape.numpy())
 
 
 def _flat(graph: ir.Graph, place: ir.Node, value: ir.Value, count: int) -> ir.Value:
