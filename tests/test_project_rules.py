@@ -28,6 +28,7 @@ ORDER = [
     ("pruning",),
     ("onnx_export",),
     ("verification",),
+    ("export_formats",),
     ("report",),
     ("example_inputs",),
     ("conversion",),
@@ -80,7 +81,7 @@ def test_only_the_command_line_imports_typer_and_only_it_and_the_console_rich() 
 def test_mathematics_does_no_input_or_output() -> None:
     allowed = {"__future__", "abc", "collections", "dataclasses", "math", "typing"}
     allowed |= {"numpy", "torch", "ssn_prune"}
-    for path in (PACKAGE / "nn").glob("*.py"):
+    for path in (PACKAGE / "nn").rglob("*.py"):
         assert {module.split(".")[0] for module in imports(path)} <= allowed, path
         assert "open(" not in path.read_text(encoding="utf-8")
 

@@ -82,11 +82,10 @@ def _with_scale(node: ir.Node) -> Normalization | None:
         deviation, var, eps = found
         last, bias = _bias(node, data)
         subtracted = made_by(data, "Sub", node)
-        if subtracted is None or is_squared(data):
-            return Normalization(last, data, None, None, weight, bias, var, eps, deviation, scale)
-        x, mean = subtracted.inputs
-        if x is None or mean is None:
-            return None
+        x, mean = (data, None) if subtracted is None else subtracted.inputs
+        # A constant is not a mean: it is subtracted because x loses digits without.
+        if x is None or mean is None or mean.const_value is not None or is_squared(data):
+            x, mean = data, None
         return Normalization(last, x, mean, data, weight, bias, var, eps, deviation, scale)
     return None
 
