@@ -29,6 +29,7 @@ ORDER = [
     ("pruning",),
     ("onnx_export",),
     ("verification",),
+    ("export_formats",),
     ("report",),
     ("example_inputs",),
     ("conversion",),

@@ -30,6 +30,9 @@ def totals_table(report: ConversionReport) -> Table:
         table.add_row("ONNX nodes", "", str(onnx.nodes))
         kinds = sorted(onnx.operators.items(), key=lambda item: -item[1])
         table.add_row("by kind", "", "\n".join(f"{kind} {count}" for kind, count in kinds))
+        if onnx.passes:
+            fired = ", ".join(f"{entry.code} {entry.count}" for entry in onnx.passes)
+            table.add_row("passes that fired", "", fired)
         table.add_row("file", "", f"{onnx.bytes / 1e6:.2f} MB")
     folded = sum(layer.fold is not None for layer in report.layers)
     gone = sum(layer.form == "Identity" for layer in report.layers)

@@ -50,15 +50,6 @@ def in_dtype_of(x: Tensor, values: Tensor) -> Tensor:
     return values if values.dtype == x.dtype else values.to(x.dtype)
 
 
-def is_exported_sample(x: Tensor) -> bool:
-    """Whether an export fixes one sample: its (N, C) statistics are then per channel.
-
-    BatchNormalization takes those as inputs and normalizes in one pass, where a product and a sum
-    are two.
-    """
-    return x.shape[0] == 1 and torch.compiler.is_exporting()
-
-
 def normalize_channels(
     x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:

@@ -46,7 +46,7 @@ def accepted_sizes(
     ]
 
 
-def require_open_sizes(
+def require_dynamic_sizes(
     program: torch.export.ExportedProgram, model: nn.Module, inputs: tuple[Any, ...]
 ) -> None:
     """Refuse a network that fixes its spatial size.
@@ -63,9 +63,9 @@ def fixed_size_error(guards: Iterable[SizeGuard]) -> ExportError:
     """The error for a network that takes one spatial size only."""
     conditions = [guard.readable for guard in guards]
     return ExportError(
-        "the network fixes its spatial size, so it cannot be exported with open ones",
+        "the network fixes its spatial size, so it cannot be exported with dynamic ones",
         expected="a network that takes several spatial sizes, such as one with adaptive pooling",
         found=f"code that needs {'; '.join(conditions[:3]) or 'inputs with spatial axes'}"
         + (f" and {len(conditions) - 3} more conditions" if len(conditions) > 3 else ""),
-        hint="leave `dynamic=` out and convert once per size",
+        hint='pass `dynamic="batch"` and convert once per size',
     )

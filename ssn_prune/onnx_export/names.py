@@ -70,10 +70,10 @@ def clean(model: ir.Model) -> None:
 _SPATIAL = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
-def name_open_axes(model: ir.Model) -> None:
-    """Call the open axes of the inputs batch, height and so on wherever they appear, in place.
+def name_dynamic_axes(model: ir.Model) -> None:
+    """Call the dynamic axes of the inputs batch, height and so on wherever they appear, in place.
 
-    With several inputs, an axis that differs from those before gets the input's name in front.
+    With several inputs, an axis that differs from those before is prefixed with the input's name.
     """
     names: dict[str, str] = {}
     for value in model.graph.inputs:

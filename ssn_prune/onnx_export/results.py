@@ -6,6 +6,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class PassRecord:
+    """A pass over the exported graph that changed something.
+
+    Attributes:
+        code: Its name in :data:`ssn_prune.onnx_export.passes.table.PASSES`.
+        count: How often it did.
+        modules: Where: paths in the network.
+    """
+
+    code: str
+    count: int
+    modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class OnnxStats:
     """An exported file: nodes, operators by kind, bytes, and how it was exported."""
 
@@ -18,3 +33,4 @@ class OnnxStats:
     ir_version: int
     inputs: dict[str, list[str | int]]
     outputs: dict[str, list[str | int]]
+    passes: tuple[PassRecord, ...] = ()

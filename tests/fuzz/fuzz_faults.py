@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from ssn_prune.nn.moment_norm import MomentNorm
+from ssn_prune.nn.inference import MomentNorm
 from ssn_prune.pruning import static_norm
 from ssn_prune.pruning.capture import graph_reader
 from ssn_prune.pruning.folds import edited_kernel, running_mean, scale, scale_and_shift

@@ -31,7 +31,6 @@ _REFUSALS = ("pruning/folds/test_kernel.py",)
 _DIMENSIONS = ("pruning/test_dimensions.py",)
 _PARTS = ("pruning/capture/test_partial.py",)
 _ADOPTED = ("surgery/test_adoption.py",)
-_DECOMPOSED = ("onnx_export/test_decomposing.py",)
 
 FAULTS = (
     Fault(
@@ -155,14 +154,14 @@ FAULTS = (
     ),
     Fault(
         "Bessel's correction forgotten in moments",
-        "nn/moment_norm.py",
+        "nn/inference/moment_norm.py",
         "if self.correction == 0:\n            return 1.0",
         "if True:\n            return 1.0",
         _PAIRS,
     ),
     Fault(
         "Bessel's correction upside down at open sizes",
-        "nn/moment_norm.py",
+        "nn/inference/moment_norm.py",
         "return count / (count - 1)",
         "return (count - 1) / count",
         ("onnx_export/test_openvino.py", "onnx_export/test_dynamic_axes.py"),
@@ -250,34 +249,6 @@ FAULTS = (
         "run.calls.get(path, [])[seen:]",
         "run.calls.get(path, [])[:0]",
         _PARTS,
-    ),
-    Fault(
-        "memory that is read after a write",
-        "onnx_export/decomposing.py",
-        "if any(place[user] > place[node] for alias in aliases for user in alias.users):",
-        "if any(place[user] > place[node] for alias in aliases[:0] for user in alias.users):",
-        _DECOMPOSED,
-    ),
-    Fault(
-        "views taken for memory of their own",
-        "onnx_export/decomposing.py",
-        "return name in _VIEWS or name in _DROPOUTS",
-        "return name in _DROPOUTS",
-        _DECOMPOSED,
-    ),
-    Fault(
-        "parameters written to",
-        "onnx_export/decomposing.py",
-        'if any(alias.op == "placeholder" for alias in aliases):',
-        'if any(alias.op == "output" for alias in aliases):',
-        _DECOMPOSED,
-    ),
-    Fault(
-        "batch statistics taken for running ones",
-        "onnx_export/decomposing.py",
-        "return not node.args[5]",
-        "return True",
-        _DECOMPOSED,
     ),
     Fault(
         "the comparison is made with the adopted copy instead of the user's network",

@@ -19,7 +19,7 @@ from torch import nn
 from ssn_prune import load_checkpoint, prune, select
 from ssn_prune.checkpoint.key_matching import load_weights
 from ssn_prune.errors import CheckpointError
-from ssn_prune.nn.moment_norm import MomentNorm
+from ssn_prune.nn.inference import MomentNorm
 from ssn_prune.nn.ssn import SSN2d
 from ssn_prune.nn.switch_norm import SwitchNorm2d
 from ssn_prune.nn.switchable import SwitchableNorm

@@ -24,8 +24,7 @@ from ssn_prune import prune
 from ssn_prune.errors import (
     UndefinedVarianceError,
 )
-from ssn_prune.nn.inference import InstanceCentre3d, InstanceNorm1d, LayerCentre1d
-from ssn_prune.nn.moment_norm import MomentNorm1d
+from ssn_prune.nn.inference import InstanceCentre3d, InstanceNorm1d, LayerCentre1d, MomentNorm1d
 from ssn_prune.nn.switch_norm import SwitchNorm1d, SwitchNorm3d
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 

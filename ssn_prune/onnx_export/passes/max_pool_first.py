@@ -1,4 +1,4 @@
-"""Max pooling in front of what is monotone: the same numbers from a quarter of the work.
+"""Max pooling before what is monotone: the same numbers from a quarter of the work.
 
 A ReLU, a sum with one number per plane and a product with one that is not negative do not change
 which entry of a window is the largest, also in floating point. So a pooling that follows such
@@ -14,31 +14,22 @@ import onnx_ir as ir
 _POSITIVE = ("Sqrt", "Relu", "Exp", "Sigmoid", "Abs")
 
 
-def pool_first(model: ir.Model) -> set[str]:
-    """Move every strided max pooling in front of the monotone operators that it follows, in place.
-
-    Args:
-        model: The graph, with shapes.
-
-    Returns:
-        Names of the values that are pooled ones now.
-    """
-    moved: set[str] = set()
-    for pool in [node for node in model.graph if node.op_type == "MaxPool"]:
-        strides = pool.attributes.get("strides")
-        strided = strides is not None and any(stride > 1 for stride in strides.as_ints())
-        pooled = pool.outputs[0]
-        if not strided or len(pool.outputs) != 1 or pooled.is_graph_output():
-            continue
-        chain = _monotone_in_front(pool)
-        if chain:
-            _swap(model.graph, pool, chain)
-            moved |= {str(node.outputs[0].name) for node in chain}
-    return moved
+def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
+    """Move a strided max pooling before the monotone operators that it follows."""
+    if node.op_type != "MaxPool":
+        return False
+    strides = node.attributes.get("strides")
+    strided = strides is not None and any(stride > 1 for stride in strides.as_ints())
+    if not strided or len(node.outputs) != 1 or node.outputs[0].is_graph_output():
+        return False
+    chain = _preceding_monotone(node)
+    if chain:
+        _swap(graph, node, chain)
+    return bool(chain)
 
 
-def _monotone_in_front(pool: ir.Node) -> list[ir.Node]:
-    """The monotone operators in front of a pooling, the first one first."""
+def _preceding_monotone(pool: ir.Node) -> list[ir.Node]:
+    """The monotone operators that a pooling follows, the first one first."""
     chain: list[ir.Node] = []
     value = pool.inputs[0]
     while value is not None:
@@ -103,5 +94,9 @@ def _swap(graph: ir.Graph, pool: ir.Node, chain: list[ir.Node]) -> None:
     pool.replace_input_with(0, source)
     first.replace_input_with(_carrier(first), pooled)
     graph.insert_before(first, pool)
+    name = pooled.name
+    for value in (pooled, *(node.outputs[0] for node in chain[:-1])):
+        value.name = f"{value.name}_pooled"  # it holds something else now
+    result.name = name
     for node in chain:
         node.outputs[0].shape = pooled.shape

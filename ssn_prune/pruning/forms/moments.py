@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssn_prune.nn import moment_norm
+from ssn_prune.nn import inference
 from ssn_prune.nn.axes import channel_weight
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.pruning.forms.parameters import (
@@ -17,7 +17,7 @@ from ssn_prune.pruning.plan import LayerPlan
 from ssn_prune.pruning.static_norm import Affine, running_statistics
 
 CODE = "moments"
-CLASSES = (moment_norm.MomentNorm1d, moment_norm.MomentNorm2d, moment_norm.MomentNorm3d)
+CLASSES = (inference.MomentNorm1d, inference.MomentNorm2d, inference.MomentNorm3d)
 
 
 def build(layer: LayerPlan, norm: SwitchableNorm, affine: Affine) -> nn.Module:

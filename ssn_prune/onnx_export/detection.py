@@ -25,7 +25,7 @@ from ssn_prune.surgery.nested import clone_tensors
 
 
 def trace_to_onnx(
-    model: nn.Module, inputs: tuple[Any, ...], opset: int, open_sizes: bool
+    model: nn.Module, inputs: tuple[Any, ...], opset: int, dynamic_sizes: bool
 ) -> ir.Model:
     """Export a detection model.
 
@@ -33,7 +33,7 @@ def trace_to_onnx(
         model: Not changed.
         inputs: Inputs of one call: a list of images, each (C, H, W).
         opset: ONNX operator set.
-        open_sizes: Leave H and W of every image open. The number of images is fixed.
+        dynamic_sizes: H and W of every image are dynamic. The number of images is fixed.
 
     Raises:
         ExportError: It cannot be traced.
@@ -59,7 +59,7 @@ def trace_to_onnx(
                 opset_version=opset,
                 input_names=list(names),
                 output_names=outputs,
-                dynamic_axes=axes if open_sizes else None,
+                dynamic_axes=axes if dynamic_sizes else None,
             )
             graph = ir.from_proto(onnx.load(file))
     # The exporter raises whatever the traced code or it itself raises.

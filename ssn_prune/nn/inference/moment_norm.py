@@ -10,7 +10,7 @@ so a corrected instance norm is a plain one with other constants, exact for that
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from ssn_prune.nn._algebra import NormSettings
 from ssn_prune.nn.axes import (
     in_dtype_of,
-    is_exported_sample,
     normalize_channels,
     per_channel,
     require_dims,
@@ -31,6 +30,24 @@ from ssn_prune.nn.planes import HALVES, positions_of
 from ssn_prune.normalizer import Normalizer
 
 _IN, _LN, _BN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+
+
+class _Measured(NamedTuple):
+    """What was measured of an input.
+
+    Attributes:
+        centred: The input without ``point``.
+        point: Which mean was subtracted, as ratios.
+        var: The mixed variance, without a factor that ``eps`` and ``shrink`` make up for.
+        eps: What to add to it.
+        shrink: A factor of the weight.
+    """
+
+    centred: Tensor
+    point: tuple[float, float, float]
+    var: Tensor
+    eps: float
+    shrink: float = 1.0
 
 
 class MomentNorm(nn.Module):
@@ -134,55 +151,50 @@ class MomentNorm(nn.Module):
         return y.squeeze(-1) if input.dim() == 2 else y
 
     def _normalized(self, x: Tensor) -> Tensor:
-        centre, running_var = _as(self.centre, x), _as(self.running_var, x)
-        if centre is not None:
-            x = x - per_channel(centre, x)
-        p, q = self.mean_ratios, self.var_ratios
+        if self.centre is not None:
+            x = x - per_channel(in_dtype_of(x, self.centre), x)
         mean_in = spatial_mean(x)
-        if q == _BN and running_var is not None:
-            x = x - self._mix_means(mean_in)
-            zero, weight, bias = in_dtype_of(x, self.zero), self._weight(x, 1.0), _as(self.bias, x)
-            return normalize_channels(x, zero, running_var, weight, bias, self.eps)
-        factor = self._bessel_factor(x)
-        # What is subtracted before squaring. An LN variance needs only one pair of passes if its
-        # own mean is, but an IN mean needs that of each plane, and so does a corrected variance.
-        whole = q == _LN and p != _IN and not self.correction
-        point = self._layer_mean(mean_in) if whole else mean_in
-        centred = x - point
-        squares = spatial_mean(centred * centred)
-        eps, shrink = self.eps, 1.0
-        if whole:
-            var = squares.mean(1, keepdim=True)
-        elif q == _IN and isinstance(factor, float):  # nothing at run time: see the formula
-            var, eps, shrink = squares, eps / factor, 1 / math.sqrt(factor)
+        running_var = _as(self.running_var, x)
+        if self.var_ratios == _BN and running_var is not None:
+            centred = x - self._mix_means(mean_in)
+            zero, bias = in_dtype_of(x, self.zero), _as(self.bias, x)
+            return normalize_channels(centred, zero, running_var, self._weight(x), bias, self.eps)
+        measured = self._measured(x, mean_in)
+        weight, bias = self._weight(x, measured.shrink), _as(self.bias, x)
+        deviation = (measured.var + measured.eps).sqrt()
+        if self.mean_ratios == _BN and self.running_mean is not None:  # the weight in the same pass
+            mean, unit = in_dtype_of(x, self.running_mean), in_dtype_of(x, self.unit)
+            y = F.batch_norm(x, mean, unit, weight, None, False, 0.0, 0.0) / deviation
         else:
-            var = self._mix_vars(mean_in, squares, factor)
-        if p == _BN and self.running_mean is None:  # subtracted in front
-            mean = None
-        elif p == (_LN if whole else _IN):  # subtracted above
-            x, mean = centred, None
-        else:
-            mean = self._mix_means(mean_in)
-        weight, bias = self._weight(x, shrink), _as(self.bias, x)
-        if is_exported_sample(x):
-            if mean is None:
-                return normalize_channels(x, in_dtype_of(x, self.zero), var, weight, bias, eps)
-            return normalize_channels(centred, mean - point, var, weight, bias, eps)
-        if mean is not None and _is_large(x):  # a pass over x less, an operator on (N, C) more
-            # As accurate as x is: its own rounding error is scaled by the same factor.
-            scale = per_channel(weight, x) / (var + eps).sqrt()
-            shift = mean * scale
-            return x * scale + (-shift if bias is None else per_channel(bias, x) - shift)
-        if p == _BN and mean is not None:  # the weight at once, in one node
-            unit = in_dtype_of(x, self.unit)
-            x = F.batch_norm(x, mean.flatten(), unit, weight, None, False, 0.0, 0.0)
-            y = x / (var + eps).sqrt()
-        else:
-            x = x if mean is None else x - mean
-            y = x * (per_channel(weight, x) / (var + eps).sqrt())
+            y = self._centred(x, mean_in, measured) * (per_channel(weight, x) / deviation)
         return y if bias is None else y + per_channel(bias, x)
 
-    def _weight(self, x: Tensor, shrink: float) -> Tensor:
+    def _measured(self, x: Tensor, mean_in: Tensor) -> _Measured:
+        """The mixed variance, and what has been subtracted from x to square it.
+
+        An LN variance needs only one pass if its own mean is subtracted. An IN mean needs that of
+        each plane, and so does a corrected variance.
+        """
+        p, q = self.mean_ratios, self.var_ratios
+        factor = self._bessel_factor(x)
+        if q == _LN and p != _IN and not self.correction:
+            centred = x - self._layer_mean(mean_in)
+            var = spatial_mean(centred * centred).mean(1, keepdim=True)
+            return _Measured(centred, _LN, var, self.eps)
+        centred = x - mean_in
+        squares = spatial_mean(centred * centred)
+        if q == _IN and isinstance(factor, float):  # nothing at run time: see the formula
+            return _Measured(centred, _IN, squares, self.eps / factor, 1 / math.sqrt(factor))
+        return _Measured(centred, _IN, self._mix_vars(mean_in, squares, factor), self.eps)
+
+    def _centred(self, x: Tensor, mean_in: Tensor, measured: _Measured) -> Tensor:
+        if self.mean_ratios == measured.point:
+            return measured.centred
+        if self.mean_ratios == _BN:  # already subtracted by the preceding convolution
+            return x
+        return x - self._mix_means(mean_in)
+
+    def _weight(self, x: Tensor, shrink: float = 1.0) -> Tensor:
         weight = self.unit if self.weight is None else self.weight
         weight = in_dtype_of(x, weight)
         return weight if shrink == 1.0 else weight * shrink
@@ -254,15 +266,6 @@ class MomentNorm3d(MomentNorm):
     """Over (N, C, D, H, W); see :class:`MomentNorm`."""
 
     dims = (5,)
-
-
-def _is_large(x: Tensor) -> bool:
-    """Whether a pass over one sample takes longer than two operators on its statistics.
-
-    Measured with benchmarks/forms.py.
-    """
-    entries = math.prod(x.shape[1:])
-    return isinstance(entries, int) and entries >= 1 << 16
 
 
 def _as(value: Tensor | None, x: Tensor) -> Tensor | None:

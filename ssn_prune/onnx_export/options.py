@@ -1,0 +1,73 @@
+"""How to export, and which values an option may have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import onnx
+
+from ssn_prune.errors import ArgumentError
+from ssn_prune.files import SINGLE_FILE_LIMIT
+
+Dynamic = Literal["none", "batch", "spatial"]
+DEFAULT_OPSET = 18
+DEFAULT_IR_VERSION = 10
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to export.
+
+    Attributes:
+        opset: ONNX operator set.
+        ir_version: ONNX file format version; newer ones exclude older runtimes.
+        dynamic: Which axes of the inputs are dynamic: ``"none"``, ``"batch"`` (axis 0) or
+            ``"spatial"`` (axis 0 and those after the channels).
+        input_names: Names of the inputs, by default ``input``, ``input_1``, ...
+        metadata: Strings to store in the file.
+        layer_paths: For each normalization layer the modules whose output equals its own; the
+            names of those values are stored, so that a check can look at them.
+        single_file_limit: Bytes of weights above which they go into a file of their own.
+    """
+
+    opset: int = DEFAULT_OPSET
+    ir_version: int = DEFAULT_IR_VERSION
+    dynamic: Dynamic = "batch"
+    input_names: tuple[str, ...] | None = None
+    metadata: Mapping[str, str] | None = None
+    layer_paths: Mapping[str, tuple[str, ...]] | None = None
+    single_file_limit: int = SINGLE_FILE_LIMIT
+
+
+def require_known(options: ExportOptions) -> None:
+    """Refuse options that no export can follow.
+
+    Raises:
+        ArgumentError: Two inputs have one name, or there is no such operator set or kind of dynamic
+            axes.
+    """
+    names = options.input_names or ()
+    if len(set(names)) != len(names):
+        raise ArgumentError(
+            "two inputs cannot have the same name",
+            expected="a name of its own for each input",
+            found=", ".join(names),
+            hint="leave `input_names` out to get input, input_1, ...",
+        )
+    if options.dynamic not in get_args(Dynamic):
+        raise ArgumentError(
+            f"unknown kind of dynamic axes {options.dynamic!r}",
+            expected=" or ".join(get_args(Dynamic)),
+            found=repr(options.dynamic),
+            hint='pass `dynamic="batch"`, which is the default',
+        )
+    newest = onnx.defs.onnx_opset_version()
+    if not DEFAULT_OPSET <= options.opset <= newest:
+        raise ArgumentError(
+            f"operator set {options.opset} cannot be exported",
+            expected=f"{DEFAULT_OPSET} to {newest}",
+            found=str(options.opset),
+            hint=f"pass `opset={DEFAULT_OPSET}`: every current runtime reads it",
+        )

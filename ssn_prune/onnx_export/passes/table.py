@@ -1,0 +1,83 @@
+"""The table of passes over the exported graph, and how they are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import onnx_ir as ir
+from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
+from torch import nn
+
+from ssn_prune.nn.inference import GroupNorm, InstanceCentre, LayerCentre, MomentNorm
+from ssn_prune.onnx_export.names import module_path
+from ssn_prune.onnx_export.passes import (
+    bias_with_mean,
+    channel_sum_1d,
+    max_pool_first,
+    one_sample,
+    scale_and_shift,
+)
+from ssn_prune.onnx_export.results import PassRecord
+
+Rewrite = Callable[[ir.Graph, ir.Node], bool]
+
+
+@dataclass(frozen=True)
+class OnnxPass:
+    """One pass.
+
+    Attributes:
+        code: Its name in the report.
+        rewrite: Rewrites what begins at a node, in place, and returns whether it did. A value whose
+            meaning changes must change its name, and any other must keep it: layers are found in
+            the file by the names of their values.
+        layers: Whose nodes it is shown. Nodes of other modules are not looked at, however similar
+            they are. Empty for a pass that holds for every graph.
+    """
+
+    code: str
+    rewrite: Rewrite
+    layers: tuple[type[nn.Module], ...] = ()
+
+
+PASSES: tuple[OnnxPass, ...] = (
+    OnnxPass("one_sample", one_sample.rewrite, (MomentNorm, GroupNorm)),
+    OnnxPass("scale_and_shift", scale_and_shift.rewrite, (MomentNorm,)),
+    OnnxPass("bias_with_mean", bias_with_mean.rewrite, (InstanceCentre,)),
+    OnnxPass("channel_sum_1d", channel_sum_1d.rewrite, (LayerCentre,)),
+    OnnxPass("max_pool_first", max_pool_first.rewrite),
+)
+"""In the order in which they are applied: what is normalized in one pass has no mean to move."""
+
+
+def apply_passes(
+    model: ir.Model, network: nn.Module, passes: tuple[OnnxPass, ...] = PASSES
+) -> tuple[PassRecord, ...]:
+    """Apply passes to an exported graph, in place.
+
+    Args:
+        model: The graph, with the exporter's notes on which module a node comes from.
+        network: What it was exported from.
+        passes: The passes, in order.
+
+    Returns:
+        Those that fired, and where.
+    """
+    modules = dict(network.named_modules(remove_duplicate=False))
+    records = []
+    for entry in passes:
+        fired = []
+        for node in list(model.graph):
+            path = module_path(node)
+            if node.graph is None:  # removed by a rewrite before
+                continue
+            if entry.layers and not isinstance(modules.get(path), entry.layers):
+                continue
+            if entry.rewrite(model.graph, node):
+                fired.append(path)
+        if fired:
+            RemoveUnusedNodesPass()(model)
+            records.append(PassRecord(entry.code, len(fired), tuple(dict.fromkeys(fired))))
+    NameFixPass()(model)
+    return tuple(records)

@@ -1,0 +1,86 @@
+"""Translate a captured program to a named ONNX graph, and apply the passes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from ssn_prune.errors import ExportError
+from ssn_prune.onnx_export.capture import exporter_errors
+from ssn_prune.onnx_export.names import (
+    clean,
+    input_names,
+    layer_values,
+    name_dynamic_axes,
+    name_inputs,
+    name_outputs,
+    output_names,
+)
+from ssn_prune.onnx_export.options import ExportOptions
+from ssn_prune.onnx_export.passes.table import apply_passes
+from ssn_prune.onnx_export.results import PassRecord
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A translated network.
+
+    Attributes:
+        graph: The graph.
+        layer_values: For each normalization layer the value that equals its output.
+        passes: The passes that fired.
+    """
+
+    graph: ir.Model
+    layer_values: dict[str, str]
+    passes: tuple[PassRecord, ...]
+
+
+def translate(
+    program: torch.export.ExportedProgram, model: nn.Module, options: ExportOptions
+) -> Translation:
+    """Translate a program with torch's exporter, then apply our own passes.
+
+    Args:
+        program: As captured.
+        model: What it was captured from.
+        options: How to export.
+
+    Raises:
+        ExportError: It cannot be translated, or a batch axis became fixed.
+    """
+    inputs, outputs = program.call_spec.in_spec, program.call_spec.out_spec
+    with exporter_errors(options.dynamic):
+        exported = torch.onnx.export(
+            program, dynamo=True, opset_version=options.opset, verbose=False, optimize=True
+        )
+    assert exported is not None  # returned whenever no file is asked for
+    graph = exported.model
+    count = inputs.num_leaves if inputs is not None else len(graph.graph.inputs)
+    name_inputs(graph, options.input_names or input_names(count))
+    name_outputs(graph, ["output"] if outputs is None else output_names(outputs))
+    values = layer_values(graph, dict(options.layer_paths or {}))
+    passes = apply_passes(graph, model)
+    kept = {value.name for node in graph.graph for value in node.outputs}
+    clean(graph)
+    if options.dynamic != "none":
+        _require_dynamic_batch(graph)
+    name_dynamic_axes(graph)
+    return Translation(
+        graph, {layer: value for layer, value in values.items() if value in kept}, passes
+    )
+
+
+def _require_dynamic_batch(graph: ir.Model) -> None:
+    for value in [*graph.graph.inputs, *graph.graph.outputs]:
+        shape = value.shape
+        if shape is not None and len(shape) and isinstance(shape[0], int):
+            raise ExportError(
+                f"the batch axis of {value.name} became fixed",
+                expected="a dynamic batch axis on every input and output",
+                found=f"shape {shape}",
+                hint='pass `dynamic="none"` if the network\'s outputs have no batch axis',
+            )

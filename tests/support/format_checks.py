@@ -1,0 +1,45 @@
+"""What every export format has to do; shared by the table's rows and the example in the docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import tiny_network
+
+from ssn_prune import prune
+from ssn_prune.errors import SsnPruneError
+from ssn_prune.export_formats import ExportFormat
+from ssn_prune.onnx_export.options import ExportOptions
+from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.verification.onnx_runtime import rounding_bound
+
+
+def assert_writes_and_runs(entry: ExportFormat, folder: Path) -> None:
+    """A file that is written reproduces the network, at other batch sizes, too."""
+    network, x = tiny_network(), torch.randn(2, 1, 8, 8)
+    pruned, path = prune(network, x).model, folder / f"m{entry.suffix}"
+    steps: list[str] = []
+    stats, operators = entry.write(pruned, (x,), path, path, ExportOptions(), steps.append)
+    assert steps
+    assert stats.file_name == path.name
+    assert stats.bytes == sum(file.stat().st_size for file in folder.iterdir())
+    assert operators is None or sum(operators.values()) > 0
+    run = entry.open(path)
+    for batch in (torch.randn(2, 1, 8, 8), torch.randn(5, 1, 8, 8)):
+        (found,) = run((batch,))
+        with torch.no_grad():
+            exact = floating_copy(network, torch.float64)(batch.double())
+            own = network(batch)
+        own_error = float((own.double() - exact).abs().max())
+        error = float((found.double() - exact).abs().max())
+        assert error <= rounding_bound(own_error, float(exact.abs().max()))
+
+
+def assert_refuses_other_files(entry: ExportFormat, folder: Path) -> None:
+    """Opening something else raises an error of this package."""
+    path = folder / f"m{entry.suffix}"
+    path.write_bytes(b"something else")
+    with pytest.raises(SsnPruneError):
+        entry.open(path)
