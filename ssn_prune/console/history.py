@@ -21,6 +21,6 @@ def history_table(traces: tuple[GateTrace, ...]) -> Table:
     colours = {"i": "cyan", "l": "magenta", "b": "green"}
     for trace in traces:
         painted = "".join(f"[{colours[letter.lower()]}]{letter}[/]" for letter in trace.line)
-        since = "-" if trace.decided_at is None else str(trace.decided_at)
+        since = "-" if trace.one_hot_since is None else str(trace.one_hot_since)
         table.add_row(escape(trace.layer), trace.gate, painted, since, str(trace.changes))
     return table

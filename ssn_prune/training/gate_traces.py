@@ -1,4 +1,4 @@
-"""A gate's history in a line: which normalizer led when, and since when the choice is final."""
+"""A gate's history in a line: which normalizer led when, and since when the gate is one-hot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class GateTrace:
         gate: ``"mean"`` or ``"var"``.
         line: One letter per equal part of the training: i, l or b for the normalizer with the
             largest ratio at its end (the lowest index on a tie), in capitals once it has all of it.
-        decided_at: First recorded step from which on the ratios are one-hot; None if they are not.
+        one_hot_since: First recorded step from which on the ratios are one-hot; None without one.
         choice: The leading normalizer at the end; None if nothing was recorded.
         changes: How often the leading normalizer changed between recorded steps.
     """
@@ -29,7 +29,7 @@ class GateTrace:
     layer: str
     gate: str
     line: str
-    decided_at: int | None
+    one_hot_since: int | None
     choice: Normalizer | None
     changes: int
 
@@ -53,8 +53,8 @@ def gate_traces(records: GateRecords, width: int = 40) -> tuple[GateTrace, ...]:
             ratios = records.ratios[:, index, row]
             leaders = ratios.argmax(axis=1)
             one_hot = ratios.max(axis=1) == 1
-            open_at = np.flatnonzero(~one_hot)
-            first = int(open_at[-1]) + 1 if len(open_at) else 0
+            soft = np.flatnonzero(~one_hot)
+            first = int(soft[-1]) + 1 if len(soft) else 0
             letters = [_LETTERS[leaders[i]] for i in shown]
             traces.append(
                 GateTrace(

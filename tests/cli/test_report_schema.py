@@ -138,7 +138,7 @@ def test_a_gate_history(checkpoint: Path, tmp_path: Path) -> None:
     ratios[..., 0] = 1
     GateRecords(("sn1",), np.array([5], dtype=np.int64), ratios).save(tmp_path / "gates.npz")
     history = document_of("inspect", checkpoint, "--history", tmp_path / "gates.npz")["history"]
-    assert set(history[0]) >= {"layer", "gate", "line", "decided_at", "choice", "changes"}
+    assert set(history[0]) >= {"layer", "gate", "line", "one_hot_since", "choice", "changes"}
     assert history[0]["choice"] == "IN"  # whose number is 0
     GateRecords((), np.zeros(0, dtype=np.int64), ratios[:0, :0]).save(tmp_path / "none.npz")
     assert document_of("inspect", checkpoint, "--history", tmp_path / "none.npz")["history"] == []

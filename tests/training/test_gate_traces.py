@@ -23,15 +23,15 @@ def records(*ratios, steps=None):
 def test_letters_follow_the_leader_and_capitals_mean_one_hot():
     mean, var = gate_traces(records((0.5, 0.3, 0.2), (0.4, 0.0, 0.6), (0, 0, 1), (0, 0, 1)))
     assert (mean.layer, mean.gate, mean.line) == ("layer", "mean", "ibBB")
-    assert (mean.decided_at, mean.choice, mean.changes) == (3, Normalizer.BN, 1)
-    assert (var.gate, var.line, var.decided_at, var.changes) == ("var", "LLLL", 1, 0)
+    assert (mean.one_hot_since, mean.choice, mean.changes) == (3, Normalizer.BN, 1)
+    assert (var.gate, var.line, var.one_hot_since, var.changes) == ("var", "LLLL", 1, 0)
 
 
-def test_a_gate_that_opens_again_is_decided_later_or_never():
+def test_a_gate_that_turns_soft_again_is_one_hot_later_or_never():
     again = gate_traces(records((1, 0, 0), (0.9, 0.1, 0), (1, 0, 0), steps=(10, 20, 30)))[0]
-    assert (again.line, again.decided_at) == ("IiI", 30)
+    assert (again.line, again.one_hot_since) == ("IiI", 30)
     never = gate_traces(records((1, 0, 0), (0.9, 0.1, 0)))[0]
-    assert (never.line, never.decided_at) == ("Ii", None)
+    assert (never.line, never.one_hot_since) == ("Ii", None)
 
 
 def test_ties_go_to_the_lowest_index():
@@ -50,7 +50,7 @@ def test_a_line_shows_the_end_of_equal_parts(count, width):
 
 def test_an_empty_history_has_empty_lines():
     for trace in gate_traces(records()):
-        assert (trace.line, trace.decided_at, trace.choice, trace.changes) == ("", None, None, 0)
+        assert (trace.line, trace.one_hot_since, trace.choice, trace.changes) == ("", None, None, 0)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_inspect_gives_the_history_as_json(files):
         "layer": "layer",
         "gate": "mean",
         "line": "iB",
-        "decided_at": 2,
+        "one_hot_since": 2,
         "choice": "BN",
         "changes": 1,
     }
