@@ -48,7 +48,7 @@ from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.onnx_export.exporter import ExportOptions, export_onnx
 from ssn_prune.surgery.copying import floating_copy
 from ssn_prune.surgery.nested import tensor_leaves
-from ssn_prune.verification.session import open_session
+from ssn_prune.verification.onnx_runtime import open_session
 
 _KINDS = (Normalizer.BN, Normalizer.IN, Normalizer.LN)
 _BN, _IN, _LN = (NormalizerPair(kind, kind) for kind in _KINDS)

@@ -34,9 +34,10 @@ from .nn.switch_norm import SwitchNorm2d as SwitchNorm2d
 from .nn.switch_norm import SwitchNorm3d as SwitchNorm3d
 from .normalizer import Normalizer as Normalizer
 from .normalizer import NormalizerPair as NormalizerPair
-from .onnx_export.exporter import ExportOptions as ExportOptions
 from .onnx_export.exporter import export_onnx as export_onnx
+from .onnx_export.options import ExportOptions as ExportOptions
 from .onnx_export.results import OnnxStats as OnnxStats
+from .onnx_export.results import PassRecord as PassRecord
 from .pruning.plan import AffineStep as AffineStep
 from .pruning.plan import Fold as Fold
 from .pruning.plan import LayerPlan as LayerPlan
@@ -58,6 +59,7 @@ from .selection import select as select
 from .surgery.freeze import FrozenLayer as FrozenLayer
 from .surgery.freeze import FrozenSelection as FrozenSelection
 from .surgery.freeze import freeze_selected as freeze_selected
+from .surgery.results import AdoptionCheck as AdoptionCheck
 from .surgery.to_ssn import SwapRecord as SwapRecord
 from .surgery.to_ssn import SwapResult as SwapResult
 from .surgery.to_ssn import convert_to_ssn as convert_to_ssn

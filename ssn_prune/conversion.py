@@ -11,18 +11,25 @@ from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.errors import ArgumentError
 from ssn_prune.example_inputs import example_batches, require_input_size, verification_batches
+from ssn_prune.export_formats import format_of
 from ssn_prune.files import replacing, require_writable, resolved
-from ssn_prune.onnx_export.exporter import Dynamic, ExportOptions, write_onnx
+from ssn_prune.onnx_export.exporter import Dynamic, ExportOptions
 from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
+from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.nested import clone_tensors
-from ssn_prune.verification.onnx_runtime import check_rounding
 from ssn_prune.verification.results import VerificationReport
-from ssn_prune.verification.verify import Networks, check_in_float64, require_passed, verify
+from ssn_prune.verification.verify import (
+    Networks,
+    check_file,
+    check_in_float64,
+    require_passed,
+    verify,
+)
 
 
 @dataclass(frozen=True)
@@ -132,9 +139,13 @@ def _convert(
     single = open_axes == "none" or loaded.takes_images
     batch = options.static_batch or (1 if single else 2)
     inputs = clone_tensors(example_batches(loaded, [batch])[0])
-    stats, operators = write_onnx(result.model, inputs, temporary, path, export_options, progress)
+    file_format = format_of(path)
+    stats, operators = file_format.write(
+        result.model, inputs, temporary, path, export_options, progress
+    )
     report = conversion_report(loaded, result)
     after = NetworkStats(result.report.after.parameters, operators)
+    onnx = stats if isinstance(stats, OnnxStats) else None
     networks, adoption = Networks.of(result), result.report.adoption
     # The pruned network is in the file now: the checks need its memory. What was captured is full
     # of reference cycles.
@@ -148,10 +159,10 @@ def _convert(
     if first.outputs is not None:
         progress("verifying: running the file")
         gc.collect()
-        rounding = check_rounding(networks.original, temporary, batches, first.outputs)
+        rounding = check_file(file_format, temporary, networks.original, batches, first.outputs)
         checks = replace(checks, rounding=rounding)
         require_passed(checks)
-    return replace(report, after=after, onnx=stats, verification=checks)
+    return replace(report, after=after, onnx=onnx, verification=checks)
 
 
 def prune_loaded(

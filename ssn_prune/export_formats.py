@@ -1,6 +1,7 @@
 """The formats that a pruned network can be exported to: how to write a file, and how to run it.
 
-Every format is a row of :data:`EXPORT_FORMATS`; ``docs/extending.md`` adds another one.
+Every format is a row of :data:`EXPORT_FORMATS`, and the suffix of a file chooses it.
+``docs/extending.md`` adds another one.
 """
 
 from __future__ import annotations
@@ -10,18 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssn_prune.onnx_export.exporter import write_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.progress import Progress
-from ssn_prune.surgery.nested import tensor_leaves
-from ssn_prune.verification.session import open_session, runtime_error
-
-Run = Callable[[tuple[Any, ...]], list[Tensor]]
-"""Runs a file on the inputs of one call; its outputs in the order of the network's own."""
+from ssn_prune.verification.compare import Run
+from ssn_prune.verification.onnx_runtime import first_layer_off, open_onnx
 
 
 class FileStats(Protocol):
@@ -77,29 +73,29 @@ class ExportFormat:
         write: Writes a file.
         open: Opens a file in its runtime, on the CPU, with torch's number of threads. Raises an
             :class:`~ssn_prune.errors.SsnPruneError` if the runtime cannot load or run it.
+        first_layer_off: Finds the first layer of a network that a wrong file gets wrong; None for
+            formats that do not say where a layer's output is.
     """
 
     name: str
     suffix: str
     write: Write
     open: Callable[[Path], Run]
+    first_layer_off: Callable[[nn.Module, Path, tuple[Any, ...]], str | None] | None = None
 
 
-def open_onnx(path: Path) -> Run:
-    """Open an ONNX file in ONNX Runtime."""
-    session = open_session(path, path.name, threads=torch.get_num_threads(), spinning=False)
-    names = [value.name for value in session.get_inputs()]
-
-    def run(batch: tuple[Any, ...]) -> list[Tensor]:
-        arrays = [value.numpy() for value in tensor_leaves(batch)]
-        try:
-            outputs = session.run(None, dict(zip(names, arrays, strict=True)))
-        # ONNX Runtime has a class of its own for every status code and no common base.
-        except Exception as error:
-            raise runtime_error(path.name, error) from error
-        return [torch.from_numpy(np.asarray(output)) for output in outputs]
-
-    return run
+EXPORT_FORMATS: tuple[ExportFormat, ...] = (
+    ExportFormat(
+        "onnx",
+        ".onnx",
+        write_onnx,
+        lambda path: open_onnx(path, path.name),
+        first_layer_off,
+    ),
+)
 
 
-EXPORT_FORMATS: tuple[ExportFormat, ...] = (ExportFormat("onnx", ".onnx", write_onnx, open_onnx),)
+def format_of(path: Path) -> ExportFormat:
+    """The format of a file by its suffix; ONNX for a suffix that none has."""
+    named = (entry for entry in EXPORT_FORMATS if entry.suffix == path.suffix.lower())
+    return next(named, EXPORT_FORMATS[0])

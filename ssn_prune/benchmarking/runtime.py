@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from ssn_prune.errors import ArgumentError, InferenceRuntimeError, first_line
-from ssn_prune.verification.session import open_session
+from ssn_prune.verification.onnx_runtime import open_session
 
 Feed = dict[str, np.ndarray]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import VerificationError
+from ssn_prune.export_formats import ExportFormat, format_of
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.algebra import check_algebra_in_place
-from ssn_prune.verification.onnx_runtime import check_rounding
+from ssn_prune.verification.compare import check_rounding
 from ssn_prune.verification.reference_outputs import (
     ReferenceOutputs,
     float32_outputs,
     run_float64,
 )
-from ssn_prune.verification.results import AlgebraCheck, VerificationReport
+from ssn_prune.verification.results import AlgebraCheck, RoundingCheck, VerificationReport
 
 BATCH_SIZES = (1, 2, 3)
 
@@ -80,8 +81,34 @@ def verify(
     if path is None or first.outputs is None:
         return VerificationReport(first.algebra, None, adoption)
     progress("verifying: running the file")
-    check = check_rounding(pruned.original, path, batches, first.outputs)
+    check = check_file(format_of(path), path, pruned.original, batches, first.outputs)
     return VerificationReport(first.algebra, check, adoption)
+
+
+def check_file(
+    file_format: ExportFormat,
+    path: Path,
+    original: nn.Module,
+    batches: Sequence[tuple[Tensor, ...]],
+    outputs: ReferenceOutputs,
+) -> RoundingCheck:
+    """Compare a file with the reference, and find the first layer that is off if it fails.
+
+    Args:
+        file_format: Its format.
+        path: The file.
+        original: The network with switchable layers; not changed.
+        batches: Inputs of several calls.
+        outputs: What the reference gives for them.
+
+    Raises:
+        InferenceRuntimeError: The runtime cannot load or run the file.
+    """
+    found = check_rounding(file_format.open(path), batches, outputs)
+    if found.passed or file_format.first_layer_off is None:
+        return found
+    layer = file_format.first_layer_off(original, path, batches[0])
+    return replace(found, first_layer_off=layer)
 
 
 @dataclass(frozen=True)

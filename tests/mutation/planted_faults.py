@@ -294,7 +294,7 @@ FAULTS = (
     ),
     Fault(
         "the larger float32 error bounds that of the file",
-        "verification/onnx_runtime.py",
+        "verification/compare.py",
         "return min(self.own_errors)",
         "return max(self.own_errors)",
         ("verification/test_verification.py",),

@@ -25,11 +25,17 @@ from ssn_prune.errors import CaptureError, InferenceRuntimeError, VerificationEr
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import max_error, relative_error, top1_agreement
-from ssn_prune.verification.onnx_runtime import compare_file, rounding_bound
+from ssn_prune.verification.compare import check_rounding, rounding_bound
+from ssn_prune.verification.onnx_runtime import open_onnx
 from ssn_prune.verification.reference_outputs import ReferenceOutputs, float32_outputs, run_float64
+from ssn_prune.verification.results import RoundingCheck
 from ssn_prune.verification.verify import require_passed
 
 BATCHES = random_batches([(1, 8, 8)], (1, 2, 3))
+
+
+def compared(path: Path, outputs: ReferenceOutputs) -> RoundingCheck:
+    return check_rounding(open_onnx(path, path.name), BATCHES, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -226,18 +232,18 @@ def test_the_smaller_float32_error_bounds_that_of_the_file(
     pruned: PruneResult, exported: Path
 ) -> None:
     original = pruned.original
-    alone = compare_file(exported, BATCHES, outputs_of(original, original))
+    alone = compared(exported, outputs_of(original, original))
     for error in (1.0, float("inf"), float("nan")):
         spoilt = Spoilt(original, error)
         for networks in ((original, spoilt), (spoilt, original)):
-            check = compare_file(exported, BATCHES, outputs_of(original, *networks))
+            check = compared(exported, outputs_of(original, *networks))
             assert check.original_float32_error == alone.original_float32_error
             assert check.bound == alone.bound
 
 
 def test_a_bound_that_is_not_finite_fails(pruned: PruneResult, exported: Path) -> None:
     spoilt = Spoilt(pruned.original, float("nan"))
-    assert not compare_file(exported, BATCHES, outputs_of(pruned.original, spoilt)).passed
+    assert not compared(exported, outputs_of(pruned.original, spoilt)).passed
 
 
 def test_what_cannot_run_in_float64_is_a_typed_error(pruned: PruneResult) -> None:
