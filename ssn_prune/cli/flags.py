@@ -24,6 +24,7 @@ FLAGS = {
     "ir_version": "--ir-version",
     "preprocessing": "--preprocessing",
     "trust_running_statistics": "--trust-running-statistics",
+    "allow_unverified_layers": "--allow-unverified-layers",
     "force": "--force",
     "batch": "--batch",
     "threads": "--threads",
