@@ -1,4 +1,4 @@
-"""What an exported file tells about itself."""
+"""Provenance and selection, as they are stored in an exported file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def metadata_of(
     Args:
         source: Where the network came from.
         result: The pruned network.
-        rounded: Unfinished gates were rounded: the selection then has no ratios.
+        rounded: Gates that were not one-hot were rounded: the selection then has no ratios.
         any_size: The file is for several spatial sizes.
         preprocessing: Notes on the input's preprocessing.
     """

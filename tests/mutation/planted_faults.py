@@ -31,6 +31,7 @@ _REFUSALS = ("pruning/folds/test_kernel.py",)
 _DIMENSIONS = ("pruning/test_dimensions.py",)
 _PARTS = ("pruning/capture/test_partial.py",)
 _ADOPTED = ("surgery/test_adoption.py",)
+_PASSES = ("onnx_export/passes/test_every_pair.py",)
 
 FAULTS = (
     Fault(
@@ -312,5 +313,33 @@ FAULTS = (
         "for call, error in enumerate(calls):",
         "for call, error in enumerate(calls[:1]):",
         _ADOPTED,
+    ),
+    Fault(
+        "the point forgotten in the mean of one sample",
+        "onnx_export/passes/one_sample.py",
+        'return data, emit(graph, found.last, "Sub", [mean, point], _broadcast(mean, point))',
+        "return data, mean",
+        _PASSES,
+    ),
+    Fault(
+        "a mean that is not scaled in the shift of large samples",
+        "onnx_export/passes/scale_and_shift.py",
+        'product = emit(graph, last, "Mul", [mean, scale])',
+        "product = mean",
+        _PASSES,
+    ),
+    Fault(
+        "the bias subtracted from large planes",
+        "onnx_export/passes/bias_with_mean.py",
+        'emit(graph, node, "Sub", [mean, bias], mean.shape)',
+        'emit(graph, node, "Add", [mean, bias], mean.shape)',
+        _PASSES,
+    ),
+    Fault(
+        "nodes of any module shown to a pass",
+        "onnx_export/passes/table.py",
+        "if entry.layers and not isinstance(modules.get(path), entry.layers):",
+        "if entry.layers and path not in modules:",
+        ("onnx_export/passes/test_user_code.py",),
     ),
 )

@@ -40,7 +40,7 @@ class InstanceNorm(_InstanceNorm):
         self.positions = positions
         if centre is None:
             self.centre = None
-        else:  # first: torch.export miscounts buffers behind the empty ones of a root module
+        else:  # first: torch.export miscounts buffers that follow empty ones of a root
             self._buffers = {"centre": centre, **self._buffers}
 
     def forward(self, input: Tensor) -> Tensor:

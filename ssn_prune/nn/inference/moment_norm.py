@@ -10,7 +10,7 @@ so a corrected instance norm is a plain one with other constants, exact for that
 from __future__ import annotations
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,29 +25,12 @@ from ssn_prune.nn.axes import (
     spatial_mean,
 )
 from ssn_prune.nn.functional import switchable_norm
+from ssn_prune.nn.inference.mixing import Measured, as_computed, weighted_sum
 from ssn_prune.nn.plane_norm import update_running
 from ssn_prune.nn.planes import HALVES, positions_of
 from ssn_prune.normalizer import Normalizer
 
 _IN, _LN, _BN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
-
-
-class _Measured(NamedTuple):
-    """What was measured of an input.
-
-    Attributes:
-        centred: The input without ``point``.
-        point: Which mean was subtracted, as ratios.
-        var: The mixed variance, without a factor that ``eps`` and ``shrink`` make up for.
-        eps: What to add to it.
-        shrink: A factor of the weight.
-    """
-
-    centred: Tensor
-    point: tuple[float, float, float]
-    var: Tensor
-    eps: float
-    shrink: float = 1.0
 
 
 class MomentNorm(nn.Module):
@@ -66,7 +49,7 @@ class MomentNorm(nn.Module):
         correction: 1 for Bessel-corrected instance variances.
         mean_ratios: Weights of the IN, LN and BN means.
         var_ratios: Weights of the IN, LN and BN variances.
-        offset: If given, shape (C,): constants that the convolution in front has already
+        offset: If given, shape (C,): constants that the preceding convolution has already
             subtracted; ``running`` is then relative to them. For inference only.
         centre: If given, shape (C,): subtracted by the layer itself before everything else, which
             changes nothing but the rounding; ``running`` is relative to it, too. For inference.
@@ -154,13 +137,13 @@ class MomentNorm(nn.Module):
         if self.centre is not None:
             x = x - per_channel(in_dtype_of(x, self.centre), x)
         mean_in = spatial_mean(x)
-        running_var = _as(self.running_var, x)
+        running_var = as_computed(self.running_var, x)
         if self.var_ratios == _BN and running_var is not None:
             centred = x - self._mix_means(mean_in)
-            zero, bias = in_dtype_of(x, self.zero), _as(self.bias, x)
+            zero, bias = in_dtype_of(x, self.zero), as_computed(self.bias, x)
             return normalize_channels(centred, zero, running_var, self._weight(x), bias, self.eps)
         measured = self._measured(x, mean_in)
-        weight, bias = self._weight(x, measured.shrink), _as(self.bias, x)
+        weight, bias = self._weight(x, measured.shrink), as_computed(self.bias, x)
         deviation = (measured.var + measured.eps).sqrt()
         if self.mean_ratios == _BN and self.running_mean is not None:  # the weight in the same pass
             mean, unit = in_dtype_of(x, self.running_mean), in_dtype_of(x, self.unit)
@@ -169,7 +152,7 @@ class MomentNorm(nn.Module):
             y = self._centred(x, mean_in, measured) * (per_channel(weight, x) / deviation)
         return y if bias is None else y + per_channel(bias, x)
 
-    def _measured(self, x: Tensor, mean_in: Tensor) -> _Measured:
+    def _measured(self, x: Tensor, mean_in: Tensor) -> Measured:
         """The mixed variance, and what has been subtracted from x to square it.
 
         An LN variance needs only one pass if its own mean is subtracted. An IN mean needs that of
@@ -180,14 +163,14 @@ class MomentNorm(nn.Module):
         if q == _LN and p != _IN and not self.correction:
             centred = x - self._layer_mean(mean_in)
             var = spatial_mean(centred * centred).mean(1, keepdim=True)
-            return _Measured(centred, _LN, var, self.eps)
+            return Measured(centred, _LN, var, self.eps)
         centred = x - mean_in
         squares = spatial_mean(centred * centred)
         if q == _IN and isinstance(factor, float):  # nothing at run time: see the formula
-            return _Measured(centred, _IN, squares, self.eps / factor, 1 / math.sqrt(factor))
-        return _Measured(centred, _IN, self._mix_vars(mean_in, squares, factor), self.eps)
+            return Measured(centred, _IN, squares, self.eps / factor, 1 / math.sqrt(factor))
+        return Measured(centred, _IN, self._mix_vars(mean_in, squares, factor), self.eps)
 
-    def _centred(self, x: Tensor, mean_in: Tensor, measured: _Measured) -> Tensor:
+    def _centred(self, x: Tensor, mean_in: Tensor, measured: Measured) -> Tensor:
         if self.mean_ratios == measured.point:
             return measured.centred
         if self.mean_ratios == _BN:  # already subtracted by the preceding convolution
@@ -222,17 +205,17 @@ class MomentNorm(nn.Module):
         return count / (count - 1)
 
     def _mix_means(self, mean_in: Tensor) -> Tensor:
-        running_mean, ratios = _as(self.running_mean, mean_in), self.mean_ratios
+        running_mean, ratios = as_computed(self.running_mean, mean_in), self.mean_ratios
         terms = [(ratios[Normalizer.IN], mean_in)]
         if ratios[Normalizer.LN]:
             terms.append((ratios[Normalizer.LN], self._layer_mean(mean_in)))
         if running_mean is not None:
             terms.append((ratios[Normalizer.BN], per_channel(running_mean, mean_in)))
-        return _weighted_sum(terms)
+        return weighted_sum(terms)
 
     def _mix_vars(self, mean_in: Tensor, var_in: Tensor, factor: float | Tensor) -> Tensor:
         corrected = var_in * factor if self.correction else var_in
-        running_var, ratios = _as(self.running_var, mean_in), self.var_ratios
+        running_var, ratios = as_computed(self.running_var, mean_in), self.var_ratios
         terms = [(ratios[Normalizer.IN], corrected)]
         if ratios[Normalizer.LN]:
             spread = mean_in - self._layer_mean(mean_in)
@@ -240,7 +223,7 @@ class MomentNorm(nn.Module):
             terms.append((ratios[Normalizer.LN], total))
         if running_var is not None:
             terms.append((ratios[Normalizer.BN], per_channel(running_var, mean_in)))
-        return _weighted_sum(terms)
+        return weighted_sum(terms)
 
     def extra_repr(self) -> str:
         """Show the ratios and the kind of variance."""
@@ -266,17 +249,3 @@ class MomentNorm3d(MomentNorm):
     """Over (N, C, D, H, W); see :class:`MomentNorm`."""
 
     dims = (5,)
-
-
-def _as(value: Tensor | None, x: Tensor) -> Tensor | None:
-    """A tensor of the layer in the precision of the computation."""
-    return None if value is None else in_dtype_of(x, value)
-
-
-def _weighted_sum(terms: list[tuple[float, Tensor]]) -> Tensor:
-    """Sum of ratio times statistic over the non-zero ratios; a ratio of 1 costs no operation."""
-    used = [value if ratio == 1.0 else ratio * value for ratio, value in terms if ratio]
-    total = used[0]
-    for value in used[1:]:
-        total = total + value
-    return total
