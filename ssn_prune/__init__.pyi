@@ -23,6 +23,7 @@ from .errors import UndefinedVarianceError as UndefinedVarianceError
 from .errors import UnsafeCheckpointError as UnsafeCheckpointError
 from .errors import UnsupportedLayerError as UnsupportedLayerError
 from .errors import VerificationError as VerificationError
+from .example_inputs import random_batches as random_batches
 from .nn.selected import SelectedNorm as SelectedNorm
 from .nn.sparsestmax import sparsestmax as sparsestmax
 from .nn.ssn import SSN1d as SSN1d
@@ -76,5 +77,4 @@ from .training.recalibrate import recalibrate as recalibrate
 from .verification.results import AlgebraCheck as AlgebraCheck
 from .verification.results import RoundingCheck as RoundingCheck
 from .verification.results import VerificationReport as VerificationReport
-from .verification.verify import random_batches as random_batches
 from .verification.verify import verify as verify

@@ -5,23 +5,24 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.errors import ArgumentError
-from ssn_prune.example_inputs import example_batches, require_input_size, verification_batches
+from ssn_prune.example_inputs import ExampleInputs, example_inputs
 from ssn_prune.export_formats import format_of
 from ssn_prune.files import replacing, require_writable, resolved
-from ssn_prune.onnx_export.exporter import Dynamic, ExportOptions
 from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
+from ssn_prune.onnx_export.options import Dynamic, ExportOptions
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.surgery.collector import collector_paused
-from ssn_prune.surgery.nested import clone_tensors
+from ssn_prune.verification.other_sizes import batches_of_other_sizes
 from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import (
     Networks,
@@ -63,7 +64,7 @@ class ConvertOptions:
     allow_unverified_layers: bool = False
 
     @property
-    def open_axes(self) -> Dynamic:
+    def dynamic_axes(self) -> Dynamic:
         """What stays open after all.
 
         Raises:
@@ -79,6 +80,15 @@ class ConvertOptions:
                 hint="leave `static_batch=` out: a file with an open batch takes every batch size",
             )
         return "none"
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size of the file; None if it takes any.
+
+        Raises:
+            ArgumentError: A fixed batch size and open sizes are asked for together.
+        """
+        return (self.static_batch or 1) if self.dynamic_axes == "none" else None
 
 
 def convert(
@@ -107,42 +117,31 @@ def convert(
     options = options or ConvertOptions()
     path = resolved(target)
     require_writable(path, force=force)
-    require_input_size(loaded)
+    inputs = example_inputs(loaded, options.fixed_batch)
     with collector_paused(), replacing(path) as temporary:
-        return _convert(loaded, temporary, path, options, progress)
+        return _convert(loaded, inputs, temporary, path, options, progress)
 
 
 def _convert(
     loaded: LoadedCheckpoint,
+    inputs: ExampleInputs,
     temporary: Path,
     path: Path,
     options: ConvertOptions,
     progress: Progress,
 ) -> ConversionReport:
     """Write the file under another name and verify it."""
-    open_axes = options.open_axes
-    result = prune_loaded(loaded, options, progress)
-    batches = verification_batches(result, loaded, open_axes, options.static_batch)
-    export_options = ExportOptions(
-        opset=options.opset,
-        ir_version=options.ir_version,
-        dynamic=open_axes,
-        metadata=metadata_of(
-            loaded.source,
-            result,
-            rounded=options.on_unconverged == "argmax",
-            any_size=open_axes == "spatial",
-            preprocessing=options.preprocessing,
-        ),
-        layer_paths=layer_paths(result.plan),
-    )
-    single = open_axes == "none" or loaded.takes_images
-    batch = options.static_batch or (1 if single else 2)
-    inputs = clone_tensors(example_batches(loaded, [batch])[0])
+    result = prune_loaded(loaded, inputs.pruning, options, progress)
     file_format = format_of(path)
     stats, operators = file_format.write(
-        result.model, inputs, temporary, path, export_options, progress
+        result.model,
+        inputs.export,
+        temporary,
+        path,
+        _export_options(loaded, result, options),
+        progress,
     )
+    batches = verification_batches(inputs, result, options)
     report = conversion_report(loaded, result)
     after = NetworkStats(result.report.after.parameters, operators)
     onnx = stats if isinstance(stats, OnnxStats) else None
@@ -166,11 +165,20 @@ def _convert(
 
 
 def prune_loaded(
-    loaded: LoadedCheckpoint, options: ConvertOptions, progress: Progress = no_progress
+    loaded: LoadedCheckpoint,
+    inputs: tuple[Any, ...],
+    options: ConvertOptions,
+    progress: Progress = no_progress,
 ) -> PruneResult:
-    """Check the running statistics of a loaded checkpoint and prune its network."""
+    """Prune the network of a loaded checkpoint and check its running statistics.
+
+    Args:
+        loaded: The network; not changed.
+        inputs: Inputs of one call.
+        options: How to convert.
+        progress: Called with the name of each step before it starts.
+    """
     progress("pruning")
-    inputs = example_batches(loaded, [1 if loaded.takes_images else 2])[0]
     result = prune_shared(
         loaded.model,
         inputs,
@@ -187,6 +195,33 @@ def prune_loaded(
     return result
 
 
+def _export_options(
+    loaded: LoadedCheckpoint, result: PruneResult, options: ConvertOptions
+) -> ExportOptions:
+    return ExportOptions(
+        opset=options.opset,
+        ir_version=options.ir_version,
+        dynamic=options.dynamic_axes,
+        metadata=metadata_of(
+            loaded.source,
+            result,
+            rounded=options.on_unconverged == "argmax",
+            any_size=options.dynamic_axes == "spatial",
+            preprocessing=options.preprocessing,
+        ),
+        layer_paths=layer_paths(result.plan),
+    )
+
+
+def verification_batches(
+    inputs: ExampleInputs, result: PruneResult, options: ConvertOptions
+) -> list[tuple[Any, ...]]:
+    """Inputs at several batch sizes, and at several spatial sizes if these are dynamic."""
+    if options.dynamic_axes != "spatial":
+        return inputs.verification
+    return [*inputs.verification, *batches_of_other_sizes(result, inputs.verification[0])]
+
+
 def verify_file(
     loaded: LoadedCheckpoint,
     onnx_path: Path | str,
@@ -199,8 +234,9 @@ def verify_file(
         VerificationError: A check failed.
         SsnPruneError: See its subclasses.
     """
-    result = prune_loaded(loaded, options, progress)
-    batches = verification_batches(result, loaded, options.open_axes, options.static_batch)
+    inputs = example_inputs(loaded, options.fixed_batch)
+    result = prune_loaded(loaded, inputs.pruning, options, progress)
+    batches = verification_batches(inputs, result, options)
     checks = verify(
         result,
         onnx_path,

@@ -1,22 +1,86 @@
-"""Inputs for a loaded network: to capture it with, and to verify it with."""
+"""Inputs for a loaded network: to prune it with, to export it with, and to verify it with."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
+from torch import Tensor
 
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.errors import ArgumentError
-from ssn_prune.onnx_export.dynamic_axes import accepted_sizes, fixed_size_error
-from ssn_prune.onnx_export.exporter import Dynamic
-from ssn_prune.pruning.prune import PruneResult
-from ssn_prune.verification.verify import BATCH_SIZES, random_batches
 
-OTHER_SIZES = 3
-"""So many other spatial sizes are verified where these are open."""
+BATCH_SIZES = (1, 2, 3)
+FIXED_BATCHES = 4
+"""Number of calls that a file for one batch size is verified with."""
+
+
+def random_batches(
+    shapes: Sequence[tuple[int, ...]], batch_sizes: Sequence[int], seed: int = 0
+) -> list[tuple[Tensor, ...]]:
+    """Standard normal inputs, the same at every call.
+
+    Args:
+        shapes: Shape of each input without the batch axis.
+        batch_sizes: One call per entry.
+        seed: Seed of the generator.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        tuple(torch.randn(size, *shape, generator=generator) for shape in shapes)
+        for size in batch_sizes
+    ]
+
+
+@dataclass(frozen=True)
+class ExampleInputs:
+    """Standard normal inputs of a loaded network, the same for the same network.
+
+    Attributes:
+        pruning: Inputs of one call; two samples show what is mixed between samples.
+        export: Inputs of one call, with the batch size of the file if that is fixed.
+        verification: Inputs of several calls.
+    """
+
+    pruning: tuple[Any, ...]
+    export: tuple[Any, ...]
+    verification: list[tuple[Any, ...]]
+
+
+def example_inputs(loaded: LoadedCheckpoint, fixed_batch: int | None) -> ExampleInputs:
+    """Make the inputs of a conversion.
+
+    Args:
+        loaded: The network.
+        fixed_batch: Batch size of the file; None if it takes any.
+
+    Raises:
+        ArgumentError: The input size is not known.
+    """
+    if loaded.takes_images:
+        fixed_batch = fixed_batch or 1
+    sizes = (fixed_batch,) * FIXED_BATCHES if fixed_batch is not None else BATCH_SIZES
+    return ExampleInputs(
+        pruning=example_batches(loaded, [1 if loaded.takes_images else 2])[0],
+        export=example_batches(loaded, [2 if fixed_batch is None else fixed_batch])[0],
+        verification=example_batches(loaded, sizes),
+    )
+
+
+def example_batches(loaded: LoadedCheckpoint, batch_sizes: Sequence[int]) -> list[tuple[Any, ...]]:
+    """Standard normal inputs at given batch sizes.
+
+    A network that takes images gets one list of as many images per call.
+
+    Raises:
+        ArgumentError: The input size is not known.
+    """
+    batches = random_batches([require_input_size(loaded), *loaded.more_inputs], batch_sizes)
+    if not loaded.takes_images:
+        return list(batches)
+    return [(list(batch[0].unbind()),) for batch in batches]
 
 
 def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, ...]:
@@ -33,44 +97,3 @@ def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, ...]:
             hint="for example `input_size=(3, 224, 224)`",
         )
     return loaded.input_size
-
-
-def example_batches(loaded: LoadedCheckpoint, batch_sizes: Sequence[int]) -> list[tuple[Any, ...]]:
-    """Standard normal inputs of a loaded network, the same at every call.
-
-    A network that takes images gets one list of so many images per call.
-    """
-    sizes = [require_input_size(loaded), *loaded.more_inputs]
-    batches = random_batches(sizes, batch_sizes)
-    if not loaded.takes_images:
-        return list(batches)
-    return [(list(batch[0].unbind()),) for batch in batches]
-
-
-def verification_batches(
-    result: PruneResult, loaded: LoadedCheckpoint, dynamic: Dynamic, static_batch: int | None
-) -> list[tuple[Any, ...]]:
-    """Inputs at several batch sizes, and at several spatial sizes if these are open.
-
-    Args:
-        result: The pruned network.
-        loaded: What it was loaded from.
-        dynamic: Which sizes are open.
-        static_batch: A fixed batch size.
-
-    Raises:
-        ExportError: Spatial sizes are to be open, but the network accepts one only.
-    """
-    fixed = dynamic == "none" or loaded.takes_images
-    sizes = (static_batch or 1,) * 4 if fixed else BATCH_SIZES
-    batches = example_batches(loaded, sizes)
-    if dynamic == "spatial":
-        others = accepted_sizes(result.original, batches[0], result.guards)
-        if not others:
-            raise fixed_size_error(result.guards)
-        generator = torch.Generator().manual_seed(1)
-        batches += [
-            pytree.tree_map(lambda x: torch.randn(x.shape, generator=generator), other)
-            for other in others[:OTHER_SIZES]
-        ]
-    return batches

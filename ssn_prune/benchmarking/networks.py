@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion import ConvertOptions, convert
 from ssn_prune.errors import ExportError
-from ssn_prune.example_inputs import example_batches
+from ssn_prune.example_inputs import example_inputs
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.exporter import ExportOptions, export_onnx
 from ssn_prune.pruning.counting import weighted_form
@@ -60,9 +60,8 @@ def export_variants(
     pruned = folder / f"{PRUNED}.onnx"
     convert(loaded, pruned, options)
     files, missing = {PRUNED: pruned}, {}
-    dynamic = options.open_axes
-    batch = options.static_batch or (1 if dynamic == "none" else 2)
-    inputs = example_batches(loaded, [batch])[0]
+    dynamic = options.dynamic_axes
+    inputs = example_inputs(loaded, options.fixed_batch).export
     adopted = adopt_layers(loaded.model)
     for name, change in ((ORIGINAL, with_all_statistics), (NORM_FREE, without_norms)):
         path = folder / f"{name}.onnx"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import VerificationError
@@ -25,25 +24,6 @@ from ssn_prune.verification.reference_outputs import (
     run_float64,
 )
 from ssn_prune.verification.results import AlgebraCheck, RoundingCheck, VerificationReport
-
-BATCH_SIZES = (1, 2, 3)
-
-
-def random_batches(
-    shapes: Sequence[tuple[int, ...]], batch_sizes: Sequence[int], seed: int = 0
-) -> list[tuple[Tensor, ...]]:
-    """Standard normal inputs, the same at every call.
-
-    Args:
-        shapes: Shape of each input without the batch axis.
-        batch_sizes: One call per entry.
-        seed: Seed of the generator.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        tuple(torch.randn(size, *shape, generator=generator) for shape in shapes)
-        for size in batch_sizes
-    ]
 
 
 def verify(

@@ -161,7 +161,7 @@ def test_conditions_on_open_sizes_are_in_the_file(tmp_path: Path) -> None:
 
 def test_a_fixed_batch_and_open_sizes_exclude_each_other() -> None:
     with pytest.raises(ArgumentError, match="exclude each other"):
-        _ = ConvertOptions(dynamic="spatial", static_batch=2).open_axes
+        _ = ConvertOptions(dynamic="spatial", static_batch=2).dynamic_axes
 
 
 def test_an_unknown_kind_of_open_axes_is_refused(tmp_path: Path) -> None:

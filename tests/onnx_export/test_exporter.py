@@ -198,8 +198,8 @@ def test_a_failed_verification_leaves_no_file(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ssn_prune.verification.algebra.ALGEBRA_TOLERANCE", 0.0)
-    monkeypatch.setattr("ssn_prune.verification.onnx_runtime.ERROR_FACTOR", 0.0)
-    monkeypatch.setattr("ssn_prune.verification.onnx_runtime.SCALE_FACTOR", 0.0)
+    monkeypatch.setattr("ssn_prune.verification.compare.ERROR_FACTOR", 0.0)
+    monkeypatch.setattr("ssn_prune.verification.compare.SCALE_FACTOR", 0.0)
     with pytest.raises(VerificationError):
         convert(loaded(checkpoint), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == [checkpoint]
