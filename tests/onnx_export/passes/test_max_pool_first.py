@@ -139,6 +139,7 @@ def test_what_is_not_monotone_stays(
 def test_a_layer_in_scale_and_shift_form_runs_on_the_pooled_tensor() -> None:
     torch.manual_seed(0)
     layer = trained_layer(16, NormalizerPair(LN, IN))
+    layer.weight.data.abs_()  # a negative scale is not monotone
     parts = (nn.Conv2d(3, 16, 3), layer, nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(16, 2, 1))
     x = torch.randn(2, 3, 70, 70)
     graph = exported(prune(nn.Sequential(*parts).eval(), x).model, x, "batch")
