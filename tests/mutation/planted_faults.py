@@ -324,7 +324,7 @@ FAULTS = (
     Fault(
         "a mean that is not scaled in the shift of large samples",
         "onnx_export/passes/scale_and_shift.py",
-        'product = emit(graph, last, "Mul", [mean, scale])',
+        'product = emit(graph, last, "Mul", [mean, scale], shape)',
         "product = mean",
         _PASSES,
     ),

@@ -164,9 +164,9 @@ def test_a_fixed_batch_and_open_sizes_exclude_each_other() -> None:
         _ = ConvertOptions(dynamic="spatial", static_batch=2).dynamic_axes
 
 
-def test_an_unknown_kind_of_open_axes_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_kind_of_dynamic_axes_is_refused(tmp_path: Path) -> None:
     model = nn.Conv2d(1, 1, 1)
-    with pytest.raises(ArgumentError, match="open axes"):
+    with pytest.raises(ArgumentError, match="dynamic axes"):
         export_onnx(
             model, torch.zeros(2, 1, 4, 4), tmp_path / "m.onnx", options=ExportOptions(dynamic="x")
         )

@@ -31,10 +31,17 @@ class Exported:
     ) -> tuple[onnx.ModelProto, tuple[PassRecord, ...]]:
         """The graph after some passes, which must be valid."""
         model = ir.from_proto(onnx.load_from_string(self.data))
+        unknown = _without_shape(model)
         records = apply_passes(model, self.network, tuple(passes))
+        assert _without_shape(model) <= unknown  # later passes go by shapes
         proto = ir.to_proto(model)
         onnx.checker.check_model(proto, full_check=True)
         return proto, records
+
+
+def _without_shape(model: ir.Model) -> set[str]:
+    values = (value for node in model.graph for value in node.outputs)
+    return {str(value.name) for value in values if value.shape is None}
 
 
 def exported(network: nn.Module, x: Tensor, dynamic: Dynamic) -> Exported:

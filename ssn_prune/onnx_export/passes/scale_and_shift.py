@@ -42,16 +42,19 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     def planes(array: Array, name: str) -> ir.Value:
         return constant(graph, array.reshape(-1, *[1] * (rank(found.x) - 2)), f"{path}.{name}")
 
+    # Every value keeps a shape: later passes go by them.
+    whole = [] if found.x.shape is None else list(found.x.shape)
+    shape = [*whole[:2], *[1] * (len(whole) - 2)]
     mean = found.mean if isinstance(found.mean, ir.Value) else planes(found.mean, "mean")
     scale = found.scale
     if scale is None:
         weight = planes(found.weight, "scale")
-        scale = emit(graph, last, "Div", [weight, found.deviation])
-    product = emit(graph, last, "Mul", [mean, scale])
+        scale = emit(graph, last, "Div", [weight, found.deviation], shape)
+    product = emit(graph, last, "Mul", [mean, scale], shape)
     if found.bias is None:
-        shift = emit(graph, last, "Neg", [product])
+        shift = emit(graph, last, "Neg", [product], shape)
     else:
-        shift = emit(graph, last, "Sub", [planes(found.bias, "shift"), product])
+        shift = emit(graph, last, "Sub", [planes(found.bias, "shift"), product], shape)
     scaled = emit(graph, last, "Mul", [found.x, scale], found.x.shape)
     replace(graph, last, emit(graph, last, "Add", [scaled, shift]))
     return True

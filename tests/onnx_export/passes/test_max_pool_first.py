@@ -10,10 +10,14 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from graph_passes import exported, outputs
+from networks import IN, LN, trained_layer
 from torch import Tensor, nn
 
-from ssn_prune import export_onnx
+from ssn_prune import export_onnx, prune
+from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.onnx_export import translate
+from ssn_prune.onnx_export.passes.table import PASSES
 
 
 class Stem(nn.Module):
@@ -130,3 +134,18 @@ def test_what_is_not_monotone_stays(
         assert last.index("Mul") < last.index("MaxPool")
     else:
         assert after == before
+
+
+def test_a_layer_in_scale_and_shift_form_runs_on_the_pooled_tensor() -> None:
+    torch.manual_seed(0)
+    layer = trained_layer(16, NormalizerPair(LN, IN))
+    layer.weight.data.abs_()  # a negative scale is not monotone
+    parts = (nn.Conv2d(3, 16, 3), layer, nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(16, 2, 1))
+    x = torch.randn(2, 3, 70, 70)
+    graph = exported(prune(nn.Sequential(*parts).eval(), x).model, x, "batch")
+    model, records = graph.with_passes(PASSES)
+    assert [record.code for record in records] == ["scale_and_shift", "max_pool_first"]
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds[-5:] == ["MaxPool", "Mul", "Add", "Relu", "Conv"]
+    (value,), (old,) = outputs(model, x), outputs(graph.with_passes([])[0], x)
+    torch.testing.assert_close(value, old, rtol=0, atol=2e-6 * float(old.abs().max()))
