@@ -133,13 +133,9 @@ def _convert(
     """Write the file under another name and verify it."""
     result = prune_loaded(loaded, inputs.pruning, options, progress)
     file_format = format_of(path)
+    how = _export_options(loaded, result, options)
     stats, operators = file_format.write(
-        result.model,
-        inputs.export,
-        temporary,
-        path,
-        _export_options(loaded, result, options),
-        progress,
+        result.model, inputs.export, temporary, path, how, progress
     )
     batches = verification_batches(inputs, result, options)
     report = conversion_report(loaded, result)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ssn_prune.errors import ArgumentError, SsnPruneError, UnsupportedLayerError, first_line
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery._shared_parameters import run_float32_copy
+from ssn_prune.surgery.adoption_errors import cannot_run, layer_differs, output_differs
 from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
 from ssn_prune.surgery.nested import relative_error, tensor_leaves, to_dtype
 from ssn_prune.surgery.output_hooks import (
@@ -80,7 +81,7 @@ def check_reference(
         except Exception as error:
             other = _run_own(adopted, inputs, allow_unverified)
             if not allow_unverified:
-                raise _cannot_run(given, error) from error
+                raise cannot_run(given, error) from error
             detail = f"{type(error).__name__}: {first_line(error)}"
             return replace(other, reason="code_cannot_run", detail=detail)
         return _compare(given, adopted, inputs, layers, own, narrow)
@@ -238,12 +239,12 @@ def _judged(
         for call, error in enumerate(calls):
             allowed = bound(own_calls[call] if call < len(own_calls) else 0.0)
             if not error <= allowed:
-                raise _layer_differs(given, name, error, allowed, base)
+                raise layer_differs(given, name, error, allowed, str(base.precision))
             if allowed and error / allowed > worst[0]:
                 worst = (error / allowed, name, error, allowed)
     allowed = bound(own.output)
     if not errors.output <= allowed:
-        raise _output_differs(given, errors.output, allowed, base)
+        raise output_differs(given, errors.output, allowed, str(base.precision))
     return replace(
         base,
         output_error=errors.output,
@@ -253,41 +254,4 @@ def _judged(
         worst_layer=worst[1],
         worst_layer_error=worst[2],
         worst_layer_tolerance=worst[3],
-    )
-
-
-def _cannot_run(given: nn.Module, error: Exception) -> UnsupportedLayerError:
-    return UnsupportedLayerError(
-        f"{type(given).__name__} cannot run here with its own layers, so what ssn_prune makes of "
-        "them cannot be compared with it",
-        expected="code that runs on this machine",
-        found=f"{type(error).__name__}: {first_line(error)}",
-        hint="convert where the code runs, or pass `allow_unverified_layers=True` to rely on the "
-        "names of the layers' tensors",
-    )
-
-
-def _layer_differs(
-    given: nn.Module, name: str, error: float, allowed: float, check: AdoptionCheck
-) -> UnsupportedLayerError:
-    kind = type(given.get_submodule(name)).__name__
-    return UnsupportedLayerError(
-        f"{name or 'the network'} ({kind}) computes something else than the layer of ssn_prune "
-        "with its tensors",
-        expected=f"equal outputs in {check.precision} within {allowed:.2g} of scale",
-        found=f"outputs that differ by {error:.2g} of scale at this layer, the first that is off",
-        hint="look for another eps, an activation inside the layer, statistics over other axes or "
-        "another order of the gates; or replace it in your network by an SSN or SwitchNorm layer "
-        "of ssn_prune",
-    )
-
-
-def _output_differs(
-    given: nn.Module, error: float, allowed: float, check: AdoptionCheck
-) -> UnsupportedLayerError:
-    return UnsupportedLayerError(
-        f"{type(given).__name__} gives something else with layers of ssn_prune in place of its own",
-        expected=f"equal outputs in {check.precision} within {allowed:.2g} of scale",
-        found=f"outputs that differ by {error:.2g} of scale, though every layer agrees",
-        hint="look for code that asks for the class of a layer or for its attributes",
     )

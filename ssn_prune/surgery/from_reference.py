@@ -12,10 +12,6 @@ on noise; whether it is right is decided on real activations (:mod:`ssn_prune.su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
@@ -23,11 +19,8 @@ from ssn_prune.nn.ssn import SSN1d, SSN2d, SSN3d
 from ssn_prune.nn.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.probing import eps_candidates, probed
 
-# A foreign implementation may round its statistics to float32, which is a hundred times smaller.
-PROBE_TOLERANCE = 1e-4
-USUAL_EPS, LARGEST_EPS = 1e-5, 0.1
-SMALL_SCALE = 1e-3  # variances of 1e-6, beside which an eps of 1e-5 matters
 _SSN_ONLY = ("mean_fixed", "var_fixed", "radius", "rad")
 # By the number of axes of a foreign layer's weight.
 _SSN: dict[int, type[SwitchableNorm]] = {3: SSN1d, 4: SSN2d, 5: SSN3d}
@@ -134,7 +127,7 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
     if getattr(module, "using_moving_average", True) is False and choices == 3:
         raise running_sums_error(kind)
     kinds = _SSN if any(hasattr(module, key) for key in _SSN_ONLY) else _SN
-    named_eps = _eps_candidates(module)
+    named_eps = eps_candidates(module)
     layer = kinds[weight.dim()](
         weight.numel(),
         eps=named_eps[0],
@@ -147,138 +140,10 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
     )
     known = layer.state_dict().keys() - {"_extra_state"}
     layer.load_state_dict({k: v.detach() for k, v in tensors.items() if k in known})
-    found = _probed(kind, module, layer, named_eps)
+    found = probed(kind, module, layer, named_eps)
     layer.correction, layer.eps = found.correction, found.eps
     carry_hooks(module, layer)
     return layer.train(module.training)
-
-
-def _eps_candidates(module: nn.Module) -> list[float]:
-    """What may be its eps, the likeliest first: ``eps``, what is called so, any small number."""
-    numbers = {
-        name: float(value)
-        for name, value in vars(module).items()
-        if isinstance(value, float) and 0 < value <= LARGEST_EPS
-    }
-    own = getattr(module, "eps", None)
-    if isinstance(own, int | float) or (isinstance(own, Tensor) and own.numel() == 1):
-        return [float(own)]
-    called = [value for name, value in numbers.items() if "eps" in name.lower()]
-    return list(dict.fromkeys([*called, *numbers.values(), USUAL_EPS]))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What fits a foreign layer best."""
-
-    correction: int
-    eps: float
-
-
-def _probed(kind: str, foreign: nn.Module, layer: SwitchableNorm, named_eps: list[float]) -> _Found:
-    """Run copies of both layers on noise: does ours compute what the foreign one does?
-
-    Every statistic takes part in one of the selections that are compared, in float64, on several
-    sizes and on values so small that eps matters. What the layer refuses is left out. One that runs
-    on nothing is taken for what the reference implementation is, Bessel-corrected.
-
-    Raises:
-        UnsupportedLayerError: The foreign layer computes something else.
-    """
-    candidates = [_Found(correction, eps) for eps in named_eps for correction in (1, 0)]
-    errors = dict.fromkeys(candidates, 0.0)
-    ran = False
-    for mean, var in _probed_pairs(layer):
-        for noise in _noise(layer):
-            expected = _foreign_output(foreign, mean, var, noise)
-            if expected is None:
-                continue
-            ran = True
-            ours: Any = _prepared(layer, mean, var, noise)
-            for candidate in candidates:
-                ours.correction, ours.eps = candidate.correction, candidate.eps
-                with torch.no_grad():
-                    error = (ours(noise.x).double() - expected).abs().max() / expected.abs().max()
-                errors[candidate] = max(errors[candidate], float(error))
-    best = min(candidates, key=lambda candidate: errors[candidate])
-    if ran and not errors[best] <= PROBE_TOLERANCE:
-        raise UnsupportedLayerError(
-            f"{kind} has the tensors of a switchable normalization layer but computes something "
-            "else",
-            expected="the formula of SSN or SN, with biased or Bessel-corrected variances",
-            found=f"an output that differs by {errors[best]:.2g} of scale on noise",
-            hint="if it also applies an activation, make that a module of its own",
-        )
-    return best
-
-
-def _probed_pairs(layer: SwitchableNorm) -> tuple[tuple[int, int], ...]:
-    if layer.shared_gate:
-        return tuple((choice, choice) for choice in range(len(layer.normalizers)))
-    return ((0, 1), (2, 0), (1, 2)) if layer.using_bn else ((0, 1), (1, 0))
-
-
-@dataclass(frozen=True)
-class _Noise:
-    """An input of one probe, and the factor that its values and the running ones have."""
-
-    x: Tensor
-    scale: float
-
-
-def _noise(layer: SwitchableNorm) -> list[_Noise]:
-    axes = max(layer.dims) - 2
-    generator = torch.Generator().manual_seed(0)
-    probes = []
-    for batch, first, last, scale in ((3, 2, 3, 1.0), (2, 8, 8, 1.0), (1, 5, 7, SMALL_SCALE)):
-        sizes = (batch, layer.num_features, *[first] * (axes - 1), last)
-        x = (torch.randn(sizes, generator=generator) * 2 + 0.5) * scale
-        probes.append(_Noise(x.to(layer.mean_weight.device).double(), scale))
-    return probes
-
-
-def _foreign_output(foreign: nn.Module, mean: int, var: int, noise: _Noise) -> Tensor | None:
-    try:
-        with torch.no_grad():
-            value: Tensor = _prepared(foreign, mean, var, noise)(noise.x.clone()).double()
-    # It is somebody else's code, which noise need not suit. The comparison on real activations
-    # decides.
-    except Exception:  # noqa: BLE001
-        return None
-    fits = value.shape == noise.x.shape and bool(torch.isfinite(value).all())
-    return value if fits and bool(value.any()) else None
-
-
-def _prepared(original: nn.Module, mean: int, var: int, noise: _Noise) -> nn.Module:
-    probe = copy_model(original).double()
-    _forget_hooks(probe)
-    probe.eval()
-    _prepare_probe(probe, mean, var, noise.scale)
-    return probe
-
-
-def _forget_hooks(module: nn.Module) -> None:
-    module._forward_hooks.clear()
-    module._forward_pre_hooks.clear()
-
-
-def _prepare_probe(probe: nn.Module, mean: int, var: int, scale: float) -> None:
-    """One-hot frozen gates (SSN) or decided ones (SN), and statistics and affine of some size."""
-    generator = torch.Generator().manual_seed(1)
-    factors = {"weight": 1.0, "bias": 1.0, "running_mean": scale, "running_var": scale**2}
-    with torch.no_grad():
-        for name, factor in factors.items():
-            value = getattr(probe, name, None)
-            if isinstance(value, Tensor):
-                noise = 0.5 + torch.rand(value.numel(), generator=generator).view_as(value)
-                value.copy_(noise * factor)
-        for gate, choice in (("mean", mean), ("var", var)):
-            weight = getattr(probe, f"{gate}_weight")
-            weight.zero_()
-            weight[choice] = 1
-            fixed = getattr(probe, f"{gate}_fixed", None)
-            if isinstance(fixed, Tensor):
-                fixed.fill_(1)
 
 
 def running_sums_error(where: str) -> UnsupportedLayerError:

@@ -1,0 +1,47 @@
+"""What is said when a network is not what its layers' tensors promise."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ssn_prune.errors import UnsupportedLayerError, first_line
+
+
+def cannot_run(given: nn.Module, error: Exception) -> UnsupportedLayerError:
+    """The given network raises where the adopted one runs."""
+    return UnsupportedLayerError(
+        f"{type(given).__name__} cannot run here with its own layers, so what ssn_prune makes of "
+        "them cannot be compared with it",
+        expected="code that runs on this machine",
+        found=f"{type(error).__name__}: {first_line(error)}",
+        hint="convert where the code runs, or pass `allow_unverified_layers=True` to rely on the "
+        "names of the layers' tensors",
+    )
+
+
+def layer_differs(
+    given: nn.Module, name: str, error: float, allowed: float, precision: str
+) -> UnsupportedLayerError:
+    """A layer, the first one, gives something else."""
+    kind = type(given.get_submodule(name)).__name__
+    return UnsupportedLayerError(
+        f"{name or 'the network'} ({kind}) computes something else than the layer of ssn_prune "
+        "with its tensors",
+        expected=f"equal outputs in {precision} within {allowed:.2g} of scale",
+        found=f"outputs that differ by {error:.2g} of scale at this layer, the first that is off",
+        hint="look for another eps, an activation inside the layer, statistics over other axes or "
+        "another order of the gates; or replace it in your network by an SSN or SwitchNorm layer "
+        "of ssn_prune",
+    )
+
+
+def output_differs(
+    given: nn.Module, error: float, allowed: float, precision: str
+) -> UnsupportedLayerError:
+    """Only the outputs differ."""
+    return UnsupportedLayerError(
+        f"{type(given).__name__} gives something else with layers of ssn_prune in place of its own",
+        expected=f"equal outputs in {precision} within {allowed:.2g} of scale",
+        found=f"outputs that differ by {error:.2g} of scale, though every layer agrees",
+        hint="look for code that asks for the class of a layer or for its attributes",
+    )

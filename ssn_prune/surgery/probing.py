@@ -1,0 +1,155 @@
+"""Probing: what a foreign layer computes on noise, as a hint of how to build ours.
+
+A probe that the layer refuses says nothing, and one that agrees proves nothing: the comparison on
+real activations decides (:mod:`ssn_prune.surgery.adoption`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.errors import UnsupportedLayerError
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.surgery.copying import copy_model
+
+# A foreign implementation may round its statistics to float32, which is a hundred times smaller.
+PROBE_TOLERANCE = 1e-4
+USUAL_EPS, LARGEST_EPS = 1e-5, 0.1
+SMALL_SCALE = 1e-3  # variances of 1e-6, beside which an eps of 1e-5 matters
+
+
+def eps_candidates(module: nn.Module) -> list[float]:
+    """What may be its eps, the likeliest first: ``eps``, what is called so, any small number."""
+    numbers = {
+        name: float(value)
+        for name, value in vars(module).items()
+        if isinstance(value, float) and 0 < value <= LARGEST_EPS
+    }
+    own = getattr(module, "eps", None)
+    if isinstance(own, int | float) or (isinstance(own, Tensor) and own.numel() == 1):
+        return [float(own)]
+    called = [value for name, value in numbers.items() if "eps" in name.lower()]
+    return list(dict.fromkeys([*called, *numbers.values(), USUAL_EPS]))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What fits a foreign layer best.
+
+    Attributes:
+        correction: 1 for Bessel-corrected variances.
+        eps: What it adds to a variance.
+    """
+
+    correction: int
+    eps: float
+
+
+def probed(kind: str, foreign: nn.Module, layer: SwitchableNorm, named_eps: list[float]) -> Found:
+    """Run copies of both layers on noise: does ours compute what the foreign one does?
+
+    Every statistic takes part in one of the selections that are compared, in float64, on several
+    sizes and on values so small that eps matters. What the layer refuses is left out. One that runs
+    on nothing is taken for what the reference implementation is, Bessel-corrected.
+
+    Raises:
+        UnsupportedLayerError: The foreign layer computes something else.
+    """
+    candidates = [Found(correction, eps) for eps in named_eps for correction in (1, 0)]
+    errors = dict.fromkeys(candidates, 0.0)
+    ran = False
+    for mean, var in _probed_pairs(layer):
+        for noise in _noise(layer):
+            expected = _foreign_output(foreign, mean, var, noise)
+            if expected is None:
+                continue
+            ran = True
+            ours: Any = _prepared(layer, mean, var, noise)
+            for candidate in candidates:
+                ours.correction, ours.eps = candidate.correction, candidate.eps
+                with torch.no_grad():
+                    error = (ours(noise.x).double() - expected).abs().max() / expected.abs().max()
+                errors[candidate] = max(errors[candidate], float(error))
+    best = min(candidates, key=lambda candidate: errors[candidate])
+    if ran and not errors[best] <= PROBE_TOLERANCE:
+        raise UnsupportedLayerError(
+            f"{kind} has the tensors of a switchable normalization layer but computes something "
+            "else",
+            expected="the formula of SSN or SN, with biased or Bessel-corrected variances",
+            found=f"an output that differs by {errors[best]:.2g} of scale on noise",
+            hint="if it also applies an activation, make that a module of its own",
+        )
+    return best
+
+
+def _probed_pairs(layer: SwitchableNorm) -> tuple[tuple[int, int], ...]:
+    if layer.shared_gate:
+        return tuple((choice, choice) for choice in range(len(layer.normalizers)))
+    return ((0, 1), (2, 0), (1, 2)) if layer.using_bn else ((0, 1), (1, 0))
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """An input of one probe, and the factor that its values and the running ones have."""
+
+    x: Tensor
+    scale: float
+
+
+def _noise(layer: SwitchableNorm) -> list[_Noise]:
+    axes = max(layer.dims) - 2
+    generator = torch.Generator().manual_seed(0)
+    probes = []
+    for batch, first, last, scale in ((3, 2, 3, 1.0), (2, 8, 8, 1.0), (1, 5, 7, SMALL_SCALE)):
+        sizes = (batch, layer.num_features, *[first] * (axes - 1), last)
+        x = (torch.randn(sizes, generator=generator) * 2 + 0.5) * scale
+        probes.append(_Noise(x.to(layer.mean_weight.device).double(), scale))
+    return probes
+
+
+def _foreign_output(foreign: nn.Module, mean: int, var: int, noise: _Noise) -> Tensor | None:
+    try:
+        with torch.no_grad():
+            value: Tensor = _prepared(foreign, mean, var, noise)(noise.x.clone()).double()
+    # It is somebody else's code, which noise need not suit. The comparison on real activations
+    # decides.
+    except Exception:  # noqa: BLE001
+        return None
+    fits = value.shape == noise.x.shape and bool(torch.isfinite(value).all())
+    return value if fits and bool(value.any()) else None
+
+
+def _prepared(original: nn.Module, mean: int, var: int, noise: _Noise) -> nn.Module:
+    probe = copy_model(original).double()
+    _forget_hooks(probe)
+    probe.eval()
+    _prepare_probe(probe, mean, var, noise.scale)
+    return probe
+
+
+def _forget_hooks(module: nn.Module) -> None:
+    module._forward_hooks.clear()
+    module._forward_pre_hooks.clear()
+
+
+def _prepare_probe(probe: nn.Module, mean: int, var: int, scale: float) -> None:
+    """One-hot frozen gates (SSN) or decided ones (SN), and statistics and affine of some size."""
+    generator = torch.Generator().manual_seed(1)
+    factors = {"weight": 1.0, "bias": 1.0, "running_mean": scale, "running_var": scale**2}
+    with torch.no_grad():
+        for name, factor in factors.items():
+            value = getattr(probe, name, None)
+            if isinstance(value, Tensor):
+                noise = 0.5 + torch.rand(value.numel(), generator=generator).view_as(value)
+                value.copy_(noise * factor)
+        for gate, choice in (("mean", mean), ("var", var)):
+            weight = getattr(probe, f"{gate}_weight")
+            weight.zero_()
+            weight[choice] = 1
+            fixed = getattr(probe, f"{gate}_fixed", None)
+            if isinstance(fixed, Tensor):
+                fixed.fill_(1)
