@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ssn_prune import ExportOptions, export_onnx
 
-BUNDLE = 20
+BUNDLE = 5
 OPEN_EVERY, OPEN_SIZE = 5, 8
 REPEAT_EVERY = 4
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL")
