@@ -185,7 +185,7 @@ def test_a_checkpoint_of_a_video_network_converts(tmp_path: Path) -> None:
     randomize_layer(model.norm)
     model.norm.fix(IN, LN)
     torch.save(model.state_dict(), tmp_path / "net.pth")
-    arch = f"{Path(__file__).stem}:TinyVideoNetwork"
+    arch = f"{__name__}:TinyVideoNetwork"
     loaded = load_checkpoint(tmp_path / "net.pth", arch=arch, input_size=(6, 5, 4))
     assert loaded.input_size == (2, 6, 5, 4)
     report = convert(loaded, tmp_path / "m.onnx")

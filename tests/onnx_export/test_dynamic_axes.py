@@ -177,7 +177,7 @@ def test_several_inputs_and_nested_outputs_from_the_command_line(tmp_path: Path)
     arch = ["--arch", f"{__name__}:TwoInputs", "--trust-running-statistics"]
     wrong = run("convert", path, *arch, "--input-size", "3x9x7,6")
     assert wrong.exit_code == 2
-    assert "size 3x9x7, 6" in wrong.stderr
+    assert "size 2x3x9x7, 2x6" in wrong.stderr
     result = run("convert", path, *arch, "--input-size", "3x9x7,5", "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
