@@ -146,15 +146,15 @@ def _convert(
     # of reference cycles.
     del result
     gc.collect()
-    first = check_in_float64(
+    algebra, outputs = check_in_float64(
         networks, batches, algebra=options.algebra, rounding=options.rounding, progress=progress
     )
-    checks = VerificationReport(first.algebra, None, adoption)
+    checks = VerificationReport(algebra, None, adoption)
     require_passed(checks)
-    if first.outputs is not None:
+    if outputs is not None:
         progress("verifying: running the file")
         gc.collect()
-        rounding = check_file(file_format, temporary, networks.original, batches, first.outputs)
+        rounding = check_file(file_format, temporary, networks.original, batches, outputs)
         checks = replace(checks, rounding=rounding)
         require_passed(checks)
     return replace(report, after=after, onnx=onnx, verification=checks)
