@@ -13,13 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ssn_prune.nn.axes import channel_weight
 from ssn_prune.nn.switchable import SwitchableNorm
-from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 Affine = tuple[Tensor | None, Tensor | None]
 """Weight and bias, each of shape (C,) or None for ones and zeros."""
-
-STATIC = NormalizerPair(Normalizer.BN, Normalizer.BN)
-"""The pair of a layer that is an affine map at inference."""
 
 
 def running_statistics(norm: SwitchableNorm | _BatchNorm) -> tuple[Tensor, Tensor] | None:

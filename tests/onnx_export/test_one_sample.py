@@ -13,7 +13,7 @@ from networks import PairNetwork
 from torch import Tensor
 
 from ssn_prune import ExportOptions, export_onnx, prune
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
@@ -36,7 +36,7 @@ def test_every_pair_agrees(correction: int, behind_conv: bool, size: int, tmp_pa
     result = prune(network, x)
     export_onnx(result.model, x, tmp_path / "one.onnx", options=STATIC)
     with torch.no_grad():
-        exact = tensor_leaves(floating_copy(result.original, torch.float64)(x.double()))
+        exact = tensor_leaves(float64_copy(result.original)(x.double()))
         own = tensor_leaves(result.original(x))
     for value, reference, single in zip(
         _answers(tmp_path / "one.onnx", x), exact, own, strict=True

@@ -14,7 +14,8 @@ from networks import PairNetwork, settle_statistics
 from torch import Tensor, nn
 
 from ssn_prune import ExportOptions, export_onnx, prune
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.copying import copy_model
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
@@ -31,8 +32,8 @@ def openvino_outputs(path: Path, *inputs: Tensor) -> list[np.ndarray]:
 def assert_agrees(original: nn.Module, path: Path, x: Tensor) -> None:
     """Within the bound of the rounding check, output by output."""
     with torch.no_grad():
-        exact = tensor_leaves(floating_copy(original, torch.float64)(x.double()))
-        own = tensor_leaves(floating_copy(original, torch.float32)(x))
+        exact = tensor_leaves(float64_copy(original)(x.double()))
+        own = tensor_leaves(copy_model(original).eval()(x))
     found = openvino_outputs(path, x)
     assert len(found) == len(exact)
     for value, reference, single in zip(found, exact, own, strict=True):

@@ -13,7 +13,7 @@ from torch import nn
 from ssn_prune import SSN2d, SwitchNorm2d, prune, select
 from ssn_prune.errors import ArgumentError, UnconvergedGatesError
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.verification.algebra import ALGEBRA_TOLERANCE, check_algebra
 
 X = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -149,7 +149,7 @@ def test_single_precision_stays_as_accurate_as_the_original() -> None:
     x = torch.randn(2, 3, 16, 16)
     pruned = prune(network, x).model
     with torch.no_grad():
-        exact = floating_copy(network, torch.float64)(x.double())
+        exact = float64_copy(network)(x.double())
         for value, own, reference in zip(pruned(x), network(x), exact, strict=True):
             error = float((value - reference).abs().max())
             bound = 4 * float((own - reference).abs().max()) + 1e-6 * float(reference.abs().max())

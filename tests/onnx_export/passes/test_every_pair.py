@@ -12,7 +12,7 @@ from ssn_prune import prune
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.options import Dynamic
 from ssn_prune.onnx_export.passes.table import PASSES
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
 # Every pair with a biased and with a Bessel-corrected variance.
@@ -80,7 +80,7 @@ def test_passes_fire_where_they_should_and_keep_the_numbers(
     pruned = prune(network, x, any_size=dynamic == "spatial").model
     graph = exported(pruned, x, dynamic)
     with torch.no_grad():
-        exact = floating_copy(network, torch.float64)(x.double())
+        exact = float64_copy(network)(x.double())
         single = pruned(x)
     before, _ = graph.with_passes([])
     unchanged = outputs(before, x)

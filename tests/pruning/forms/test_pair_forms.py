@@ -14,7 +14,7 @@ from torch import nn
 from ssn_prune import export_onnx, prune
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 from ssn_prune.pruning.rewrite import apply_plan
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 
 # Nodes that one layer may add, whether or not a convolution stands in front (BN/BN: in front).
 BUDGET = {"IN/IN": 1, "IN/BN": 3, "LN/BN": 6, "BN/IN": 9, "LN/IN": 12}
@@ -31,7 +31,7 @@ def test_every_pair_is_exact_in_float64(
     network = PairNetwork(correction, conv_bias, behind_conv).eval()
     x = torch.randn(2, 3, 10, 8)
     result = prune(network, x)
-    wide = floating_copy(network, torch.float64)
+    wide = float64_copy(network)
     with torch.no_grad():
         expected = wide(x.double())
         actual = apply_plan(result.plan, wide)(x.double())
