@@ -56,8 +56,8 @@ def bench(
     Args:
         files: By the name to show.
         options: How to measure.
-        input_size: Size of one input without the batch, where the files leave it open; a tuple of
-            sizes for several inputs.
+        input_size: Size of one input without the batch, where the files have it dynamic; a tuple
+            of sizes for several inputs.
         missing: Networks that could not be exported, for the report.
         progress: Called with the name of each step before it starts.
 

@@ -126,7 +126,7 @@ class _SwitchableNorm(torch.autograd.Function):
         host = planes.reads_host(x)
         samples, channels = x.shape[:2]
         shape = (settings.groups, samples // settings.groups, channels)
-        # NaN and infinity pass through silently, as they do in torch.
+        # NaN and infinity pass through without a warning, as they do in torch.
         with np.errstate(all="ignore"):
             z, plane_mean, moments, unit = planes.standardize(work)
             ratios, used = _ratios(mean_gate, var_gate, solved, host)

@@ -200,11 +200,11 @@ def require_passed(report: VerificationReport) -> None:
         layer = rounding.first_layer_off
         agreement = rounding.top1_agreement
         raise VerificationError(
-            f"the exported file does not give the original's answers: {_place(layer)}",
+            f"the exported file does not give the original's outputs: {_place(layer)}",
             layer=layer,
             expected=f"an error of at most {rounding.bound:.3g} (4 x the original's own float32 "
             f"error {rounding.original_float32_error:.3g} + 1e-6 x {rounding.scale:.3g})"
-            + (" and the same top-1 answers" if agreement is not None else ""),
+            + (" and the same top-1 classes" if agreement is not None else ""),
             found=f"an error of {rounding.max_error:.3g}"
             + (f", top-1 agreement {agreement:.1%}" if agreement is not None else ""),
         )

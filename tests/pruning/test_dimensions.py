@@ -219,7 +219,7 @@ def test_unfinished_gates_keep_their_weighted_form_or_are_rounded(kind: str, spa
     rounded = prune(network, x, on_unconverged="argmax")
     assert str(rounded.plan.layers[0].pair) == "BN/IN"
     with torch.no_grad():
-        expected = formula(network.fronts[0](x), layer, NormalizerPair(BN, IN))
+        expected = formula(network.producers[0](x), layer, NormalizerPair(BN, IN))
     assert_equal(rounded.model, [expected], x)
     assert rounded.report.rounded is not None
     assert rounded.report.rounded.max_error > 1e-3
@@ -238,7 +238,7 @@ def test_without_folding_the_result_trains_like_the_original(kind: str) -> None:
         assert relative_error(pair_of_outputs[1], pair_of_outputs[0]) < TOLERANCE
         weights = torch.randn_like(found[0][index])
         grads = [
-            torch.autograd.grad((net[index] * weights).sum(), module.fronts[index].weight)[0]
+            torch.autograd.grad((net[index] * weights).sum(), module.producers[index].weight)[0]
             for net, module in zip(found, (model, concrete), strict=True)
         ]
         # IN/IN of vectors is constant: both gradients are zero up to rounding.

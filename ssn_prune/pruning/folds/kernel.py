@@ -40,7 +40,7 @@ def fold_into_preceding(
 ) -> Fold:
     """The fold of a layer into the preceding convolution.
 
-    The output of a layer that it was seen through is then no value of the network any more.
+    A layer in between that has folded away has no output of its own then.
 
     Args:
         context: Changed in place.
