@@ -2,7 +2,7 @@
 
 A graph is a value: it can be printed, pasted into a test, compared and made smaller. Everything
 else is derived from it: the network (fuzz_network), its numbers (fuzz_parameters), what it must
-answer (fuzz_reference) and what must fold (fuzz_folds).
+output (fuzz_reference) and what must fold (fuzz_folds).
 
 Values are numbered: 0 is the network's input, i + 1 the result of node i. A chunk node's value is a
 tuple, which only pick nodes take.
@@ -158,7 +158,7 @@ class Graph:
         return self.named(module.of) if isinstance(module, Alias) else module
 
     def original_name(self, name: str) -> str:
-        """The name that an alias stands for."""
+        """The name that an alias is of."""
         module = dict(self.modules)[name]
         return self.original_name(module.of) if isinstance(module, Alias) else name
 

@@ -1,4 +1,4 @@
-"""Files for one sample use that its statistics are per channel; they answer like the original."""
+"""Files for one sample take its statistics per channel and give the outputs of the original."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def _answers(path: Path, x: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("correction", [0, 1])
-@pytest.mark.parametrize("behind_conv", [False, True])
+@pytest.mark.parametrize("follows_conv", [False, True])
 @pytest.mark.parametrize("size", [9, 70])
-def test_every_pair_agrees(correction: int, behind_conv: bool, size: int, tmp_path: Path) -> None:
-    network = PairNetwork(correction, conv_bias=True, behind_conv=behind_conv).eval()
+def test_every_pair_agrees(correction: int, follows_conv: bool, size: int, tmp_path: Path) -> None:
+    network = PairNetwork(correction, conv_bias=True, follows_conv=follows_conv).eval()
     x = torch.randn(1, 3, size, size)
     result = prune(network, x)
     export_onnx(result.model, x, tmp_path / "one.onnx", options=STATIC)

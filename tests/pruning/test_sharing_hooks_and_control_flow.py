@@ -1,4 +1,4 @@
-"""Situations found by trying to break prune: each gave a wrong answer or a crash once."""
+"""Situations found by trying to break prune: wrong outputs or a crash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def conv(bias: bool = True) -> nn.Conv2d:
 
 
 def same(network: nn.Module, x: Tensor = X) -> list[str | None]:
-    """Require the same answers and return the reason codes."""
+    """Require the same outputs and return the reason codes."""
     network = network.double().eval()
     result = prune(network, x)
     with torch.no_grad():

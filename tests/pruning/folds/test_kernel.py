@@ -1,4 +1,4 @@
-"""Every situation in which a fold would change the answer is refused, with its reason."""
+"""Every situation in which a fold would change the outputs is refused, with its reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def layer(seed: int = 0) -> nn.Module:
 
 
 def check(network: nn.Module, *codes: str | None, x: Tensor = X) -> nn.Module:
-    """Prune, compare the reason codes per layer (None: folded), and require the same answer."""
+    """Prune, compare the reason codes per layer (None: folded), and require the same outputs."""
     network = network.double().eval()
     result = prune(network, x)
     assert tuple(item.reason_code for item in result.report.layers) == codes
