@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from ssn_prune.benchmarking.runtime import (
     runner_of,
     time_in_turns,
 )
+from ssn_prune.progress import Progress, no_progress
 
 PROFILED_RUNS = 20
 
@@ -49,7 +50,7 @@ def bench(
     *,
     input_size: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None,
     missing: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] = lambda _step: None,
+    progress: Progress = no_progress,
 ) -> BenchReport:
     """Measure ONNX files in ONNX Runtime on the CPU, all in one run, taking turns.
 

@@ -171,16 +171,18 @@ def all_names(model: nn.Module) -> dict[int, tuple[str, ...]]:
     return {key: tuple(paths) for key, paths in names.items()}
 
 
-def cast_copy(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
+def cast_copy(copied: nn.Module, dtype: torch.dtype, *, own_memory: bool = False) -> nn.Module:
     """Bring a copy into evaluation mode and its floating tensors into ``dtype``, in place.
 
-    Parameters that are in ``dtype`` already keep their memory.
+    Complex tensors become those of the same precision. Tensors that are not cast keep their memory
+    unless ``own_memory`` is set.
     """
 
     def cast(tensor: Tensor) -> Tensor:
         if tensor.is_complex():
-            return tensor.to(dtype.to_complex())
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+            return tensor.to(dtype.to_complex(), copy=own_memory)
+        kept = dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(kept, copy=own_memory)
 
     copied._apply(cast)
     copied.eval()  # as a statement: overridden train methods need not return the module

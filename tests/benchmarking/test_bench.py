@@ -111,7 +111,7 @@ def test_a_file_with_a_fixed_batch_takes_no_other(tmp_path: Path) -> None:
     assert run(path, "--batch", 4, *FEW).exit_code == 0
 
 
-def test_open_sizes_have_to_be_given(tmp_path: Path) -> None:
+def test_dynamic_sizes_have_to_be_given(tmp_path: Path) -> None:
     path = tmp_path / "open.onnx"
     options = ExportOptions(dynamic="spatial")
     export_onnx(nn.Conv2d(3, 2, 3), torch.randn(2, 3, 9, 9), path, options=options)

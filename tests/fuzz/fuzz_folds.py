@@ -114,7 +114,7 @@ class _Counter:
         return self._layer(node) is not None
 
     def _conv_before(self, node: int | None) -> int | None:
-        """The convolution that a node is, seen through layers that folded into it completely."""
+        """The convolution of a node, past layers that folded into it completely."""
         if node is None or self.graph.nodes[node].op not in _CONV_OPS:
             return None
         layer = self._layer(node)

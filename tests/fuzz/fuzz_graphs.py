@@ -153,7 +153,7 @@ class Graph:
     outputs: tuple[int, ...]
 
     def named(self, name: str) -> Conv | Norm:
-        """The module of a name, seen through aliases."""
+        """The module of a name, aliases resolved."""
         module = dict(self.modules)[name]
         return self.named(module.of) if isinstance(module, Alias) else module
 
@@ -169,7 +169,7 @@ class Graph:
         return {name: norm for name, norm in norms.items() if name in called}
 
     def source(self, value: int) -> int:
-        """The value itself, seen through identities, which leave no trace in a network."""
+        """The value itself, past identities, which leave no trace in a network."""
         while value and self.nodes[value - 1].op == "identity":
             value = self.nodes[value - 1].inputs[0]
         return value

@@ -20,7 +20,7 @@ from ssn_prune.verification.onnx_runtime import rounding_bound
 STATIC = ExportOptions(dynamic="none")
 
 
-def _answers(path: Path, x: Tensor) -> list[Tensor]:
+def _outputs(path: Path, x: Tensor) -> list[Tensor]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -39,7 +39,7 @@ def test_every_pair_agrees(correction: int, follows_conv: bool, size: int, tmp_p
         exact = tensor_leaves(float64_copy(result.original)(x.double()))
         own = tensor_leaves(result.original(x))
     for value, reference, single in zip(
-        _answers(tmp_path / "one.onnx", x), exact, own, strict=True
+        _outputs(tmp_path / "one.onnx", x), exact, own, strict=True
     ):
         error = float((value.double() - reference).abs().max())
         own_error = float((single.double() - reference).abs().max())

@@ -172,7 +172,7 @@ def test_a_link_is_followed_not_replaced(tmp_path: Path) -> None:
     onnx.checker.check_model(tmp_path / "deep" / "real.onnx")
 
 
-def test_a_constant_channel_without_a_convolution_in_front_stays_accurate(tmp_path: Path) -> None:
+def test_a_constant_channel_without_a_preceding_convolution_stays_accurate(tmp_path: Path) -> None:
     """ONNX Runtime's mean of 112x112 equal numbers is off by 2e-5; divided by sqrt(eps): 1 %."""
     for pair in (NormalizerPair(IN, IN), NormalizerPair(IN, BN), NormalizerPair(IN, LN)):
         layer = trained_layer(3, pair)

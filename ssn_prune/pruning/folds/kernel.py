@@ -22,7 +22,7 @@ def preceding_kernel(
 ) -> Kernel | Refusal:
     """The kernel of the convolution that makes a layer's input.
 
-    Preceding layers that have folded into it completely are seen through.
+    The search goes through preceding layers that have folded into it completely.
 
     Args:
         context: What is known.

@@ -88,7 +88,7 @@ def test_tied_parameters_of_two_convolutions_are_refused() -> None:
     check(network, "weight_is_shared")
 
 
-def test_tied_convolutions_in_front_of_one_layer_are_refused() -> None:
+def test_tied_convolutions_before_one_layer_are_refused() -> None:
     """All uses of the kernel would be edited alike, but it belongs to two modules."""
     first, second = conv(), conv()
     second.weight, second.bias = first.weight, first.bias
@@ -189,7 +189,7 @@ def test_hooks_on_convolution_or_norm_are_refused_and_kept() -> None:
         assert seen == [1]
 
 
-def test_a_hook_that_changes_the_value_is_part_of_the_answer() -> None:
+def test_a_hook_that_changes_the_value_is_part_of_the_output() -> None:
     network = nn.Sequential(conv(), layer())
     network[1].register_forward_hook(lambda _m, _i, y: 2 * y)
     check(network, "hooks")
