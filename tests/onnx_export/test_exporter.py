@@ -16,8 +16,8 @@ from torch import nn
 
 from ssn_prune import ConvertOptions, ExportOptions, convert, export_onnx, load_checkpoint, prune
 from ssn_prune.errors import ArgumentError, ExportError, OutputError, VerificationError
+from ssn_prune.example_inputs import BATCH_SIZES
 from ssn_prune.normalizer import NormalizerPair
-from ssn_prune.verification import verify as verify_module
 
 X = torch.zeros(2, 1, 8, 8)
 
@@ -203,7 +203,7 @@ def test_a_failed_verification_leaves_no_file(
     with pytest.raises(VerificationError):
         convert(loaded(checkpoint), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == [checkpoint]
-    assert verify_module.BATCH_SIZES == (1, 2, 3)
+    assert BATCH_SIZES == (1, 2, 3)
 
 
 @pytest.mark.parametrize("mode", ["exact", "argmax"])
