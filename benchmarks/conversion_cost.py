@@ -6,7 +6,7 @@ Every figure is that of a process of its own, started alternately:
 
 - convert: ``ssn-prune convert``, verification included.
 - bare: a script that loads the already concrete network, runs ``torch.onnx.export(dynamo=True)``
-  with an open batch, as convert does, and runs the file once beside the network in ONNX Runtime.
+  with a dynamic batch, as convert does, and runs the file once beside the network in ONNX Runtime.
 
 Time is wall time, the ratio that of medians. The checkpoints are made here, with random selections
 over all nine pairs (see networks.py); for memory see peak_memory.py. ``--steps`` also shows

@@ -2,8 +2,8 @@
 
     python benchmarks/peak_memory.py [--markdown FILE] [MEGABYTES or ARCH ...]
 
-A number stands for a network that is nearly all weights (see wide_network.py), a name such as
-``torchvision:resnet152`` for one whose activations count, too (see conversion_cost.py). Every
+A number is a network that is nearly all weights (see wide_network.py), a name such as
+``torchvision:resnet152`` one whose activations count, too (see conversion_cost.py). Every
 figure is that of a process of its own: the largest resident set (VmHWM) minus that of the same
 process for a network of 0.1 MB, which loads the same modules, but not torchvision.
 

@@ -45,8 +45,9 @@ from ssn_prune.checkpoint.loading import LoadedCheckpoint, Source
 from ssn_prune.conversion import ConvertOptions
 from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import Normalizer, NormalizerPair
-from ssn_prune.onnx_export.exporter import ExportOptions, export_onnx
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.onnx_export.exporter import export_onnx
+from ssn_prune.onnx_export.options import ExportOptions
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.onnx_runtime import open_session
 
@@ -124,7 +125,7 @@ def rows(name: str, loaded: LoadedCheckpoint, batch: int, runs: int) -> list[str
     """Lines of the table for one network and batch size."""
     assert loaded.input_size is not None
     x = torch.randn(batch, *loaded.input_size, generator=torch.Generator().manual_seed(0))
-    wide: nn.Module = floating_copy(loaded.model.eval(), torch.float64)
+    wide: nn.Module = float64_copy(loaded.model.eval())
     with torch.no_grad():
         exact = tensor_leaves(wide(x.double()))
     del wide

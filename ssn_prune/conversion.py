@@ -38,11 +38,11 @@ class ConvertOptions:
     """How to convert.
 
     Attributes:
-        on_unconverged: What to do with unfinished gates; see :func:`ssn_prune.prune`.
+        on_unconverged: What to do with gates that are not one-hot; see :func:`ssn_prune.prune`.
         fold: Fold into convolutions and linear layers.
         algebra: Run the algebra check.
         rounding: Run the rounding check.
-        dynamic: Which sizes stay open: ``"none"``, ``"batch"`` or ``"spatial"`` (both).
+        dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both).
         static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
         opset: ONNX operator set.
         ir_version: ONNX file format version.
@@ -65,19 +65,19 @@ class ConvertOptions:
 
     @property
     def dynamic_axes(self) -> Dynamic:
-        """What stays open after all.
+        """The dynamic sizes, given the batch size.
 
         Raises:
-            ArgumentError: A fixed batch size and open sizes are asked for together.
+            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together.
         """
         if self.static_batch is None:
             return self.dynamic
         if self.dynamic == "spatial":
             raise ArgumentError(
-                "a fixed batch size and open spatial sizes exclude each other",
+                "a fixed batch size and dynamic spatial sizes exclude each other",
                 expected="`static_batch=` or `dynamic='spatial'`",
                 found=f"`static_batch={self.static_batch}` and `dynamic='spatial'`",
-                hint="leave `static_batch=` out: a file with an open batch takes every batch size",
+                hint="leave `static_batch=` out: such a file takes every batch size",
             )
         return "none"
 
@@ -86,7 +86,7 @@ class ConvertOptions:
         """The batch size of the file; None if it takes any.
 
         Raises:
-            ArgumentError: A fixed batch size and open sizes are asked for together.
+            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together.
         """
         return (self.static_batch or 1) if self.dynamic_axes == "none" else None
 
@@ -146,15 +146,15 @@ def _convert(
     # of reference cycles.
     del result
     gc.collect()
-    first = check_in_float64(
+    algebra, outputs = check_in_float64(
         networks, batches, algebra=options.algebra, rounding=options.rounding, progress=progress
     )
-    checks = VerificationReport(first.algebra, None, adoption)
+    checks = VerificationReport(algebra, None, adoption)
     require_passed(checks)
-    if first.outputs is not None:
+    if outputs is not None:
         progress("verifying: running the file")
         gc.collect()
-        rounding = check_file(file_format, temporary, networks.original, batches, first.outputs)
+        rounding = check_file(file_format, temporary, networks.original, batches, outputs)
         checks = replace(checks, rounding=rounding)
         require_passed(checks)
     return replace(report, after=after, onnx=onnx, verification=checks)

@@ -9,7 +9,7 @@ it selected, and replacing it changes nothing. How a gate follows from the store
 - SSN, older file without flags: a weight that is one-hot is a frozen gate, otherwise a logit.
 - SN: softmax of the stored weight, never one-hot.
 
-Which normalizers the entries stand for is known from the layer, or from the ``_extra_state`` of our
+Which normalizers the entries belong to is known from the layer, or from the ``_extra_state`` of our
 state dicts. Files without it have all three, or IN and LN.
 """
 

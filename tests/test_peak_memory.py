@@ -27,9 +27,9 @@ finally:
 
 
 class Wide(nn.Module):
-    """Nearly all weights: convolutions on small maps, with a layer behind each.
+    """Nearly all weights: convolutions on small maps, with a layer after each.
 
-    ONNX Runtime lays kernels out anew if their channels are multiples of 16.
+    ONNX Runtime copies kernels to another layout if their channels are multiples of 16.
     """
 
     input_size = (3, 8, 8)

@@ -117,7 +117,7 @@ class SmallResNet(nn.Module):
 
 
 def emulate_workers(model: nn.Module, workers: int) -> None:
-    """Split batches among so many workers with batch statistics of their own, in place."""
+    """Split batches among that many workers with batch statistics of their own, in place."""
     for layer in model.modules():
         if isinstance(layer, SwitchableNorm):
             layer.batch_groups = workers

@@ -36,7 +36,7 @@ def read_images(archive: Path, count: int) -> Images:
         count: Number of images, a multiple of 10.
 
     Raises:
-        ValueError: The archive has not ten classes with so many images, or ``count`` is not a
+        ValueError: The archive lacks ten classes with that many images, or ``count`` is no
             multiple of 10.
     """
     if count < CLASSES or count % CLASSES:

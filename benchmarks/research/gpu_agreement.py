@@ -71,7 +71,7 @@ def compiled(layer: nn.Module) -> nn.Module:
 
 
 def frozen(pair: tuple[Normalizer, Normalizer], channels: int) -> nn.Module:
-    """What a layer becomes once it has decided."""
+    """What a layer becomes once its gates are one-hot."""
     layer = trained(SSN2d(channels))
     layer.fix(*pair)
     return freeze_selected(nn.Sequential(layer)).model[0]

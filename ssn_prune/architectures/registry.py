@@ -100,12 +100,24 @@ def _unknown(name: str, known: tuple[str, ...] | list[str], prefix: str = "") ->
     )
 
 
-def _swapped(
-    network: nn.Module, correction: int, kind: Kind, normalizers: tuple[str, ...]
-) -> nn.Module:
-    return convert_to_ssn(
-        network, kind=kind, normalizers=normalizers, correction=correction, inplace=True
-    ).model
+def _swapping(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """A builder that makes a network and swaps its norms."""
+
+    def build(
+        correction: int = 0,
+        kind: Kind = "ssn",
+        normalizers: tuple[str, ...] = _ALL,
+        **arguments: Any,
+    ) -> nn.Module:
+        return convert_to_ssn(
+            make(**arguments),
+            kind=kind,
+            normalizers=normalizers,
+            correction=correction,
+            inplace=True,
+        ).model
+
+    return build
 
 
 def _torchvision(name: str, rest: str) -> Architecture:
@@ -115,24 +127,19 @@ def _torchvision(name: str, rest: str) -> Architecture:
     if rest not in known:
         raise _unknown(rest, known, "torchvision:")
 
-    def build(
-        correction: int = 0,
-        kind: Kind = "ssn",
-        normalizers: tuple[str, ...] = _ALL,
-        **arguments: Any,
-    ) -> nn.Module:
+    def make(**arguments: Any) -> nn.Module:
         weights: dict[str, Any] = {"weights": None}
         if _accepts(models.get_model_builder(rest), "weights_backbone"):
             weights["weights_backbone"] = None
         if rest in ("googlenet", "inception_v3"):
             weights["init_weights"] = False
-        network = models.get_model(rest, **{**weights, **arguments})
-        return _swapped(network, correction, kind, normalizers)
+        network: nn.Module = models.get_model(rest, **{**weights, **arguments})
+        return network
 
     usage = torchvision_usage(rest)
     return Architecture(
         name,
-        build,
+        _swapping(make),
         usage.input_size,
         None,
         swaps_norms=True,
@@ -154,14 +161,9 @@ def _timm(name: str, rest: str) -> Architecture:
     if rest.split(".")[0] not in known:
         raise _unknown(rest, known, "timm:")
 
-    def build(
-        correction: int = 0,
-        kind: Kind = "ssn",
-        normalizers: tuple[str, ...] = _ALL,
-        **arguments: Any,
-    ) -> nn.Module:
+    def make(**arguments: Any) -> nn.Module:
         network: nn.Module = timm.create_model(rest, pretrained=False, **arguments)
-        return _swapped(network, correction, kind, normalizers)
+        return network
 
     try:
         configuration = timm.models.get_pretrained_cfg(rest)
@@ -169,7 +171,7 @@ def _timm(name: str, rest: str) -> Architecture:
         raise _unknown(rest, (), "timm:") from error
     size = getattr(configuration, "input_size", None) or (3, 224, 224)
     usual = int(size[0]), int(size[1]), int(size[2])
-    return Architecture(name, build, usual, None, swaps_norms=True)
+    return Architecture(name, _swapping(make), usual, None, swaps_norms=True)
 
 
 def _factory_builder(name: str, module_name: str, attribute: str) -> Callable[..., nn.Module]:

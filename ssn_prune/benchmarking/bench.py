@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from ssn_prune.benchmarking.runtime import (
     runner_of,
     time_in_turns,
 )
+from ssn_prune.progress import Progress, no_progress
 
 PROFILED_RUNS = 20
 
@@ -49,15 +50,15 @@ def bench(
     *,
     input_size: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None,
     missing: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] = lambda _step: None,
+    progress: Progress = no_progress,
 ) -> BenchReport:
     """Measure ONNX files in ONNX Runtime on the CPU, all in one run, taking turns.
 
     Args:
         files: By the name to show.
         options: How to measure.
-        input_size: Size of one input without the batch, where the files leave it open; a tuple of
-            sizes for several inputs.
+        input_size: Size of one input without the batch, where the files have it dynamic; a tuple
+            of sizes for several inputs.
         missing: Networks that could not be exported, for the report.
         progress: Called with the name of each step before it starts.
 

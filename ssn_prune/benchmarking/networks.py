@@ -13,7 +13,8 @@ from ssn_prune.conversion import ConvertOptions, convert
 from ssn_prune.errors import ExportError
 from ssn_prune.example_inputs import example_inputs
 from ssn_prune.nn.switchable import SwitchableNorm
-from ssn_prune.onnx_export.exporter import ExportOptions, export_onnx
+from ssn_prune.onnx_export.exporter import export_onnx
+from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.pruning.counting import weighted_form
 from ssn_prune.surgery.copying import copy_model, replace_modules
 from ssn_prune.surgery.from_reference import adopt_layers

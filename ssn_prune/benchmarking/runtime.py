@@ -72,10 +72,10 @@ def make_feed(
         graph: The file.
         name: Its name, for errors.
         batch: Samples; must be that of the file if it is fixed there.
-        sizes: Shapes without the batch, for axes that the file leaves open; may be empty.
+        sizes: Shapes without the batch, for axes that are dynamic in the file; may be empty.
 
     Raises:
-        ArgumentError: The file has another fixed batch, or an open size is not given.
+        ArgumentError: The file has another fixed batch, or a dynamic size is not given.
     """
     rng = np.random.default_rng(0)
     feed: Feed = {}
@@ -102,12 +102,12 @@ def _shape(
             f"the batch size of {name} is fixed",
             expected=f"`batch={fixed[0]}`",
             found=f"`batch={batch}`",
-            hint="convert without `static_batch=` to leave it open",
+            hint="convert without `static_batch=` to have it dynamic",
         )
     if None in fixed[1:] and len(given) != len(fixed) - 1:
         names = [dim.dim_param or dim.dim_value for dim in dims]
         raise ArgumentError(
-            f"{name} leaves sizes of {value.name} open",
+            f"{name} has dynamic sizes in {value.name}",
             expected="`input_size=`, as (H, W) or (C, H, W)",
             found=f"the shape {names}",
             hint="for example `input_size=(3, 224, 224)`",

@@ -127,7 +127,7 @@ def load_checkpoint(
         weights: Entry of the file to use, such as ``"state_dict_ema"``.
         input_size: (H, W) or (C, H, W), in 1-d and 3-d (L), (C, L), (D, H, W) or (C, D, H, W); by
             default what the architecture is known for. A tuple of sizes for several inputs; one
-            size stands for all inputs of a network that is known to take several.
+            size is for all inputs of a network that is known to take several.
         correction: 1 if variances are Bessel-corrected, 0 if biased; by default 1 for files in the
             reference layout and what the file or the network says otherwise.
 

@@ -92,7 +92,7 @@ def _unknown_layer(problem: str, *, expected: str, found: str) -> UnsupportedLay
 
 
 def offered_by(name: str, tensors: Mapping[str, Tensor]) -> tuple[Normalizer, ...]:
-    """What the entries of the gates of a layer stand for.
+    """The normalizers that the entries of the gates of a layer belong to.
 
     Args:
         name: Path of the layer, for messages.

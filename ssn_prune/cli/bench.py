@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,7 @@ from ssn_prune.console import Output, bench_lines, bench_table, layer_cost_table
 if TYPE_CHECKING:
     from ssn_prune.benchmarking.records import BenchOptions, BenchReport
     from ssn_prune.conversion import ConvertOptions
+    from ssn_prune.progress import Progress
 
 ONNX_SUFFIX = ".onnx"
 
@@ -100,7 +101,7 @@ def _measure(
     load: dict[str, Any],
     convert: ConvertOptions,
     options: BenchOptions,
-    step: Callable[[str], None],
+    step: Progress,
 ) -> BenchReport:
     """Measure ONNX files and checkpoints.
 

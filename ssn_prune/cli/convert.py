@@ -16,10 +16,10 @@ from ssn_prune.cli.options import (
     Correction,
     Debug,
     Dynamic,
+    DynamicAxes,
     InputSize,
     Json,
     OnUnconverged,
-    OpenAxes,
     Prefix,
     Quiet,
     TrustStatistics,
@@ -53,7 +53,7 @@ def convert(
     input_size: InputSize = None,
     correction: Correction = None,
     on_unconverged: OnUnconverged = Unconverged.error,
-    dynamic: Dynamic = OpenAxes.batch,
+    dynamic: Dynamic = DynamicAxes.batch,
     static_batch: Annotated[
         int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
     ] = None,

@@ -26,8 +26,8 @@ class Checks(enum.StrEnum):
     none = "none"
 
 
-class OpenAxes(enum.StrEnum):
-    """Which axes of the inputs stay open."""
+class DynamicAxes(enum.StrEnum):
+    """Which axes of the inputs are dynamic."""
 
     none = "none"
     batch = "batch"
@@ -77,8 +77,8 @@ OnUnconverged = Annotated[
     ),
 ]
 Dynamic = Annotated[
-    OpenAxes,
-    typer.Option(help="Sizes that stay open: none, the batch, or batch and spatial sizes."),
+    DynamicAxes,
+    typer.Option(help="Dynamic sizes: none, the batch, or batch and spatial sizes."),
 ]
 TrustStatistics = Annotated[
     bool,

@@ -16,10 +16,10 @@ from ssn_prune.cli.options import (
     Correction,
     Debug,
     Dynamic,
+    DynamicAxes,
     InputSize,
     Json,
     OnUnconverged,
-    OpenAxes,
     Prefix,
     Quiet,
     TrustStatistics,
@@ -43,7 +43,7 @@ def verify(
     input_size: InputSize = None,
     correction: Correction = None,
     on_unconverged: OnUnconverged = Unconverged.error,
-    dynamic: Dynamic = OpenAxes.batch,
+    dynamic: Dynamic = DynamicAxes.batch,
     static_batch: Annotated[
         int | None, typer.Option(min=1, help="Batch size of a file with a fixed one.")
     ] = None,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from ssn_prune.verification.results import AdoptionCheck, VerificationReport
+    from ssn_prune.surgery.results import AdoptionCheck
+    from ssn_prune.verification.results import VerificationReport
 
 
 def verification_lines(report: VerificationReport) -> list[str]:
-    """One line per check; errors stand beside the original's own."""
+    """One line per check; errors beside the original's own."""
     lines: list[str] = []
     if (algebra := report.algebra) is not None:
         lines.append(

@@ -126,7 +126,7 @@ class _SwitchableNorm(torch.autograd.Function):
         host = planes.reads_host(x)
         samples, channels = x.shape[:2]
         shape = (settings.groups, samples // settings.groups, channels)
-        # NaN and infinity pass through silently, as they do in torch.
+        # NaN and infinity pass through without a warning, as they do in torch.
         with np.errstate(all="ignore"):
             z, plane_mean, moments, unit = planes.standardize(work)
             ratios, used = _ratios(mean_gate, var_gate, solved, host)
@@ -247,11 +247,10 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     # Aliases: a shared gate comes twice, and each place has a gradient of its own.
     inputs = [None if t is None else t.view_as(t) for t in inputs]
     x, weight, bias, mean_gate, var_gate = inputs
-    running = running_mean, running_var
     p, q = mean_gate, var_gate
     if ctx.solved is not None:
         p, q = ctx.solved.ratios(mean_gate, var_gate)
-    y = plain_formula(x, weight, bias, p, q, running[0], running[1], ctx.settings)[0]
+    y = plain_formula(x, weight, bias, p, q, running_mean, running_var, ctx.settings)[0]
     needed = [t for t, needs in zip(inputs, ctx.needs_input_grad, strict=False) if needs]
     found = iter(torch.autograd.grad(y, needed, grad, create_graph=True))
     gradients = [next(found) if needs else None for needs in ctx.needs_input_grad[:5]]

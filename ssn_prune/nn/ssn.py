@@ -3,7 +3,7 @@
 **Freezing.** A gate whose ratios are exactly one-hot is stored as such and flagged; from then on it
 gets a zero gradient. It keeps requiring one, because DistributedDataParallel waits for the gradient
 of every parameter that it knew at the start, and because the host would have to wait for the flag.
-Momentum may therefore still push the stored weight; the layer does not look at it any more, and
+Momentum may therefore still push the stored weight; the layer ignores it, and
 :func:`set_radius` and ``state_dict`` put it back.
 """
 

@@ -17,14 +17,12 @@ from ssn_prune.errors import ExportError
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
-from ssn_prune.onnx_export.options import DEFAULT_OPSET, Dynamic, ExportOptions, require_known
+from ssn_prune.onnx_export.options import DEFAULT_OPSET, ExportOptions, require_known
 from ssn_prune.onnx_export.results import OnnxStats, PassRecord
 from ssn_prune.onnx_export.saving import save_checked
 from ssn_prune.onnx_export.translate import Translation, translate
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.counting import count_operators
-
-__all__ = ["LAYER_VALUES_KEY", "Dynamic", "ExportOptions", "export_onnx", "write_onnx"]
 
 LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
 

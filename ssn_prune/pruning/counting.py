@@ -34,7 +34,7 @@ def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] |
     """Operators of the original: those around its switchable layers plus those inside each call.
 
     A layer counts with its gates as constants and all statistics that it offers computed, which is
-    the least that a network with undecided layers needs.
+    the least that a network with soft gates needs.
     """
     if captured.error is not None:
         return None

@@ -31,7 +31,7 @@ OnUnconverged = Literal["error", "exact", "argmax"]
 
 @dataclass(frozen=True)
 class PruneResult:
-    """A pruned network and everything that tells how it came about.
+    """A pruned network and everything that says how it was made.
 
     Attributes:
         model: The pruned network, in evaluation mode: the user's own module classes.
@@ -42,8 +42,8 @@ class PruneResult:
             the reference layers taken over, and with rounded gates if rounding was asked for. It
             shares its parameters with the caller's model, so verify before training on.
         guards: What the plan supposes of the sizes of the inputs.
-        given: The network as it was given, if it has layers of another implementation:
-            unfinished gates included.
+        given: The network as it was given, if it has layers of another implementation, with
+            its gates as they are.
     """
 
     model: nn.Module
@@ -103,7 +103,7 @@ def prune(
 
     Raises:
         NoSwitchableLayerError: There is nothing to prune.
-        UnconvergedGatesError: Gates are unfinished and ``on_unconverged`` is ``"error"``.
+        UnconvergedGatesError: Gates are not one-hot and ``on_unconverged`` is ``"error"``.
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
         UnsupportedLayerError: A layer of another implementation computes something else than its
             tensors promise or cannot run here, a layer uses BN but keeps no running statistics, or
@@ -154,7 +154,7 @@ def prune_shared(
     """
     if on_unconverged not in get_args(OnUnconverged):
         raise ArgumentError(
-            f"unknown mode {on_unconverged!r} for unfinished gates",
+            f"unknown mode {on_unconverged!r} for gates that are not one-hot",
             expected=" or ".join(get_args(OnUnconverged)),
             found=repr(on_unconverged),
             hint="leave `on_unconverged=` out to refuse gates that are not one-hot",

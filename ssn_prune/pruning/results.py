@@ -71,7 +71,7 @@ class NetworkStats:
 
 @dataclass(frozen=True)
 class RoundedGates:
-    """Effect of rounding unfinished gates, in float64 on the example inputs."""
+    """Effect of rounding gates that are not one-hot, in float64 on the example inputs."""
 
     layers: tuple[str, ...]
     max_error: float
@@ -88,7 +88,7 @@ class PruneReport:
         before: The original.
         after: The pruned network.
         capture_error: Why the network could not be captured whole.
-        rounded: What rounding unfinished gates did.
+        rounded: What rounding the gates did.
         captured_parts: Submodules that were captured instead of the whole.
         size_conditions: What the result supposes of the sizes of its inputs.
         adoption: How the original compares with the network that was given.

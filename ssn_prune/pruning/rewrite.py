@@ -40,7 +40,7 @@ def rewrite(plan: Plan, network: nn.Module) -> nn.Module:
 
     Args:
         plan: Made for this network; its tensors may since have been cast to another dtype.
-        network: Owned by the caller. It is changed and must not be used any more.
+        network: Owned by the caller. It is changed and must not be used afterwards.
 
     Returns:
         The network in which every planned layer is concrete: ``network``, or what replaces it.

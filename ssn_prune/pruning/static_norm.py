@@ -11,15 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ssn_prune.nn.axes import channel_weight
 from ssn_prune.nn.switchable import SwitchableNorm
-from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 Affine = tuple[Tensor | None, Tensor | None]
 """Weight and bias, each of shape (C,) or None for ones and zeros."""
-
-STATIC = NormalizerPair(Normalizer.BN, Normalizer.BN)
-"""The pair of a layer that is an affine map at inference."""
 
 
 def running_statistics(norm: SwitchableNorm | _BatchNorm) -> tuple[Tensor, Tensor] | None:
@@ -52,16 +47,16 @@ def own_affine(norm: SwitchableNorm | _BatchNorm) -> Affine:
     return None if weight is None else weight.detach(), None if bias is None else bias.detach()
 
 
-def scale_of(norm: SwitchableNorm, affine: Affine) -> Tensor:
-    """The scale of a layer with a BN variance, in float64, shape (C,).
+def scale_of(norm: SwitchableNorm | _BatchNorm, affine: Affine) -> Tensor:
+    """The scale of a normalizer with a BN variance, in float64, shape (C,).
 
     Args:
-        norm: The layer.
+        norm: torch's BatchNorm, or a switchable layer.
         affine: Its weight and bias together with what it absorbs.
     """
-    weight = channel_weight(norm)
-    weight = torch.ones_like(weight) if affine[0] is None else affine[0]
-    return static_scale(weight, required_statistics(norm)[1], norm.eps)
+    _, var = required_statistics(norm)
+    weight = torch.ones_like(var) if affine[0] is None else affine[0]
+    return static_scale(weight, var, norm.eps)
 
 
 def static_affine(
@@ -73,7 +68,6 @@ def static_affine(
         norm: torch's BatchNorm, or a switchable layer that selected BN/BN.
         affine: Weight and bias to take instead of its own.
     """
-    mean, var = required_statistics(norm)
-    weight, bias = affine or own_affine(norm)
-    scale = static_scale(torch.ones_like(var) if weight is None else weight, var, norm.eps)
-    return scale, static_shift(bias, mean, scale)
+    affine = affine or own_affine(norm)
+    scale = scale_of(norm, affine)
+    return scale, static_shift(affine[1], required_statistics(norm)[0], scale)

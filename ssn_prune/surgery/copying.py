@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ssn_prune.errors import CaptureError, first_line
 
 Memo = dict[int, Any]
-"""By ``id`` what stands for an object in the copy, as in :func:`copy.deepcopy`."""
+"""Objects of the copy by ``id`` of the original, as in :func:`copy.deepcopy`."""
 
 
 def copy_model(model: nn.Module, *, share_tensors: bool = False) -> nn.Module:
@@ -52,7 +52,7 @@ def copy_with(model: nn.Module, known: Memo) -> nn.Module:
         if not any(id(module) in original for module in copied.modules()):
             return copied
     # The network's classes are the user's code and may raise anything.
-    except Exception:  # noqa: BLE001  # the second way tells whether the network can be copied
+    except Exception:  # noqa: BLE001  # the second way decides whether it can be copied
         pass
     try:
         copied = _Structure(memo).copied(model)
@@ -133,12 +133,12 @@ def replace_modules(
     Returns:
         ``model``, or what replaces it.
     """
-    successors = {id(old): new for old, new in replacements}
+    replaced = {id(old): new for old, new in replacements}
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
-            if child is not None and id(child) in successors:
-                setattr(parent, name, successors[id(child)])
-    return successors.get(id(model), model)
+            if child is not None and id(child) in replaced:
+                setattr(parent, name, replaced[id(child)])
+    return replaced.get(id(model), model)
 
 
 _HOOK_TABLES = (
@@ -171,21 +171,18 @@ def all_names(model: nn.Module) -> dict[int, tuple[str, ...]]:
     return {key: tuple(paths) for key, paths in names.items()}
 
 
-def floating_copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """An evaluation-mode copy with all floating tensors in ``dtype``, complex ones accordingly."""
-    return cast_copy(copy_model(model), dtype)
-
-
-def cast_copy(copied: nn.Module, dtype: torch.dtype) -> nn.Module:
+def cast_copy(copied: nn.Module, dtype: torch.dtype, *, own_memory: bool = False) -> nn.Module:
     """Bring a copy into evaluation mode and its floating tensors into ``dtype``, in place.
 
-    Parameters that are in ``dtype`` already keep their memory.
+    Complex tensors become those of the same precision. Tensors that are not cast keep their memory
+    unless ``own_memory`` is set.
     """
 
     def cast(tensor: Tensor) -> Tensor:
         if tensor.is_complex():
-            return tensor.to(dtype.to_complex())
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+            return tensor.to(dtype.to_complex(), copy=own_memory)
+        kept = dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(kept, copy=own_memory)
 
     copied._apply(cast)
     copied.eval()  # as a statement: overridden train methods need not return the module

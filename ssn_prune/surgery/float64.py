@@ -2,7 +2,7 @@
 
 A copy of a network has float64 tensors only, but the network's code may make float32 ones itself:
 ``torch.arange(n).float()``, ``torch.zeros(n, dtype=torch.float32)``, constants kept outside of its
-buffers. :func:`float64_arithmetic` widens those. What it cannot reach (an operator that is told to
+buffers. :func:`float64_arithmetic` widens those. What it cannot reach (an operator that is asked to
 compute in half precision, compiled code) is noted, since such a run is not one in float64.
 """
 
@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssn_prune.surgery._shared_parameters import shared_copy
+from ssn_prune.surgery.copying import cast_copy
 
 _WIDE = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 _OPERATORS = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"]
@@ -33,15 +34,7 @@ def float64_copy(model: nn.Module) -> nn.Module:
 
     Complex tensors become complex128. There is no float32 copy at any time.
     """
-    copied = shared_copy(model)
-
-    def wide(tensor: Tensor) -> Tensor:
-        dtype = torch.float64 if tensor.is_floating_point() else tensor.dtype
-        return tensor.to(torch.complex128 if tensor.is_complex() else dtype, copy=True)
-
-    copied._apply(wide)
-    copied.eval()  # as a statement: overridden train methods need not return the module
-    return copied
+    return cast_copy(shared_copy(model), torch.float64, own_memory=True)
 
 
 @dataclass

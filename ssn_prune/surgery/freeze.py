@@ -79,7 +79,7 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
     """Swap every SSN layer for the normalizer that it selected, in place, to train on.
 
     The new modules use the very same ``weight`` and ``bias`` parameters and running statistics, so
-    an optimizer goes on with its state; the gates are no parameters of the model any more and get
+    an optimizer goes on with its state; the gates stop being parameters of the model and get
     no gradient. Equal pairs become torch's BatchNorm, InstanceNorm (a subclass that accepts 1x1
     maps, as SSN does) and GroupNorm(1, C), mixed ones a :class:`SelectedNorm`, which computes only
     what was selected. A SelectedNorm also takes the place of layers for which torch's module would

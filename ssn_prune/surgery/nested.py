@@ -62,23 +62,23 @@ def relative_error(values: Sequence[Tensor], reference: Sequence[Tensor]) -> flo
     return worst
 
 
-def top1_agreement(value: Tensor, expected: Tensor, undecided: float = 0.0) -> float | None:
+def top1_agreement(value: Tensor, expected: Tensor, margin: float = 0.0) -> float | None:
     """Share of positions whose largest class (axis 1) is the same.
 
     Args:
         value: Shape (N, classes, ...).
         expected: The reference.
-        undecided: Positions whose two largest reference values are not further apart than this are
-            left out: within the allowed error either answer is right.
+        margin: Positions whose two largest reference values are not further apart than this are
+            left out: within the allowed error either class is right.
 
     Returns:
-        A share in [0, 1]; None if there is no class axis or no position is decided.
+        A share in [0, 1]; None if there is no class axis or no position is left.
     """
     if expected.dim() < 2 or expected.shape[1] < 2 or not expected.is_floating_point():
         return None
     top2 = expected.topk(2, dim=1).values
-    decided = (top2.select(1, 0) - top2.select(1, 1)) > undecided
-    if not bool(decided.any()):
+    clear = (top2.select(1, 0) - top2.select(1, 1)) > margin
+    if not bool(clear.any()):
         return None
     same = value.argmax(dim=1) == expected.argmax(dim=1)
-    return float(same[decided].double().mean())
+    return float(same[clear].double().mean())

@@ -7,7 +7,6 @@ one float64 copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -41,32 +40,27 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
     Raises:
         CaptureError: The network does not run in float64.
     """
-    return check_algebra_in_place(float64_copy(original), plan, inputs)
+    return check_algebra_in_place(float64_copy(original), plan, inputs)[0]
 
 
 def check_algebra_in_place(
-    wide: nn.Module,
-    plan: Plan,
-    inputs: tuple[Any, ...],
-    between: Callable[[nn.Module, list[Tensor]], None] = lambda _wide, _outputs: None,
-) -> AlgebraCheck:
-    """As :func:`check_algebra`, on a float64 copy that is rewritten.
+    wide: nn.Module, plan: Plan, inputs: tuple[Any, ...]
+) -> tuple[AlgebraCheck, list[Tensor]]:
+    """As :func:`check_algebra`, on a float64 copy that is rewritten, with the original's outputs.
 
     Args:
-        wide: The copy; it is not the original any more afterwards.
+        wide: The copy. It is changed and must not be used afterwards.
         plan: The plan.
         inputs: Inputs of one call.
-        between: What else to do with the copy and its outputs before it is rewritten.
     """
     # The layers whose own output still appears somewhere in the pruned network.
     layers = [layer.name for layer in plan.layers if layer.exposed]
     with SpilledOutputs() as expected:
         outputs = run_float64(wide, inputs, layers, expected)
-        between(wide, outputs)
         compared = ComparedOutputs(expected, relative_error)
         actual = run_float64(rewrite(plan, wide), inputs, layers, compared)
         errors = {name: max(calls) for name, calls in compared.in_order()}
-    return _judged(relative_error(actual, outputs), errors)
+    return _judged(relative_error(actual, outputs), errors), outputs
 
 
 def _judged(output_error: float, layer_errors: dict[str, float]) -> AlgebraCheck:

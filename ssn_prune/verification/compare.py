@@ -58,12 +58,12 @@ def check_rounding(
             errors.add(value, [own[batch][index] for own in outputs.float32], exact[index])
     worst = max(errors_of, key=lambda errors: errors.ratio)
     agreements = [
-        top1_agreement(given[0], exact[0], undecided=2 * errors_of[0].bound)
+        top1_agreement(given[0], exact[0], margin=2 * errors_of[0].bound)
         for given, exact in zip(converted, outputs.exact, strict=True)
         if given[0].shape == exact[0].shape
     ]
-    decided = [share for share in agreements if share is not None]
-    agreement = min(decided) if decided else None
+    known = [share for share in agreements if share is not None]
+    agreement = min(known, default=None)
     return RoundingCheck(
         passed=all(errors.passed for errors in errors_of) and agreement in (None, 1.0),
         max_error=worst.error,

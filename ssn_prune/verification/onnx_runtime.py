@@ -87,7 +87,7 @@ def open_session(
 
 
 def runtime_error(name: str, error: Exception) -> InferenceRuntimeError:
-    """What the user is told when ONNX Runtime cannot load or run a file."""
+    """The error for a file that ONNX Runtime cannot load or run."""
     return InferenceRuntimeError(
         f"ONNX Runtime cannot run {name}",
         expected="an ONNX file for inputs of this network",

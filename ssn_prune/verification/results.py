@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from ssn_prune.surgery.results import AdoptionCheck
 
-__all__ = ["AdoptionCheck", "AlgebraCheck", "RoundingCheck", "VerificationReport"]
-
 
 @dataclass(frozen=True)
 class AlgebraCheck:

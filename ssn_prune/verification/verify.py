@@ -1,4 +1,4 @@
-"""verify: both checks on one conversion."""
+"""verify: the checks of a pruned network and of its file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
-from ssn_prune.verification.algebra import check_algebra_in_place
+from ssn_prune.verification.algebra import check_algebra, check_algebra_in_place
 from ssn_prune.verification.compare import check_rounding
 from ssn_prune.verification.reference_outputs import (
+    Outputs,
     ReferenceOutputs,
     float32_outputs,
     run_float64,
@@ -35,7 +36,7 @@ def verify(
     rounding: bool = True,
     progress: Progress = no_progress,
 ) -> VerificationReport:
-    """Check that a conversion gives the answers of the original.
+    """Check that a conversion gives the outputs of the original.
 
     Args:
         pruned: Result of :func:`ssn_prune.prune`.
@@ -51,18 +52,18 @@ def verify(
     """
     path = Path(onnx_path) if rounding and onnx_path is not None else None
     adoption = pruned.report.adoption
-    first = check_in_float64(
+    check, outputs = check_in_float64(
         Networks.of(pruned),
         batches,
         algebra=algebra,
         rounding=path is not None,
         progress=progress,
     )
-    if path is None or first.outputs is None:
-        return VerificationReport(first.algebra, None, adoption)
+    if path is None or outputs is None:
+        return VerificationReport(check, None, adoption)
     progress("verifying: running the file")
-    check = check_file(format_of(path), path, pruned.original, batches, first.outputs)
-    return VerificationReport(first.algebra, check, adoption)
+    compared = check_file(format_of(path), path, pruned.original, batches, outputs)
+    return VerificationReport(check, compared, adoption)
 
 
 def check_file(
@@ -111,19 +112,6 @@ class Networks:
         return Networks(pruned.original, pruned.reference, pruned.plan)
 
 
-@dataclass(frozen=True)
-class FirstChecks:
-    """What is known before the file is opened.
-
-    Attributes:
-        algebra: The algebra check, if it was asked for.
-        outputs: What the reference gives, if the file is to be compared.
-    """
-
-    algebra: AlgebraCheck | None
-    outputs: ReferenceOutputs | None
-
-
 def check_in_float64(
     networks: Networks,
     batches: Sequence[tuple[Any, ...]],
@@ -131,7 +119,7 @@ def check_in_float64(
     algebra: bool,
     rounding: bool,
     progress: Progress = no_progress,
-) -> FirstChecks:
+) -> tuple[AlgebraCheck | None, ReferenceOutputs | None]:
     """The algebra check, and what the file is compared with, from the same runs.
 
     Args:
@@ -142,42 +130,47 @@ def check_in_float64(
         progress: Called with the name of each step before it starts.
     """
     original, reference = networks.original, networks.reference
-    seen = _batch_for_algebra(batches)
-    exact: dict[int, list[Tensor]] = {}
-
-    def run_rest(wide: nn.Module) -> None:
-        progress("verifying: running the original in float64")
-        for index in set(range(len(batches))) - exact.keys():
-            exact[index] = run_float64(wide, batches[index])
-
-    def between(wide: nn.Module, outputs: list[Tensor]) -> None:
-        if rounding and reference is original:
-            exact[seen] = outputs
-            run_rest(wide)
-
-    check = None
-    if algebra:
-        progress("verifying every layer in float64")
-        check = check_algebra_in_place(
-            float64_copy(original), networks.plan, batches[seen], between
-        )
-    if rounding and not exact:
-        run_rest(float64_copy(reference))
+    check, exact = None, None
+    if algebra and rounding and reference is original:
+        check, exact = _check_algebra_and_run(networks, batches, progress)
+    elif algebra:
+        progress(_EVERY_LAYER)
+        check = check_algebra(original, networks.plan, batches[_batch_for_algebra(batches)])
     if not rounding:
-        return FirstChecks(check, None)
+        return check, None
+    if exact is None:
+        progress(_IN_FLOAT64)
+        wide = float64_copy(reference)
+        exact = [run_float64(wide, batch) for batch in batches]
+        del wide
     progress("verifying: running the original in float32")
     own = [float32_outputs(original, batches)]
     if reference is not original:
         own.append(float32_outputs(reference, batches))
-    wide_outputs = [exact[index] for index in range(len(batches))]
-    return FirstChecks(check, ReferenceOutputs(wide_outputs, tuple(own)))
+    return check, ReferenceOutputs(exact, tuple(own))
+
+
+_EVERY_LAYER = "verifying every layer in float64"
+_IN_FLOAT64 = "verifying: running the original in float64"
+
+
+def _check_algebra_and_run(
+    networks: Networks, batches: Sequence[tuple[Any, ...]], progress: Progress
+) -> tuple[AlgebraCheck, Outputs]:
+    """The algebra check, and what the original gives for all batches, with one copy."""
+    seen, wide = _batch_for_algebra(batches), float64_copy(networks.original)
+    progress(_IN_FLOAT64)
+    exact = [[] if i == seen else run_float64(wide, batch) for i, batch in enumerate(batches)]
+    progress(_EVERY_LAYER)
+    check, exact[seen] = check_algebra_in_place(wide, networks.plan, batches[seen])
+    return check, exact
 
 
 def _batch_for_algebra(batches: Sequence[tuple[Any, ...]]) -> int:
     """The smallest of those with the most general sizes: float64 takes its time.
 
-    Two samples show whether something is mixed between samples. Where spatial sizes are open, the
-    last batch has another one than the network was captured with.
+    Two samples show whether something is mixed between samples. With dynamic spatial sizes the
+    last batch has another size than the network was captured with.
     """
     shapes = [[leaf.shape for leaf in tensor_leaves(batch)] for batch in batches]
     last = len(batches) - 1
@@ -207,11 +200,11 @@ def require_passed(report: VerificationReport) -> None:
         layer = rounding.first_layer_off
         agreement = rounding.top1_agreement
         raise VerificationError(
-            f"the exported file does not give the original's answers: {_place(layer)}",
+            f"the exported file does not give the original's outputs: {_place(layer)}",
             layer=layer,
             expected=f"an error of at most {rounding.bound:.3g} (4 x the original's own float32 "
             f"error {rounding.original_float32_error:.3g} + 1e-6 x {rounding.scale:.3g})"
-            + (" and the same top-1 answers" if agreement is not None else ""),
+            + (" and the same top-1 classes" if agreement is not None else ""),
             found=f"an error of {rounding.max_error:.3g}"
             + (f", top-1 agreement {agreement:.1%}" if agreement is not None else ""),
         )

@@ -111,7 +111,7 @@ def test_a_file_with_a_fixed_batch_takes_no_other(tmp_path: Path) -> None:
     assert run(path, "--batch", 4, *FEW).exit_code == 0
 
 
-def test_open_sizes_have_to_be_given(tmp_path: Path) -> None:
+def test_dynamic_sizes_have_to_be_given(tmp_path: Path) -> None:
     path = tmp_path / "open.onnx"
     options = ExportOptions(dynamic="spatial")
     export_onnx(nn.Conv2d(3, 2, 3), torch.randn(2, 3, 9, 9), path, options=options)
@@ -146,7 +146,7 @@ def test_whole_numbers_are_zero_and_scalars_have_no_batch() -> None:
     assert feed["scale"].shape == ()
     open_axis = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3, "h"])
     graph = helper.make_model(helper.make_graph([], "g", [open_axis], []))
-    with pytest.raises(ArgumentError, match="leaves sizes of x open"):
+    with pytest.raises(ArgumentError, match="has dynamic sizes in x"):
         make_feed(graph, "g", 1, ())
     assert make_feed(graph, "g", 1, [(3, 8)])["x"].shape == (1, 3, 8)
 

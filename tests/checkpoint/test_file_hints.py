@@ -1,4 +1,4 @@
-"""What a file tells about its network beside the weights: the kind of swap, and the input size."""
+"""What a file says about its network beside the weights: the kind of swap, and the input size."""
 
 import pytest
 import torch

@@ -16,8 +16,8 @@ from ssn_prune.conversion import ConvertOptions, convert, verify_file
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 
 CHECKS = [
-    "verifying every layer in float64",
     "verifying: running the original in float64",
+    "verifying every layer in float64",
     "verifying: running the original in float32",
     "verifying: running the file",
 ]

@@ -35,7 +35,7 @@ def example(heading: str, names_of: ModuleType, monkeypatch: pytest.MonkeyPatch)
 
 def test_another_onnx_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = example("Another ONNX pass", table, monkeypatch)
-    network = PairNetwork(correction=0, conv_bias=True, behind_conv=False).eval()
+    network = PairNetwork(correction=0, conv_bias=True, follows_conv=False).eval()
     x = torch.randn(2, 3, 9, 10)
     graph = exported(prune(network, x).model, x, "batch")
     before, _ = graph.with_passes(table.PASSES)

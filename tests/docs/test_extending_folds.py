@@ -53,7 +53,7 @@ def documented_tests(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "name",
     [
-        "test_the_bias_has_no_mean_any_more",
+        "test_the_bias_has_no_mean",
         "test_a_convolution_without_bias_is_refused",
         "test_another_mean_of_the_bias_is_caught",
     ],

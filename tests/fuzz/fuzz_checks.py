@@ -61,7 +61,7 @@ def check(graph: Graph, rules: frozenset[str] = ALL_RULES, *, thoroughly: bool =
     Args:
         graph: The graph.
         rules: The folds that the package knows.
-        thoroughly: Capture anew for every prune and as for users; see fuzz_speed.
+        thoroughly: Capture again for every prune and as for users; see fuzz_speed.
 
     Raises:
         FuzzError: Something does not hold, or the package raised what it should not.

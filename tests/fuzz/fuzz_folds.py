@@ -2,9 +2,9 @@
 
 backward   into the convolution or linear layer that makes the layer's input
 chain      the same, through a BN/BN layer in between that went into it completely
-absorbed   BN/BN behind another switchable layer: into that layer's affine
+absorbed   BN/BN after another switchable layer: into that layer's affine
 forward    BN/BN into the convolution or linear layer that alone takes its output, also through
-           torch's BatchNorm, which every layer in front of it absorbs
+           torch's BatchNorm, which every layer before it absorbs
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _Counter:
         norm = self.layers[name]
         feeders = [self._feeder(call) for call in self.graph.calls(name)]
         if not norm.soft and (norm.mean, norm.var) not in _NEVER_BACKWARD:
-            convs = [self._behind(feeder) for feeder in feeders]
+            convs = [self._conv_before(feeder) for feeder in feeders]
             scale_only = norm.mean != BN and norm.var == BN
             found = [conv for conv in convs if conv is not None]
             complete = len(found) == len(convs)
@@ -113,8 +113,8 @@ class _Counter:
     def _is_layer(self, node: int | None) -> bool:
         return self._layer(node) is not None
 
-    def _behind(self, node: int | None) -> int | None:
-        """The convolution that a node is, seen through layers that folded into it completely."""
+    def _conv_before(self, node: int | None) -> int | None:
+        """The convolution of a node, past layers that folded into it completely."""
         if node is None or self.graph.nodes[node].op not in _CONV_OPS:
             return None
         layer = self._layer(node)
@@ -122,7 +122,7 @@ class _Counter:
             norm, fold = self.layers[layer], self.fold_of(layer)
             gone = fold is not None and fold.rule in ("backward", "chain")
             whole = gone and (norm.mean, norm.var) == (BN, BN)
-            return self._behind(self._feeder(node)) if whole else None
+            return self._conv_before(self._feeder(node)) if whole else None
         return node if isinstance(self.graph.named(self.graph.nodes[node].module), Conv) else None
 
     def _weight(self, name: str) -> str:
@@ -160,7 +160,7 @@ class _Counter:
         return all(bool((weight != 0).all()) for weight in weights if weight is not None)
 
     def _absorbed_by(self, name: str, *, layers: bool = True) -> list[str]:
-        """The static normalizers right behind a layer, which become part of its weight.
+        """The static normalizers right after a layer, which become part of its weight.
 
         Args:
             name: The layer.
@@ -171,16 +171,16 @@ class _Counter:
         while True:
             takers = [self._taker(source) for source in sources]
             names = {self._module_of(taker) for taker in takers}
-            behind = names.pop()
-            if names or behind is None or len(graph.calls(behind)) != len(sources):
+            following = names.pop()
+            if names or following is None or len(graph.calls(following)) != len(sources):
                 return found
-            norm = graph.named(behind)
+            norm = graph.named(following)
             if not isinstance(norm, Norm) or norm.soft or (norm.mean, norm.var) != (BN, BN):
                 return found
             after_batch_norm = bool(found) and not graph.named(found[-1]).switchable
             if norm.switchable and (not layers or after_batch_norm):
                 return found
-            found.append(behind)
+            found.append(following)
             sources = [taker for taker in takers if taker is not None]
 
     def _module_of(self, node: int | None) -> str | None:

@@ -260,7 +260,7 @@ class _Builder:
         return self.add(Node("call", (cur,), self.rng.choice(fitting)))
 
     def both_again(self, cur: int) -> int | None:
-        """A convolution and the layer behind it once more, like a head for several levels."""
+        """A convolution and the layer after it once more, like a head for several levels."""
         pairs = [
             (self.draft.nodes[node.inputs[0] - 1].module, node.module)
             for node in self.draft.nodes

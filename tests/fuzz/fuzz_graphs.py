@@ -2,7 +2,7 @@
 
 A graph is a value: it can be printed, pasted into a test, compared and made smaller. Everything
 else is derived from it: the network (fuzz_network), its numbers (fuzz_parameters), what it must
-answer (fuzz_reference) and what must fold (fuzz_folds).
+output (fuzz_reference) and what must fold (fuzz_folds).
 
 Values are numbered: 0 is the network's input, i + 1 the result of node i. A chunk node's value is a
 tuple, which only pick nodes take.
@@ -153,12 +153,12 @@ class Graph:
     outputs: tuple[int, ...]
 
     def named(self, name: str) -> Conv | Norm:
-        """The module of a name, seen through aliases."""
+        """The module of a name, aliases resolved."""
         module = dict(self.modules)[name]
         return self.named(module.of) if isinstance(module, Alias) else module
 
     def original_name(self, name: str) -> str:
-        """The name that an alias stands for."""
+        """The name that an alias is of."""
         module = dict(self.modules)[name]
         return self.original_name(module.of) if isinstance(module, Alias) else name
 
@@ -169,7 +169,7 @@ class Graph:
         return {name: norm for name, norm in norms.items() if name in called}
 
     def source(self, value: int) -> int:
-        """The value itself, seen through identities, which leave no trace in a network."""
+        """The value itself, past identities, which leave no trace in a network."""
         while value and self.nodes[value - 1].op == "identity":
             value = self.nodes[value - 1].inputs[0]
         return value

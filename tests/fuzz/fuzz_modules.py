@@ -59,7 +59,7 @@ def random_conv(rng: random.Random, shape: Sequence[int]) -> Conv | None:
 def random_norm(
     rng: random.Random, shape: Sequence[int], follows: str = "", *, after_norm: bool = False
 ) -> Norm:
-    """A normalizer for inputs of ``shape``, behind the convolution ``follows`` if there is one."""
+    """A normalizer for inputs of ``shape``, after the convolution ``follows`` if there is one."""
     positions = 1
     for size in shape[2:]:
         positions *= size

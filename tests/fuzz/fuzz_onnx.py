@@ -2,7 +2,7 @@
 
 An export costs a second however small the network is, so the networks of up to ``BUNDLE`` graphs
 with the same batch size become one file with an input for each. A bundle that fails is taken apart,
-so that a failure names its graph. An open batch axis makes an export several times as slow, so only
+so that a failure names its graph. A dynamic batch makes an export several times as slow, so only
 some small bundles have one, and only some are exported twice.
 """
 

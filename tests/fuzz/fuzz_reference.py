@@ -1,4 +1,4 @@
-"""What a graph must answer: its spec walked in float64, with formulas of its own.
+"""What a graph must compute: its spec walked in float64, with formulas of its own.
 
 Nothing here comes from the package under test. The normalizer is
 
@@ -8,7 +8,7 @@ with mean_ln, var_ln taken over all entries of a sample (a corrected variance ad
 correction adds), and the running statistics for BN.
 
 With a ``jitter`` every operand, statistic and result is moved by up to one rounding unit: how far
-the answer moves says how well the graph is conditioned.
+the output moves says how well the graph is conditioned.
 """
 
 from __future__ import annotations

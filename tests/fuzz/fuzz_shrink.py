@@ -1,7 +1,7 @@
 """Making a failing graph small, as long as it fails in the same way.
 
 Greedy: of all the simpler graphs, the first that still fails is taken, until none does. Candidates
-need not be valid; those that cannot be computed, or whose answer is constant, are passed over.
+need not be valid; those that cannot be computed, or whose output is constant, are passed over.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pruning many small networks quickly.
 
-Nine tenths of the time of a prune go into torch.export: capturing with open sizes, and counting
+Nine tenths of the time of a prune go into torch.export: capturing with dynamic sizes, and counting
 operators for a column of the report. A graph that is not checked ``thoroughly`` is captured once,
 with closed sizes, for all its prunes, nothing is counted, and the network is not run to see whether
 it is a function of its input. The decisions and the rewrite, which the fuzzer is about, run every

@@ -38,7 +38,7 @@ def test_three_static_norms_in_a_row_without_a_convolution() -> None:
     check(Graph(seed=1, input_shape=(2, 1, 3, 3), modules=norms, nodes=nodes, outputs=(3,)))
 
 
-def test_two_static_norms_behind_another_norm() -> None:
+def test_two_static_norms_after_another_norm() -> None:
     modules = (
         ("norm0", Norm(dim=2, channels=2, mean=IN, var=IN)),
         ("norm1", Norm(dim=2, channels=2)),
@@ -48,7 +48,7 @@ def test_two_static_norms_behind_another_norm() -> None:
     check(Graph(seed=1, input_shape=(2, 2, 3, 3), modules=modules, nodes=nodes, outputs=(3,)))
 
 
-def test_static_norm_and_batch_norm_behind_another_norm() -> None:
+def test_static_norm_and_batch_norm_after_another_norm() -> None:
     modules = (
         ("norm0", Norm(dim=2, channels=2, mean=IN, var=IN)),
         ("norm1", Norm(dim=2, channels=2)),
@@ -164,7 +164,7 @@ def test_instance_norm_of_planes_that_are_constant_in_each_sample() -> None:
     )
 
 
-def test_layer_mean_of_a_single_entry_behind_a_folded_scale() -> None:
+def test_layer_mean_of_a_single_entry_after_a_folded_scale() -> None:
     modules = (
         ("conv2", Conv(dim=0, inputs=1, outputs=1, bias=False)),
         ("norm3", Norm(dim=1, channels=1, mean=LN, spread=(-3.0, 2.0), matched=False)),

@@ -12,8 +12,8 @@ class Fault:
     Attributes:
         name: What is wrong.
         file: Path inside the package.
-        old: Text that stands there exactly once.
-        new: What stands there instead.
+        old: Text that occurs there exactly once.
+        new: Its replacement.
         tests: Test files that should notice, tried first.
     """
 
@@ -77,7 +77,7 @@ FAULTS = (
         _FOLLOWING,
     ),
     Fault(
-        "only one tap shifted in a fold forward",
+        "only one window position shifted in a fold forward",
         "pruning/folds/kernel_arithmetic.py",
         ".flatten(2).sum(2, dtype=torch.float64)",
         ".flatten(2)[..., 0].double()",
@@ -161,7 +161,7 @@ FAULTS = (
         _PAIRS,
     ),
     Fault(
-        "Bessel's correction upside down at open sizes",
+        "Bessel's correction upside down at dynamic sizes",
         "nn/inference/moment_norm.py",
         "return count / (count - 1)",
         "return (count - 1) / count",
@@ -266,14 +266,14 @@ FAULTS = (
         _ADOPTED,
     ),
     Fault(
-        "a failing probe adopts a live network silently",
+        "a failing probe adopts a live network unchecked",
         "pruning/prune.py",
         "given=model if foreign_layers(model) else None",
         "given=None",
         _ADOPTED,
     ),
     Fault(
-        "a failing probe adopts a factory's network silently",
+        "a failing probe adopts a factory's network unchecked",
         "checkpoint/loading.py",
         "given = model if foreign_layers(model) else None",
         "given = None if foreign_layers(model) else model",

@@ -16,11 +16,11 @@ from ssn_prune.nn.inference import GroupNorm
 
 
 @pytest.mark.parametrize(("batch", "correction"), [(1, 0), (2, 1)])
-@pytest.mark.parametrize("behind_conv", [False, True])
+@pytest.mark.parametrize("follows_conv", [False, True])
 def test_exported_layers_give_the_eager_bits(
-    batch: int, correction: int, behind_conv: bool
+    batch: int, correction: int, follows_conv: bool
 ) -> None:
-    network = PairNetwork(correction, conv_bias=True, behind_conv=behind_conv).eval()
+    network = PairNetwork(correction, conv_bias=True, follows_conv=follows_conv).eval()
     x = torch.randn(batch, 3, 106, 105)
     pruned = prune(network, x).model
     shapes = None if batch == 1 else ({0: torch.export.Dim("batch")},)

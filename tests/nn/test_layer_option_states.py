@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from dimension_networks import Branches, Parallel, decided, randomize_layer, sample
+from dimension_networks import Branches, Parallel, one_hot_layer, randomize_layer, sample
 from layer_option_checks import (
     TOLERANCE,
     assert_equal,
@@ -31,7 +31,7 @@ def test_a_shared_gate_converts(make: Callable[..., SwitchableNorm]) -> None:
     layer = randomize_layer(make(6, shared_gate=True))
     with torch.no_grad():
         layer.mean_weight.copy_(torch.tensor([0.2, 0.9, 0.1]))
-    network = Branches("2d", [layer], behind=True).double().eval()
+    network = Branches("2d", [layer], adjacent=True).double().eval()
     x = sample("2d")
     exact = prune(network, x, on_unconverged="exact")
     assert exact.plan.layers[0].mean_ratios == exact.plan.layers[0].var_ratios
@@ -41,7 +41,7 @@ def test_a_shared_gate_converts(make: Callable[..., SwitchableNorm]) -> None:
 
 
 def test_the_state_of_two_gates_does_not_fit_a_shared_one(tmp_path: Path) -> None:
-    two, one = decided("2d", NormalizerPair(IN, BN)), SSN2d(6, shared_gate=True)
+    two, one = one_hot_layer("2d", NormalizerPair(IN, BN)), SSN2d(6, shared_gate=True)
     before = {key: value.clone() for key, value in one.state_dict().items()}
     with pytest.raises(CheckpointError, match="shares one gate") as caught:
         load_weights(nn.Sequential(one), nn.Sequential(two).state_dict(), "network")
@@ -49,7 +49,7 @@ def test_the_state_of_two_gates_does_not_fit_a_shared_one(tmp_path: Path) -> Non
     assert caught.value.found
     assert "shared_gate=False" in str(caught.value.hint)
     assert all(torch.equal(value, before[key]) for key, value in one.state_dict().items())
-    equal = decided("2d", NormalizerPair(LN, LN))
+    equal = one_hot_layer("2d", NormalizerPair(LN, LN))
     load_weights(nn.Sequential(one), nn.Sequential(equal).state_dict(), "network")
     assert select(one) == select(equal)
 
@@ -73,7 +73,7 @@ def test_safetensors_that_hold_a_shared_gate_once_load(tmp_path: Path) -> None:
 
 
 def test_optional_keys_are_neither_missing_nor_unexpected() -> None:
-    layer = decided("2d", NormalizerPair(BN, LN))
+    layer = one_hot_layer("2d", NormalizerPair(BN, LN))
     state = nn.Sequential(layer).state_dict()
     optional = ("0.num_batches_tracked", "0._extra_state", "0.mean_fixed", "0.radius")
     for left_out in optional:
@@ -115,7 +115,7 @@ def test_a_damaged_extra_state_is_a_typed_error(extra: list[float]) -> None:
 @pytest.mark.parametrize("momentum", [None, 0.3])
 def test_running_statistics_go_on_with_the_original_momentum(momentum: float | None) -> None:
     pairs = [pair for pair in ALL_PAIRS if BN in (pair.mean, pair.var) and pair.mean != pair.var]
-    layers = [decided("2d", pair, momentum=momentum) for pair in pairs]
+    layers = [one_hot_layer("2d", pair, momentum=momentum) for pair in pairs]
     model = Parallel(layers).double().train()
     model(torch.randn(3, 6, 4, 3, dtype=torch.float64))  # a batch before the swap counts too
     concrete = prune(model, torch.randn(2, 6, 4, 3, dtype=torch.float64), fold=False).model
@@ -131,7 +131,7 @@ def test_running_statistics_go_on_with_the_original_momentum(momentum: float | N
 
 
 def test_half_precision_layers_train_on_and_run_their_hooks_once() -> None:
-    model = Parallel([decided("2d", NormalizerPair(IN, BN))]).half().train()
+    model = Parallel([one_hot_layer("2d", NormalizerPair(IN, BN))]).half().train()
     concrete = prune(model, torch.randn(2, 6, 4, 3).half(), fold=False).model
     calls: list[int] = []
     concrete.layers[0].register_forward_hook(lambda *_: calls.append(1))
@@ -146,7 +146,7 @@ def test_a_layer_that_is_the_whole_network_is_captured() -> None:
     """torch.export miscounts the buffers of a root module that has empty ones."""
     x = torch.randn(2, 6, 4, 3) + 20  # nearly constant, so that IN means are centred
     for pair, affine in ((NormalizerPair(IN, IN), True), (NormalizerPair(BN, IN), False)):
-        layer = decided("2d", pair, affine=affine).eval()
+        layer = one_hot_layer("2d", pair, affine=affine).eval()
         result = prune(layer, x)
         assert (result.plan.layers[0].centre is not None) == (pair.mean is IN)
         found = torch.export.export(result.model, (x,)).module()(x)

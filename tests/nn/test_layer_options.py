@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from dimension_networks import Branches, Parallel, decided, formula, sample
+from dimension_networks import Branches, Parallel, formula, one_hot_layer, sample
 from layer_option_checks import (
     EVERY_SET,
     assert_equal,
@@ -34,8 +34,8 @@ from ssn_prune.training.recalibrate import recalibrate
 def test_every_set_of_normalizers_prunes(offered: tuple[Normalizer, ...], correction: int) -> None:
     pairs = pairs_of(offered)
     options = {"normalizers": offered, "correction": correction}
-    layers = [decided("2d", pair, i, **options) for i, pair in enumerate(pairs)]
-    network = Branches("2d", layers, behind=True).double().eval()
+    layers = [one_hot_layer("2d", pair, i, **options) for i, pair in enumerate(pairs)]
+    network = Branches("2d", layers, adjacent=True).double().eval()
     x = sample("2d")
     result = prune(network, x)
     assert [layer.pair for layer in result.plan.layers] == pairs
@@ -72,7 +72,7 @@ def test_ratios_stand_in_the_order_of_the_normalizers(offered: tuple[Normalizer,
 @EVERY_SET
 def test_a_state_dict_selects_what_its_layer_selects(offered: tuple[Normalizer, ...]) -> None:
     for pair in pairs_of(offered):
-        model = nn.Sequential(decided("2d", pair, normalizers=offered))
+        model = nn.Sequential(one_hot_layer("2d", pair, normalizers=offered))
         assert select(model.state_dict()) == select(model)
         assert select(model).layers[0].pair == pair
 
@@ -80,7 +80,7 @@ def test_a_state_dict_selects_what_its_layer_selects(offered: tuple[Normalizer, 
 def test_files_without_a_record_of_their_normalizers() -> None:
     def state(*offered: Normalizer) -> dict[str, Tensor]:
         pair = NormalizerPair(offered[0], offered[-1])
-        found = dict(nn.Sequential(decided("2d", pair, normalizers=offered)).state_dict())
+        found = dict(nn.Sequential(one_hot_layer("2d", pair, normalizers=offered)).state_dict())
         del found["0._extra_state"]
         return found
 
@@ -98,7 +98,7 @@ def test_files_without_a_record_of_their_normalizers() -> None:
 
 
 def test_the_extra_state_of_older_files_has_one_entry() -> None:
-    model = nn.Sequential(decided("2d", NormalizerPair(LN, BN), correction=1))
+    model = nn.Sequential(one_hot_layer("2d", NormalizerPair(LN, BN), correction=1))
     state = model.state_dict() | {"0._extra_state": torch.tensor([1])}
     assert select(state) == select(model)
     loaded = nn.Sequential(SSN2d(6))
@@ -109,8 +109,8 @@ def test_the_extra_state_of_older_files_has_one_entry() -> None:
 
 def test_running_sums_are_recognised_whatever_is_offered() -> None:
     for offered in ((IN, BN), (LN, BN), (IN, LN, BN)):
-        layer = decided("2d", NormalizerPair(BN, BN), normalizers=offered)
-        network = Branches("2d", [layer], behind=True).eval()
+        layer = one_hot_layer("2d", NormalizerPair(BN, BN), normalizers=offered)
+        network = Branches("2d", [layer], adjacent=True).eval()
         x = sample("2d", dtype=torch.float32)
         require_averages(network, (x,))
         with torch.no_grad():
@@ -118,7 +118,7 @@ def test_running_sums_are_recognised_whatever_is_offered() -> None:
             layer.running_var.mul_(10000)
         with pytest.raises(UnsupportedLayerError, match="sums"):
             require_averages(network, (x,))
-        layer.fix(offered[0], offered[0])  # BN is not used any more, or still is
+        layer.fix(offered[0], offered[0])  # BN is unused from here on, or still used
         if offered[0] is not BN:
             require_averages(network, (x,))
 
@@ -130,8 +130,8 @@ def test_running_sums_are_recognised_whatever_is_offered() -> None:
 @pytest.mark.parametrize("kind", ["2d", "1d"])
 def test_without_affine_parameters_they_count_as_ones_and_zeros(kind: str, correction: int) -> None:
     options = {"affine": False, "correction": correction}
-    layers = [decided(kind, pair, i, **options) for i, pair in enumerate(ALL_PAIRS)]
-    network = Branches(kind, layers, behind=True).double().eval()
+    layers = [one_hot_layer(kind, pair, i, **options) for i, pair in enumerate(ALL_PAIRS)]
+    network = Branches(kind, layers, adjacent=True).double().eval()
     x = sample(kind)
     result = prune(network, x)
     assert sum(layer.fold is not None for layer in result.plan.layers) == 6
@@ -145,7 +145,7 @@ def test_without_affine_parameters_they_count_as_ones_and_zeros(kind: str, corre
 
 
 def test_a_state_without_anything_per_channel_can_be_inspected() -> None:
-    layer = decided("2d", NormalizerPair(LN, IN), normalizers=(IN, LN), affine=False)
+    layer = one_hot_layer("2d", NormalizerPair(LN, IN), normalizers=(IN, LN), affine=False)
     (found,) = select(layer.state_dict()).layers
     assert (found.num_features, found.pair) == (None, NormalizerPair(LN, IN))
     assert select(layer).layers[0].num_features == 6
@@ -153,16 +153,16 @@ def test_a_state_without_anything_per_channel_can_be_inspected() -> None:
 
 def test_layers_of_all_options_export_and_verify(tmp_path: Path) -> None:
     options = [{"affine": False, "correction": c} for c in (0, 1)]
-    layers = [decided("2d", pair, **options[i % 2]) for i, pair in enumerate(ALL_PAIRS)]
+    layers = [one_hot_layer("2d", pair, **options[i % 2]) for i, pair in enumerate(ALL_PAIRS)]
     layers += [
-        decided("2d", NormalizerPair(LN, BN), normalizers=(LN, BN)),
-        decided("2d", NormalizerPair(BN, IN), normalizers=(IN, BN), affine=False),
-        decided("2d", NormalizerPair(IN, IN), shared_gate=True, momentum=None),
-        decided("2d", NormalizerPair(LN, IN), track_running_stats=False),
+        one_hot_layer("2d", NormalizerPair(LN, BN), normalizers=(LN, BN)),
+        one_hot_layer("2d", NormalizerPair(BN, IN), normalizers=(IN, BN), affine=False),
+        one_hot_layer("2d", NormalizerPair(IN, IN), shared_gate=True, momentum=None),
+        one_hot_layer("2d", NormalizerPair(LN, IN), track_running_stats=False),
         soft(SwitchNorm2d(6, normalizers=(LN, BN)), 0.3, -0.4),
         soft(SwitchNorm2d(6, affine=False), 0.3, -0.4, 0.1),
     ]
-    network = Branches("2d", layers, behind=True, bias=False).eval()
+    network = Branches("2d", layers, adjacent=True, bias=False).eval()
     x = sample("2d", dtype=torch.float32)
     exported(prune(network, x, on_unconverged="exact"), x, tmp_path / "m.onnx")
 
@@ -179,7 +179,7 @@ def test_bn_without_running_statistics_is_refused_by_name_until_it_has_some() ->
         ("c", NormalizerPair(IN, BN)),
     ):
         model.add_module(f"conv_{name}", nn.Conv2d(3 if name == "a" else 6, 6, 1))
-        model.add_module(name, decided("2d", pair, track_running_stats=False))
+        model.add_module(name, one_hot_layer("2d", pair, track_running_stats=False))
     x = sample("2d")
     model.double()
     with pytest.raises(UnsupportedLayerError, match="no running statistics") as caught:
@@ -203,8 +203,8 @@ def test_bn_that_is_mixed_in_without_running_statistics_is_refused() -> None:
 
 def test_bn_that_is_offered_but_not_selected_needs_no_running_statistics() -> None:
     pairs = [NormalizerPair(mean, var) for mean in (IN, LN) for var in (IN, LN)]
-    layers = [decided("2d", pair, track_running_stats=False) for pair in pairs]
-    network = Branches("2d", layers, behind=True).double().eval()
+    layers = [one_hot_layer("2d", pair, track_running_stats=False) for pair in pairs]
+    network = Branches("2d", layers, adjacent=True).double().eval()
     x = sample("2d")
     result = prune(network, x)
     assert_equal(result.model, outputs(network, x), x)

@@ -9,7 +9,15 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from dimension_networks import KINDS, Branches, all_pairs, decided, randomize_layer, sample
+from dimension_networks import (
+    KINDS,
+    Branches,
+    TinyVideoNetwork,
+    all_pairs,
+    one_hot_layer,
+    randomize_layer,
+    sample,
+)
 from networks import IN, LN
 from torch import Tensor, nn
 
@@ -22,26 +30,28 @@ from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.verification.verify import require_passed
 
 
-class BehindAndElsewhere(nn.Module):
-    """Every pair directly behind what is in front, with one kind of variance, and elsewhere."""
+class AdjacentAndElsewhere(nn.Module):
+    """Every pair directly after its producer, with one kind of variance, and elsewhere."""
 
-    def __init__(self, kind: str, correction_behind: int) -> None:
+    def __init__(self, kind: str, correction_adjacent: int) -> None:
         super().__init__()
-        for name, behind in (("behind", True), ("elsewhere", False)):
-            correction = correction_behind if behind else 1 - correction_behind
+        for name, adjacent in (("adjacent", True), ("elsewhere", False)):
+            correction = correction_adjacent if adjacent else 1 - correction_adjacent
             pairs = all_pairs(kind, correction)
-            layers = [decided(kind, p, i, correction=correction) for i, p in enumerate(pairs)]
-            self.add_module(name, Branches(kind, layers, behind, bias=False))
+            layers = [one_hot_layer(kind, p, i, correction=correction) for i, p in enumerate(pairs)]
+            self.add_module(name, Branches(kind, layers, adjacent, bias=False))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return self.behind(x) + self.elsewhere(x)
+        return self.adjacent(x) + self.elsewhere(x)
 
 
 @pytest.mark.parametrize(
-    ("kind", "correction_behind"), [("vectors", 0), ("1d", 0), ("3d", 1)], ids=["vec", "1d", "3d"]
+    ("kind", "correction_adjacent"), [("vectors", 0), ("1d", 0), ("3d", 1)], ids=["vec", "1d", "3d"]
 )
-def test_every_pair_exports_and_verifies(kind: str, correction_behind: int, tmp_path: Path) -> None:
-    network = BehindAndElsewhere(kind, correction_behind).eval()
+def test_every_pair_exports_and_verifies(
+    kind: str, correction_adjacent: int, tmp_path: Path
+) -> None:
+    network = AdjacentAndElsewhere(kind, correction_adjacent).eval()
     x = sample(kind, dtype=torch.float32)
     result = prune(network, x)
     stats = export_onnx(result.model, x, tmp_path / "m.onnx")
@@ -52,7 +62,9 @@ def test_every_pair_exports_and_verifies(kind: str, correction_behind: int, tmp_
     nodes = Counter(
         node.name.rpartition("/")[0] for node in onnx.load(tmp_path / "m.onnx").graph.node
     )
-    count = {str(p.pair): nodes[p.name] for p in result.plan.layers if p.name.startswith("behind")}
+    count = {
+        str(p.pair): nodes[p.name] for p in result.plan.layers if p.name.startswith("adjacent")
+    }
     assert count["BN/BN"] == 0
     assert count["IN/BN"] <= 3
     assert count["LN/BN"] <= 6
@@ -63,7 +75,7 @@ def test_every_pair_exports_and_verifies(kind: str, correction_behind: int, tmp_
 
 def test_the_weighted_form_exports_and_verifies(tmp_path: Path) -> None:
     layer = randomize_layer(SwitchNorm3d(6))
-    network = Branches("3d", [layer], behind=True).eval()
+    network = Branches("3d", [layer], adjacent=True).eval()
     x = sample("3d", dtype=torch.float32)
     result = prune(network, x, on_unconverged="exact")
     export_onnx(result.model, x, tmp_path / "m.onnx")
@@ -73,7 +85,7 @@ def test_the_weighted_form_exports_and_verifies(tmp_path: Path) -> None:
 
 def test_instance_norm_of_one_position_is_exact_in_onnx(tmp_path: Path) -> None:
     """A runtime's InstanceNormalization rounds x and its mean apart, times up to 1/sqrt(eps)."""
-    layer = decided("2d", NormalizerPair(IN, IN))
+    layer = one_hot_layer("2d", NormalizerPair(IN, IN))
     network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(3, 6, 1), layer).eval()
     batches = random_batches([KINDS["2d"][2]], (1, 2, 3))
     result = prune(network, batches[1])
@@ -168,24 +180,13 @@ def altered(layer: LayerPlan) -> LayerPlan | None:
     return None
 
 
-class TinyVideoNetwork(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv3d(2, 4, 3, bias=False)
-        self.norm = SSN3d(4)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3, 4)))
-
-
 def test_a_checkpoint_of_a_video_network_converts(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = TinyVideoNetwork()
     randomize_layer(model.norm)
     model.norm.fix(IN, LN)
     torch.save(model.state_dict(), tmp_path / "net.pth")
-    arch = f"{__name__}:TinyVideoNetwork"
+    arch = "dimension_networks:TinyVideoNetwork"
     loaded = load_checkpoint(tmp_path / "net.pth", arch=arch, input_size=(6, 5, 4))
     assert loaded.input_size == (2, 6, 5, 4)
     report = convert(loaded, tmp_path / "m.onnx")

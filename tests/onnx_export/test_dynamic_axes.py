@@ -74,7 +74,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.mark.parametrize("pair", ALL_PAIRS, ids=str)
 @pytest.mark.parametrize("correction", [0, 1])
-def test_open_spatial_sizes_are_exact(
+def test_dynamic_spatial_sizes_are_exact(
     pair: NormalizerPair, correction: int, tmp_path: Path
 ) -> None:
     layer = trained_layer(4, pair, correction=correction)
@@ -107,7 +107,7 @@ def test_sequences_and_volumes_have_named_axes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dynamic", ["none", "batch", "spatial"])
-def test_the_command_leaves_open_what_was_asked_for(dynamic: str, tmp_path: Path) -> None:
+def test_the_command_makes_dynamic_what_was_asked_for(dynamic: str, tmp_path: Path) -> None:
     model = finished(TinyNetwork())
     path = tmp_path / "net.pth"
     torch.save({"state_dict": reference_layout(model)}, path)
@@ -141,7 +141,7 @@ def test_a_network_that_fixes_its_size_is_refused_with_the_reason(tmp_path: Path
         )
 
 
-def test_conditions_on_open_sizes_are_in_the_file(tmp_path: Path) -> None:
+def test_conditions_on_dynamic_sizes_are_in_the_file(tmp_path: Path) -> None:
     class Divisible(TinyNetwork):
         def forward(self, x: Tensor) -> Tensor:
             y = super().forward(x)
@@ -159,7 +159,7 @@ def test_conditions_on_open_sizes_are_in_the_file(tmp_path: Path) -> None:
     assert json.loads(stored["ssn_prune.size_conditions"]) == list(report.size_conditions)
 
 
-def test_a_fixed_batch_and_open_sizes_exclude_each_other() -> None:
+def test_a_fixed_batch_and_dynamic_sizes_exclude_each_other() -> None:
     with pytest.raises(ArgumentError, match="exclude each other"):
         _ = ConvertOptions(dynamic="spatial", static_batch=2).dynamic_axes
 

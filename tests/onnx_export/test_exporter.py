@@ -207,7 +207,7 @@ def test_a_failed_verification_leaves_no_file(
 
 
 @pytest.mark.parametrize("mode", ["exact", "argmax"])
-def test_unfinished_gates_convert_in_both_modes(tmp_path: Path, mode: str) -> None:
+def test_soft_gates_convert_in_both_modes(tmp_path: Path, mode: str) -> None:
     model = tiny_network()
     with torch.no_grad():
         for layer in (model.sn1, model.sn2):

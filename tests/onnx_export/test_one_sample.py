@@ -1,4 +1,4 @@
-"""Files for one sample use that its statistics are per channel; they answer like the original."""
+"""Files for one sample take its statistics per channel and give the outputs of the original."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from networks import PairNetwork
 from torch import Tensor
 
 from ssn_prune import ExportOptions, export_onnx, prune
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
 STATIC = ExportOptions(dynamic="none")
 
 
-def _answers(path: Path, x: Tensor) -> list[Tensor]:
+def _outputs(path: Path, x: Tensor) -> list[Tensor]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -28,18 +28,18 @@ def _answers(path: Path, x: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("correction", [0, 1])
-@pytest.mark.parametrize("behind_conv", [False, True])
+@pytest.mark.parametrize("follows_conv", [False, True])
 @pytest.mark.parametrize("size", [9, 70])
-def test_every_pair_agrees(correction: int, behind_conv: bool, size: int, tmp_path: Path) -> None:
-    network = PairNetwork(correction, conv_bias=True, behind_conv=behind_conv).eval()
+def test_every_pair_agrees(correction: int, follows_conv: bool, size: int, tmp_path: Path) -> None:
+    network = PairNetwork(correction, conv_bias=True, follows_conv=follows_conv).eval()
     x = torch.randn(1, 3, size, size)
     result = prune(network, x)
     export_onnx(result.model, x, tmp_path / "one.onnx", options=STATIC)
     with torch.no_grad():
-        exact = tensor_leaves(floating_copy(result.original, torch.float64)(x.double()))
+        exact = tensor_leaves(float64_copy(result.original)(x.double()))
         own = tensor_leaves(result.original(x))
     for value, reference, single in zip(
-        _answers(tmp_path / "one.onnx", x), exact, own, strict=True
+        _outputs(tmp_path / "one.onnx", x), exact, own, strict=True
     ):
         error = float((value.double() - reference).abs().max())
         own_error = float((single.double() - reference).abs().max())

@@ -9,12 +9,13 @@ import onnx
 import openvino
 import pytest
 import torch
-from dimension_networks import KINDS, Branches, all_pairs, decided, sample
+from dimension_networks import KINDS, Branches, all_pairs, one_hot_layer, sample
 from networks import PairNetwork, settle_statistics
 from torch import Tensor, nn
 
 from ssn_prune import ExportOptions, export_onnx, prune
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.copying import copy_model
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
@@ -31,8 +32,8 @@ def openvino_outputs(path: Path, *inputs: Tensor) -> list[np.ndarray]:
 def assert_agrees(original: nn.Module, path: Path, x: Tensor) -> None:
     """Within the bound of the rounding check, output by output."""
     with torch.no_grad():
-        exact = tensor_leaves(floating_copy(original, torch.float64)(x.double()))
-        own = tensor_leaves(floating_copy(original, torch.float32)(x))
+        exact = tensor_leaves(float64_copy(original)(x.double()))
+        own = tensor_leaves(copy_model(original).eval()(x))
     found = openvino_outputs(path, x)
     assert len(found) == len(exact)
     for value, reference, single in zip(found, exact, own, strict=True):
@@ -42,12 +43,12 @@ def assert_agrees(original: nn.Module, path: Path, x: Tensor) -> None:
 
 
 @pytest.mark.parametrize("correction", [0, 1])
-@pytest.mark.parametrize("behind_conv", [True, False])
+@pytest.mark.parametrize("follows_conv", [True, False])
 @pytest.mark.parametrize("dynamic", ["batch", "spatial"])
 def test_every_pair_agrees(
-    correction: int, behind_conv: bool, dynamic: str, tmp_path: Path
+    correction: int, follows_conv: bool, dynamic: str, tmp_path: Path
 ) -> None:
-    network = PairNetwork(correction, conv_bias=True, behind_conv=behind_conv)
+    network = PairNetwork(correction, conv_bias=True, follows_conv=follows_conv)
     settle_statistics(network, torch.randn(4, 3, 12, 12))
     x = torch.randn(2, 3, 12, 12)
     result = prune(network.eval(), x, any_size=dynamic == "spatial")
@@ -60,8 +61,8 @@ def test_every_pair_agrees(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_dimensions_agree(kind: str, tmp_path: Path) -> None:
-    layers = [decided(kind, pair, seed) for seed, pair in enumerate(all_pairs(kind, 0))]
-    network, x = Branches(kind, layers, behind=True).eval(), sample(kind).float()
+    layers = [one_hot_layer(kind, pair, seed) for seed, pair in enumerate(all_pairs(kind, 0))]
+    network, x = Branches(kind, layers, adjacent=True).eval(), sample(kind).float()
     result = prune(network, x)
     path = tmp_path / "m.onnx"
     export_onnx(result.model, x, path)
@@ -69,7 +70,7 @@ def test_other_dimensions_agree(kind: str, tmp_path: Path) -> None:
 
 
 def test_nothing_needs_a_custom_operator(tmp_path: Path) -> None:
-    network = PairNetwork(1, conv_bias=True, behind_conv=False).eval()
+    network = PairNetwork(1, conv_bias=True, follows_conv=False).eval()
     x = torch.randn(2, 3, 12, 12)
     for any_size, dynamic in ((False, "batch"), (True, "spatial")):
         path = tmp_path / f"{dynamic}.onnx"
@@ -84,8 +85,10 @@ def test_nothing_needs_a_custom_operator(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("correction", [0, 1])
 def test_files_for_one_sample_agree(kind: str, correction: int, tmp_path: Path) -> None:
-    layers = [decided(kind, pair, seed) for seed, pair in enumerate(all_pairs(kind, correction))]
-    network, x = Branches(kind, layers, behind=True).eval(), sample(kind, batch=1).float()
+    layers = [
+        one_hot_layer(kind, pair, seed) for seed, pair in enumerate(all_pairs(kind, correction))
+    ]
+    network, x = Branches(kind, layers, adjacent=True).eval(), sample(kind, batch=1).float()
     result = prune(network, x)
     path = tmp_path / "m.onnx"
     export_onnx(result.model, x, path, options=ExportOptions(dynamic="none"))

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ssn_prune import ExportOptions, export_onnx, prune
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.onnx_export.options import Dynamic
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 
 Forward = Callable[[nn.Module, Tensor], Any]
@@ -217,7 +217,7 @@ def test_the_file_computes_what_the_network_does(forward: Forward, tmp_path: Pat
         found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         with torch.no_grad():
             single = tensor_leaves(original(x.clone()))
-            wide = tensor_leaves(floating_copy(original, torch.float64)(x.double()))
+            wide = tensor_leaves(float64_copy(original)(x.double()))
         assert len(found) == len(single)
         for value, own, exact in zip(found, single, wide, strict=True):
             assert value.shape == tuple(exact.shape)

@@ -10,8 +10,8 @@ from dimension_networks import (
     Branches,
     Parallel,
     all_pairs,
-    decided,
     formula,
+    one_hot_layer,
     randomize_layer,
     sample,
 )
@@ -35,20 +35,20 @@ FOLDS = {"IN/IN", "IN/BN", "LN/BN", "BN/IN", "BN/LN", "BN/BN"}
 
 @NEW_KINDS
 @pytest.mark.parametrize("correction", [0, 1])
-@pytest.mark.parametrize(("behind", "bias"), [(False, True), (True, False)])
+@pytest.mark.parametrize(("adjacent", "bias"), [(False, True), (True, False)])
 def test_every_pair_is_exact_in_float64(
-    kind: str, correction: int, behind: bool, bias: bool
+    kind: str, correction: int, adjacent: bool, bias: bool
 ) -> None:
     pairs = all_pairs(kind, correction)
-    layers = [decided(kind, p, i, correction=correction) for i, p in enumerate(pairs)]
-    network = Branches(kind, layers, behind, bias).double().eval()
+    layers = [one_hot_layer(kind, p, i, correction=correction) for i, p in enumerate(pairs)]
+    network = Branches(kind, layers, adjacent, bias).double().eval()
     x = sample(kind)
     reference = outputs(network, x)
     result = prune(network, x)
     assert_equal(result.model, reference, x)
     assert_equal(prune(network, x, fold=False).model, reference, x)
     folded = {str(layer.pair) for layer in result.plan.layers if layer.fold is not None}
-    assert folded == (FOLDS & {str(pair) for pair in pairs} if behind else set())
+    assert folded == (FOLDS & {str(pair) for pair in pairs} if adjacent else set())
     # Other values and another batch size, so that nothing of the example got baked in.
     other = sample(kind, batch=5, seed=9)
     assert_equal(result.model, outputs(network, other), other)
@@ -61,7 +61,7 @@ def test_a_pruned_layer_is_the_papers_formula(kind: str, correction: int) -> Non
     x = torch.randn(4, CHANNELS, *shape, dtype=torch.float64) * 2 + 1
     pairs = all_pairs(kind, correction)
     options = {"correction": correction, "eps": 1e-3}
-    network = Parallel([decided(kind, pair, i, **options) for i, pair in enumerate(pairs)])
+    network = Parallel([one_hot_layer(kind, pair, i, **options) for i, pair in enumerate(pairs)])
     network.double().eval()
     with torch.no_grad():
         expected = [formula(x, *case) for case in zip(network.layers, pairs, strict=True)]
@@ -71,7 +71,7 @@ def test_a_pruned_layer_is_the_papers_formula(kind: str, correction: int) -> Non
 @EVERY_KIND
 def test_equal_pairs_are_torchs_functions(kind: str) -> None:
     x = torch.randn(4, CHANNELS, *KINDS[kind][2][1:], dtype=torch.float64)
-    layers = [decided(kind, NormalizerPair(n, n)) for n in (BN, LN, IN)]
+    layers = [one_hot_layer(kind, NormalizerPair(n, n)) for n in (BN, LN, IN)]
     network = Parallel(layers).double().eval()
     weight, bias = layers[0].weight.detach(), layers[0].bias.detach()
     running = layers[0].running_mean, layers[0].running_var
@@ -85,8 +85,8 @@ def test_equal_pairs_are_torchs_functions(kind: str) -> None:
 
 @pytest.mark.parametrize(("kind", "suffix"), [("vectors", "1d"), ("3d", "3d")])
 def test_modules_and_report_carry_the_dimension_in_their_names(kind: str, suffix: str) -> None:
-    layers = [decided(kind, pair) for pair in ALL_PAIRS]
-    result = prune(Branches(kind, layers, behind=True), sample(kind, dtype=torch.float32))
+    layers = [one_hot_layer(kind, pair) for pair in ALL_PAIRS]
+    result = prune(Branches(kind, layers, adjacent=True), sample(kind, dtype=torch.float32))
     forms = {f"{r.mean.choice}/{r.var.choice}": r.form for r in result.report.layers}
     assert forms["IN/IN"] == f"InstanceNorm{suffix}"
     assert forms["IN/BN"] == f"InstanceCentre{suffix}"
@@ -100,7 +100,7 @@ def test_modules_and_report_carry_the_dimension_in_their_names(kind: str, suffix
 
 
 @pytest.mark.parametrize(
-    "front",
+    "producer",
     [
         nn.Conv1d(3, CHANNELS, 3, padding="same", dilation=2),
         nn.Conv1d(3, CHANNELS, 3, groups=3, stride=2),
@@ -112,18 +112,18 @@ def test_modules_and_report_carry_the_dimension_in_their_names(kind: str, suffix
     ],
     ids=repr,
 )
-def test_all_kinds_of_convolutions_fold(front: nn.Module) -> None:
-    kind = "1d" if "1d" in type(front).__name__ else "3d"
+def test_all_kinds_of_convolutions_fold(producer: nn.Module) -> None:
+    kind = "1d" if "1d" in type(producer).__name__ else "3d"
     x = sample(kind)
     for pair in (NormalizerPair(BN, BN), NormalizerPair(LN, BN), NormalizerPair(BN, LN)):
-        network = nn.Sequential(front, decided(kind, pair)).double().eval()
+        network = nn.Sequential(producer, one_hot_layer(kind, pair)).double().eval()
         result = prune(network, x)
         assert result.report.layers[0].folded_into == "0"
         assert_equal(result.model, outputs(network, x), x)
 
 
 def test_a_linear_layer_whose_outputs_are_not_the_channels_is_not_folded() -> None:
-    layer = decided("1d", NormalizerPair(BN, BN))
+    layer = one_hot_layer("1d", NormalizerPair(BN, BN))
     network = nn.Sequential(nn.Linear(5, 7), layer).double().eval()
     x = torch.randn(2, CHANNELS, 5, dtype=torch.float64)
     result = prune(network, x)
@@ -137,7 +137,7 @@ def test_reasons_name_the_linear_layer() -> None:
         def __init__(self) -> None:
             super().__init__()
             self.body = nn.Linear(3, CHANNELS)
-            self.norm = decided("vectors", NormalizerPair(BN, BN))
+            self.norm = one_hot_layer("vectors", NormalizerPair(BN, BN))
 
         def forward(self, x: Tensor) -> Tensor:
             y = self.body(x)
@@ -157,7 +157,7 @@ def test_one_layer_may_take_vectors_and_sequences() -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.norms = nn.ModuleList(decided("1d", pair) for pair in ALL_PAIRS)
+            self.norms = nn.ModuleList(one_hot_layer("1d", pair) for pair in ALL_PAIRS)
 
         def forward(self, x: Tensor) -> list[Tensor]:
             calls = [[norm(input=x), norm(x.mean(2))] for norm in self.norms]
@@ -173,14 +173,14 @@ def test_one_layer_may_take_vectors_and_sequences() -> None:
 
 @pytest.mark.parametrize("variance", [IN, LN])
 def test_a_corrected_variance_of_vectors_is_refused_by_name(variance: int) -> None:
-    layer = decided("vectors", NormalizerPair(BN, variance), correction=1)
+    layer = one_hot_layer("vectors", NormalizerPair(BN, variance), correction=1)
     with pytest.raises(UndefinedVarianceError) as caught:
         prune(nn.Sequential(nn.Linear(3, CHANNELS), layer), sample("vectors", dtype=torch.float32))
     assert caught.value.layers == ("1",)
 
 
 def test_a_corrected_instance_norm_is_tied_to_its_length() -> None:
-    layer = decided("1d", NormalizerPair(IN, IN), correction=1)
+    layer = one_hot_layer("1d", NormalizerPair(IN, IN), correction=1)
     pruned = prune(nn.Sequential(layer), torch.randn(2, CHANNELS, 8)).model
     assert pruned(torch.randn(1, CHANNELS, 8)).shape == (1, CHANNELS, 8)
     with pytest.raises(ValueError, match="exact for 8 positions only"):
@@ -203,7 +203,7 @@ def test_concrete_layers_refuse_other_dimensions() -> None:
 
 @NEW_KINDS
 @pytest.mark.parametrize("sparse", [False, True])
-def test_unfinished_gates_keep_their_weighted_form_or_are_rounded(kind: str, sparse: bool) -> None:
+def test_soft_gates_keep_their_weighted_form_or_are_rounded(kind: str, sparse: bool) -> None:
     sn = SwitchNorm3d if kind == "3d" else SwitchNorm1d
     layer = KINDS[kind][0](CHANNELS) if sparse else sn(CHANNELS)
     randomize_layer(layer)
@@ -212,14 +212,14 @@ def test_unfinished_gates_keep_their_weighted_form_or_are_rounded(kind: str, spa
         layer.var_weight.copy_(torch.tensor([0.4, 0.1, 0.2]))
         if sparse:
             layer.radius.fill_(0.3)
-    network = Branches(kind, [layer], behind=True).double().eval()
+    network = Branches(kind, [layer], adjacent=True).double().eval()
     x = sample(kind)
     exact = prune(network, x, on_unconverged="exact")
     assert_equal(exact.model, outputs(network, x), x)
     rounded = prune(network, x, on_unconverged="argmax")
     assert str(rounded.plan.layers[0].pair) == "BN/IN"
     with torch.no_grad():
-        expected = formula(network.fronts[0](x), layer, NormalizerPair(BN, IN))
+        expected = formula(network.producers[0](x), layer, NormalizerPair(BN, IN))
     assert_equal(rounded.model, [expected], x)
     assert rounded.report.rounded is not None
     assert rounded.report.rounded.max_error > 1e-3
@@ -227,8 +227,8 @@ def test_unfinished_gates_keep_their_weighted_form_or_are_rounded(kind: str, spa
 
 @NEW_KINDS
 def test_without_folding_the_result_trains_like_the_original(kind: str) -> None:
-    layers = [decided(kind, pair, seed) for seed, pair in enumerate(ALL_PAIRS)]
-    model = Branches(kind, layers, behind=True).double().train()
+    layers = [one_hot_layer(kind, pair, seed) for seed, pair in enumerate(ALL_PAIRS)]
+    model = Branches(kind, layers, adjacent=True).double().train()
     x = sample(kind, batch=4)
     concrete = prune(model, x, fold=False).model
     assert concrete.training
@@ -238,7 +238,7 @@ def test_without_folding_the_result_trains_like_the_original(kind: str) -> None:
         assert relative_error(pair_of_outputs[1], pair_of_outputs[0]) < TOLERANCE
         weights = torch.randn_like(found[0][index])
         grads = [
-            torch.autograd.grad((net[index] * weights).sum(), module.fronts[index].weight)[0]
+            torch.autograd.grad((net[index] * weights).sum(), module.producers[index].weight)[0]
             for net, module in zip(found, (model, concrete), strict=True)
         ]
         # IN/IN of vectors is constant: both gradients are zero up to rounding.

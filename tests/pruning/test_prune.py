@@ -1,4 +1,4 @@
-"""prune: nothing of the caller's changes, unfinished gates in every mode, trainable results."""
+"""prune: nothing of the caller's changes, soft gates in every mode, trainable results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch import nn
 from ssn_prune import SSN2d, SwitchNorm2d, prune, select
 from ssn_prune.errors import ArgumentError, UnconvergedGatesError
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.verification.algebra import ALGEBRA_TOLERANCE, check_algebra
 
 X = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(3))
 
 
-def unfinished(kind: str) -> nn.Module:
+def with_soft_gates(kind: str) -> nn.Module:
     """A network whose layers mix normalizers, for three different reasons."""
     model = tiny_network().train()
     for name in ("sn1", "sn2"):
@@ -53,7 +53,7 @@ def snapshot(model: nn.Module) -> tuple[list[str], dict[str, torch.Tensor], list
 @pytest.mark.parametrize("mode", ["exact", "argmax"])
 @pytest.mark.parametrize("training", [False, True])
 def test_the_callers_model_is_never_changed(mode: str, training: bool) -> None:
-    model = unfinished("radius").train(training)
+    model = with_soft_gates("radius").train(training)
     names, state, identities = snapshot(model)
     prune(model, X, on_unconverged=mode)
     names_after, state_after, identities_after = snapshot(model)
@@ -64,16 +64,16 @@ def test_the_callers_model_is_never_changed(mode: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", ["radius", "softmax", "no flags"])
-def test_unfinished_gates_are_refused_by_default(kind: str) -> None:
+def test_gates_that_are_not_one_hot_are_refused_by_default(kind: str) -> None:
     with pytest.raises(UnconvergedGatesError) as caught:
-        prune(unfinished(kind), X)
+        prune(with_soft_gates(kind), X)
     assert [layer.name for layer in caught.value.layers] == ["sn1", "sn2"]
     assert caught.value.code == "unconverged_gates"
 
 
 @pytest.mark.parametrize("kind", ["radius", "softmax", "no flags"])
 def test_exact_keeps_the_weighted_form(kind: str) -> None:
-    model = unfinished(kind).double()
+    model = with_soft_gates(kind).double()
     result = prune(model, X.double(), on_unconverged="exact")
     with torch.no_grad():
         assert relative_error(result.model(X.double()), model(X.double())) < 1e-13
@@ -85,7 +85,7 @@ def test_exact_keeps_the_weighted_form(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["radius", "softmax", "no flags"])
 def test_argmax_rounds_and_measures_what_that_does(kind: str) -> None:
-    model = unfinished(kind).double()
+    model = with_soft_gates(kind).double()
     result = prune(model, X.double(), on_unconverged="argmax")
     with torch.no_grad():
         soft, rounded = model(X.double()), result.model(X.double())
@@ -137,7 +137,7 @@ def test_without_folding_the_result_trains_like_the_original(
 
 
 def test_the_plan_is_independent_of_precision() -> None:
-    network = PairNetwork(1, conv_bias=True, behind_conv=True).eval()
+    network = PairNetwork(1, conv_bias=True, follows_conv=True).eval()
     x = torch.randn(2, 3, 9, 9)
     check = check_algebra(network, prune(network, x).plan, (x,))
     assert check.passed
@@ -145,11 +145,11 @@ def test_the_plan_is_independent_of_precision() -> None:
 
 
 def test_single_precision_stays_as_accurate_as_the_original() -> None:
-    network = PairNetwork(1, conv_bias=False, behind_conv=True).eval()
+    network = PairNetwork(1, conv_bias=False, follows_conv=True).eval()
     x = torch.randn(2, 3, 16, 16)
     pruned = prune(network, x).model
     with torch.no_grad():
-        exact = floating_copy(network, torch.float64)(x.double())
+        exact = float64_copy(network)(x.double())
         for value, own, reference in zip(pruned(x), network(x), exact, strict=True):
             error = float((value - reference).abs().max())
             bound = 4 * float((own - reference).abs().max()) + 1e-6 * float(reference.abs().max())
@@ -190,7 +190,9 @@ def test_networks_with_several_inputs_and_a_dict_of_outputs() -> None:
 
 
 def test_a_copy_can_be_pickled_and_deep_copied() -> None:
-    pruned = prune(PairNetwork(1, conv_bias=False, behind_conv=True), torch.randn(2, 3, 8, 8)).model
+    pruned = prune(
+        PairNetwork(1, conv_bias=False, follows_conv=True), torch.randn(2, 3, 8, 8)
+    ).model
     again = copy.deepcopy(pruned)
     again.load_state_dict(pruned.state_dict())
     x = torch.randn(1, 3, 8, 8)

@@ -1,4 +1,4 @@
-"""Situations found by trying to break prune: each gave a wrong answer or a crash once."""
+"""Situations found by trying to break prune: wrong outputs or a crash."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def conv(bias: bool = True) -> nn.Conv2d:
 
 
 def same(network: nn.Module, x: Tensor = X) -> list[str | None]:
-    """Require the same answers and return the reason codes."""
+    """Require the same outputs and return the reason codes."""
     network = network.double().eval()
     result = prune(network, x)
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_a_link_is_followed_not_replaced(tmp_path: Path) -> None:
     onnx.checker.check_model(tmp_path / "deep" / "real.onnx")
 
 
-def test_a_constant_channel_without_a_convolution_in_front_stays_accurate(tmp_path: Path) -> None:
+def test_a_constant_channel_without_a_preceding_convolution_stays_accurate(tmp_path: Path) -> None:
     """ONNX Runtime's mean of 112x112 equal numbers is off by 2e-5; divided by sqrt(eps): 1 %."""
     for pair in (NormalizerPair(IN, IN), NormalizerPair(IN, BN), NormalizerPair(IN, LN)):
         layer = trained_layer(3, pair)

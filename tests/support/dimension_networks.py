@@ -11,7 +11,7 @@ from ssn_prune.nn.ssn import SSN1d, SSN2d, SSN3d
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 
-# Kind of input: layer class, what stands in front of it (3 to 6 channels), shape of one sample.
+# Kind of input: layer class, its producer (3 to 6 channels), shape of one sample.
 KINDS: dict[str, tuple[type[SwitchableNorm], Any, tuple[int, ...]]] = {
     "vectors": (SSN1d, nn.Linear, (3,)),
     "1d": (SSN1d, nn.Conv1d, (3, 9)),
@@ -39,40 +39,40 @@ def randomize_layer(layer: SwitchableNorm, seed: int = 0) -> SwitchableNorm:
     return layer
 
 
-def decided(kind: str, pair: NormalizerPair, seed: int = 0, **options: Any) -> SwitchableNorm:
+def one_hot_layer(kind: str, pair: NormalizerPair, seed: int = 0, **options: Any) -> SwitchableNorm:
     """An SSN layer that selected ``pair``."""
     layer = randomize_layer(KINDS[kind][0](CHANNELS, **options), seed)
     layer.fix(pair.mean, pair.var)
     return layer
 
 
-def front(kind: str, bias: bool = True) -> nn.Module:
+def producer(kind: str, bias: bool = True) -> nn.Module:
     make = KINDS[kind][1]
     return make(3, CHANNELS, bias=bias) if kind == "vectors" else make(3, CHANNELS, 3, bias=bias)
 
 
 class Branches(nn.Module):
-    """One branch per layer, each with a convolution or linear layer of its own in front.
+    """One branch per layer, each with a convolution or linear layer of its own as producer.
 
     Args:
         kind: Of the inputs.
         layers: One per branch.
-        behind: Whether the layer stands directly behind it, else an activation lies between.
-        bias: Whether what is in front has a bias.
+        adjacent: Whether the layer follows it directly, else an activation lies between.
+        bias: Whether the producer has a bias.
     """
 
     def __init__(
-        self, kind: str, layers: list[SwitchableNorm], behind: bool, bias: bool = True
+        self, kind: str, layers: list[SwitchableNorm], adjacent: bool, bias: bool = True
     ) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.behind = behind
-        self.fronts = nn.ModuleList(front(kind, bias) for _ in layers)
+        self.adjacent = adjacent
+        self.producers = nn.ModuleList(producer(kind, bias) for _ in layers)
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        fed = [conv(x) for conv in self.fronts]
-        fed = fed if self.behind else [torch.tanh(y) for y in fed]
+        fed = [conv(x) for conv in self.producers]
+        fed = fed if self.adjacent else [torch.tanh(y) for y in fed]
         return [layer(y) for layer, y in zip(self.layers, fed, strict=True)]
 
 
@@ -94,7 +94,7 @@ def all_pairs(kind: str, correction: int) -> list[NormalizerPair]:
 
 
 def formula(x: Tensor, layer: SwitchableNorm, pair: NormalizerPair) -> Tensor:
-    """A decided layer at inference, from the paper and apart from the package.
+    """A layer with one-hot gates at inference, from the paper and apart from the package.
 
     LN's variance is taken over all entries of a sample in one go where that is the definition; a
     corrected one is built from corrected instance variances, as in the reference implementation.
@@ -116,3 +116,14 @@ def formula(x: Tensor, layer: SwitchableNorm, pair: NormalizerPair) -> Tensor:
     if layer.weight is not None:
         y = y * layer.weight.view(1, -1, 1) + layer.bias.view(1, -1, 1)
     return y.reshape(x.shape)
+
+
+class TinyVideoNetwork(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(2, 4, 3, bias=False)
+        self.norm = SSN3d(4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.norm(self.conv(x))).mean((2, 3, 4)))

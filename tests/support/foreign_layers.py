@@ -76,7 +76,7 @@ class ForeignNetwork(nn.Module):
 class HabitualSwitch(nn.Module):
     """SN with the habits seen in public code.
 
-    ``order`` of the gates' entries, ``eps`` under ``eps_name`` and inside of the root or behind it,
+    ``order`` of the gates' entries, ``eps`` under ``eps_name`` and inside of the root or after it,
     a fused ReLU, a ``guard`` that is called with the input, one gate for both, E[x^2] - mean^2
     (``centred=False``), and a float32 step inside.
     """

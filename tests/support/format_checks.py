@@ -12,7 +12,7 @@ from ssn_prune import prune
 from ssn_prune.errors import SsnPruneError
 from ssn_prune.export_formats import ExportFormat
 from ssn_prune.onnx_export.options import ExportOptions
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
 
@@ -30,7 +30,7 @@ def assert_writes_and_runs(entry: ExportFormat, folder: Path) -> None:
     for batch in (torch.randn(2, 1, 8, 8), torch.randn(5, 1, 8, 8)):
         (found,) = run((batch,))
         with torch.no_grad():
-            exact = floating_copy(network, torch.float64)(batch.double())
+            exact = float64_copy(network)(batch.double())
             own = network(batch)
         own_error = float((own.double() - exact).abs().max())
         error = float((found.double() - exact).abs().max())

@@ -38,13 +38,13 @@ class PairNetwork(nn.Module):
     Args:
         correction: Of every layer.
         conv_bias: Whether the convolutions have a bias.
-        behind_conv: Put the layers behind the convolution, or behind a pooling after it.
+        follows_conv: Put the layers after the convolution, or after a pooling that follows it.
     """
 
-    def __init__(self, correction: int, conv_bias: bool, behind_conv: bool) -> None:
+    def __init__(self, correction: int, conv_bias: bool, follows_conv: bool) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.behind_conv = behind_conv
+        self.follows_conv = follows_conv
         self.convs = nn.ModuleList(nn.Conv2d(3, 6, 3, bias=conv_bias, padding=1) for _ in ALL_PAIRS)
         self.layers = nn.ModuleList(
             trained_layer(6, pair, seed, correction=correction)
@@ -55,7 +55,7 @@ class PairNetwork(nn.Module):
         outputs = []
         for conv, layer in zip(self.convs, self.layers, strict=True):
             y = conv(x)
-            y = y if self.behind_conv else nn.functional.avg_pool2d(y, 2)
+            y = y if self.follows_conv else nn.functional.avg_pool2d(y, 2)
             outputs.append(torch.relu(layer(y)))
         return outputs
 

@@ -419,7 +419,7 @@ def test_a_file_is_compared_with_the_given_code(
     with pytest.raises(UnsupportedLayerError, match="computes something else"):
         convert(loaded, file.with_suffix(".onnx"), EXACT)
     monkeypatch.setattr(adoption, "float64_bound", lambda _error: float("inf"))
-    with pytest.raises(Exception, match="does not give the original's answers"):
+    with pytest.raises(Exception, match="does not give the original's outputs"):
         convert(loaded, file.with_suffix(".onnx"), EXACT)
     assert not file.with_suffix(".onnx").exists()
 

@@ -19,7 +19,7 @@ from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.pruning.channel_statistics import measure_inputs
 from ssn_prune.pruning.rewrite import apply_plan
 from ssn_prune.surgery._shared_parameters import SharedWriteError, WriteGuard, shared_copy
-from ssn_prune.surgery.copying import cast_copy, floating_copy
+from ssn_prune.surgery.copying import cast_copy, copy_model
 from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
 from ssn_prune.verification.algebra import check_algebra
 from ssn_prune.verification.reference_outputs import float32_outputs
@@ -115,7 +115,7 @@ def test_complex_parameters_keep_their_imaginary_part() -> None:
     network.w = nn.Parameter(torch.randn(3, 3, dtype=torch.complex64))
     for copied, dtype in (
         (float64_copy(network), torch.complex128),
-        (floating_copy(network, torch.float32), torch.complex64),
+        (cast_copy(copy_model(network), torch.float32), torch.complex64),
         (cast_copy(shared_copy(network), torch.float32), torch.complex64),
     ):
         assert copied.w.dtype is dtype

@@ -1,15 +1,15 @@
-"""Which layers have to fold, told from an eager run and not from the plan.
+"""Which layers have to fold, by an eager run and not from the plan.
 
 The rules, each of which can be left out:
 
 - R1: a layer folds backward if its pair leaves something to fold, its input at every call is the
   output of one and the same convolution or Linear on (N, C), used nowhere else, and no scale that
   would have to be undone is zero or not a normal float32.
-- R2: behind a BN/BN layer that folded backward the convolution is as near.
-- R3: a BN/BN layer right behind another switchable layer is absorbed by it.
+- R2: after a BN/BN layer that folded backward the convolution is as near.
+- R3: a BN/BN layer right after another switchable layer is absorbed by it.
 - R4: any other BN/BN layer folds forward into the one unpadded convolution, or Linear on (N, C),
   that alone uses its output, unless a channel's running mean is more than :data:`MEAN_LIMIT`
-  deviations from zero: the sums behind it would lose accuracy.
+  deviations from zero: the sums after it would lose accuracy.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ class _Count:
         other: set[SSN] = set()
         for layer, calls in self.calls.items():
             pair = pair_of(layer)
-            front = self._layer_in_front(layer)
-            seen_through = front in backward and pair_of(front) == _AFFINE
+            preceding = self._preceding_layer(layer)
+            seen_through = preceding in backward and pair_of(preceding) == _AFFINE
             feeds = "R1" in rules and self._target([self._producer(call) for call in calls])
             if pair not in _NOTHING_FOLDS and _in_range(layer, pair) and feeds:
                 backward.add(layer)
             elif seen_through and "R2" in rules:
                 if pair not in _NOTHING_FOLDS and _in_range(layer, pair):
                     backward.add(layer)
-            elif front is not None and pair == _AFFINE and "R3" in rules:
+            elif preceding is not None and pair == _AFFINE and "R3" in rules:
                 other.add(layer)
         if "R4" in rules:
             rest = [layer for layer in self.calls if layer not in backward | other]
@@ -86,12 +86,12 @@ class _Count:
         label = call.inputs[0]
         return self.made_by.get(label) if self.uses[label] == 1 else None
 
-    def _layer_in_front(self, layer: SSN) -> SSN | None:
+    def _preceding_layer(self, layer: SSN) -> SSN | None:
         """The layer that every call follows directly, called as often."""
-        fronts = {op.layer if op else None for op in map(self._producer, self.calls[layer])}
-        front = fronts.pop()
-        as_often = front is not None and len(self.calls[front]) == len(self.calls[layer])
-        return front if not fronts and as_often else None
+        found = {op.layer if op else None for op in map(self._producer, self.calls[layer])}
+        preceding = found.pop()
+        as_often = preceding is not None and len(self.calls[preceding]) == len(self.calls[layer])
+        return preceding if not found and as_often else None
 
     def _folds_forward(self, layer: SSN) -> bool:
         if not _centred(layer):

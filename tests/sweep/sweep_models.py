@@ -28,7 +28,7 @@ class Inputs:
         kind: ``images``, ``clips`` (N, 3, T, H, W), ``pairs`` of images, or ``detection``: a list
             of images of no common size, so without a batch axis.
         channels: Of an image.
-        size: The axes behind the channels.
+        size: The axes after the channels.
     """
 
     kind: str

@@ -35,7 +35,7 @@ from ssn_prune.errors import (
     first_line,
 )
 from ssn_prune.nn.switchable import SwitchableNorm
-from ssn_prune.onnx_export.exporter import ExportOptions
+from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.verification.results import VerificationReport

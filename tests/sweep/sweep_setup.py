@@ -33,7 +33,7 @@ class Draw:
     Attributes:
         inputs: They gave the statistics.
         seed: Of everything random.
-        growth: How much larger noise in the last digits is behind the worst layer; float64 leaves
+        growth: How much larger noise in the last digits is after the worst layer; float64 leaves
             1e-16 times that, and above :data:`STEADY` the checks may fail for this reason alone.
     """
 
@@ -97,7 +97,7 @@ def _prepare_once(network: nn.Module, inputs: Inputs, seed: int) -> float:
 
 
 def revive(network: nn.Module, generator: torch.Generator) -> None:
-    """Redraw the weights that an architecture starts at zero: behind them all is constant."""
+    """Redraw the weights that an architecture starts at zero: all after them is constant."""
     for module in network.modules():
         weight = getattr(module, "weight", None)
         linear = isinstance(module, nn.modules.conv._ConvNd | nn.Linear)
@@ -127,7 +127,7 @@ def _randomize(layer: SSN, generator: torch.Generator) -> None:
 class _Settling:
     """One float64 pass in which every layer takes its statistics, with noise, before it runs.
 
-    Behind a layer that blows up noise, the pair is drawn again.
+    After a layer that blows up noise, the pair is drawn again.
     """
 
     def __init__(self, inputs: Inputs, generator: torch.Generator) -> None:
@@ -148,7 +148,7 @@ class _Settling:
             noise = 2 * torch.rand(value.numel(), generator=self.generator).double() - 1
             target.copy_(value * (1 + PERTURBATION * noise))
 
-    def behind(
+    def after_layer(
         self, layer: SSN, arguments: tuple[Any, ...], named: dict[str, Any], y: Tensor
     ) -> Tensor:
         if not self.twins:
@@ -179,7 +179,7 @@ def _settle(network: nn.Module, inputs: Inputs, generator: torch.Generator) -> l
     settling = _Settling(inputs, generator)
     layers = _layers(network)
     handles = [x.register_forward_pre_hook(settling.before, with_kwargs=True) for x in layers]
-    handles += [x.register_forward_hook(settling.behind, with_kwargs=True) for x in layers]
+    handles += [x.register_forward_hook(settling.after_layer, with_kwargs=True) for x in layers]
     with removing(handles):
         return floating_outputs(network, twinned(inputs, inputs.settling(), generator))
 
@@ -206,7 +206,7 @@ def _require_alive(outputs: list[Tensor]) -> None:
 
 
 def _growth(network: nn.Module, inputs: Inputs, generator: torch.Generator) -> float:
-    """How much larger noise is behind the worst layer, on inputs that will be compared."""
+    """How much larger noise is after the worst layer, on inputs that will be compared."""
     if not has_twins(inputs):
         return 0.0
     grown: list[float] = []

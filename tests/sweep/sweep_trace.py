@@ -1,10 +1,10 @@
 """Watch one eager run of a network: what makes each tensor, and how often is it used.
 
-This is the independent side of the fold count: it shares nothing with ``ssn_prune.graph``, which
+This is the independent side of the fold count: it shares nothing with ``pruning.capture``, which
 reads the graph of ``torch.export``. A function mode sees every call of a torch function. Tensors
-are told apart by labels on the Python objects; an in-place operation gives its tensor a new label,
-and the version counter betrays one through a view. Operations whose results reach no output are
-dropped, as a graph would.
+are distinguished by labels on the Python objects; an in-place operation gives its tensor a new
+label, and the version counter betrays one through a view. Operations whose results reach no
+output are dropped, as a graph would.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _kernel(
     name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Tensor | None, Tensor | None]:
     if name not in _WEIGHTED:
-        return None, None  # what else stands there is an activation, and should be freed
+        return None, None  # what else is there is an activation, and should be freed
     return _argument(args, kwargs, 1, "weight"), _argument(args, kwargs, 2, "bias")
 
 

@@ -1,6 +1,6 @@
 """Float64 passes on twins: every sample a second time, with noise in its last digits.
 
-How far the twins are apart behind a layer, against how far they were in front of it, says whether
+How far the twins are apart after a layer, against how far they were before it, says whether
 results there can be compared at all: some networks with random selections blow up the last bit of
 a number until nothing of it is left.
 """
@@ -21,7 +21,7 @@ NUDGE = 1e-12
 
 
 def twinned(inputs: Inputs, batch: tuple[Any, ...], generator: torch.Generator) -> tuple[Any, ...]:
-    """A batch in float64 with its twins behind it.
+    """A batch in float64 followed by its twins.
 
     Without twins where samples do not stay apart: pairs of images are put into one batch, and which
     boxes a detector keeps may flip with the last bit.

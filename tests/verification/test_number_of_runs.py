@@ -83,7 +83,7 @@ def test_a_wrong_file_is_blamed_on_a_layer(tmp_path: Path, monkeypatch: pytest.M
     loaded = LoadedCheckpoint(tiny_network().eval(), (1, 8, 8), SOURCE)
     with pytest.raises(VerificationError, match="first layer that is off: sn") as caught:
         convert(loaded, tmp_path / "m.onnx")
-    assert caught.value.layer == "sn2"  # the IN mean of sn1 cancels a wrong bias in front of it
+    assert caught.value.layer == "sn2"  # the IN mean of sn1 cancels a wrong bias before it
     assert not list(tmp_path.iterdir())
 
 

@@ -150,7 +150,7 @@ def test_wrong_labels_fail_even_within_the_bound() -> None:
     reference = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert top1_agreement(reference.flip(1), reference) == 0.0
     near_tie = torch.tensor([[0.5, 0.5 + 1e-9]])
-    assert top1_agreement(near_tie.flip(1), near_tie, undecided=1e-6) is None
+    assert top1_agreement(near_tie.flip(1), near_tie, margin=1e-6) is None
 
 
 def test_every_output_has_a_bound_of_its_own(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class GateSolution:
 
 
 def frozen_gate(ratios: list[float]) -> GateSolution:
-    """A gate that does not depend on its logits any more."""
+    """A frozen gate: it does not depend on its logits."""
     return GateSolution(ratios, list(range(len(ratios))), [], 0.0)
 
 

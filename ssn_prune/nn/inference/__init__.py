@@ -1,4 +1,4 @@
-"""Concrete normalizers: what a switchable layer becomes once its gates are decided.
+"""Concrete normalizers: what a switchable layer becomes once its gates are one-hot.
 
 Equal pairs are torch's own layers where these are exact; the centring layers are what is left when
 a scale has been folded into the preceding convolution. Everything else is a :class:`MomentNorm`.

@@ -99,11 +99,11 @@ class MomentNorm(nn.Module):
         self.register_buffer("zero", torch.zeros(num_features), persistent=False)
         self.register_buffer("unit", torch.ones(num_features), persistent=False)
 
-    def _hold(self, name: str, value: Tensor | None, *, persistent: bool = True) -> None:
+    def _hold(self, name: str, value: Tensor | None) -> None:
         if value is None:  # no empty buffer: torch.export miscounts those of a root module
             setattr(self, name, None)
         else:
-            self.register_buffer(name, value, persistent=persistent)
+            self.register_buffer(name, value)
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize (N, C, *).
@@ -191,7 +191,7 @@ class MomentNorm(nn.Module):
         return mean
 
     def _bessel_factor(self, x: Tensor) -> float | Tensor:
-        """n/(n-1); a tensor where n is open, so that the exported graph computes it."""
+        """n/(n-1); a tensor where n is dynamic, so that the exported graph computes it."""
         positions: int | torch.SymInt = positions_of(x)
         if self.correction == 0:
             return 1.0

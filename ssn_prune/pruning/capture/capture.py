@@ -21,7 +21,7 @@ from ssn_prune.pruning.capture.graph_reader import GraphRecords, read_program
 from ssn_prune.pruning.capture.marked_model import mark_layers
 from ssn_prune.pruning.capture.partial import read_parts
 from ssn_prune.pruning.capture.records import Capture, ParameterOwner
-from ssn_prune.pruning.capture.size_conditions import size_guards
+from ssn_prune.pruning.capture.size_conditions import SizeGuard, size_guards
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.capture.tensor_identity import memory_ids
 from ssn_prune.surgery.collector import collector_paused
@@ -69,27 +69,27 @@ def capture(
     marked = mark_layers(model)
     memory = memory_ids(marked)
     records = GraphRecords()
+    error: str | None = None
+    parts: tuple[str, ...] = ()
+    guards: tuple[SizeGuard, ...] = ()
     try:
         program = _export(marked, example_inputs, fixed_sizes=fixed_sizes)
     # torch.export raises whatever the traced code or the tracer raises; every such failure means
     # the same thing here, and its text is kept for the report.
-    except Exception as error:  # noqa: BLE001
-        found = f"{type(error).__name__}: {first_line(error)}"
+    except Exception as raised:  # noqa: BLE001
+        error = f"{type(raised).__name__}: {first_line(raised)}"
         parts = read_parts(records, model, marked, example_inputs, memory)
-        return Capture(
-            calls={name: tuple(calls) for name, calls in records.calls.items()},
-            uses=dict(records.uses),
-            owners=_owners(marked, memory),
-            error=found,
-            parts=parts,
-        )
-    read_program(records, CapturedProgram(program, marked, memory), marked)
+    else:
+        read_program(records, CapturedProgram(program, marked, memory), marked)
+        guards = size_guards(program, marked, example_inputs)
     return Capture(
         calls={name: tuple(calls) for name, calls in records.calls.items()},
         uses=dict(records.uses),
         owners=_owners(marked, memory),
-        operators=dict(records.operators),
-        guards=size_guards(program, marked, example_inputs),
+        operators={} if error else dict(records.operators),
+        guards=guards,
+        error=error,
+        parts=parts,
     )
 
 

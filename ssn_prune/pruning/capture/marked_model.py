@@ -31,7 +31,7 @@ def is_marker(node: torch.fx.Node) -> bool:
 
 
 class Marker(nn.Module):
-    """Stands for a switchable layer.
+    """Takes the place of a switchable layer.
 
     Args:
         name: The layer's first path.

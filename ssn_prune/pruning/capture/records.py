@@ -62,8 +62,8 @@ class LayerCall:
         producer: Name of the operator that makes its input.
         preceding_conv: The convolution or linear layer that makes the input, if the producer is one
             with channels on axis 1.
-        positions: Positions of a plane of the input (H W); None if they differ between the calls
-            that this record stands for.
+        positions: Positions of a plane of the input (H W); None if the data
+            decides.
         axes: Number of axes of the input.
         preceding_layer: The switchable layer whose output is the input, if it is one.
         consumers: Uses of the output, graph outputs included.

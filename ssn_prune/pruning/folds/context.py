@@ -33,7 +33,7 @@ class Candidate:
 
 @dataclass
 class Decision:
-    """What was decided for one layer.
+    """The decisions for one layer.
 
     Attributes:
         fold: See :class:`ssn_prune.pruning.plan.LayerPlan`.
@@ -59,7 +59,7 @@ class Decision:
 
 
 class FoldContext:
-    """The records of a network, and what was decided so far.
+    """The records of a network, and the decisions so far.
 
     Args:
         network: The network; not changed.

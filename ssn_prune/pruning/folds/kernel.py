@@ -22,7 +22,7 @@ def preceding_kernel(
 ) -> Kernel | Refusal:
     """The kernel of the convolution that makes a layer's input.
 
-    Preceding layers that have folded into it completely are seen through.
+    The search goes through preceding layers that have folded into it completely.
 
     Args:
         context: What is known.
@@ -40,7 +40,7 @@ def fold_into_preceding(
 ) -> Fold:
     """The fold of a layer into the preceding convolution.
 
-    The output of a layer that it was seen through is then no value of the network any more.
+    A layer in between that has folded away has no output of its own then.
 
     Args:
         context: Changed in place.

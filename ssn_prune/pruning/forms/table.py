@@ -23,7 +23,7 @@ from ssn_prune.pruning.static_norm import Affine
 
 Build = Callable[[LayerPlan, SwitchableNorm, Affine], nn.Module]
 """Makes the concrete module of a layer from its plan, the switchable layer, and the layer's weight
-and bias together with what it absorbs. The plan has decided everything."""
+and bias together with what it absorbs. Every decision is in the plan."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dimension_networks import KINDS, Branches, decided
+from dimension_networks import KINDS, Branches, one_hot_layer
 from graph_passes import exported, outputs, pass_named
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from ssn_prune import prune
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.options import Dynamic
 from ssn_prune.onnx_export.passes.table import PASSES
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
 # Every pair with a biased and with a Bessel-corrected variance.
@@ -71,16 +71,16 @@ def test_passes_fire_where_they_should_and_keep_the_numbers(
     assert kind in KINDS
     batch, dynamic = SITUATIONS[situation]
     layers = [
-        decided(kind, pair, seed, correction=correction)
+        one_hot_layer(kind, pair, seed, correction=correction)
         for seed, (pair, correction) in enumerate(LAYERS)
     ]
-    network = Branches(kind, layers, behind=follows_conv).eval()
+    network = Branches(kind, layers, adjacent=follows_conv).eval()
     shape = LARGE[kind] if large else SMALL[kind]
     x = sample(shape, batch)
     pruned = prune(network, x, any_size=dynamic == "spatial").model
     graph = exported(pruned, x, dynamic)
     with torch.no_grad():
-        exact = floating_copy(network, torch.float64)(x.double())
+        exact = float64_copy(network)(x.double())
         single = pruned(x)
     before, _ = graph.with_passes([])
     unchanged = outputs(before, x)
@@ -116,8 +116,8 @@ def test_passes_fire_where_they_should_and_keep_the_numbers(
 
 def test_the_table_in_its_order_leaves_one_form_a_layer() -> None:
     """What is normalized in one pass is not looked at by the passes that follow."""
-    layers = [decided("2d", pair, seed) for seed, pair in enumerate(ALL_PAIRS)]
-    network = Branches("2d", layers, behind=False).eval()
+    layers = [one_hot_layer("2d", pair, seed) for seed, pair in enumerate(ALL_PAIRS)]
+    network = Branches("2d", layers, adjacent=False).eval()
     x = sample(LARGE["2d"], 1)
     pruned = prune(network, x).model
     _, records = exported(pruned, x, "none").with_passes(PASSES)

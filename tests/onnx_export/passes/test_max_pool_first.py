@@ -1,4 +1,4 @@
-"""Max pooling moves in front of what is monotone, and gives the same bits."""
+"""Max pooling moves before what is monotone, and gives the same bits."""
 
 from __future__ import annotations
 

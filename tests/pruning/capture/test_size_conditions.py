@@ -73,7 +73,7 @@ def test_a_network_without_conditions_takes_any_size() -> None:
         assert relative_error(result.model(x), original(x)) < 1e-13
 
 
-def test_a_capture_with_open_sizes_that_takes_too_long_fixes_them(monkeypatch) -> None:
+def test_a_capture_with_dynamic_sizes_that_takes_too_long_fixes_them(monkeypatch) -> None:
     monkeypatch.setattr("ssn_prune.pruning.capture.capture.DYNAMIC_SIZES_SECONDS", -1.0)
     original = network(lambda m, x: m.n(m.c(x)).relu())
     result = prune(original, X)

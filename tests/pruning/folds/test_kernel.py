@@ -1,4 +1,4 @@
-"""Every situation in which a fold would change the answer is refused, with its reason."""
+"""Every situation in which a fold would change the outputs is refused, with its reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def layer(seed: int = 0) -> nn.Module:
 
 
 def check(network: nn.Module, *codes: str | None, x: Tensor = X) -> nn.Module:
-    """Prune, compare the reason codes per layer (None: folded), and require the same answer."""
+    """Prune, compare the reason codes per layer (None: folded), and require the same outputs."""
     network = network.double().eval()
     result = prune(network, x)
     assert tuple(item.reason_code for item in result.report.layers) == codes
@@ -88,7 +88,7 @@ def test_tied_parameters_of_two_convolutions_are_refused() -> None:
     check(network, "weight_is_shared")
 
 
-def test_tied_convolutions_in_front_of_one_layer_are_refused() -> None:
+def test_tied_convolutions_before_one_layer_are_refused() -> None:
     """All uses of the kernel would be edited alike, but it belongs to two modules."""
     first, second = conv(), conv()
     second.weight, second.bias = first.weight, first.bias
@@ -189,7 +189,7 @@ def test_hooks_on_convolution_or_norm_are_refused_and_kept() -> None:
         assert seen == [1]
 
 
-def test_a_hook_that_changes_the_value_is_part_of_the_answer() -> None:
+def test_a_hook_that_changes_the_value_is_part_of_the_output() -> None:
     network = nn.Sequential(conv(), layer())
     network[1].register_forward_hook(lambda _m, _i, y: 2 * y)
     check(network, "hooks")

@@ -14,9 +14,9 @@ from torch import nn
 from ssn_prune import export_onnx, prune
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 from ssn_prune.pruning.rewrite import apply_plan
-from ssn_prune.surgery.copying import floating_copy
+from ssn_prune.surgery.float64 import float64_copy
 
-# Nodes that one layer may add, whether or not a convolution stands in front (BN/BN: in front).
+# Nodes that one layer may add, with and without a preceding convolution (BN/BN: with).
 BUDGET = {"IN/IN": 1, "IN/BN": 3, "LN/BN": 6, "BN/IN": 9, "LN/IN": 12}
 LN_VARIANCE_BUDGET = 17
 FOLDS_BEHIND_A_CONV = {"IN/IN", "IN/BN", "LN/BN", "BN/IN", "BN/LN", "BN/BN"}
@@ -24,14 +24,14 @@ FOLDS_BEHIND_A_CONV = {"IN/IN", "IN/BN", "LN/BN", "BN/IN", "BN/LN", "BN/BN"}
 
 @pytest.mark.parametrize("correction", [0, 1])
 @pytest.mark.parametrize("conv_bias", [False, True])
-@pytest.mark.parametrize("behind_conv", [False, True])
+@pytest.mark.parametrize("follows_conv", [False, True])
 def test_every_pair_is_exact_in_float64(
-    correction: int, conv_bias: bool, behind_conv: bool
+    correction: int, conv_bias: bool, follows_conv: bool
 ) -> None:
-    network = PairNetwork(correction, conv_bias, behind_conv).eval()
+    network = PairNetwork(correction, conv_bias, follows_conv).eval()
     x = torch.randn(2, 3, 10, 8)
     result = prune(network, x)
-    wide = floating_copy(network, torch.float64)
+    wide = float64_copy(network)
     with torch.no_grad():
         expected = wide(x.double())
         actual = apply_plan(result.plan, wide)(x.double())
@@ -39,16 +39,16 @@ def test_every_pair_is_exact_in_float64(
     assert relative_error(actual, expected) < 1e-13
     assert relative_error(unfolded, expected) < 1e-13
     folded = {str(layer.pair) for layer in result.plan.layers if layer.fold is not None}
-    assert folded == (FOLDS_BEHIND_A_CONV if behind_conv else set())
+    assert folded == (FOLDS_BEHIND_A_CONV if follows_conv else set())
     assert all((layer.fold is None) != (layer.refusal is None) for layer in result.plan.layers)
 
 
 @pytest.mark.parametrize("correction", [0, 1])
-@pytest.mark.parametrize("behind_conv", [False, True])
+@pytest.mark.parametrize("follows_conv", [False, True])
 def test_every_pair_stays_within_its_node_budget(
-    correction: int, behind_conv: bool, tmp_path: Path
+    correction: int, follows_conv: bool, tmp_path: Path
 ) -> None:
-    network = PairNetwork(correction, conv_bias=False, behind_conv=behind_conv).eval()
+    network = PairNetwork(correction, conv_bias=False, follows_conv=follows_conv).eval()
     x = torch.randn(2, 3, 10, 8)
     result = prune(network, x)
     export_onnx(result.model, x, tmp_path / "m.onnx")
@@ -57,7 +57,7 @@ def test_every_pair_stays_within_its_node_budget(
     for index, pair in enumerate(ALL_PAIRS):
         count = per_layer[f"layers.{index}"]
         if pair == NormalizerPair(BN, BN):
-            assert count == (0 if behind_conv else 1)
+            assert count == (0 if follows_conv else 1)
         else:
             assert 0 < count <= BUDGET.get(str(pair), LN_VARIANCE_BUDGET), str(pair)
     kinds = Counter(node.op_type for node in nodes)
