@@ -29,7 +29,11 @@ def eps_candidates(module: nn.Module) -> list[float]:
         for name, value in vars(module).items()
         if isinstance(value, float) and 0 < value <= LARGEST_EPS
     }
-    own = getattr(module, "eps", None)
+    try:
+        own = getattr(module, "eps", None)
+    # It may be a property, which is somebody else's code.
+    except Exception:  # noqa: BLE001
+        own = None
     if isinstance(own, int | float) or (isinstance(own, Tensor) and own.numel() == 1):
         return [float(own)]
     called = [value for name, value in numbers.items() if "eps" in name.lower()]
@@ -81,7 +85,9 @@ def probed(kind: str, foreign: nn.Module, layer: SwitchableNorm, named_eps: list
             "else",
             expected="the formula of SSN or SN, with biased or Bessel-corrected variances",
             found=f"an output that differs by {errors[best]:.2g} of scale on noise",
-            hint="if it also applies an activation, make that a module of its own",
+            hint="look for another eps, an activation inside the layer, statistics over other axes "
+            "or another order of the gates; or replace it in your network by an SSN or SwitchNorm "
+            "layer of ssn_prune",
         )
     return best
 
