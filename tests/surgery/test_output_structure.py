@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from foreign_layers import HabitualSwitch
@@ -56,3 +58,51 @@ def test_a_hook_that_wraps_the_output_wraps_that_of_both() -> None:
     with torch.no_grad():
         found, expected = result.model(batch), model.double()(batch.double())
     assert float((found - expected).abs().max() / expected.abs().max()) < 2e-5
+
+
+@dataclass
+class Answer:
+    scores: Tensor
+    note: str = ""
+
+
+class Opaque:
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+
+
+class Wrapping(nn.Module):
+    """Gives an object, whose values may depend on the class of the layer or on chance."""
+
+    def __init__(self, kind: type, fault: str = "") -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1), HabitualSwitch(8)
+        self.kind, self.fault = kind, fault
+        self.eval()
+
+    def forward(self, x: Tensor) -> object:
+        y = self.norm(self.conv(x))
+        if self.fault == "class" and isinstance(self.norm, HabitualSwitch):
+            y = 2 * y
+        return self.kind(y * torch.rand(()) if self.fault == "chance" else y)
+
+
+def test_a_dataclass_is_looked_into() -> None:
+    result = prune(Wrapping(Answer), ONE_SAMPLE, on_unconverged="exact")
+    assert result.report.adoption is not None
+    assert result.report.adoption.own_float32_error
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"), [("class", "gives something else"), ("chance", "no function")]
+)
+def test_what_is_wrong_in_a_dataclass_is_found(fault: str, message: str) -> None:
+    with pytest.raises(UnsupportedLayerError, match=message):
+        prune(Wrapping(Answer, fault), ONE_SAMPLE, on_unconverged="exact")
+
+
+def test_an_output_that_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(UnsupportedLayerError, match="nothing that can be compared") as caught:
+        prune(Wrapping(Opaque), ONE_SAMPLE, on_unconverged="exact")
+    assert caught.value.hint
