@@ -54,10 +54,24 @@ def _adoption_lines(adoption: AdoptionCheck) -> list[str]:
         )
     else:
         lines.append("[dim]reference: layers of ssn_prune, no other code was given[/]")
+    if adoption.layers_on_noise:
+        lines.append(
+            f"[dim]compared on noise only, the inputs do not reach them: "
+            f"{_some(adoption.layers_on_noise)}[/]"
+        )
+    if adoption.layers_not_compared:
+        lines.append(
+            "[yellow]not compared with your code[/], the inputs do not reach them: "
+            f"{_some(adoption.layers_not_compared)}"
+        )
     if adoption.changed_buffers:
-        shown = escape(", ".join(adoption.changed_buffers[:4]))
+        shown = _some(adoption.changed_buffers)
         lines.append(f"[dim]a call changes {shown}, without effect on later ones[/]")
     return lines
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return escape(", ".join(names[:4]))
 
 
 def _mark(passed: bool) -> str:

@@ -73,6 +73,11 @@ def metadata_of(
     adoption = result.report.adoption
     if adoption is not None and adoption.reason == "code_cannot_run":
         metadata["ssn_prune.unverified_layers"] = f"not compared with your code: {adoption.detail}"
+    elif adoption is not None and adoption.layers_not_compared:
+        metadata["ssn_prune.unverified_layers"] = (
+            "not compared with your code, the inputs do not reach them: "
+            + ", ".join(adoption.layers_not_compared)
+        )
     if preprocessing is not None:
         metadata["ssn_prune.preprocessing"] = preprocessing
     return metadata

@@ -14,6 +14,7 @@ from ssn_prune.pruning.capture.size_check import SizeCheck
 from ssn_prune.pruning.capture.size_conditions import SizeGuard
 from ssn_prune.pruning.centring import choose_constants, layers_to_centre, with_centring
 from ssn_prune.pruning.channel_statistics import measure_inputs
+from ssn_prune.pruning.output_check import require_same_outputs
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.planner import make_plan
 from ssn_prune.pruning.results import PruneReport, RoundedGates, prune_report
@@ -106,8 +107,9 @@ def prune(
         UnconvergedGatesError: Gates are not one-hot and ``on_unconverged`` is ``"error"``.
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
         UnsupportedLayerError: A layer of another implementation computes something else than its
-            tensors promise or cannot run here, a layer uses BN but keeps no running statistics, or
-            the network is no function of its input.
+            tensors promise or cannot run here, a layer uses BN but keeps no running statistics,
+            the network is no function of its input, or its code asks what a layer is and gives
+            something else once that is replaced.
         ArgumentError: ``on_unconverged`` is none of the three words, or the network does not run on
             the example inputs.
     """
@@ -122,6 +124,7 @@ def prune(
         fixed_sizes=fixed_sizes,
         allow_unverified_layers=allow_unverified_layers,
     )
+    require_same_outputs(result.original, result.plan, inputs)
     unshare(result.model, result.original)
     return result
 

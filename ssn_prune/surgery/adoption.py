@@ -37,6 +37,7 @@ from ssn_prune.surgery.output_hooks import (
 )
 from ssn_prune.surgery.repeated_runs import Repeated, run_repeatedly
 from ssn_prune.surgery.results import AdoptionCheck
+from ssn_prune.surgery.unreached import compare_unreached
 
 FLOAT64_TOLERANCE = 1e-11
 PRECISION_RATIO = 2.0**-29
@@ -84,7 +85,15 @@ def check_reference(
                 raise cannot_run(given, error) from error
             detail = f"{type(error).__name__}: {first_line(error)}"
             return replace(other, reason="code_cannot_run", detail=detail)
-        return _compare(given, adopted, inputs, layers, own, narrow)
+        unreached = compare_unreached(
+            given, adopted, narrow.layers, FLOAT64_TOLERANCE, allow_unverified=allow_unverified
+        )
+        check = _compare(given, adopted, inputs, layers, own, narrow)
+        return replace(
+            check,
+            layers_on_noise=unreached.on_noise,
+            layers_not_compared=unreached.not_compared,
+        )
 
 
 def _run_own(model: nn.Module, inputs: tuple[Any, ...], allow_unverified: bool) -> AdoptionCheck:

@@ -35,6 +35,18 @@ def layer_differs(
     )
 
 
+def layer_not_reached(given: nn.Module, name: str) -> UnsupportedLayerError:
+    """A layer does not run on the example inputs, and noise shows nothing."""
+    kind = type(given.get_submodule(name)).__name__
+    return UnsupportedLayerError(
+        f"{name} ({kind}) cannot be compared with what ssn_prune makes of it",
+        expected="a layer that the example inputs reach, or that runs on noise",
+        found="a layer that was not called with the example inputs and does not run on noise",
+        hint="take it out of the network if it is not used; to `prune`, pass inputs that reach it; "
+        "or pass `allow_unverified_layers=True` to rely on the names of its tensors",
+    )
+
+
 def output_differs(
     given: nn.Module, error: float, allowed: float, precision: str
 ) -> UnsupportedLayerError:

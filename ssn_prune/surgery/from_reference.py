@@ -12,9 +12,10 @@ on noise; whether it is right is decided on real activations (:mod:`ssn_prune.su
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import UnsupportedLayerError
+from ssn_prune.errors import SsnPruneError, UnsupportedLayerError, first_line
 from ssn_prune.nn.ssn import SSN1d, SSN2d, SSN3d
 from ssn_prune.nn.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
 from ssn_prune.nn.switchable import SwitchableNorm
@@ -50,7 +51,7 @@ def adopt_layers(model: nn.Module) -> nn.Module:
     for name, module in adopted.named_modules():  # each module once
         require_own_forward(name, module)
         if is_foreign(module):
-            taken.append((module, _adopt(name, module)))
+            taken.append((module, _adopted(name, module)))
     return replace_modules(adopted, taken)
 
 
@@ -91,12 +92,52 @@ def require_own_forward(path: str, module: nn.Module) -> None:
 
 def is_foreign(module: nn.Module) -> bool:
     """Whether a module carries the tensors of a switchable layer, but is not one of ours."""
-    gates = [getattr(module, f"{gate}_weight", None) for gate in ("mean", "var")]
-    return not isinstance(module, SwitchableNorm) and all(isinstance(g, Tensor) for g in gates)
+    names = ("mean_weight", "var_weight")
+    return not isinstance(module, SwitchableNorm) and all(_has_tensor(module, n) for n in names)
 
 
-def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
+def _has_tensor(module: nn.Module, name: str) -> bool:
+    """Whether a tensor is the module's own; a wrapper may pass on what it is asked for."""
+    stored = (module._parameters, module._buffers, vars(module))
+    if not (any(name in table for table in stored) or hasattr(type(module), name)):
+        return False
+    try:
+        return isinstance(getattr(module, name), Tensor)
+    # A property is somebody else's code, and says nothing if it raises.
+    except Exception:  # noqa: BLE001
+        return False
+
+
+def _adopted(name: str, module: nn.Module) -> SwitchableNorm:
+    """Take one layer over.
+
+    Raises:
+        UnsupportedLayerError: That is not possible, whatever the reason.
+    """
     kind = f"{name} ({type(module).__name__})"
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedLayerError(
+            f"{kind} is compiled to TorchScript, where no layer can be replaced",
+            expected="layers that are Python code",
+            found="a ScriptModule",
+            hint="pass the network itself, before torch.jit.trace or torch.jit.script",
+        )
+    try:
+        return _adopt(kind, module)
+    except SsnPruneError:
+        raise
+    # What the layer holds may have any type and shape.
+    except Exception as error:
+        raise UnsupportedLayerError(
+            f"{kind} looks like a switchable normalization layer but cannot be taken over",
+            expected="tensors and settings as in the reference implementation: running statistics "
+            "with one entry per channel, a radius, numbers for eps and momentum",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            hint="replace it in your network by an SSN or SwitchNorm layer of ssn_prune",
+        ) from error
+
+
+def _adopt(kind: str, module: nn.Module) -> SwitchableNorm:
     tensors = {
         key: value
         for key, value in module.state_dict(keep_vars=True).items()
@@ -131,19 +172,29 @@ def _adopt(name: str, module: nn.Module) -> SwitchableNorm:
     layer = kinds[weight.dim()](
         weight.numel(),
         eps=named_eps[0],
-        momentum=1.0 - float(getattr(module, "momentum", 0.9)),
+        momentum=_momentum(module),
         normalizers=("IN", "LN", "BN") if choices == 3 else ("IN", "LN"),
         shared_gate=tensors["mean_weight"] is tensors["var_weight"],
         correction=1,
         device=weight.device,
         dtype=weight.dtype,
     )
-    known = layer.state_dict().keys() - {"_extra_state"}
-    layer.load_state_dict({k: v.detach() for k, v in tensors.items() if k in known})
+    known = {k: v for k, v in layer.state_dict().items() if k != "_extra_state"}
+    values = {k: v.detach() for k, v in tensors.items() if k in known}
+    for key, value in values.items():  # numbers may be stored as (), gates as (1, K)
+        if value.numel() == known[key].numel():
+            values[key] = value.reshape(known[key].shape)
+    layer.load_state_dict(values)
     found = probed(kind, module, layer, named_eps)
     layer.correction, layer.eps = found.correction, found.eps
     carry_hooks(module, layer)
     return layer.train(module.training)
+
+
+def _momentum(module: nn.Module) -> float | None:
+    """Torch's momentum; None, the average over all batches, means the same everywhere."""
+    kept = getattr(module, "momentum", 0.9)
+    return None if kept is None else 1.0 - float(kept)
 
 
 def running_sums_error(where: str) -> UnsupportedLayerError:

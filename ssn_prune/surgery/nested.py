@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -12,8 +13,14 @@ from torch.utils import _pytree as pytree
 
 
 def tensor_leaves(value: Any) -> list[Tensor]:
-    """All tensors in a nested output, in a fixed order."""
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor)]
+    """All tensors in a nested output, in a fixed order; dataclasses count as nested."""
+    tensors: list[Tensor] = []
+    for leaf in pytree.tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            tensors.append(leaf)
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            tensors += tensor_leaves([getattr(leaf, field.name) for field in fields(leaf)])
+    return tensors
 
 
 def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:

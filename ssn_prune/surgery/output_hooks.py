@@ -15,11 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from ssn_prune.surgery.nested import tensor_leaves
 
 OutputHook = Callable[[str, list[Tensor]], None]
-"""Called with the path of a module and the tensors of its output, which it must copy to keep."""
+"""Called with the path of a module and the tensors of its output, which it must copy to keep.
+
+A nested output is preceded by its structure.
+"""
 
 
 def run_with_output_hooks(
@@ -41,7 +45,9 @@ def run_with_output_hooks(
     def hook_of(name: str) -> Any:
         def show(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if hook is not None:
-                hook(name, [leaf.detach() for leaf in tensor_leaves(output)])
+                hook(
+                    name, [*_structure(output), *(leaf.detach() for leaf in tensor_leaves(output))]
+                )
 
         return show
 
@@ -53,6 +59,17 @@ def run_with_output_hooks(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _structure(output: Any) -> list[Tensor]:
+    """The structure of a nested output as a tensor; nothing for a tensor.
+
+    A tuple of one tensor is not that tensor: what indexes it gets something else.
+    """
+    if isinstance(output, Tensor):
+        return []
+    described = str(pytree.tree_structure(output)).encode()
+    return [torch.tensor(list(described), dtype=torch.uint8)]
 
 
 @dataclass(frozen=True)

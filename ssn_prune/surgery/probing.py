@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.copying import copy_model
+from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
+from ssn_prune.surgery.nested import relative_error
 
 # A foreign implementation may round its statistics to float32, which is a hundred times smaller.
 PROBE_TOLERANCE = 1e-4
@@ -29,7 +31,11 @@ def eps_candidates(module: nn.Module) -> list[float]:
         for name, value in vars(module).items()
         if isinstance(value, float) and 0 < value <= LARGEST_EPS
     }
-    own = getattr(module, "eps", None)
+    try:
+        own = getattr(module, "eps", None)
+    # It may be a property, which is somebody else's code.
+    except Exception:  # noqa: BLE001
+        own = None
     if isinstance(own, int | float) or (isinstance(own, Tensor) and own.numel() == 1):
         return [float(own)]
     called = [value for name, value in numbers.items() if "eps" in name.lower()]
@@ -81,9 +87,39 @@ def probed(kind: str, foreign: nn.Module, layer: SwitchableNorm, named_eps: list
             "else",
             expected="the formula of SSN or SN, with biased or Bessel-corrected variances",
             found=f"an output that differs by {errors[best]:.2g} of scale on noise",
-            hint="if it also applies an activation, make that a module of its own",
+            hint="look for another eps, an activation inside the layer, statistics over other axes "
+            "or another order of the gates; or replace it in your network by an SSN or SwitchNorm "
+            "layer of ssn_prune",
         )
     return best
+
+
+def error_on_noise(foreign: nn.Module, layer: SwitchableNorm) -> float | None:
+    """How far apart two layers are on noise, as they are, in float64.
+
+    Returns:
+        The largest error relative to scale; None if the foreign layer runs on none of the probes,
+        or not in float64.
+    """
+    errors = []
+    for noise in _noise(layer):
+        expected, own = (_output_as_is(module, noise.x) for module in (foreign, layer))
+        if expected is not None and bool(torch.isfinite(expected).all()):
+            errors.append(float("inf") if own is None else relative_error([own], [expected]))
+    return max(errors, default=None)
+
+
+def _output_as_is(module: nn.Module, x: Tensor) -> Tensor | None:
+    try:
+        copied = float64_copy(module)
+        _forget_hooks(copied)
+        with torch.no_grad(), float64_arithmetic() as precision:
+            value = copied(x.clone())
+    # It is somebody else's code, which noise need not suit.
+    except Exception:  # noqa: BLE001
+        return None
+    usable = isinstance(value, Tensor) and precision.narrow_operator is None
+    return value if usable else None
 
 
 def _probed_pairs(layer: SwitchableNorm) -> tuple[tuple[int, int], ...]:

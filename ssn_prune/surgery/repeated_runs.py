@@ -57,7 +57,7 @@ def run_repeatedly(
         spilled: Keeps their outputs.
 
     Raises:
-        UnsupportedLayerError: The first and the third output differ.
+        UnsupportedLayerError: The first and the third output differ, or have no tensors.
         Exception: Whatever the network raises.
     """
     listed = list(names)
@@ -71,6 +71,8 @@ def run_repeatedly(
         first = run_with_output_hooks(copied, clone_tensors(inputs), listed, spilled)
         drawn = random_state != _random_state()
         changed = _changed(before, dict(_tensors(copied)))
+        if not first:
+            raise _no_tensors(model)
         outputs = clone_tensors(first)  # which the network may overwrite at its next call
         try:
             run_with_output_hooks(copied, other_values(inputs), (), None)
@@ -148,6 +150,15 @@ def _random_state() -> tuple[bytes, bytes, int, Any]:
     _, keys, position, *_ = np.random.get_state()  # the network's, if any
     torch_state = torch.get_rng_state().numpy().tobytes()
     return torch_state, np.asarray(keys).tobytes(), int(position), random.getstate()
+
+
+def _no_tensors(model: nn.Module) -> UnsupportedLayerError:
+    return UnsupportedLayerError(
+        f"{type(model).__name__} gives nothing that can be compared",
+        expected="an output of tensors, or of tuples, lists, dicts and dataclasses of them",
+        found="an output without any tensor that can be reached",
+        hint="return tensors, or register the output's class with torch.utils._pytree",
+    )
 
 
 def _no_function(

@@ -30,6 +30,9 @@ class AdoptionCheck:
         worst_layer: The layer that uses most of its own bound.
         worst_layer_error: Its error.
         worst_layer_tolerance: Its bound.
+        layers_on_noise: Layers that the inputs do not reach, which were compared on noise.
+        layers_not_compared: Layers that the inputs do not reach and that do not run on noise, so
+            that nothing is known of them.
         changed_buffers: Buffers and parameters that a call changes, without any effect on the
             outputs of later calls.
     """
@@ -46,4 +49,6 @@ class AdoptionCheck:
     worst_layer: str | None = None
     worst_layer_error: float | None = None
     worst_layer_tolerance: float | None = None
+    layers_on_noise: tuple[str, ...] = ()
+    layers_not_compared: tuple[str, ...] = ()
     changed_buffers: tuple[str, ...] = ()
