@@ -186,8 +186,8 @@ def _compare_in_float32(
 
 
 def float64_bound(own_error: float) -> float:
-    """The bound in float64; an own error of more than the scale counts as that."""
-    known = min(own_error, 1.0) if math.isfinite(own_error) else 1.0
+    """The bound in float64; an own error that is not finite counts as the scale."""
+    known = own_error if math.isfinite(own_error) else 1.0
     return FLOAT64_TOLERANCE + ERROR_FACTOR * PRECISION_RATIO * known
 
 
