@@ -14,8 +14,6 @@ from ssn_prune._renamed import renamed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ssn_prune.selection import LayerSelection
-
 
 def __getattr__(name: str) -> Any:
     return renamed(__name__, name)
@@ -153,7 +151,7 @@ class UnconvergedGatesError(SsnPruneError):
 
     code = "unconverged_gates"
 
-    def __init__(self, layers: Sequence[LayerSelection], total: int) -> None:
+    def __init__(self, layers: Sequence[Any], total: int) -> None:
         names = ", ".join(layer.name for layer in layers[:4])
         more = f" and {len(layers) - 4} more" if len(layers) > 4 else ""
         super().__init__(

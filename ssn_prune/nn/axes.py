@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    from ssn_prune.nn.switchable import SwitchableNorm
 
 _SHAPES = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 
@@ -68,9 +65,10 @@ def normalize_channels(
     return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
 
-def channel_weight(layer: SwitchableNorm) -> Tensor:
-    """A layer's weight, (C,), detached; ones if it has no affine parameters."""
+def channel_weight(layer: Any) -> Tensor:
+    """The weight of a switchable layer, (C,), detached; ones if it has no affine parameters."""
     if layer.affine:
-        return layer.weight.detach()
+        weight: Tensor = layer.weight
+        return weight.detach()
     gate = layer.mean_weight
     return torch.ones(layer.num_features, dtype=gate.dtype, device=gate.device)
