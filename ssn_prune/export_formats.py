@@ -49,7 +49,7 @@ class Write(Protocol):
         Args:
             model: The network. Not changed.
             example_inputs: Inputs of one call.
-            temporary: The file to write, which will be renamed to ``target`` in the same folder.
+            temporary: The file to write, which is moved to ``target`` later.
             target: Its later name.
             options: How to export.
             progress: Called with every step.

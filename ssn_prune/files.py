@@ -1,18 +1,44 @@
-"""Output files that are either the old ones or complete new ones, never something in between."""
+"""Output files that are either the old ones or complete new ones, never something in between.
+
+A run writes into a folder of its own beside the target, ``.ssn_prune.*.tmp``, and holds a lock on
+it. What it wrote is synced to the disk, moved to its place, and the folder is synced, in this
+order; weights in a separate file come before the model that names them. A run that was killed
+leaves its folder behind: the next run with the same target removes it, if its lock is free.
+
+Locks, modes and the syncing of folders are those of POSIX. On Windows leftovers stay.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import re
-import tempfile
+import secrets
+import shutil
+import stat
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ssn_prune.errors import OutputError
 
+if sys.platform != "win32":
+    import fcntl
+
 # Below protobuf's limit of 2 GiB, with room for the graph itself.
 SINGLE_FILE_LIMIT = 2**31 - 2**26
+_LOCK_SECONDS = 20.0
+"""A lock on the target's folder is held for some renames only."""
+_KINDS = {
+    stat.S_ISDIR: "a directory",
+    stat.S_ISFIFO: "a named pipe (FIFO)",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a character device",
+    stat.S_ISBLK: "a block device",
+}
 
 
 def resolved(target: Path | str) -> Path:
@@ -24,21 +50,15 @@ def require_writable(target: Path, *, force: bool) -> None:
     """Find out before the work whether ``target`` can be written.
 
     Raises:
-        OutputError: It exists and ``force`` is off, it is a directory, or its folder is missing or
-            not writable.
+        OutputError: It exists and ``force`` is off, it is no regular file, or its folder is missing
+            or not writable.
     """
-    if target.is_dir():
-        raise OutputError(
-            f"{target} is a directory",
-            expected="the path of a file to write",
-            found="a directory",
-            hint=f"name a file in it: {target / 'model.onnx'}",
-        )
-    if target.exists() and not force:
+    found = _require_regular(target)
+    if found is not None and not force:
         raise OutputError(
             f"{target} exists already",
             expected="a path that does not exist yet",
-            found=f"a file of {target.stat().st_size} bytes",
+            found=f"a file of {found.st_size} bytes",
             hint="choose another path, or pass `force=True` to replace the file",
         )
     folder = target.parent
@@ -49,46 +69,183 @@ def require_writable(target: Path, *, force: bool) -> None:
             found="no such folder",
             hint=f"create it: mkdir -p {folder}",
         )
-    with write_errors(target), tempfile.TemporaryFile(dir=folder):
-        pass
+    with write_errors(target):
+        probe = _private_folder(target)
+        probe.mkdir()
+        probe.rmdir()
+
+
+def _require_regular(target: Path) -> os.stat_result | None:
+    """The status of a regular file; None if there is nothing.
+
+    Raises:
+        OutputError: It is something that cannot be replaced by a file, or its links go in circles.
+    """
+    with write_errors(target):
+        try:
+            found = target.stat()
+        except FileNotFoundError:
+            return None
+    if stat.S_ISREG(found.st_mode):
+        return found
+    kind = next((name for test, name in _KINDS.items() if test(found.st_mode)), "no regular file")
+    inside = stat.S_ISDIR(found.st_mode)
+    raise OutputError(
+        f"{target} is {kind}",
+        expected="the path of a file to write",
+        found=kind,
+        hint=f"name a file in it: {target / 'model.onnx'}"
+        if inside
+        else "name a file, which is written first and moved to its place when it is complete",
+    )
 
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``target`` and move it there if the block succeeds.
+    """Give a path of the same name in another folder; move what is there if the block succeeds.
 
-    Resolve links in ``target`` before (:func:`resolved`): a link is followed, not replaced.
+    Resolve links in ``target`` before (:func:`resolved`): a link is followed, not replaced. A
+    weights file beside the path is moved along with it; its name is that of its content (see
+    :func:`external_name`), so the old model keeps its old weights until the new one is there.
 
-    If the block fails, everything it wrote is removed and ``target`` stays as it was. Weights in a
-    separate file get a name of their own (see :func:`external_name`), so the old model keeps its
-    old weights until the one rename that publishes the new one.
+    If the block fails, everything it wrote is removed and ``target`` stays as it was.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    with write_errors(target):
-        before = _external_files(target)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-        os.close(handle)
-    temporary = Path(name)
+    folder, lock = _private_folder(target), None
     try:
-        yield temporary
+        with write_errors(target), _locked(target.parent):
+            _remove_leftovers(target)
+            folder.mkdir()
+            folder.chmod(0o700)  # whatever the umask: this run has to read what it writes
+            lock = _try_lock(folder)
+        yield folder / target.name
         with write_errors(target):
-            # mkstemp makes private files; the result gets the permissions of any new file.
-            mask = os.umask(0)
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
-            temporary.replace(target)
-    except BaseException:
-        if temporary.exists():  # not published
-            temporary.unlink()
-            for path in _external_files(target):
-                if path not in before:
-                    path.unlink(missing_ok=True)
-        raise
-    for path in before:
-        if not _is_referenced(target, path):
-            path.unlink(missing_ok=True)
+            _publish(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _publish(folder: Path, target: Path) -> None:
+    """Move the files of a folder to the target's, the model last."""
+    model = folder / target.name
+    old = _require_regular(target)
+    if old is not None:
+        model.chmod(stat.S_IMODE(old.st_mode))
+    weights = sorted(path for path in folder.iterdir() if path != model)
+    for path in (*weights, model):
+        _sync(path)
+    with _locked(target.parent):
+        before = set(_external_files(target))
+        moved = []
+        try:
+            for path in weights:
+                place = target.parent / path.name
+                path.replace(place)
+                moved.append(place)
+            if weights:
+                _sync(target.parent)
+            model.replace(target)
+        except BaseException:
+            if model.exists():  # not published
+                for path in moved:
+                    if path not in before:
+                        path.unlink(missing_ok=True)
+            raise
+        _sync(target.parent)
+        _remove_unreferenced(target)
+
+
+def _remove_unreferenced(target: Path) -> None:
+    """Remove the weights of older models. The new one is in its place: failing is no error."""
+    with contextlib.suppress(OSError):
+        old = _external_files(target)
+        content = target.read_bytes() if old else b""
+        for path in old:
+            if path.name.encode() not in content:
+                path.unlink(missing_ok=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the folders of runs that were killed: nobody holds their locks any more."""
+    for path in target.parent.glob(f"{_private_prefix(target)}*.tmp"):
+        if path.is_dir() and not path.is_symlink():
+            lock = _try_lock(path)
+            if lock is not None:
+                shutil.rmtree(path, ignore_errors=True)
+                os.close(lock)
+
+
+def _private_folder(target: Path) -> Path:
+    return target.parent / f"{_private_prefix(target)}{secrets.token_hex(8)}.tmp"
+
+
+def _private_prefix(target: Path) -> str:
+    """The same for every run with a target, and short for any name."""
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return f".ssn_prune.{digest}."
+
+
+def _try_lock(folder: Path) -> int | None:
+    """A descriptor that holds a lock on a folder; None if another process holds it."""
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by another process, or a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other runs from publishing in the same folder. File systems without locks go without.
+
+    Raises:
+        OSError: Somebody holds the lock for a long time.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        end = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise OSError(
+                        errno.EWOULDBLOCK, f"another process holds a lock on {folder}"
+                    ) from None
+                time.sleep(0.02)
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+                    raise
+                break
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    if sys.platform == "win32" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync folders
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def external_name(target: Path, tag: str) -> str:
@@ -101,10 +258,6 @@ def _external_files(target: Path) -> list[Path]:
     return sorted(path for path in target.parent.iterdir() if pattern.fullmatch(path.name))
 
 
-def _is_referenced(target: Path, weights: Path) -> bool:
-    return weights.name.encode() in target.read_bytes()
-
-
 @contextlib.contextmanager
 def write_errors(target: Path) -> Iterator[None]:
     """Turn the operating system's errors into :class:`OutputError`."""
@@ -115,5 +268,20 @@ def write_errors(target: Path) -> Iterator[None]:
             f"{target} cannot be written",
             expected="a writable folder with enough space",
             found=error.strerror or str(error),
-            hint="choose another path, or free space and check the permissions",
+            hint=_CURES.get(error.errno or 0, "choose another path"),
         ) from error
+
+
+_CURES = {
+    errno.ENOSPC: "free space on that disk, or choose a path on another one",
+    errno.EDQUOT: "free space within your quota, or choose a path on another disk",
+    errno.EROFS: "choose a path on a disk that can be written to",
+    errno.EACCES: "choose a folder that you may write to, or change its permissions",
+    errno.EPERM: "choose a folder that you may write to, or change its permissions",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or close some",
+    errno.ENFILE: "close programs that hold many files open",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "its links go in circles: choose another path",
+    errno.EWOULDBLOCK: "wait for the other process, or choose another folder",
+    errno.EIO: "the disk reports a fault: choose a path on another one",
+}

@@ -17,7 +17,7 @@ BYTES_PER_BYTE = 5.6
 adds 1."""
 _CONVERT = """
 import pathlib, re, sys
-from ssn_prune.cli.app import main
+from ssn_prune.__main__ import main
 try:
     main()
 finally:

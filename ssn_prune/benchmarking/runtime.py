@@ -156,7 +156,8 @@ def peak_memory(path: Path, threads: int, feed: Feed, folder: Path) -> int | Non
         return None
     arrays = folder / "inputs.npz"
     np.savez(arrays, *feed.values())
-    command = [sys.executable, "-c", _PEAK, str(path), str(threads), str(arrays), *feed]
+    # -P: a file resource.py in the current folder must not be taken for the standard library's.
+    command = [sys.executable, "-P", "-c", _PEAK, str(path), str(threads), str(arrays), *feed]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return int(done.stdout) if done.returncode == 0 else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,7 +28,7 @@ from ssn_prune.cli.options import (
 )
 from ssn_prune.cli.parsing import parse_arguments, parse_size
 from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.cli.targets import default_target, require_distinct, write_report
+from ssn_prune.cli.targets import default_target, file_path, require_distinct, write_report
 from ssn_prune.console import (
     Output,
     capture_lines,
@@ -43,7 +42,7 @@ from ssn_prune.console import (
 def convert(
     ckpt: Checkpoint,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", help="ONNX file to write (default: CKPT with .onnx)."),
     ] = None,
     arch: Arch = None,
@@ -63,7 +62,7 @@ def convert(
     preprocessing: Annotated[
         str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
     ] = None,
-    report: Annotated[Path | None, typer.Option(help="Also write the report as JSON.")] = None,
+    report: Annotated[str | None, typer.Option(help="Also write the report as JSON.")] = None,
     verify: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
@@ -79,8 +78,9 @@ def convert(
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
-        target = output or default_target(ckpt)
-        require_distinct(ckpt, target, report)
+        target = default_target(ckpt) if output is None else file_path("--output", output)
+        report_path = None if report is None else file_path("--report", report)
+        require_distinct(ckpt, target, report_path)
         with out.steps() as step:
             step("loading")
             from ssn_prune import conversion
@@ -88,8 +88,8 @@ def convert(
             from ssn_prune.files import require_writable
 
             require_writable(target, force=force)
-            if report is not None:
-                require_writable(report, force=force)
+            if report_path is not None:
+                require_writable(report_path, force=force)
             loaded = load_checkpoint(
                 ckpt,
                 arch=arch,
@@ -113,7 +113,7 @@ def convert(
                 allow_unverified_layers=allow_unverified_layers,
             )
             result = conversion.convert(loaded, target, options, force=force, progress=step)
-        write_report(out, result, report)
+        write_report(out, result, report_path, written=target)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
         for line in capture_lines(result):

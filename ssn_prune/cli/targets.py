@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,34 @@ if TYPE_CHECKING:
 def default_target(ckpt: Path) -> Path:
     """The ONNX file beside a checkpoint; a path without a name is refused when it is read."""
     return ckpt.with_suffix(".onnx") if ckpt.name else Path("model.onnx")
+
+
+def file_path(option: str, text: str) -> Path:
+    """The path of a file to write, from what the user typed.
+
+    Args:
+        option: The option, for messages.
+        text: Its value.
+
+    Raises:
+        OutputError: It means standard output or a folder.
+    """
+    if text == "-":
+        cure = "--json prints the report" if option == "--report" else f"{option} model.onnx"
+        raise OutputError(
+            f"{option} cannot be standard output",
+            expected="the path of a file, which appears when it is complete",
+            found="-, which is standard output by convention",
+            hint=f"{cure}; a file of that name is {option} ./-",
+        )
+    if text.endswith(("/", os.sep)) or not text:
+        raise OutputError(
+            f"{option} is a folder",
+            expected="the path of a file",
+            found=repr(text),
+            hint=f"name a file in it: {option} {text}model.onnx",
+        )
+    return Path(text)
 
 
 def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
@@ -56,14 +85,29 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def write_report(out: Output, report: ConversionReport, path: Path | None) -> None:
-    """Print the report as JSON if asked for, and write it to ``path`` if given."""
-    from ssn_prune.files import replacing, resolved
+def write_report(
+    out: Output, report: ConversionReport, path: Path | None, *, written: Path | None = None
+) -> None:
+    """Print the report as JSON if asked for, and write it to ``path`` if given.
+
+    Raises:
+        OutputError: It cannot be written. A model that was ``written`` before is named, too.
+    """
+    from ssn_prune.files import replacing, resolved, write_errors
     from ssn_prune.json_values import to_json
 
     document = to_json(report)
     if path is not None:
-        with replacing(resolved(path)) as temporary:
-            temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+        try:
+            with write_errors(path), replacing(resolved(path)) as temporary:
+                temporary.write_text(text)
+        except OutputError as error:
+            raise OutputError(
+                error.problem if written is None else f"{written} was written, but not {path}",
+                expected=error.expected,
+                found=error.found,
+                hint=error.hint,
+            ) from error
     if out.as_json:
         out.json(document)

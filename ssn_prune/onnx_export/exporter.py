@@ -67,7 +67,7 @@ def write_onnx(
     options: ExportOptions,
     progress: Progress = no_progress,
 ) -> tuple[OnnxStats, dict[str, int] | None]:
-    """Export to ``temporary``, a file that will be renamed to ``target`` in the same folder.
+    """Export to ``temporary``, a file that will be moved to ``target``.
 
     ``progress`` is called with every step.
 

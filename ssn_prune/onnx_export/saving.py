@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 import onnx
@@ -18,8 +17,9 @@ def save_checked(graph: ir.Model, temporary: Path, target: Path, limit: int) -> 
 
     Args:
         graph: The model.
-        temporary: The file to write, which is to be renamed to ``target`` in the same folder.
-        target: Its later name.
+        temporary: The file to write, which is moved to ``target`` later, with a weights file beside
+            it.
+        target: Its later place.
         limit: Bytes of weights above which they go into a file of their own.
 
     Returns:
@@ -48,12 +48,7 @@ def _save_with_external_data(
     for tensor in tensors:
         digest.update(tensor.tobytes())
     name = external_name(target, digest.hexdigest()[:16])
-    # Written in another folder and moved: an old model may still use a file of the same name.
-    with tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
-        written = Path(folder) / temporary.name
-        ir.save(graph, written, external_data=name)
-        (written.parent / name).replace(temporary.parent / name)
-        written.replace(temporary)
+    ir.save(graph, temporary, external_data=name)
     return name
 
 
