@@ -5,7 +5,12 @@ from __future__ import annotations
 from sys import getsizeof
 
 from ssn_prune.checkpoint.stored import StoredTensor, UnsupportedTensor
-from ssn_prune.checkpoint.unpickling.errors import PickleError, UnsafeGlobalError, WholeModuleError
+from ssn_prune.checkpoint.unpickling.errors import (
+    PickleError,
+    TooLargeError,
+    UnsafeGlobalError,
+    WholeModuleError,
+)
 from ssn_prune.checkpoint.unpickling.machine import SLOT_COST, Machine
 from ssn_prune.checkpoint.unpickling.names import (
     canonical,
@@ -32,6 +37,7 @@ _FROM_TYPE = ("torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_t
 _RECONSTRUCTOR = "copyreg._reconstructor"
 _NEW = ("copyreg.__newobj__", "copyreg.__newobj_ex__")
 _CREATORS = frozenset((*_FROM_TYPE, _RECONSTRUCTOR, *_NEW))
+_LONGEST_NAME = 1000  # characters
 _TENSOR_COST = 400
 _SMALL_COST = 64
 _SCAN_COST = 4
@@ -41,6 +47,8 @@ def name(machine: Machine, module: object, member: object) -> Name:
     """A name that the file asks for; an unknown one must be explained by what is done with it."""
     if not isinstance(module, str) or not isinstance(member, str):
         raise PickleError("a name that is no text")
+    if len(module) + len(member) > _LONGEST_NAME:
+        raise TooLargeError(f"a name of {len(module) + len(member)} characters")
     full = f"{module}.{member}"
     known = canonical(full)
     if known in _BUILDERS or known in _CREATORS or is_inert(known) or may_be_named(known):
@@ -63,13 +71,8 @@ def call(machine: Machine, function: object, arguments: object) -> object:
         value = create(machine, arguments[0], ())
     elif function.name in _NEW and arguments:
         value = create(machine, arguments[0], arguments[1:])
-    elif function.name in machine.unknown and may_be_enum_member(function.name, arguments):
-        del machine.unknown[function.name]
-        value = Inert(function.name)
     else:
-        value = _known_object(machine, function)
-        if value is None:
-            raise UnsafeGlobalError(function.name)
+        value = _known_object(machine, function) or _enum_member(machine, function, arguments)
     machine.charge(_cost(value))
     return value
 
@@ -119,6 +122,13 @@ def _known_object(machine: Machine, cls: Name) -> object:
     if may_be_named(cls.name):
         raise PickleError(f"a call of {cls.name}, which cannot be called")
     return None
+
+
+def _enum_member(machine: Machine, cls: Name, arguments: tuple[object, ...]) -> Inert:
+    if not may_be_enum_member(cls.name, arguments):
+        raise UnsafeGlobalError(cls.name)
+    machine.unknown.pop(cls.name, None)
+    return Inert(cls.name)
 
 
 def _subclassed(arguments: tuple[object, ...]) -> object:

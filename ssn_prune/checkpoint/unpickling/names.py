@@ -52,9 +52,9 @@ _TRAINERS = (
     *("accelerate", "addict", "box", "deepspeed", "detectron2", "easydict", "fairseq", "fvcore"),
     *("hydra", "ignite", "iopath", "lightning", "lightning_fabric", "lightning_utilities"),
     *("ml_collections", "mmcv", "mmengine", "munch", "omegaconf", "pytorch_lightning"),
-    *("tensorboardX", "timm", "torchmetrics", "transformers", "wandb", "yacs"),
+    *("tensorboardX", "torchmetrics", "transformers", "wandb", "yacs"),
 )
-_TRAINERS_OF_TORCH = ("torch.optim.", "torch.distributed.")
+_TRAINERS_OF_TORCH = ("torch.optim.", "torch.distributed.", "torch.nn.attention.")
 _NAMED = (
     *("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged"),
     *("_mkldnn", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d"),
@@ -90,7 +90,8 @@ def is_inert(name: str) -> bool:
         return True
     if not _CLASS.fullmatch(member):
         return False
-    return name.startswith(_TRAINERS_OF_TORCH) or name.partition(".")[0] in _TRAINERS
+    of_trainer = name.startswith(_TRAINERS_OF_TORCH) or name.partition(".")[0] in _TRAINERS
+    return of_trainer and ".models." not in name
 
 
 def is_module(name: str) -> bool:

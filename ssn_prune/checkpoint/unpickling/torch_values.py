@@ -171,6 +171,11 @@ def _is_negated(metadata: Sequence[object]) -> bool:
     return bits.get("neg") not in (None, False)
 
 
+def uninitialized(_: tuple[object, ...]) -> Tensor:
+    """A parameter of a lazy layer that never saw an input."""
+    return UnsupportedTensor("an uninitialized parameter of a lazy layer")
+
+
 TENSORS: dict[str, TensorBuilder] = {
     "torch._utils._rebuild_tensor": tensor,
     "torch._utils._rebuild_tensor_v2": tensor,
@@ -179,6 +184,8 @@ TENSORS: dict[str, TensorBuilder] = {
     "torch._utils._rebuild_parameter_with_state": parameter,
     "torch.nn.parameter.Parameter": parameter,
     "torch.nn.parameter.Buffer": parameter,
+    "torch.nn.parameter.UninitializedParameter": uninitialized,
+    "torch.nn.parameter.UninitializedBuffer": uninitialized,
     "torch._utils._rebuild_device_tensor_from_numpy": from_array,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": from_array,
     "torch._utils._rebuild_xla_tensor": from_array,
