@@ -36,6 +36,7 @@ _BUILDERS: dict[str, Builder] = {**PYTHON, **NUMPY, **TORCH}
 _FROM_TYPE = ("torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2")
 _RECONSTRUCTOR = "copyreg._reconstructor"
 _NEW = ("copyreg.__newobj__", "copyreg.__newobj_ex__")
+_GETATTR = "builtins.getattr"
 _CREATORS = frozenset((*_FROM_TYPE, _RECONSTRUCTOR, *_NEW))
 _LONGEST_NAME = 1000  # characters
 _TENSOR_COST = 400
@@ -71,6 +72,8 @@ def call(machine: Machine, function: object, arguments: object) -> object:
         value = create(machine, arguments[0], ())
     elif function.name in _NEW and arguments:
         value = create(machine, arguments[0], arguments[1:])
+    elif canonical(function.name) == _GETATTR:
+        value = _member(machine, function, arguments)
     else:
         value = _known_object(machine, function) or _enum_member(machine, function, arguments)
     machine.charge(_cost(value))
@@ -129,6 +132,19 @@ def _enum_member(machine: Machine, cls: Name, arguments: tuple[object, ...]) -> 
         raise UnsafeGlobalError(cls.name)
     machine.unknown.pop(cls.name, None)
     return Inert(cls.name)
+
+
+def _member(machine: Machine, getattr_: Name, arguments: tuple[object, ...]) -> Inert:
+    """A member of a class by its name: a constructor, or what Python 3.11.0 made of an ``Enum``."""
+    match arguments:
+        case (Name() as cls, str() as text) if may_be_enum_member(cls.name, (text,)):
+            value = _enum_member(machine, cls, (text,))
+        case (Name() as cls, str() as text) if is_inert(f"{cls.name}.{text}"):
+            value = Name(f"{cls.name}.{text}")
+        case _:
+            raise UnsafeGlobalError(getattr_.name)
+    machine.unknown.pop(getattr_.name, None)
+    return value
 
 
 def _subclassed(arguments: tuple[object, ...]) -> object:

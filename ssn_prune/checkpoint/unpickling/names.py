@@ -15,6 +15,8 @@ _MOVED = (
     ("numpy._core.", "numpy.core."),
     ("pathlib._local.", "pathlib."),
     ("torch.tensor.", "torch._tensor."),
+    ("torch._utils.torch.", "torch."),
+    ("UserDict.IterableUserDict", "collections.UserDict"),
 )
 # By module: what is metadata that may be left unread.
 _INERT = {
@@ -26,13 +28,19 @@ _INERT = {
     "collections": ("UserDict", "UserList", "ChainMap"),
     "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
     "decimal": ("Decimal",),
+    "deepspeed.utils.tensor_fragment": ("fragment_address",),
     "fractions": ("Fraction",),
     "functools": ("partial",),
     "http": ("HTTPStatus",),
     "logging": ("getLogger",),
     "numpy": ("ndarray",),
     "numpy.matrixlib.defmatrix": ("matrix",),
+    "numpy.random._mt19937": ("MT19937",),
+    "numpy.random._pcg64": ("PCG64", "PCG64DXSM"),
+    "numpy.random._philox": ("Philox",),
     "numpy.random._pickle": ("__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"),
+    "numpy.random._sfc64": ("SFC64",),
+    "numpy.random.bit_generator": ("SeedSequence", "__pyx_unpickle_SeedSequence"),
     "pathlib": (
         *("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"),
     ),
@@ -40,11 +48,13 @@ _INERT = {
     "re": ("_compile",),
     "time": ("struct_time",),
     "torch": ("device", "Generator"),
+    "torch._C": ("Generator",),
     "torch.amp.grad_scaler": ("GradScaler",),
     "torch.cuda.amp.grad_scaler": ("GradScaler",),
     "torch.torch_version": ("TorchVersion",),
     "types": ("SimpleNamespace", "MappingProxyType"),
     "uuid": ("UUID", "SafeUUID"),
+    "zoneinfo": ("ZoneInfo",),
     "zoneinfo.ZoneInfo": ("_unpickle",),
 }
 # Classes of these libraries are what trainers store beside the weights; functions are not.
@@ -63,7 +73,7 @@ _NAMED = (
 )
 _DTYPE = re.compile(
     r"torch\.(b?float\d+(_\w+)?|u?int\d+|double|float|half|long|int|short|bool"
-    r"|complex\d+|cfloat|cdouble|chalf|quint\d\w*|qint\d+|bits\d\w*)"
+    r"|b?complex\d+|cfloat|cdouble|chalf|quint\d\w*|qint\d+|bits\d\w*)"
 )
 _TENSOR_OR_STORAGE = re.compile(
     r"torch\.((cuda|sparse|cuda\.sparse|storage|xpu|mps|hpu)\.)?_?[A-Z]\w*(Tensor|Storage)"

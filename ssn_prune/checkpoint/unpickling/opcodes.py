@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,7 +51,8 @@ def _constant(value: object) -> Callable[[Machine], None]:
 
 def _unicode(machine: Machine) -> None:
     try:
-        text = machine.source.line().decode("raw-unicode-escape")
+        # Not through the codec's name, which imports a module when it is first used.
+        text, _ = codecs.raw_unicode_escape_decode(machine.source.line())
     except UnicodeDecodeError:
         raise PickleError("text with an escape that is none") from None
     machine.push_sized(printable(text))
