@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssn_prune.checkpoint.loading import Source
+from ssn_prune.checkpoint.source import Source
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
