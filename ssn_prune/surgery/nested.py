@@ -43,18 +43,24 @@ def clone_tensors(inputs: Any) -> Any:
 
 
 def max_error(value: Tensor, expected: Tensor) -> tuple[float, float]:
-    """Largest absolute difference and largest absolute expected value.
+    """Largest absolute difference and largest finite absolute expected value.
 
-    The difference is inf if shapes differ or anything is not finite, so that no bound accepts it.
+    Equal infinities are equal. The difference is inf if shapes differ, if one is NaN, or if one is
+    infinite where the other is not the same infinity, so that no bound accepts it.
     """
     if value.shape != expected.shape:
         return float("inf"), 0.0
     if value.numel() == 0:
         return 0.0, 0.0
-    wide = expected.double()
+    wide, given = expected.double(), value.double()
     scale = float(wide.abs().max())
-    error = float((value.double() - wide).abs().max())  # not finite if anything is not
-    return error if math.isfinite(error) and math.isfinite(scale) else float("inf"), scale
+    error = float((given - wide).abs().max())  # not finite if anything is not
+    if math.isfinite(error) and math.isfinite(scale):
+        return error, scale
+    difference = (given - wide).abs().masked_fill_(given == wide, 0.0)
+    error = float(difference.max())
+    scale = float(wide.abs().masked_fill_(~wide.isfinite(), 0.0).max())
+    return error if math.isfinite(error) else float("inf"), scale
 
 
 def relative_error(values: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
@@ -67,6 +73,14 @@ def relative_error(values: Sequence[Tensor], reference: Sequence[Tensor]) -> flo
         if error > 0:
             worst = max(worst, error / scale if 0 < scale < math.inf else math.inf)
     return worst
+
+
+def undefined_entries(values: Sequence[Tensor]) -> str | None:
+    """Where the first NaN is, such as ``"output 0, 3 of 40 entries"``; None if there is none."""
+    for index, value in enumerate(values):
+        if count := int(value.isnan().sum()):
+            return f"output {index}, {count} of {value.numel()} entries"
+    return None
 
 
 def top1_agreement(value: Tensor, expected: Tensor, margin: float = 0.0) -> float | None:

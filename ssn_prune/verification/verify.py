@@ -16,6 +16,7 @@ from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
+from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.verification.algebra import check_algebra, check_algebra_in_place
 from ssn_prune.verification.compare import check_rounding
 from ssn_prune.verification.reference_outputs import (
@@ -49,6 +50,9 @@ def verify(
 
     Returns:
         The measured errors and bounds; look at ``passed``.
+
+    Raises:
+        VerificationError: The original gives NaN, so nothing can be compared with it.
     """
     path = Path(onnx_path) if rounding and onnx_path is not None else None
     adoption = pruned.report.adoption
@@ -143,6 +147,8 @@ def check_in_float64(
         wide = float64_copy(reference)
         exact = [run_float64(wide, batch) for batch in batches]
         del wide
+    for outputs in exact:
+        require_defined(outputs)
     progress("verifying: running the original in float32")
     own = [float32_outputs(original, batches)]
     if reference is not original:
