@@ -12,15 +12,24 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 
+def named_leaves(value: Any) -> list[tuple[tuple[Any, ...], Any]]:
+    """All leaves of a nested output with the keys that lead to them, in a fixed order.
+
+    Dataclasses count as nested.
+    """
+    leaves: list[tuple[tuple[Any, ...], Any]] = []
+    for path, leaf in pytree.tree_flatten_with_path(value)[0]:
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            held = {field.name: getattr(leaf, field.name) for field in fields(leaf)}
+            leaves += [((*path, *inner), part) for inner, part in named_leaves(held)]
+        else:
+            leaves.append((path, leaf))
+    return leaves
+
+
 def tensor_leaves(value: Any) -> list[Tensor]:
     """All tensors in a nested output, in a fixed order; dataclasses count as nested."""
-    tensors: list[Tensor] = []
-    for leaf in pytree.tree_leaves(value):
-        if isinstance(leaf, Tensor):
-            tensors.append(leaf)
-        elif is_dataclass(leaf) and not isinstance(leaf, type):
-            tensors += tensor_leaves([getattr(leaf, field.name) for field in fields(leaf)])
-    return tensors
+    return [leaf for _, leaf in named_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:
