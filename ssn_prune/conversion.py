@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.surgery.collector import collector_paused
-from ssn_prune.verification.other_sizes import batches_of_other_sizes
+from ssn_prune.verification.other_sizes import batches_of_other_sizes, check_every_size
 from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import (
     Networks,
@@ -154,7 +155,8 @@ def _convert(
     if outputs is not None:
         progress("verifying: running the file")
         gc.collect()
-        rounding = check_file(file_format, temporary, networks.original, batches, outputs)
+        check = partial(check_file, file_format, temporary, networks.original)
+        rounding = check_every_size(check, batches, outputs)
         checks = replace(checks, rounding=rounding)
         require_passed(checks)
     return replace(report, after=after, onnx=onnx, verification=checks)

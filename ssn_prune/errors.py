@@ -7,6 +7,7 @@ values, such as ```static_batch=4```; the command line translates these into its
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssn_prune._renamed import renamed
@@ -20,8 +21,12 @@ def __getattr__(name: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a foreign error's text, at most 300 characters; its type if it has none."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    """The first line of a foreign error's text, at most 300 characters; its type if it has none.
+
+    Colours of terminals are taken out.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip()
+    return (text or type(error).__name__).splitlines()[0][:300]
 
 
 class SsnPruneError(Exception):

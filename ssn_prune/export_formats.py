@@ -6,7 +6,7 @@ Every format is a row of :data:`EXPORT_FORMATS`, and the suffix of a file choose
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from ssn_prune.onnx_export.exporter import write_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.progress import Progress
 from ssn_prune.verification.compare import Run
+from ssn_prune.verification.file_outputs import FileOutput, onnx_outputs
 from ssn_prune.verification.onnx_runtime import first_layer_off, open_onnx
 
 
@@ -75,6 +76,8 @@ class ExportFormat:
             :class:`~ssn_prune.errors.SsnPruneError` if the runtime cannot load or run it.
         first_layer_off: Finds the first layer of a network that a wrong file gets wrong; None for
             formats that do not say where a layer's output is.
+        outputs: Names a file's outputs, and the activations that make them; None for formats that
+            do not say.
     """
 
     name: str
@@ -82,6 +85,7 @@ class ExportFormat:
     write: Write
     open: Callable[[Path], Run]
     first_layer_off: Callable[[nn.Module, Path, tuple[Any, ...]], str | None] | None = None
+    outputs: Callable[[Path], Sequence[FileOutput]] | None = None
 
 
 EXPORT_FORMATS: tuple[ExportFormat, ...] = (
@@ -91,6 +95,7 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = (
         write_onnx,
         lambda path: open_onnx(path, path.name),
         first_layer_off,
+        onnx_outputs,
     ),
 )
 

@@ -6,21 +6,16 @@ asks for would execute it. ``package.module:factory`` is accepted from the user 
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import functools
-import importlib
 import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ssn_prune.architectures.digits import INPUT_SIZE, DigitsNet
+from ssn_prune.architectures.factories import factory_builder, module_without_factory
 from ssn_prune.architectures.resnet import REFERENCE_NETWORKS, reference_builder
 from ssn_prune.architectures.torchvision import torchvision_usage
 from ssn_prune.errors import ArchitectureError
@@ -71,11 +66,14 @@ def find_architecture(name: str, *, trusted: bool) -> Architecture:
         ArchitectureError: The name is unknown; near matches are suggested.
     """
     family, colon, rest = name.partition(":")
-    if not colon:
-        networks = {network.name: network for network in NETWORKS}
-        if name not in networks:
-            raise _unknown(name, list(networks))
+    networks = {network.name: network for network in NETWORKS}
+    if name in networks:
         return networks[name]
+    incomplete = module_without_factory(name) if trusted else None
+    if incomplete is not None:
+        raise incomplete
+    if not colon:
+        raise _unknown(name, list(networks))
     if family in LIBRARIES:
         return LIBRARIES[family](name, rest)
     if not trusted:
@@ -86,7 +84,7 @@ def find_architecture(name: str, *, trusted: bool) -> Architecture:
             found=repr(name),
             hint=f"if you trust that code, pass `arch={name!r}`",
         )
-    return Architecture(name, _factory_builder(name, family, rest), None, None, False, given=True)
+    return Architecture(name, factory_builder(name, family, rest), None, None, False, given=True)
 
 
 def _unknown(name: str, known: tuple[str, ...] | list[str], prefix: str = "") -> ArchitectureError:
@@ -172,66 +170,6 @@ def _timm(name: str, rest: str) -> Architecture:
     size = getattr(configuration, "input_size", None) or (3, 224, 224)
     usual = int(size[0]), int(size[1]), int(size[2])
     return Architecture(name, _swapping(make), usual, None, swaps_norms=True)
-
-
-def _factory_builder(name: str, module_name: str, attribute: str) -> Callable[..., nn.Module]:
-    with _working_directory_importable():
-        try:
-            factory = getattr(importlib.import_module(module_name), attribute)
-        # The module is the user's code and may raise anything.
-        except Exception as error:
-            raise ArchitectureError(
-                f"cannot import the factory {name!r}",
-                expected="package.module:factory, importable from here",
-                found=f"{type(error).__name__}: {error}",
-                hint="install the package, run from its folder, or set PYTHONPATH",
-            ) from error
-
-    def build(**arguments: Any) -> nn.Module:
-        with _working_directory_importable(), _constructible_without_cuda():
-            network = factory(**arguments)
-        if not isinstance(network, nn.Module):
-            raise ArchitectureError(
-                f"{name} did not build a network",
-                expected="a torch.nn.Module",
-                found=type(network).__name__,
-                hint="name a class or function that returns the network",
-            )
-        return network
-
-    # Only the link to the factory, whose signature inspect then shows.
-    return functools.update_wrapper(build, factory, assigned=(), updated=())
-
-
-@contextlib.contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """Like ``python -m``: modules beside the user are found, after this nothing has changed."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
-
-
-@contextlib.contextmanager
-def _constructible_without_cuda() -> Iterator[None]:
-    """Let constructors that call ``torch.cuda.FloatTensor`` and the like build on the CPU.
-
-    Older versions of the reference layers do so; the stored values are loaded afterwards anyway.
-    """
-    if torch.cuda.is_available():
-        yield
-        return
-    names = [f"{kind}Tensor" for kind in ("Float", "Double", "Half", "Long", "Int", "Byte")]
-    originals = {name: getattr(torch.cuda, name) for name in names}
-    try:
-        for name in names:
-            setattr(torch.cuda, name, getattr(torch, name))
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(torch.cuda, name, original)
 
 
 def _accepts(function: Callable[..., Any], argument: str) -> bool:

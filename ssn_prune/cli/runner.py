@@ -13,6 +13,7 @@ from ssn_prune.cli.exit_codes import FAILURE, INTERRUPTED, exit_code
 from ssn_prune.cli.flags import with_flags
 from ssn_prune.console import Output, unconverged_table
 from ssn_prune.errors import (
+    ArchitectureError,
     CaptureError,
     ExportError,
     KeyMismatchError,
@@ -26,9 +27,19 @@ _SHOW_CAUSE = "--debug shows the whole traceback"
 
 @contextlib.contextmanager
 def exit_on_error(out: Output, debug: bool) -> Iterator[None]:
-    """Turn errors into messages on stderr and exit codes; with ``debug`` also show tracebacks."""
-    try:
+    """Turn errors into messages on stderr and exit codes; with ``debug`` also show tracebacks.
+
+    With JSON wanted, other code does not write to stdout while this lasts.
+    """
+    with out.own_stdout(), _messages(out, debug):
         yield
+
+
+@contextlib.contextmanager
+def _messages(out: Output, debug: bool) -> Iterator[None]:
+    try:
+        with _stays_running():
+            yield
     except SsnPruneError as error:
         if debug:
             out.err.print(traceback.format_exc(), markup=False)
@@ -58,6 +69,22 @@ def exit_on_error(out: Output, debug: bool) -> Iterator[None]:
             out.json({"error": fields, "exit_code": FAILURE})
         out.error(f"unexpected {type(error).__name__}: {text}", {"try": hint})
         raise typer.Exit(FAILURE) from None
+
+
+@contextlib.contextmanager
+def _stays_running() -> Iterator[None]:
+    """What ends programs, raised by the network's own code while it runs, becomes an error."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise ArchitectureError(
+            "the network's own code ends the program when it runs",
+            expected="code that leaves the program running",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            hint="take sys.exit and the like out of what the network calls",
+        ) from error
 
 
 def _show_unconverged(out: Output, error: UnconvergedGatesError) -> None:

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ssn_prune.console.redirection import stdout_on_stderr
+
 
 class Output:
     """Where a command's results go.
@@ -25,6 +27,7 @@ class Output:
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
         self.quiet = quiet
+        self._document: str | None = None
         # Tables must survive a pipe: without a terminal, rich would wrap at 80 columns.
         width = None if sys.stdout.isatty() else 160
         self.out = Console(width=width, highlight=False)
@@ -38,8 +41,21 @@ class Output:
         return not (self.as_json or self.quiet)
 
     def json(self, value: Any) -> None:
-        """Print a JSON document on stdout."""
-        sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        """Print a JSON document on stdout, at the end of :meth:`own_stdout`."""
+        self._document = json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+    @contextmanager
+    def own_stdout(self) -> Iterator[None]:
+        """With JSON wanted, stdout is the document and nothing else, whatever other code prints."""
+        if not self.as_json:
+            yield
+            return
+        try:
+            with stdout_on_stderr():
+                yield
+        finally:
+            if self._document is not None:
+                sys.stdout.write(self._document)
 
     def message(self, text: str) -> None:
         """Print a line for people; markup is rendered."""

@@ -42,8 +42,11 @@ def totals_table(report: ConversionReport) -> Table:
 
 
 def capture_lines(report: ConversionReport) -> list[str]:
-    """What was not captured, and what the network supposes of input sizes; usually nothing."""
+    """What is not in the graph, and what the network supposes of input sizes; usually nothing."""
     lines = []
+    if report.onnx is not None and report.onnx.left_out:
+        named = escape(", ".join(report.onnx.left_out))
+        lines.append(f"[yellow]left out[/] of the file, since they are no tensors: {named}")
     if report.capture_error is not None:
         parts = ", ".join(report.captured_parts) or "none"
         lines.append(

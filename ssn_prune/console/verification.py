@@ -8,7 +8,7 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from ssn_prune.surgery.results import AdoptionCheck
-    from ssn_prune.verification.results import VerificationReport
+    from ssn_prune.verification.results import RoundingCheck, VerificationReport
 
 
 def verification_lines(report: VerificationReport) -> list[str]:
@@ -25,7 +25,7 @@ def verification_lines(report: VerificationReport) -> list[str]:
         lines.append(
             f"{_mark(rounding.passed)} rounding: ONNX Runtime is off by {rounding.max_error:.2e}, "
             f"the original in float32 by {rounding.original_float32_error:.2e} (allowed "
-            f"{rounding.bound:.2e}) over {rounding.inputs} inputs"
+            f"{rounding.bound:.2e}; {_scale(rounding)}) over {rounding.inputs} inputs"
             + (f"; top-1 agreement {top1:.0%}" if top1 is not None else "")
         )
     if not lines:
@@ -33,6 +33,13 @@ def verification_lines(report: VerificationReport) -> list[str]:
     if report.adoption is not None:
         lines[:0] = _adoption_lines(report.adoption)
     return lines
+
+
+def _scale(rounding: RoundingCheck) -> str:
+    """How large the output is that these errors are of."""
+    if rounding.activation is not None:
+        return f"the range of {rounding.activation} is {rounding.scale:.2g}"
+    return f"the largest output is {rounding.scale:.2g}"
 
 
 def _adoption_lines(adoption: AdoptionCheck) -> list[str]:

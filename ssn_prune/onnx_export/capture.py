@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import ExportError, first_line
+from ssn_prune.errors import ExportError
 from ssn_prune.onnx_export.dynamic_axes import require_dynamic_sizes
+from ssn_prune.onnx_export.failures import capture_failure
+from ssn_prune.onnx_export.open_pooling import require_fixed_windows
 from ssn_prune.onnx_export.options import Dynamic
+from ssn_prune.onnx_export.outputs import TensorOutputs, tensor_outputs
 from ssn_prune.pruning.capture.dynamic_shapes import dynamic_shapes
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.surgery.collector import collector_paused
@@ -20,7 +21,7 @@ from ssn_prune.surgery.nested import clone_tensors
 
 def capture_program(
     model: nn.Module, inputs: tuple[Any, ...], dynamic: Dynamic
-) -> torch.export.ExportedProgram:
+) -> tuple[torch.export.ExportedProgram, TensorOutputs]:
     """Capture a network in evaluation mode.
 
     Args:
@@ -28,43 +29,40 @@ def capture_program(
         inputs: Inputs of one call.
         dynamic: Which axes are dynamic.
 
+    Returns:
+        The program, whose outputs are the tensors among the network's, and what these are called.
+
     Raises:
-        ExportError: It cannot be captured, or fixes its spatial size.
+        ExportError: It cannot be captured, fixes its spatial size, or pools to several positions
+            with open sizes.
     """
     was_training = [module for module in model.modules() if module.training]
     try:
-        with exporter_errors(dynamic):
-            shapes = _dynamic_axes(model, inputs, dynamic)
-            marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
-            program = torch.export.export(model.eval(), marked, dynamic_shapes=shapes)
-            if dynamic == "spatial":
-                require_dynamic_sizes(program, model, inputs)
-            return program
+        model.eval()
+        with tensor_outputs(model) as outputs:
+            program = _captured(model, inputs, dynamic)
+        if dynamic == "spatial":
+            require_dynamic_sizes(program, model, inputs)
+            require_fixed_windows(program)
+        return program, outputs
     finally:
         for module in was_training:
             module.training = True
 
 
-@contextmanager
-def exporter_errors(dynamic: Dynamic) -> Iterator[None]:
-    """Run torch's exporter without its output; its errors become :class:`ExportError`.
-
-    ``torch.export`` and the ONNX exporter raise whatever the traced code or they themselves raise.
-    Every such failure means that this network cannot be exported.
-    """
+def _captured(
+    model: nn.Module, inputs: tuple[Any, ...], dynamic: Dynamic
+) -> torch.export.ExportedProgram:
     try:
         with suppress_tracer_output(), collector_paused():
-            yield
+            shapes = _dynamic_axes(model, inputs, dynamic)
+            marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
+            return torch.export.export(model, marked, dynamic_shapes=shapes)
     except ExportError:
         raise
+    # torch.export raises whatever the traced code or the tracer raises.
     except Exception as error:
-        sizes = {"none": "", "batch": " with any batch size", "spatial": " with any size"}
-        raise ExportError(
-            "the pruned network cannot be exported to ONNX",
-            expected=f"a network that torch.export can capture{sizes[dynamic]}",
-            found=f"{type(error).__name__}: {first_line(error)}",
-            hint='pass `dynamic="none"`; the exporter\'s own error is the cause of this one',
-        ) from error
+        raise capture_failure(model, inputs, dynamic, error) from error
 
 
 def _dynamic_axes(

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune.errors import ExportError, first_line
-from ssn_prune.onnx_export.names import input_names, output_names
+from ssn_prune.onnx_export.names import input_names
+from ssn_prune.onnx_export.outputs import named_outputs
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.surgery.copying import copy_model
 from ssn_prune.surgery.nested import clone_tensors
@@ -50,7 +51,7 @@ def trace_to_onnx(
     try:
         with suppress_tracer_output(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "traced.onnx"
-            outputs = output_names(pytree.tree_structure(traced(*clone_tensors(inputs))))
+            outputs = [name for name, _ in named_outputs(traced(*clone_tensors(inputs)))]
             torch.onnx.export(
                 traced,
                 clone_tensors(inputs),

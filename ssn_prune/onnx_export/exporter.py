@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,13 @@ def write_onnx(
         ArgumentError: The operator set or the kind of dynamic axes does not exist.
     """
     require_known(options)
-    translation, operators = _translated(model, example_inputs, options, progress)
+    translation, operators, left_out = _translated(model, example_inputs, options, progress)
     graph = translation.graph
     _add_provenance(graph, translation.layer_values, options)
     progress("writing")
     external = save_checked(graph, temporary, target, options.single_file_limit)
     stats = _stats(graph, temporary, target, external, translation.passes)
+    stats = replace(stats, left_out=left_out)
     # onnxscript's rewrite rules remember the last graph that they saw, as long as the process runs.
     for value in graph.graph.initializers.values():
         value.const_value = None
@@ -94,16 +96,16 @@ def write_onnx(
 
 def _translated(
     model: nn.Module, inputs: tuple[Any, ...], options: ExportOptions, progress: Progress
-) -> tuple[Translation, dict[str, int] | None]:
+) -> tuple[Translation, dict[str, int] | None, tuple[str, ...]]:
     if is_detection_model(model):
         progress("tracing to ONNX")
         graph = trace_to_onnx(model, inputs, options.opset, options.dynamic == "spatial")
-        return Translation(graph, {}, ()), None
+        return Translation(graph, {}, ()), None, ()
     progress("capturing the pruned network")
-    program = capture_program(model, inputs, options.dynamic)
+    program, outputs = capture_program(model, inputs, options.dynamic)
     operators = count_operators(program)
     progress("translating to ONNX")
-    return translate(program, model, options), operators
+    return translate(program, outputs.names, model, options), operators, outputs.left_out
 
 
 def _add_provenance(graph: ir.Model, layer_values: dict[str, str], options: ExportOptions) -> None:

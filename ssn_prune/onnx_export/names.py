@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass
-from torch.utils import _pytree as pytree
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -107,16 +106,6 @@ def input_names(count: int) -> tuple[str, ...]:
     return tuple("input" if index == 0 else f"input_{index}" for index in range(count))
 
 
-def output_names(spec: pytree.TreeSpec) -> list[str]:
-    """``output`` for a single tensor, else the keys under which the network returns them."""
-    if spec.num_leaves == 1:
-        return ["output"]
-    nested = pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
-    paths = [path for path, _ in pytree.tree_flatten_with_path(nested)[0]]
-    names = ["_".join(re.sub(r"\W+", "_", str(key)).strip("_") for key in path) for path in paths]
-    return [name if name and not name[0].isdigit() else f"output_{name}" for name in names]
-
-
 def name_inputs(model: ir.Model, names: Sequence[str]) -> None:
     """Give the inputs their names, in place; values that are in the way get others."""
     for value, name in zip(model.graph.inputs, names, strict=False):
@@ -124,7 +113,7 @@ def name_inputs(model: ir.Model, names: Sequence[str]) -> None:
     NameFixPass()(model)
 
 
-def name_outputs(model: ir.Model, names: list[str]) -> None:
+def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
     """Give the outputs their names, in place; values that are in the way get others.
 
     An output that is also an input, or is returned twice, keeps the exporter's name.

@@ -22,7 +22,10 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class OnnxStats:
-    """An exported file: nodes, operators by kind, bytes, and how it was exported."""
+    """An exported file: nodes, operators by kind, bytes, and how it was exported.
+
+    ``left_out`` are the network's outputs that are no tensors, each with its type.
+    """
 
     file_name: str
     bytes: int
@@ -34,3 +37,4 @@ class OnnxStats:
     inputs: dict[str, list[str | int]]
     outputs: dict[str, list[str | int]]
     passes: tuple[PassRecord, ...] = ()
+    left_out: tuple[str, ...] = ()

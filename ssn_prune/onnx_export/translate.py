@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from ssn_prune.errors import ExportError
-from ssn_prune.onnx_export.capture import exporter_errors
+from ssn_prune.onnx_export.failures import translation_errors
 from ssn_prune.onnx_export.names import (
     clean,
     input_names,
@@ -17,7 +18,6 @@ from ssn_prune.onnx_export.names import (
     name_dynamic_axes,
     name_inputs,
     name_outputs,
-    output_names,
 )
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.onnx_export.passes.table import apply_passes
@@ -40,20 +40,24 @@ class Translation:
 
 
 def translate(
-    program: torch.export.ExportedProgram, model: nn.Module, options: ExportOptions
+    program: torch.export.ExportedProgram,
+    outputs: Sequence[str],
+    model: nn.Module,
+    options: ExportOptions,
 ) -> Translation:
     """Translate a program with torch's exporter, then apply our own passes.
 
     Args:
         program: As captured.
+        outputs: Names of its outputs.
         model: What it was captured from.
         options: How to export.
 
     Raises:
         ExportError: It cannot be translated, or a batch axis became fixed.
     """
-    inputs, outputs = program.call_spec.in_spec, program.call_spec.out_spec
-    with exporter_errors(options.dynamic):
+    inputs = program.call_spec.in_spec
+    with translation_errors():
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=options.opset, verbose=False, optimize=True
         )
@@ -61,7 +65,7 @@ def translate(
     graph = exported.model
     count = inputs.num_leaves if inputs is not None else len(graph.graph.inputs)
     name_inputs(graph, options.input_names or input_names(count))
-    name_outputs(graph, ["output"] if outputs is None else output_names(outputs))
+    name_outputs(graph, outputs)
     values = layer_values(graph, dict(options.layer_paths or {}))
     passes = apply_passes(graph, model)
     kept = {value.name for node in graph.graph for value in node.outputs}

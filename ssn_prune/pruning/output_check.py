@@ -46,7 +46,9 @@ def require_same_outputs(original: nn.Module, plan: Plan, inputs: tuple[Any, ...
     except Exception as error:
         raise _depends_on_layers(f"{type(error).__name__}: {first_line(error)}") from error
     if len(found) != len(expected) or not all(map(_alike, found, expected)):
-        raise _depends_on_layers("outputs of another shape, or infinite in other places")
+        raise _depends_on_layers(
+            "outputs of another shape, or with NaN or infinity in other places"
+        )
     finite = ([t[t.isfinite()] for t in outputs] for outputs in (found, expected))
     difference = relative_error(*finite)
     if exact and not difference <= OUTPUT_TOLERANCE:
@@ -62,7 +64,12 @@ def _run(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Tensor], bool]
 
 
 def _alike(value: Tensor, expected: Tensor) -> bool:
-    return value.shape == expected.shape and torch.equal(value.isfinite(), expected.isfinite())
+    """Whether NaN and the same infinities stand in the same places."""
+    if value.shape != expected.shape:
+        return False
+    finite = value.isfinite() & expected.isfinite()
+    undefined = value.isnan() & expected.isnan()
+    return bool((finite | undefined | (value == expected)).all())
 
 
 def _depends_on_layers(found: str) -> UnsupportedLayerError:

@@ -110,6 +110,8 @@ def prune(
             tensors promise or cannot run here, a layer uses BN but keeps no running statistics,
             the network is no function of its input, or its code asks what a layer is and gives
             something else once that is replaced.
+        VerificationError: A network with layers of another implementation gives NaN on the example
+            inputs, so nothing can be compared with it.
         ArgumentError: ``on_unconverged`` is none of the three words, or the network does not run on
             the example inputs.
     """

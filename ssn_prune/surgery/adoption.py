@@ -37,6 +37,7 @@ from ssn_prune.surgery.output_hooks import (
 )
 from ssn_prune.surgery.repeated_runs import Repeated, run_repeatedly
 from ssn_prune.surgery.results import AdoptionCheck
+from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.surgery.unreached import compare_unreached
 
 FLOAT64_TOLERANCE = 1e-11
@@ -69,6 +70,7 @@ def check_reference(
         ArgumentError: Neither network runs on these inputs, and that is not accepted.
         UnsupportedLayerError: The networks differ, the reference is no function of its input, or
             the given network cannot run here.
+        VerificationError: The given network gives NaN, so nothing can be compared with it.
     """
     layers = [name for name, m in adopted.named_modules() if isinstance(m, SwitchableNorm)]
     if given is None:
@@ -148,6 +150,7 @@ def _compare(
             found = ComparedOutputs(wide, relative_error)
             with _explained(given):
                 mine, _ = _run_float64(adopted, inputs, layers, found)
+            require_defined(outputs, found.undefined)
             errors = _Errors(relative_error(mine, outputs), dict(found.in_order()))
             return _judged(base, given, errors, own_errors, float64_bound)
     base = replace(base, precision="float32", narrow_operator=operator)
@@ -181,6 +184,7 @@ def _compare_in_float32(
         # What refuses float64 may be in neither kind of layer. The constant has to do then.
         except Exception:  # noqa: BLE001
             own = _Errors(0.0, {})
+    require_defined(outputs, compared.undefined)
     errors = _Errors(relative_error(mine, outputs), dict(compared.in_order()))
     return _judged(base, given, errors, own, float32_bound)
 

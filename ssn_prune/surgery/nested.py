@@ -12,15 +12,24 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 
+def named_leaves(value: Any) -> list[tuple[tuple[Any, ...], Any]]:
+    """All leaves of a nested output with the keys that lead to them, in a fixed order.
+
+    Dataclasses count as nested.
+    """
+    leaves: list[tuple[tuple[Any, ...], Any]] = []
+    for path, leaf in pytree.tree_flatten_with_path(value)[0]:
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            held = {field.name: getattr(leaf, field.name) for field in fields(leaf)}
+            leaves += [((*path, *inner), part) for inner, part in named_leaves(held)]
+        else:
+            leaves.append((path, leaf))
+    return leaves
+
+
 def tensor_leaves(value: Any) -> list[Tensor]:
     """All tensors in a nested output, in a fixed order; dataclasses count as nested."""
-    tensors: list[Tensor] = []
-    for leaf in pytree.tree_leaves(value):
-        if isinstance(leaf, Tensor):
-            tensors.append(leaf)
-        elif is_dataclass(leaf) and not isinstance(leaf, type):
-            tensors += tensor_leaves([getattr(leaf, field.name) for field in fields(leaf)])
-    return tensors
+    return [leaf for _, leaf in named_leaves(value) if isinstance(leaf, Tensor)]
 
 
 def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:
@@ -43,18 +52,24 @@ def clone_tensors(inputs: Any) -> Any:
 
 
 def max_error(value: Tensor, expected: Tensor) -> tuple[float, float]:
-    """Largest absolute difference and largest absolute expected value.
+    """Largest absolute difference and largest finite absolute expected value.
 
-    The difference is inf if shapes differ or anything is not finite, so that no bound accepts it.
+    Equal infinities are equal. The difference is inf if shapes differ, if one is NaN, or if one is
+    infinite where the other is not the same infinity, so that no bound accepts it.
     """
     if value.shape != expected.shape:
         return float("inf"), 0.0
     if value.numel() == 0:
         return 0.0, 0.0
-    wide = expected.double()
+    wide, given = expected.double(), value.double()
     scale = float(wide.abs().max())
-    error = float((value.double() - wide).abs().max())  # not finite if anything is not
-    return error if math.isfinite(error) and math.isfinite(scale) else float("inf"), scale
+    error = float((given - wide).abs().max())  # not finite if anything is not
+    if math.isfinite(error) and math.isfinite(scale):
+        return error, scale
+    difference = (given - wide).abs().masked_fill_(given == wide, 0.0)
+    error = float(difference.max())
+    scale = float(wide.abs().masked_fill_(~wide.isfinite(), 0.0).max())
+    return error if math.isfinite(error) else float("inf"), scale
 
 
 def relative_error(values: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
@@ -67,6 +82,14 @@ def relative_error(values: Sequence[Tensor], reference: Sequence[Tensor]) -> flo
         if error > 0:
             worst = max(worst, error / scale if 0 < scale < math.inf else math.inf)
     return worst
+
+
+def undefined_entries(values: Sequence[Tensor]) -> str | None:
+    """Where the first NaN is, such as ``"output 0, 3 of 40 entries"``; None if there is none."""
+    for index, value in enumerate(values):
+        if count := int(value.isnan().sum()):
+            return f"output {index}, {count} of {value.numel()} entries"
+    return None
 
 
 def top1_agreement(value: Tensor, expected: Tensor, margin: float = 0.0) -> float | None:

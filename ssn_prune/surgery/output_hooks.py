@@ -7,6 +7,7 @@ they appear.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ssn_prune.surgery.nested import tensor_leaves
+from ssn_prune.surgery.nested import tensor_leaves, undefined_entries
 
 OutputHook = Callable[[str, list[Tensor]], None]
 """Called with the path of a module and the tensors of its output, which it must copy to keep.
@@ -144,6 +145,7 @@ class ComparedOutputs:
 
     Attributes:
         errors: By name and call. A call that the other network did not make is infinitely wrong.
+        undefined: Where the expected output of a module holds NaN, by name.
     """
 
     def __init__(
@@ -151,6 +153,7 @@ class ComparedOutputs:
     ) -> None:
         self.expected, self.error = expected, error
         self.errors: dict[str, list[float]] = {}
+        self.undefined: dict[str, str] = {}
 
     def __call__(self, name: str, values: list[Tensor]) -> None:
         """Compare the output of one call."""
@@ -158,8 +161,11 @@ class ComparedOutputs:
         reference = self.expected.read(name, len(errors))
         if reference is None:
             errors.append(float("inf"))
-        else:
-            errors.append(self.error([value.cpu() for value in values], reference))
+            return
+        error = self.error([value.cpu() for value in values], reference)
+        errors.append(error)
+        if not math.isfinite(error) and (where := undefined_entries(reference)) is not None:
+            self.undefined.setdefault(name, where)
 
     def in_order(self) -> Iterator[tuple[str, list[float]]]:
         """Errors of all calls, in the order in which the layers of the other network first ran.

@@ -16,6 +16,7 @@ from ssn_prune.pruning.rewrite import rewrite
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import relative_error
 from ssn_prune.surgery.output_hooks import ComparedOutputs, SpilledOutputs
+from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.verification.reference_outputs import run_float64
 from ssn_prune.verification.results import AlgebraCheck
 
@@ -39,6 +40,7 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
 
     Raises:
         CaptureError: The network does not run in float64.
+        VerificationError: It gives NaN.
     """
     return check_algebra_in_place(float64_copy(original), plan, inputs)[0]
 
@@ -59,6 +61,7 @@ def check_algebra_in_place(
         outputs = run_float64(wide, inputs, layers, expected)
         compared = ComparedOutputs(expected, relative_error)
         actual = run_float64(rewrite(plan, wide), inputs, layers, compared)
+        require_defined(outputs, compared.undefined)
         errors = {name: max(calls) for name, calls in compared.in_order()}
     return _judged(relative_error(actual, outputs), errors), outputs
 

@@ -1,9 +1,10 @@
 """Rounding check: the exported file in its runtime against the original in float64.
 
 The bound is set by the original itself: four times its own float32 error on the same inputs, plus
-one float32 unit of the largest output. There is no looser constant. If the network has layers of
-another implementation, the reference is that network, and the error is the smaller one of it and of
-the one with layers of ssn_prune.
+one float32 unit of the largest output, or of the range of the activation that makes the output
+(see :mod:`ssn_prune.verification.file_outputs`). There is no looser constant. If the network has
+layers of another implementation, the reference is that network, and the error is the smaller one of
+it and of the one with layers of ssn_prune.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.surgery.nested import max_error, top1_agreement
+from ssn_prune.verification.file_outputs import FileOutput
 from ssn_prune.verification.reference_outputs import ReferenceOutputs
 from ssn_prune.verification.results import RoundingCheck
 
@@ -27,12 +29,15 @@ SCALE_FACTOR = 1e-6
 
 
 def rounding_bound(original_error: float, scale: float) -> float:
-    """4 x the reference's own float32 error + 1e-6 x the largest reference value."""
+    """4 x the reference's own float32 error + 1e-6 x the scale of its values."""
     return ERROR_FACTOR * original_error + SCALE_FACTOR * scale
 
 
 def check_rounding(
-    run: Run, batches: Sequence[tuple[Tensor, ...]], outputs: ReferenceOutputs
+    run: Run,
+    batches: Sequence[tuple[Tensor, ...]],
+    outputs: ReferenceOutputs,
+    listed: Sequence[FileOutput] = (),
 ) -> RoundingCheck:
     """Run the file and compare it with the reference, which has run already.
 
@@ -40,16 +45,20 @@ def check_rounding(
         run: Runs the file.
         batches: Inputs of several calls.
         outputs: What the reference gives for them.
+        listed: What is known of the file's outputs, in their order.
 
     Returns:
         Errors over all batches together; with several outputs, those of the one that uses most of
-        its own bound. Outputs that are not finite never pass.
+        its own bound. NaN never passes, nor an infinity that the reference does not give.
 
     Raises:
         InferenceRuntimeError: The file cannot be run.
     """
     converted = [run(batch) for batch in batches]
-    errors_of = [_OutputErrors(len(outputs.float32)) for _ in outputs.exact[0]]
+    count = len(outputs.exact[0])
+    if len(listed) != count:
+        listed = [FileOutput(f"output {index}") for index in range(count)]
+    errors_of = [_OutputErrors(entry, len(outputs.float32)) for entry in listed]
     for batch, exact in enumerate(outputs.exact):
         given = converted[batch]
         missing = len(given) != len(exact)
@@ -74,14 +83,18 @@ def check_rounding(
         inputs=sum(len(batch[0]) for batch in batches),
         batch_sizes=tuple(len(batch[0]) for batch in batches),
         first_layer_off=None,
+        output=worst.output.name,
+        activation=worst.output.activation,
     )
 
 
 class _OutputErrors:
     """Errors of one output over all batches; every output has a bound of its own."""
 
-    def __init__(self, networks: int) -> None:
-        self.error = self.scale = 0.0
+    def __init__(self, output: FileOutput, networks: int) -> None:
+        self.output = output
+        self.error = 0.0
+        self.scale = 0.0 if output.activation is None else 1.0
         self.own_errors = [0.0] * networks
 
     def add(self, value: Tensor, own: Sequence[Tensor], exact: Tensor) -> None:

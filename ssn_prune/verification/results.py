@@ -21,7 +21,11 @@ class AlgebraCheck:
 
 @dataclass(frozen=True)
 class RoundingCheck:
-    """ONNX Runtime against the original in float64: absolute errors and the bound."""
+    """ONNX Runtime against the original in float64: absolute errors and the bound.
+
+    ``output`` is the output that uses most of its bound; ``scale`` its largest value, or the range
+    of the ``activation`` that makes it.
+    """
 
     passed: bool
     max_error: float
@@ -32,6 +36,8 @@ class RoundingCheck:
     inputs: int
     batch_sizes: tuple[int, ...]
     first_layer_off: str | None
+    output: str
+    activation: str | None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
+from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.verification.algebra import check_algebra, check_algebra_in_place
 from ssn_prune.verification.compare import check_rounding
 from ssn_prune.verification.reference_outputs import (
@@ -49,6 +50,9 @@ def verify(
 
     Returns:
         The measured errors and bounds; look at ``passed``.
+
+    Raises:
+        VerificationError: The original gives NaN, so nothing can be compared with it.
     """
     path = Path(onnx_path) if rounding and onnx_path is not None else None
     adoption = pruned.report.adoption
@@ -85,7 +89,8 @@ def check_file(
     Raises:
         InferenceRuntimeError: The runtime cannot load or run the file.
     """
-    found = check_rounding(file_format.open(path), batches, outputs)
+    listed = () if file_format.outputs is None else file_format.outputs(path)
+    found = check_rounding(file_format.open(path), batches, outputs, listed)
     if found.passed or file_format.first_layer_off is None:
         return found
     layer = file_format.first_layer_off(original, path, batches[0])
@@ -143,6 +148,8 @@ def check_in_float64(
         wide = float64_copy(reference)
         exact = [run_float64(wide, batch) for batch in batches]
         del wide
+    for outputs in exact:
+        require_defined(outputs)
     progress("verifying: running the original in float32")
     own = [float32_outputs(original, batches)]
     if reference is not original:
@@ -199,11 +206,15 @@ def require_passed(report: VerificationReport) -> None:
     if rounding is not None and not rounding.passed:
         layer = rounding.first_layer_off
         agreement = rounding.top1_agreement
+        scale = f"{rounding.scale:.3g}"
+        if rounding.activation is not None:
+            scale += f", the range of {rounding.activation}"
         raise VerificationError(
-            f"the exported file does not give the original's outputs: {_place(layer)}",
+            f"the exported file does not give the original's outputs: {rounding.output} is off, "
+            f"{_place(layer)}",
             layer=layer,
             expected=f"an error of at most {rounding.bound:.3g} (4 x the original's own float32 "
-            f"error {rounding.original_float32_error:.3g} + 1e-6 x {rounding.scale:.3g})"
+            f"error {rounding.original_float32_error:.3g} + 1e-6 x {scale})"
             + (" and the same top-1 classes" if agreement is not None else ""),
             found=f"an error of {rounding.max_error:.3g}"
             + (f", top-1 agreement {agreement:.1%}" if agreement is not None else ""),

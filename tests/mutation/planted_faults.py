@@ -342,4 +342,25 @@ FAULTS = (
         "if entry.layers and path not in modules:",
         ("onnx_export/passes/test_user_code.py",),
     ),
+    Fault(
+        "the range of an activation for what is computed from it",
+        "verification/file_outputs.py",
+        "elif node.op_type in REARRANGING:",
+        'elif node.op_type in (*REARRANGING, "Mul", "Add"):',
+        ("verification/test_file_outputs.py",),
+    ),
+    Fault(
+        "the range of an activation for every output",
+        "verification/compare.py",
+        "self.scale = 0.0 if output.activation is None else 1.0",
+        "self.scale = 1.0",
+        ("verification/test_file_outputs.py",),
+    ),
+    Fault(
+        "infinities of both signs are equal",
+        "surgery/nested.py",
+        ".masked_fill_(given == wide, 0.0)",
+        ".masked_fill_(given.isinf() & wide.isinf(), 0.0)",
+        ("surgery/test_nested.py",),
+    ),
 )

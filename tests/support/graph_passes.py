@@ -52,10 +52,10 @@ def exported(network: nn.Module, x: Tensor, dynamic: Dynamic) -> Exported:
         found.append(ir.to_proto(graph).SerializeToString())
         return ()
 
-    program = capture_program(network, (x,), dynamic)
+    program, kept = capture_program(network, (x,), dynamic)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(translate_module, "apply_passes", keep)
-        translate_module.translate(program, network, ExportOptions(dynamic=dynamic))
+        translate_module.translate(program, kept.names, network, ExportOptions(dynamic=dynamic))
     return Exported(network, found[0])
 
 

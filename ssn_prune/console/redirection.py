@@ -1,0 +1,46 @@
+"""Keep stdout clean: what other code writes there goes to stderr, C code included."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+
+_STDOUT, _STDERR = 1, 2
+
+
+@contextlib.contextmanager
+def stdout_on_stderr() -> Iterator[None]:
+    """While this lasts, ``sys.stdout`` and the file descriptor under it are those of stderr."""
+    with _descriptor_on_stderr(), contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+@contextlib.contextmanager
+def _descriptor_on_stderr() -> Iterator[None]:
+    _flush()
+    try:
+        kept = os.dup(_STDOUT)
+    except OSError:  # the process has no stdout
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):  # or no stderr
+            os.dup2(_STDERR, _STDOUT)
+        yield
+    finally:
+        _flush()
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
+
+
+def _flush() -> None:
+    """Write out what Python and the C library hold back for stdout."""
+    for stream in (sys.stdout, sys.__stdout__):
+        if stream is not None and not stream.closed:
+            stream.flush()
+    # The C library is found under this name on POSIX systems only.
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).fflush(None)

@@ -1,0 +1,75 @@
+"""The outputs of an ONNX file, and which of them an activation with a fixed range makes.
+
+A runtime computes such an activation to about 1e-7 of its range, however small the values are: the
+probability 6.1e-6 of a sigmoid comes out as 6.2e-6. So the range, and not the largest value seen,
+is the scale of the rounding check for an output that consists of entries of such an activation,
+in whatever order and shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+RANGED = ("Sigmoid", "HardSigmoid", "Tanh", "Softmax")
+"""Operators whose values reach 1 and are never larger in magnitude."""
+REARRANGING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice")
+"""Operators that give entries of their first input and nothing else; Concat does so of all."""
+
+
+@dataclass(frozen=True)
+class FileOutput:
+    """One output of a file.
+
+    Attributes:
+        name: Its name in the file.
+        activation: The operator of :data:`RANGED` that all its entries come from; None if there is
+            none. Several are joined with ``+``.
+    """
+
+    name: str
+    activation: str | None = None
+
+
+def onnx_outputs(path: Path) -> tuple[FileOutput, ...]:
+    """The outputs of an ONNX file, in its order; none if it is no ONNX file.
+
+    Args:
+        path: The file. Weights in a file of their own are not read.
+    """
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    # protobuf has errors of its own; the runtime, which is asked next, says what is wrong.
+    except Exception:  # noqa: BLE001
+        return ()
+    makers = {name: node for node in graph.node for name in node.output}
+    return tuple(
+        FileOutput(value.name, "+".join(sorted(_activations(value.name, makers))) or None)
+        for value in graph.output
+    )
+
+
+def _activations(name: str, makers: dict[str, onnx.NodeProto]) -> set[str]:
+    """The operators that a value's entries come from; empty if one of them is not ranged."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    pending = [name]
+    while pending:
+        name = pending.pop()
+        node = makers.get(name)
+        if node is None:
+            return set()
+        if name in seen:
+            continue
+        seen.add(name)
+        if node.op_type in RANGED:
+            found.add(node.op_type)
+        elif node.op_type in REARRANGING:
+            pending += node.input[:1]
+        elif node.op_type == "Concat":
+            pending += node.input
+        else:
+            return set()
+    return found
