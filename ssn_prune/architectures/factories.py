@@ -1,8 +1,8 @@
 """``package.module:factory``: networks that the user's own code builds.
 
-The module is imported as ``python -m`` would. It is meant for a library, and may be a script that
-starts to train, parses its arguments, asks a question or ends the program: that is said, and
-whatever it raises becomes a typed error.
+The module may lie in the current folder (:mod:`ssn_prune.architectures.current_folder`). It is
+meant for a library, and may be a script that starts to train, parses its arguments, asks a question
+or ends the program: that is said, and whatever it raises becomes a typed error.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ssn_prune.architectures.current_folder import current_folder_importable, is_owned
 from ssn_prune.errors import ArchitectureError, ArgumentError, first_line
 
 _SHOWN = 8
@@ -44,7 +45,7 @@ def factory_builder(name: str, module_name: str, attribute: str) -> Callable[...
         ArchitectureError: It cannot be imported.
         ArgumentError: Its module ends the program, or reads from the terminal, when imported.
     """
-    with _working_directory_importable(), _stays_running(module_name, "is imported"):
+    with current_folder_importable(), _stays_running(module_name, "is imported"):
         try:
             module = importlib.import_module(module_name)
         # The module is the user's code and may raise anything; input() finds nothing to read.
@@ -67,12 +68,12 @@ def factory_builder(name: str, module_name: str, attribute: str) -> Callable[...
             f"cannot import the factory {name!r}",
             expected=f"a class or function of {module_name}: {_listed(offered)}",
             found=f"nothing called {attribute!r} there",
-            hint=_one_of(module_name, near or offered),
+            hint=_shadowed(module_name) or _one_of(module_name, near or offered),
         )
 
     def build(**arguments: Any) -> nn.Module:
         with (
-            _working_directory_importable(),
+            current_folder_importable(),
             _constructible_without_cuda(),
             _stays_running(name, "builds the network"),
         ):
@@ -113,7 +114,7 @@ def module_without_factory(name: str) -> ArchitectureError | None:
         )
     if not name or not all(part.isidentifier() for part in name.split(".")):
         return None
-    with _working_directory_importable(), _stays_running(name, "is looked for"):
+    with current_folder_importable(), _stays_running(name, "is looked for"):
         try:
             found = importlib.util.find_spec(name)
         # The packages around it are the user's code and may raise anything.
@@ -158,6 +159,14 @@ def _one_of(module: str, names: list[str]) -> str:
     return f"pass {' or '.join(shown)}" if shown else f"pass `arch='{module}:NAME'`"
 
 
+def _shadowed(module: str) -> str | None:
+    """What to do if a file of the current folder has the name of another module."""
+    top = module.partition(".")[0]
+    if is_owned(top) and (Path(f"{top}.py").is_file() or Path(top, "__init__.py").is_file()):
+        return f"rename what is called {top} in the current folder: the name is taken"
+    return None
+
+
 def _no_library(problem: str, error: BaseException) -> ArgumentError:
     return ArgumentError(
         problem,
@@ -185,17 +194,6 @@ def _stays_running(name: str, doing: str) -> Iterator[None]:
         raise _no_library(f"{name} ends the program when it {doing}", error) from error
     finally:
         sys.stdin = given
-
-
-@contextlib.contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    """Like ``python -m``: modules beside the user are found, after this nothing has changed."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 @contextlib.contextmanager

@@ -11,44 +11,30 @@ from types import FrameType
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
-class EndedBySignal(BaseException):
-    """Raised wherever the main thread is; no error, so that nothing treats it as one.
-
-    Attributes:
-        number: The signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Exit after clean-up when a signal arrives; signals that are ignored (nohup) stay so."""
+    """Make every such signal a KeyboardInterrupt, and exit with its code.
+
+    Signals that are ignored, as under nohup, stay so.
+    """
+    arrived: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+        raise KeyboardInterrupt
+
     before = {}
     for name in _NAMES:
         number = getattr(signal, name, None)  # Windows lacks some
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, _raise)
+            before[number] = signal.signal(number, interrupt)
     try:
         yield
-    except EndedBySignal as ended:
-        _say(f"ended by {signal.Signals(ended.number).name}")
-        sys.exit(128 + ended.number)
+    # What the interrupt has become on its way does not matter.
+    except BaseException:
+        if arrived:
+            sys.exit(128 + arrived[0])
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _raise(number: int, _frame: FrameType | None) -> None:
-    raise EndedBySignal(number)
-
-
-def _say(text: str) -> None:
-    """Print on stderr, if anybody reads it."""
-    try:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):  # broken, closed or missing
-        return
