@@ -7,8 +7,9 @@ import sys
 def main() -> None:
     """Run the command line; from here on a signal ends it cleanly."""
     from ssn_prune.cli.signals import exit_on_signals
+    from ssn_prune.cli.streams import sound_streams
 
-    with exit_on_signals():
+    with exit_on_signals(), sound_streams():
         from ssn_prune.cli.app import app
 
         app()

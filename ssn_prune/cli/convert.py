@@ -32,6 +32,7 @@ from ssn_prune.cli.targets import default_target, file_path, require_distinct, w
 from ssn_prune.console import (
     Output,
     capture_lines,
+    escape,
     rounded_line,
     selection_table,
     totals_table,
@@ -123,4 +124,4 @@ def convert(
         if result.verification is not None:
             for line in verification_lines(result.verification):
                 out.message(line)
-        out.message(f"[bold]wrote {target}[/]")
+        out.message(f"[bold]wrote {escape(target)}[/]")

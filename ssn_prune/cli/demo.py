@@ -10,7 +10,7 @@ import typer
 from ssn_prune.cli.options import Debug, Json, Quiet
 from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.cli.targets import make_folder
-from ssn_prune.console import Output, selection_table, totals_table, verification_lines
+from ssn_prune.console import Output, escape, selection_table, totals_table, verification_lines
 
 
 def demo(
@@ -88,5 +88,5 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
         f"accuracy on {total} test images: {accuracies[0]:.2%} in PyTorch, {accuracies[1]:.2%} in "
         f"ONNX Runtime; {same} of {total} classes are the same"
     )
-    out.message(f"[bold]checkpoint[/] {checkpoint}\n[bold]ONNX[/]       {target}")
-    out.message(f"next: ssn-prune convert {checkpoint} -o model.onnx --report report.json")
+    out.message(f"[bold]checkpoint[/] {escape(checkpoint)}\n[bold]ONNX[/]       {escape(target)}")
+    out.message(f"next: ssn-prune convert {escape(checkpoint)} -o model.onnx --report report.json")

@@ -15,6 +15,7 @@ USAGE = 2
 VERIFICATION = 3
 UNCONVERGED = 4
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 # The nearest class of an error counts.
 EXIT_CODES: dict[type[SsnPruneError], int] = {

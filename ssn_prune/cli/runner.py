@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from ssn_prune.cli.exit_codes import FAILURE, INTERRUPTED, exit_code
+from ssn_prune.cli.exit_codes import BROKEN_PIPE, FAILURE, INTERRUPTED, exit_code
 from ssn_prune.cli.flags import with_flags
 from ssn_prune.console import Output, unconverged_table
 from ssn_prune.errors import (
@@ -17,6 +17,7 @@ from ssn_prune.errors import (
     CaptureError,
     ExportError,
     KeyMismatchError,
+    OutputError,
     SsnPruneError,
     UnconvergedGatesError,
     first_line,
@@ -31,8 +32,16 @@ def exit_on_error(out: Output, debug: bool) -> Iterator[None]:
 
     With JSON wanted, other code does not write to stdout while this lasts.
     """
-    with out.own_stdout(), _messages(out, debug):
-        yield
+    try:
+        with out.own_stdout(), _messages(out, debug):
+            yield
+    except OutputError as error:  # of the document, which is printed last
+        code = exit_code(error)
+        if isinstance(error.__cause__, BrokenPipeError):
+            code = BROKEN_PIPE
+        else:
+            out.error(error.problem, error.details())
+        raise typer.Exit(code) from None
 
 
 @contextlib.contextmanager
@@ -41,6 +50,8 @@ def _messages(out: Output, debug: bool) -> Iterator[None]:
         with _stays_running():
             yield
     except SsnPruneError as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # such as `ssn-prune ... | head`
+            raise typer.Exit(BROKEN_PIPE) from None
         if debug:
             out.err.print(traceback.format_exc(), markup=False)
         if isinstance(error, UnconvergedGatesError):
@@ -53,7 +64,7 @@ def _messages(out: Output, debug: bool) -> Iterator[None]:
         out.error(fields["problem"], details)
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
-        out.error("interrupted; nothing was written", {})
+        out.error("interrupted; no file is half written", {})
         raise typer.Exit(INTERRUPTED) from None
     except (typer.Exit, typer.Abort):
         raise

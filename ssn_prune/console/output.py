@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -9,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ssn_prune.console.redirection import stdout_on_stderr
+from ssn_prune.console.text import escape
+from ssn_prune.errors import OutputError
 
 
 class Output:
@@ -30,10 +32,10 @@ class Output:
         self._document: str | None = None
         # Tables must survive a pipe: without a terminal, rich would wrap at 80 columns.
         width = None if sys.stdout.isatty() else 160
-        self.out = Console(width=width, highlight=False)
+        self.out = _Console(width=width, highlight=False)
         width = None if sys.stderr.isatty() else 160
         # The file itself: sys.stderr is another one while torch traces.
-        self.err = Console(file=sys.stderr, width=width, highlight=False, soft_wrap=True)
+        self.err = _Console(file=sys.stderr, width=width, highlight=False, soft_wrap=True)
 
     @property
     def shows_text(self) -> bool:
@@ -55,23 +57,28 @@ class Output:
                 yield
         finally:
             if self._document is not None:
-                sys.stdout.write(self._document)
+                with _write_errors():
+                    sys.stdout.write(self._document)
+                    sys.stdout.flush()
 
     def message(self, text: str) -> None:
         """Print a line for people; markup is rendered."""
         if self.shows_text:
-            self.out.print(text)
+            with _write_errors():
+                self.out.print(text)
 
     def table(self, table: Table) -> None:
         """Print a table for people."""
         if self.shows_text:
-            self.out.print(table)
+            with _write_errors():
+                self.out.print(table)
 
     def error(self, title: str, details: dict[str, str]) -> None:
         """Print an error on stderr: what is wrong, expected, found, what to try."""
-        self.err.print(f"[bold red]error:[/] {escape(title)}")
-        for label, text in details.items():
-            self.err.print(f"  [bold]{label}:[/] {escape(text)}")
+        lines = [f"[bold red]error:[/] {escape(title)}"]
+        lines += [f"  [bold]{label}:[/] {escape(text)}" for label, text in details.items()]
+        with contextlib.suppress(OSError):  # nobody reads stderr, and there is no other place
+            self.err.print("\n".join(lines))
 
     @contextmanager
     def steps(self) -> Iterator[Callable[[str], None]]:
@@ -95,12 +102,37 @@ class Output:
         if not self.shows_text:
             yield lambda _done, _note: None
             return
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%  {task.fields[note]}"),
-            TimeElapsedColumn(),
-            console=self.out,
-        ) as progress:
+        with (
+            _write_errors(),
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%  {task.fields[note]}"),
+                TimeElapsedColumn(),
+                console=self.out,
+            ) as progress,
+        ):
             task = progress.add_task(description, total=total, note="")
             yield lambda done, note: progress.update(task, completed=done, note=note)
+
+
+class _Console(Console):
+    """Raises what a closed pipe raises, where rich ends the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles the BrokenPipeError."""
+        raise
+
+
+@contextmanager
+def _write_errors() -> Iterator[None]:
+    """Name stdout as what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            "standard output cannot be written",
+            expected="a terminal, file or program that takes what is printed",
+            found=error.strerror or str(error),
+            hint="print to another place; what the command wrote to files is there",
+        ) from error

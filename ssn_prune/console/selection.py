@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
+
+from ssn_prune.console.text import escape
 
 if TYPE_CHECKING:
     from ssn_prune.pruning.results import GateReport, LayerReport
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 def selection_table(layers: tuple[LayerReport, ...], title: str = "Selection") -> Table:
     """The table per layer; fold columns appear once there is a plan."""
     planned = any(layer.form is not None for layer in layers)
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("layer", no_wrap=True)
     table.add_column("shape", justify="right", no_wrap=True)
     table.add_column("mean", no_wrap=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
 from rich.table import Table
+
+from ssn_prune.console.text import escape
 
 if TYPE_CHECKING:
     from ssn_prune.pruning.results import RoundedGates

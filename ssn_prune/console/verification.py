@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
+from ssn_prune.console.text import escape
 
 if TYPE_CHECKING:
     from ssn_prune.surgery.results import AdoptionCheck
@@ -17,7 +17,7 @@ def verification_lines(report: VerificationReport) -> list[str]:
     if (algebra := report.algebra) is not None:
         lines.append(
             f"{_mark(algebra.passed)} algebra: float64 output differs by "
-            f"{algebra.output_error:.1e} of scale, worst layer {algebra.worst_layer} by "
+            f"{algebra.output_error:.1e} of scale, worst layer {escape(algebra.worst_layer)} by "
             f"{algebra.worst_layer_error:.1e} (allowed {algebra.tolerance:.0e})"
         )
     if (rounding := report.rounding) is not None:

@@ -92,7 +92,7 @@ def test_a_signal_ends_a_command_after_clean_up(checkpoint, tmp_path, name, code
     process.send_signal(getattr(signal, name))
     _, shown = process.communicate(timeout=30)
     assert process.returncode == code
-    assert shown == "error: interrupted; nothing was written\n"
+    assert shown == "error: interrupted; no file is half written\n"
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix) == ["net.pth", "waits.py"]
 
 
