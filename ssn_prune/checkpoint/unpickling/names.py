@@ -52,8 +52,8 @@ _INERT = {
     "torch.amp.grad_scaler": ("GradScaler",),
     "torch.cuda.amp.grad_scaler": ("GradScaler",),
     "torch.torch_version": ("TorchVersion",),
-    "typing": ("Any",),
     "types": ("SimpleNamespace", "MappingProxyType"),
+    "typing": ("Any",),
     "uuid": ("UUID", "SafeUUID"),
     "zoneinfo": ("ZoneInfo",),
     "zoneinfo.ZoneInfo": ("_unpickle",),
@@ -66,7 +66,7 @@ _TRAINERS = (
     *("tensorboardX", "torchmetrics", "transformers", "wandb", "yacs"),
 )
 _LOSSES = "torch.nn.modules.loss."
-_SOME_OF_TORCH = ("torch.optim.", "torch.distributed.", "torch.nn.attention.", "numpy.dtypes.")
+_PACKAGES = ("torch.optim.", "torch.distributed.", "torch.nn.attention.", "numpy.dtypes.")
 _NAMED = (
     *("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged"),
     *("_mkldnn", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d"),
@@ -102,7 +102,7 @@ def is_inert(name: str) -> bool:
         return True
     if not _CLASS.fullmatch(member):
         return False
-    of_trainer = name.startswith(_SOME_OF_TORCH) or name.partition(".")[0] in _TRAINERS
+    of_trainer = name.startswith(_PACKAGES) or name.partition(".")[0] in _TRAINERS
     return is_loss(name) or (of_trainer and ".models." not in name)
 
 
