@@ -9,7 +9,7 @@ import zipfile
 import torch
 
 from ssn_prune.checkpoint.stored import Storage
-from ssn_prune.checkpoint.unpickling import Pairs, unpickle
+from ssn_prune.checkpoint.unpickling import Inert, Pairs, PickleError, unpickle
 
 ALL_PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 DTYPES = {
@@ -46,6 +46,10 @@ def no_storage(identity):
 
 def sized_storages(identity):
     """Storages without content, as large as the id says."""
+    if len(identity) < 5 or type(identity[4]) is not int or not isinstance(identity[1], Inert):
+        raise PickleError("an id that a reader of files would refuse")
+    if identity[1].name.rpartition(".")[2] not in DTYPES:
+        raise PickleError("a storage that a reader of files would refuse")
     dtype = DTYPES[identity[1].name.rpartition(".")[2]]
     return FakeStorage(b"", identity[4] * WIDTH.get(dtype, 1)), dtype
 

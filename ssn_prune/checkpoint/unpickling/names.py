@@ -53,6 +53,7 @@ _INERT = {
     "torch.cuda.amp.grad_scaler": ("GradScaler",),
     "torch.torch_version": ("TorchVersion",),
     "types": ("SimpleNamespace", "MappingProxyType"),
+    "typing": ("Any",),
     "uuid": ("UUID", "SafeUUID"),
     "zoneinfo": ("ZoneInfo",),
     "zoneinfo.ZoneInfo": ("_unpickle",),
@@ -64,7 +65,8 @@ _TRAINERS = (
     *("ml_collections", "mmcv", "mmengine", "munch", "omegaconf", "pytorch_lightning"),
     *("tensorboardX", "torchmetrics", "transformers", "wandb", "yacs"),
 )
-_TRAINERS_OF_TORCH = ("torch.optim.", "torch.distributed.", "torch.nn.attention.")
+_LOSSES = "torch.nn.modules.loss."
+_PACKAGES = ("torch.optim.", "torch.distributed.", "torch.nn.attention.", "numpy.dtypes.")
 _NAMED = (
     *("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged"),
     *("_mkldnn", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d"),
@@ -100,8 +102,13 @@ def is_inert(name: str) -> bool:
         return True
     if not _CLASS.fullmatch(member):
         return False
-    of_trainer = name.startswith(_TRAINERS_OF_TORCH) or name.partition(".")[0] in _TRAINERS
-    return of_trainer and ".models." not in name
+    of_trainer = name.startswith(_PACKAGES) or name.partition(".")[0] in _TRAINERS
+    return is_loss(name) or (of_trainer and ".models." not in name)
+
+
+def is_loss(name: str) -> bool:
+    """Whether it is a loss of ``torch.nn``, which is a module that belongs to no network."""
+    return name.startswith(_LOSSES)
 
 
 def is_module(name: str) -> bool:

@@ -131,7 +131,7 @@ INSTRUCTIONS: dict[bytes, Instruction] = {
         ("d", "DICT", 176, containers.make_dict),
         ("s", "SETITEM", 0, containers.set_item),
         ("u", "SETITEMS", 0, containers.set_items),
-        ("\x8f", "EMPTY_SET", 0, lambda m: m.push(Inert("builtins.set"))),
+        ("\x8f", "EMPTY_SET", 0, _constant(Inert("builtins.set"))),
         ("\x90", "ADDITEMS", 0, containers.add_items),
         ("\x91", "FROZENSET", 0, containers.frozen_set),
         # The stack and the memo

@@ -44,6 +44,22 @@ ENDLESS = {
     "names": (b"", b"ctorch\nfloat32\n"),
     "unknown names": (b"", b"c%d\nx\n0"),
     "metadata": (b"cargparse\nNamespace\nq\x00", b"h\x00)R"),
+    "long names": (b"", b"clightning.A" + b"b" * 900 + b"\nC\n"),
+    "members": (b"c__builtin__\ngetattr\nq\x00cm\nMode\n\x8c\x01A\x86q\x01", b"h\x00h\x01R"),
+    "other tensors": (
+        b"ctorch._utils\n_rebuild_wrapper_subclass\nq\x00clightning.A"
+        + b"b" * 900
+        + b"\nC\n\x85q\x01",
+        b"h\x00h\x01R",
+    ),
+    "tensors of many axes": (
+        b"ctorch._utils\n_rebuild_tensor\nq\x00("
+        + PERSISTENT.replace(b"Ncpu", b"X\x03\x00\x00\x00cpuK\x01tQ")
+        + b"K\x00("
+        + b"K\x01" * 64
+        + b"t2tq\x01",
+        b"h\x00h\x01R",
+    ),
     "storages": (PERSISTENT.replace(b"Ncpu", b"X\x03\x00\x00\x00cpuK\x01tq\x00"), b"h\x00Q"),
     "popped": (b"", b"N0"),
     "popped marks": (b"", b"(0"),
@@ -59,6 +75,14 @@ ENDLESS = {
     "mappings made again of one": (
         b"ccollections\nOrderedDict\nq\x00}(" + b"NN" * 2000 + b"u\x85q\x01",
         b"h\x00h\x01R",
+    ),
+    "lists created again of one": (
+        b"cbuiltins\nlist\nq\x00](" + b"N" * 3000 + b"e\x85q\x01",
+        b"h\x00h\x01\x81",
+    ),
+    "lists created again by class": (
+        b"](" + b"N" * 3000 + b"eq\x010",
+        b"(cbuiltins\nlist\nh\x01o",
     ),
     "states searched again": (
         b"cargparse\nNamespace\n)Rq\x00}(" + b"NN" * 5000 + b"uq\x01",

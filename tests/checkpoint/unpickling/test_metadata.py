@@ -14,6 +14,7 @@ import pickle
 import random
 import re
 import types
+import typing
 import uuid
 import zoneinfo
 
@@ -92,6 +93,9 @@ class Setup:
         torch.nn.functional.relu,
         torch.nn.ReLU,
         torch.optim.SGD,
+        torch.nn.CrossEntropyLoss(),
+        typing.Any,
+        np.dtypes.Float64DType,
         torch.torch_version.TorchVersion("2.1.0"),
         list,
         dict,

@@ -157,6 +157,8 @@ def test_sets_are_metadata_that_is_left_unread(data):
         (b"\x8c\x04fileN\x86Q.", "something else than a storage"),
         (b"\x8c\x06moduleN\x86Q.", "something else than a storage"),
         (b"Pwhatever\n.", "something else than a storage"),
+        (b"P('storage', <class 'torch.FloatStorage'>, '\xff', 'cpu', 4)\n.", "UTF-8"),
+        (b"P('storage', <class 'torch.FloatStorage'>, '0', 'cpu', 4.0)\n.", "something else"),
     ],
     ids=repr,
 )

@@ -225,6 +225,7 @@ def test_tensors_before_version_0_2_are_told():
         "('storage', <class 'torch.FloatStorage'>, '0', 'cuda:0', 6)",
         "('storage', <class 'torch.cuda.FloatStorage'>, '9', 'cpu', 6, None)",
         "('storage', <class 'torch.FloatStorage'>, '9', 'cpu', 6, ('8', 2, 3))",
+        "('storage', <class 'torch.FloatStorage'>, '9', 'cpu', 6, ('8, 1', 2, 3))",
     ],
 )
 def test_persistent_ids_of_protocol_0_are_read_out_of_their_text(identity):
