@@ -123,8 +123,6 @@ def open_input(path: Path) -> Iterator[InputFile]:
     except FileNotFoundError as error:
         raise _missing(path) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        if path.is_dir():  # some systems do not open a folder
-            raise _another_kind(path, "a directory") from error
         raise _unreadable(path, error) from error
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):

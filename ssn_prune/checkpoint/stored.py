@@ -183,7 +183,7 @@ class StoredTensor:
         if last - first > len(places) + _GAPS:
             return [number for place in places for number in self._span(place, place)]
         values = self._span(first, last)
-        return values if len(values) == len(places) else [values[p - first] for p in places]
+        return [values[place - first] for place in places]
 
     def _span(self, first: int, last: int) -> list[float]:
         """The numbers from element ``first`` to ``last`` of the storage."""
