@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ssn_prune.checkpoint.input_file import InputFile, damaged
 from ssn_prune.checkpoint.persistent_id import PersistentId, parse_persistent_id
 from ssn_prune.checkpoint.reading_pickles import plain_pickle, read_pickle
+from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import FileStorage, Storage, Window
 
 FindStorage = Callable[[object], tuple[Storage, str | None]]
@@ -38,10 +39,10 @@ def read_legacy(file: InputFile) -> object:
         storage = storages.get(found.key)
         if storage is None:
             # Its place is known once the keys are read.
-            storage = FileStorage(file, 0, found.size, label=f"storage {found.key!r}")
+            storage = FileStorage(file, 0, found.size, label=f"storage {shown(found.key)}")
             storages[found.key], widths[found.key] = storage, found.width
         if storage.size != found.size or widths[found.key] != found.width:
-            raise damaged(file.path, f"the storage {found.key!r} has two sizes or types")
+            raise damaged(file.path, f"the storage {shown(found.key)} has two sizes or types")
         return _viewed(file, storage, found), found.dtype
 
     def no_storage(_persistent_id: object) -> tuple[Storage, str | None]:
@@ -66,13 +67,13 @@ def read_legacy(file: InputFile) -> object:
         if numel * width != storage.size:
             raise damaged(
                 file.path,
-                f"the storage {key!r} has {numel} elements, its tensors say "
+                f"the storage {shown(key)} has {numel} elements, its tensors say "
                 f"{storage.size // width}",
             )
         storage.start = place + 8
         place = storage.start + storage.size
         if place > file.size:
-            raise damaged(file.path, f"{file.size} bytes; the storage {key!r} ends at {place}")
+            raise damaged(file.path, f"{file.size} bytes; the storage {shown(key)} ends at {place}")
     return value
 
 
@@ -87,5 +88,5 @@ def _viewed(file: InputFile, storage: FileStorage, found: PersistentId) -> Stora
     if view is None:
         return storage
     if view.start + view.size > storage.size:
-        raise damaged(file.path, f"a view beyond the end of the storage {found.key!r}")
+        raise damaged(file.path, f"a view beyond the end of the storage {shown(found.key)}")
     return Window(storage, view.start, view.size)

@@ -34,7 +34,7 @@ from ssn_prune.checkpoint.statistics_check import require_sound_statistics
 from ssn_prune.checkpoint.tensors import to_torch
 from ssn_prune.checkpoint.weight_check import require_numbers, require_usable
 from ssn_prune.checkpoint.weights import extract_weights
-from ssn_prune.errors import ArchitectureError, SsnPruneError
+from ssn_prune.errors import ArchitectureError, SsnPruneError, first_line
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
 
@@ -166,9 +166,20 @@ def _outlined(
 
     Raises:
         KeyMismatchError: The network is not that of the file, such as a larger one.
+        ArchitectureError: It cannot be built.
     """
-    with torch.device("meta"):
-        outline, fitting = _build_matching(architecture, arguments, correction, tensors, prefix)
+    try:
+        with torch.device("meta"):
+            outline, fitting = _build_matching(architecture, arguments, correction, tensors, prefix)
+    except ArchitectureError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        raise ArchitectureError(
+            f"{architecture.name}, which the checkpoint names, cannot be built without memory",
+            expected="a network whose size is known before its memory is taken",
+            found=f"a constructor that reads its tensors: {first_line(error.__cause__)}",
+            hint=f"if you trust the file, pass `arch={architecture.name!r}`",
+        ) from error
     stripped = strip_prefix(tensors, outline.state_dict(), prefix)
     require_same_keys(outline, stripped.tensors, architecture.name)
     return fitting

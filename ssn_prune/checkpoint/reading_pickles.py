@@ -87,9 +87,9 @@ def whole_module(path: Path, name: str) -> UnsafeCheckpointError:
 def plain_pickle(path: Path) -> CheckpointError:
     """The error for what Python's own pickle module wrote."""
     return CheckpointError(
-        f"{path} is a plain pickle, not a checkpoint of torch.save",
+        f"{path} holds what pickle.dump writes, not torch.save",
         expected=EXPECTED,
-        found="what pickle.dump writes",
+        found="a plain pickle",
         hint="load it with pickle in an environment that you trust and save the weights with "
         f"{SAVE_WEIGHTS}",
     )

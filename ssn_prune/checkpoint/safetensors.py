@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 from ssn_prune.checkpoint.input_file import InputFile, damaged
+from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import DTYPES, FileStorage, StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
 
@@ -63,7 +64,7 @@ def read_safetensors(file: InputFile) -> tuple[Pairs, dict[str, str]]:
     place = 8 + length
     for start, end, key, entry in sorted(_placed(file, header), key=lambda item: item[:3]):
         if 8 + length + start != place:
-            raise damaged(file.path, f"{key!r} does not begin where the tensor before it ends")
+            raise damaged(file.path, f"{shown(key)} does not begin where the tensor before it ends")
         place = 8 + length + end
         found[key] = _tensor(file, key, entry, 8 + length + start, end - start)
     if place != file.size:
@@ -111,7 +112,10 @@ def _bounded(digits: str) -> int:
 
 def _metadata(file: InputFile, value: Any) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
-        return value
+        # JSON can hold lone surrogates, which cannot be printed.
+        return {
+            key: text.encode("utf-8", "backslashreplace").decode() for key, text in value.items()
+        }
     raise damaged(file.path, "metadata that is not text")
 
 
@@ -119,10 +123,10 @@ def _placed(file: InputFile, header: dict[str, Any]) -> list[tuple[int, int, str
     placed = []
     for key, entry in header.items():
         if not isinstance(entry, dict) or sorted(entry) != _FIELDS:
-            raise damaged(file.path, f"{key!r} has no dtype, shape and data_offsets")
+            raise damaged(file.path, f"{shown(key)} has no dtype, shape and data_offsets")
         offsets, shape = entry["data_offsets"], entry["shape"]
         if not (_counts(offsets) and len(offsets) == 2 and _counts(shape) and len(shape) <= 64):
-            raise damaged(file.path, f"{key!r} has no sizes")
+            raise damaged(file.path, f"{shown(key)} has no sizes")
         placed.append((offsets[0], offsets[1], key, entry))
     return placed
 
@@ -138,11 +142,13 @@ def _tensor(
     dtype = _DTYPES.get(name) if isinstance(name, str) else None
     bits = 8 * DTYPES[dtype][0] if dtype else _OTHER_DTYPES.get(str(name)[:20])
     if bits is None:
-        raise damaged(file.path, f"{key!r} has the unknown dtype {str(name)[:20]!r}")
+        raise damaged(file.path, f"{shown(key)} has the unknown dtype {shown(str(name)[:20])}")
     if math.prod(shape) * bits != 8 * size:
-        raise damaged(file.path, f"{key!r} of the shape {shape} and {name} has {size} bytes")
+        raise damaged(
+            file.path, f"{shown(key)} of the shape {str(shape)[:80]} and {name} has {size} bytes"
+        )
     if dtype is None:
         return UnsupportedTensor(f"a tensor of the dtype {name}")
     strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-    storage = FileStorage(file, start, size, label=repr(key))
+    storage = FileStorage(file, start, size, label=shown(key))
     return StoredTensor(storage, dtype, shape, strides, 0)

@@ -13,6 +13,7 @@ from ssn_prune.checkpoint.input_file import InputFile, damaged
 from ssn_prune.checkpoint.persistent_id import parse_persistent_id
 from ssn_prune.checkpoint.reading_pickles import SAVE_WEIGHTS, read_pickle
 from ssn_prune.checkpoint.recognition import another_kind
+from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import FileStorage, Storage
 from ssn_prune.checkpoint.zip_directory import ZipDirectory, read_directory
 from ssn_prune.errors import CheckpointError
@@ -73,7 +74,8 @@ def read_zip(file: InputFile) -> tuple[object, bool]:
         if storage.size != found.size or found.view:
             raise damaged(
                 file.path,
-                f"the storage {found.key!r} has {storage.size} bytes, its tensors say {found.size}",
+                f"the storage {shown(found.key)} has {storage.size} bytes, its tensors say "
+                f"{found.size}",
             )
         return storage, found.dtype
 
@@ -101,9 +103,9 @@ def _not_torch(file: InputFile, names: Iterable[str], pickles: int) -> Checkpoin
     if pickles:
         return damaged(file.path, f"{pickles} checkpoints in one archive")
     inside = [name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".safetensors"))]
-    first = ", ".join(map(repr, list(names)[:3])) or "nothing"
+    first = ", ".join(map(shown, list(names)[:3])) or "nothing"
     return another_kind(
         file,
         f"a zip archive with {first}",
-        f"unpack it and give {inside[0]!r}" if inside else f"in PyTorch, {_SAVE}",
+        f"unpack it and give {shown(inside[0])}" if inside else f"in PyTorch, {_SAVE}",
     )

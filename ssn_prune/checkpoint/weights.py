@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ssn_prune.checkpoint.reader import CheckpointFile
+from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.errors import ArgumentError, CheckpointError
@@ -16,9 +17,21 @@ _EMA_ENTRIES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "e
 _ARCH_KEYS = ("arch", "model", "architecture")
 _WRAPPERS = ("state_dict", "module", "model")
 _MAX_FACTS, _MAX_TEXT, _MAX_INTEGER = 100, 1000, 1 << 63
+_MAX_KEY = 300  # characters
 _DEPTH = 8  # of wrappers in one another
 _MAX_ELEMENTS = 1 << 48  # sizes of an empty tensor included, which torch multiplies, too
 _MAX_REPEATED = 64 << 20  # bytes that views of the same memory may have beyond it
+
+# By a word of a tensor's kind: what makes a weight of it.
+_CURES = (
+    ("meta device", "load the weights into the network before you save its state dict"),
+    ("sparse", "save {key: value.to_dense() for key, value in state.items()}"),
+    ("quantized", "save {key: value.dequantize() for key, value in state.items()}"),
+    ("negated", "save {key: value.resolve_neg() for key, value in state.items()}"),
+    ("complex", "name the checkpoint of a network of real numbers"),
+    ("dtype", "save {key: value.float() for key, value in state.items()}"),
+)
+_OTHER_CURE = "save a state dict of plain tensors: torch.save(model.state_dict(), path)"
 
 Found = dict[str, StoredTensor | UnsupportedTensor]
 
@@ -82,31 +95,35 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
     else:
         raise _not_weights(file, f"a dict with {_listed(content) or 'nothing'}")
     named = {**content, **file.metadata}
-    arch = next((named[k] for k in _ARCH_KEYS if isinstance(named.get(k), str)), None)
+    names = [name for key in _ARCH_KEYS if isinstance(name := named.get(key), str)]
     return Weights(
         _supported(file, tensors),
         used,
         tuple(key for key in found if key != used),
-        str(arch)[:_MAX_TEXT] if arch is not None else None,
+        next(filter(_is_name, names), None),
         _facts(named),
         _input_size(named.get("input_size")),
     )
 
 
 def _facts(named: Mapping[str, object]) -> dict[str, str | int | float]:
-    """Text and numbers beside the weights, those of a reasonable size."""
+    """Text and numbers beside the weights, those that can be printed and are not long."""
     facts: dict[str, str | int | float] = {}
     for key, value in named.items():
-        if key in _ARCH_KEYS or len(key) > _MAX_TEXT or len(facts) == _MAX_FACTS:
+        if key in _ARCH_KEYS or not _is_name(key) or len(facts) == _MAX_FACTS:
             continue
         match value:
-            case str() if len(value) <= _MAX_TEXT:
+            case str() if value.isprintable() and len(value) <= _MAX_TEXT:
                 facts[key] = value
             case int() if abs(value) < _MAX_INTEGER:
                 facts[key] = value
             case float():
                 facts[key] = value
     return facts
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and len(text) <= _MAX_KEY
 
 
 def _input_size(value: object) -> tuple[int, ...] | None:
@@ -136,15 +153,18 @@ def _state_of(value: object) -> Found | None:
 
 def _supported(file: CheckpointFile, tensors: Found) -> dict[str, StoredTensor]:
     """Refuse what cannot be a weight, keys that cannot be names, and views that repeat memory."""
-    odd = next((key for key in tensors if not key.isprintable() or len(key) > _MAX_TEXT), None)
+    odd = next((key for key in tensors if not _is_name(key)), None)
     if odd is not None:
-        raise _refused(file, f"{odd[:40]!a}...", "names of parameters", "a key that is no name")
+        raise _refused(file, shown(odd), "names of parameters", "a key that is no name")
     supported = {}
     for key, tensor in tensors.items():
         if isinstance(tensor, UnsupportedTensor):
-            raise _refused(file, key, "dense tensors of real numbers", tensor.kind)
+            cure = next((cure for word, cure in _CURES if word in tensor.kind), _OTHER_CURE)
+            raise _refused(file, key, "dense tensors of real numbers", tensor.kind, cure)
         if math.prod(max(size, 1) for size in tensor.shape) > _MAX_ELEMENTS:
-            raise _refused(file, key, "a shape that fits into memory", f"the shape {tensor.shape}")
+            raise _refused(
+                file, key, "a shape that fits into memory", f"the shape {str(tensor.shape)[:80]}"
+            )
         supported[key] = tensor
     views = {(id(t.storage), t.dtype, t.offset, t.shape, t.stride): t for t in supported.values()}
     claimed = sum(tensor.nbytes() for tensor in views.values())
@@ -160,13 +180,14 @@ def _supported(file: CheckpointFile, tensors: Found) -> dict[str, StoredTensor]:
     return supported
 
 
-def _refused(file: CheckpointFile, key: str, expected: str, found: str) -> CheckpointError:
+def _refused(
+    file: CheckpointFile, key: str, expected: str, found: str, hint: str = _OTHER_CURE
+) -> CheckpointError:
     return CheckpointError(
-        f"{file.path}: {key} cannot be a weight of a switchable network",
+        f"{key} of {file.path} cannot be a weight of a switchable network",
         expected=expected,
         found=found,
-        hint="save the state dict of the float network on the CPU: "
-        "torch.save(model.cpu().state_dict(), path)",
+        hint=hint,
     )
 
 

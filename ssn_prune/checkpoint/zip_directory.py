@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ssn_prune.checkpoint.input_file import InputFile, damaged
+from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import FileStorage
 from ssn_prune.errors import CheckpointError
 
@@ -71,14 +72,14 @@ class ZipDirectory:
         """
         member = self.members.get(name)
         if member is None:
-            raise damaged(self.file.path, f"no member {_shown(name)} in the archive")
+            raise damaged(self.file.path, f"no member {shown(name)} in the archive")
         start = _data_start(self.file, member)
         checksum = member.checksum if self.has_checksums else None
         return FileStorage(
             self.file,
             start,
             member.size,
-            label=_shown(name),
+            label=shown(name),
             checksum=checksum,
             big_endian=big_endian,
         )
@@ -92,7 +93,7 @@ class ZipDirectory:
         storage = self.storage(name)
         if storage.size > limit:
             raise CheckpointError(
-                f"{self.file.path}: {_shown(name)} is too large",
+                f"{self.file.path}: {shown(name)} is too large",
                 expected=f"at most {limit} bytes beside the tensors",
                 found=f"{storage.size} bytes",
                 hint="save the weights alone: torch.save(model.state_dict(), path)",
@@ -124,11 +125,11 @@ def _checked(file: InputFile, entries: list[Member], directory: int) -> ZipDirec
     members: dict[str, Member] = {}
     ordered = sorted(entries, key=lambda entry: entry.start)
     limits = [*(entry.start for entry in ordered[1:]), directory]
-    for entry, limit in zip(ordered, limits, strict=True):
+    for entry, limit in zip(ordered, limits, strict=False):  # an empty archive has one limit
         if entry.start + _LOCAL.size + entry.size > limit:
-            raise damaged(file.path, f"the member {_shown(entry.name)} overlaps what follows it")
+            raise damaged(file.path, f"the member {shown(entry.name)} overlaps what follows it")
         if entry.name in members:
-            raise damaged(file.path, f"two members are called {_shown(entry.name)}")
+            raise damaged(file.path, f"two members are called {shown(entry.name)}")
         members[entry.name] = Member(
             entry.name, entry.size, entry.checksum, entry.start, limit, entry.method, entry.flags
         )
@@ -207,7 +208,7 @@ def _central_entry(file: InputFile, data: bytes, place: int) -> tuple[Member, in
     if disk not in (0, _UNSET_16):
         raise damaged(file.path, "an archive over several disks")
     if method == 0 and packed != size:
-        raise damaged(file.path, f"{_shown(name)} has two sizes, {size} and {packed} bytes")
+        raise damaged(file.path, f"{shown(name)} has two sizes, {size} and {packed} bytes")
     # The room that a compressed member takes is what counts for overlaps.
     return Member(name, packed, checksum, start, 0, method, flags), stop
 
@@ -239,7 +240,7 @@ def _data_start(file: InputFile, member: Member) -> int:
     name_start = member.start + _LOCAL.size
     start: int = name_start + name_length + extra_length
     if start + member.size > member.end:
-        raise damaged(file.path, f"the member {_shown(member.name)} overlaps what follows it")
+        raise damaged(file.path, f"the member {shown(member.name)} overlaps what follows it")
     rest = file.read(name_start, start)
     if flags & _DESCRIPTOR and not (checksum or packed or size):
         same = True  # size and checksum follow the data; the directory has them, too
@@ -248,13 +249,13 @@ def _data_start(file: InputFile, member: Member) -> int:
         same = (size, packed, checksum) == (member.size, member.size, member.checksum)
     named = _decode(rest[:name_length], flags) == member.name
     if signature != b"PK\x03\x04" or method or flags != member.flags or not (same and named):
-        raise damaged(file.path, f"{_shown(member.name)} is described differently in two places")
+        raise damaged(file.path, f"{shown(member.name)} is described differently in two places")
     return start
 
 
 def _packed(file: InputFile, member: Member, how: str) -> CheckpointError:
     return CheckpointError(
-        f"{file.path}: {_shown(member.name)} {how}",
+        f"{file.path}: {shown(member.name)} {how}",
         expected="an archive as torch.save writes it, whose members are stored uncompressed",
         found=f"compression method {member.method}, flags {member.flags:#x}",
         hint="read it with torch.load in an environment that you trust and save the weights with "
@@ -264,7 +265,3 @@ def _packed(file: InputFile, member: Member, how: str) -> CheckpointError:
 
 def _decode(name: bytes, flags: int) -> str:
     return name.decode("utf-8" if flags & _UTF8 else "cp437", "backslashreplace")
-
-
-def _shown(name: str) -> str:
-    return repr(name if len(name) <= 80 else name[:77] + "...")
