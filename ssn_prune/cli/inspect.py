@@ -10,7 +10,13 @@ import typer
 from ssn_prune._version import __version__
 from ssn_prune.cli.options import Checkpoint, Debug, Json, Prefix, Quiet, WeightsEntry
 from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.console import Output, history_table, selection_table, unconverged_table
+from ssn_prune.console import (
+    Output,
+    history_table,
+    off_simplex_lines,
+    selection_table,
+    unconverged_table,
+)
 
 if TYPE_CHECKING:
     from ssn_prune.training.gate_traces import GateTrace
@@ -55,6 +61,8 @@ def inspect(
         unconverged = sum(not layer.converged for layer in layers)
         if unconverged:
             out.table(unconverged_table(layers))
+            for line in off_simplex_lines(layers):
+                out.message(line)
         mixed = sum(layer.mean.choice != layer.var.choice for layer in layers)
         out.message(
             f"{len(layers)} layers, {unconverged} with gates that are not one-hot, "

@@ -9,8 +9,8 @@ from residual import residual
 from torch import nn
 
 from ssn_prune import SSN1d, SSN2d, SSN3d, SwitchNorm2d, load_checkpoint, select
+from ssn_prune.checkpoint.authors_state import authors_state_dict
 from ssn_prune.checkpoint.loading import read_weights
-from ssn_prune.checkpoint.reference_format import authors_state_dict
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.normalizer import Normalizer
 
@@ -67,6 +67,9 @@ def network():
         trained(model.get_submodule(name), index)
     model.down[1] = trained(SSN2d(4, shared_gate=True, **OURS).double(), 5)
     model.norm.fix(IN, BN)
+    for layer in model.modules():
+        if isinstance(layer, SSN2d):
+            layer.gate_definition = "reference"
     return model.eval()
 
 
