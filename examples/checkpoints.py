@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ssn_prune import GateHistory, GateRecords
-from ssn_prune.checkpoint.reader import read_file
 from ssn_prune.errors import ArgumentError
 from ssn_prune.files import replacing, resolved
 
@@ -37,10 +37,18 @@ def read_training(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         settings: Those of the present training.
 
     Raises:
-        CheckpointError: The file cannot be read.
-        ArgumentError: It is no checkpoint of a training, or was trained with other settings.
+        ArgumentError: The file cannot be read, is no checkpoint of a training, or was trained with
+            other settings.
     """
-    content = read_file(path).content
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ArgumentError(
+            f"{path} cannot be read",
+            expected="a checkpoint.pth of this script",
+            found=type(error).__name__,
+            hint="give the checkpoint of an interrupted training",
+        ) from error
     missing = [part for part in (*_PARTS, "settings") if part not in content]
     if missing:
         raise ArgumentError(

@@ -4,8 +4,8 @@
 from ._version import __version__ as __version__
 from .checkpoint.authors_state import authors_state_dict as authors_state_dict
 from .checkpoint.loading import LoadedCheckpoint as LoadedCheckpoint
-from .checkpoint.loading import Source as Source
 from .checkpoint.loading import load_checkpoint as load_checkpoint
+from .checkpoint.source import Source as Source
 from .conversion import ConvertOptions as ConvertOptions
 from .conversion import convert as convert
 from .errors import ArchitectureError as ArchitectureError

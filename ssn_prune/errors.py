@@ -79,15 +79,24 @@ class CheckpointError(SsnPruneError):
 class UnsafeCheckpointError(CheckpointError):
     """The pickle asks for a global that could execute code; nothing was executed.
 
+    Args:
+        path: The file.
+        global_name: The dotted name that it asks for.
+        whole_module: Whether that is the class of a network that was saved as an object.
+
     Attributes:
         global_name: The dotted name that the file asked for.
     """
 
     code = "unsafe_checkpoint"
 
-    def __init__(self, path: str, global_name: str) -> None:
+    def __init__(self, path: str, global_name: str, *, whole_module: bool = False) -> None:
         super().__init__(
-            f"{path} was refused: its pickle asks for {global_name!r}, which could execute code",
+            f"{path} is a whole network saved as an object of {global_name!r}, not its weights; "
+            "reading it would execute code"
+            if whole_module
+            else f"{path} was refused: its pickle asks for {global_name!r}, which could execute "
+            "code",
             expected="tensors, plain containers and inert metadata only",
             found=f"the global {global_name!r}",
             hint="re-save only the weights in an environment that you trust: "

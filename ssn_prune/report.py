@@ -7,14 +7,11 @@ meaning or disappears, not when one is added.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ssn_prune.checkpoint.source import Source
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
-
-if TYPE_CHECKING:
-    from ssn_prune.checkpoint.loading import Source
 
 SCHEMA_VERSION = 2
 

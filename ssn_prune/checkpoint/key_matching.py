@@ -1,79 +1,20 @@
-"""Match the keys of a checkpoint with those of a network: prefixes, shapes, near matches."""
+"""Match the keys of a checkpoint with those of a network: shapes, near matches."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from ssn_prune.checkpoint.layer_kind import require_same_kind
-from ssn_prune.errors import ArgumentError, KeyMismatchError
+from ssn_prune.errors import KeyMismatchError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.from_reference import is_foreign
 
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
-# Counters of wrappers, not part of the network.
-_WRAPPER_KEYS = ("n_averaged",)
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 _OPTIONAL = ("mean_fixed", "var_fixed", "radius", "_extra_state")
 _SHOWN = 12
-
-
-@dataclass(frozen=True)
-class Stripped:
-    """Weights without their wrapper's prefix.
-
-    Attributes:
-        tensors: Renamed keys.
-        prefix: What was taken off.
-        ignored: Keys outside an explicitly given prefix.
-    """
-
-    tensors: dict[str, Tensor]
-    prefix: str
-    ignored: tuple[str, ...]
-
-
-def strip_prefix(
-    tensors: Mapping[str, Tensor], expected: Mapping[str, object] | None, prefix: str | None
-) -> Stripped:
-    """Take off the prefix that wrappers such as DataParallel put before every key.
-
-    Args:
-        tensors: Weights with the file's keys.
-        expected: Keys of the network, if known: stripping stops where they match best.
-        prefix: An explicit prefix; keys without it are left out. None finds it automatically among
-            :data:`PREFIXES`, repeatedly, as long as all keys carry it.
-
-    Raises:
-        ArgumentError: No key has the explicit prefix.
-    """
-    if prefix is not None:
-        prefix = prefix if prefix == "" or prefix.endswith(".") else prefix + "."
-        kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        if not kept:
-            raise ArgumentError(
-                f"no key starts with the prefix {prefix!r}",
-                expected=f"a prefix of keys such as {', '.join(list(tensors)[:3])}",
-                found=repr(prefix),
-                hint="leave `prefix=` out to have it found",
-            )
-        return Stripped(kept, prefix, tuple(k for k in tensors if not k.startswith(prefix)))
-    current = {k: v for k, v in tensors.items() if k not in _WRAPPER_KEYS}
-    taken = ""
-    best = Stripped(current, taken, ())
-    while step := next((p for p in PREFIXES if all(k.startswith(p) for k in current)), None):
-        current = {k.removeprefix(step): v for k, v in current.items()}
-        taken += step
-        if expected is None or _hits(current, expected) >= _hits(best.tensors, expected):
-            best = Stripped(current, taken, ())
-    return best
-
-
-def _hits(tensors: Mapping[str, Tensor], expected: Mapping[str, object]) -> int:
-    return sum(key in expected for key in tensors)
 
 
 def misshaped_keys(
@@ -108,6 +49,29 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
         CheckpointError: A layer was trained with other normalizers, or with two gates where the
             network has one.
     """
+    require_same_keys(model, tensors, where)
+    layers = _switchable_prefixes(model)
+    own = _tensor_state(model)
+    for name, layer in layers.items():
+        if isinstance(layer, SwitchableNorm):
+            require_same_kind(name, layer, tensors)
+    loaded = {k: v for k, v in tensors.items() if k in own}
+    for key in loaded.keys() & _reshaped_keys(layers):
+        loaded[key] = loaded[key].reshape(own[key].shape)
+    model.load_state_dict(loaded, strict=False)
+
+
+def require_same_keys(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights that are not those of a network.
+
+    Args:
+        model: The network, which may be on the meta device.
+        tensors: Weights with the network's keys.
+        where: Name of the architecture, for messages.
+
+    Raises:
+        KeyMismatchError: Keys or shapes differ.
+    """
     layers = _switchable_prefixes(model)
     own = _tensor_state(model)
 
@@ -123,13 +87,6 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
     ]
     if missing or unexpected or misshaped:
         raise _mismatch(where, missing, unexpected, misshaped, len(own))
-    for name, layer in layers.items():
-        if isinstance(layer, SwitchableNorm):
-            require_same_kind(name, layer, tensors)
-    loaded = {k: v for k, v in tensors.items() if k in own}
-    for key in loaded.keys() & _reshaped_keys(layers):
-        loaded[key] = loaded[key].reshape(own[key].shape)
-    model.load_state_dict(loaded, strict=False)
 
 
 def take_kind(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

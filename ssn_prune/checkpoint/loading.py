@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ssn_prune.architectures.registry import FORMS, Architecture, find_architecture
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.checkpoint.input_size import each_input
 from ssn_prune.checkpoint.key_matching import (
-    Stripped,
     load_weights,
     misshaped_keys,
-    strip_prefix,
+    require_same_keys,
     take_kind,
 )
-from ssn_prune.checkpoint.reader import read_file
+from ssn_prune.checkpoint.prefixes import strip_prefix
+from ssn_prune.checkpoint.reader import open_checkpoint
 from ssn_prune.checkpoint.reference_format import (
     in_reference_layout,
     is_sparse,
@@ -28,39 +29,14 @@ from ssn_prune.checkpoint.reference_format import (
     offered_by,
     require_layer,
 )
-from ssn_prune.checkpoint.weights import Weights, extract_weights
-from ssn_prune.errors import ArchitectureError, SsnPruneError
+from ssn_prune.checkpoint.source import Source, source_of
+from ssn_prune.checkpoint.statistics_check import require_sound_statistics
+from ssn_prune.checkpoint.tensors import to_torch
+from ssn_prune.checkpoint.weight_check import require_numbers, require_usable
+from ssn_prune.checkpoint.weights import extract_weights
+from ssn_prune.errors import ArchitectureError, SsnPruneError, first_line
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a network came from.
-
-    Attributes:
-        file_name: Name of the checkpoint without folders.
-        sha256: Its hash.
-        format: ``"zip"``, ``"legacy"`` or ``"safetensors"``.
-        entry: The entry of the file that held the weights; None for a bare state dict.
-        other_entries: Other entries that hold weights.
-        prefix: The key prefix that was taken off.
-        ignored_keys: Number of keys outside an explicit prefix.
-        arch: Name of the architecture; None if it was not looked for.
-        arch_args: Arguments it was built with.
-        facts: Small metadata of the checkpoint.
-    """
-
-    file_name: str
-    sha256: str
-    format: str
-    entry: str | None
-    other_entries: tuple[str, ...]
-    prefix: str
-    ignored_keys: int
-    arch: str | None
-    arch_args: dict[str, Any]
-    facts: dict[str, str | int | float]
 
 
 @dataclass(frozen=True)
@@ -85,25 +61,6 @@ class LoadedCheckpoint:
     more_inputs: tuple[tuple[int, ...], ...] = ()
     takes_images: bool = False
     given: nn.Module | None = None
-
-
-def read_weights(
-    path: Path | str, *, weights: str | None = None, prefix: str | None = None
-) -> tuple[dict[str, Tensor], Source]:
-    """Read only the weights, for questions that need no network.
-
-    Args:
-        path: The checkpoint.
-        weights: Entry of the file to use, such as ``"state_dict_ema"``.
-        prefix: Key prefix to take off; found automatically if None.
-
-    Raises:
-        CheckpointError: The file cannot be used; see its subclasses.
-    """
-    file = read_file(Path(path))
-    found = extract_weights(file, weights)
-    stripped = strip_prefix(found.tensors, None, prefix)
-    return stripped.tensors, _source(file.path, file.sha256, file.format, found, stripped, None, {})
 
 
 def load_checkpoint(
@@ -138,8 +95,12 @@ def load_checkpoint(
         CheckpointError: The file cannot be used; see its subclasses.
         ArchitectureError: The architecture is unknown or cannot be built.
     """
-    file = read_file(Path(path))
-    found = extract_weights(file, weights)
+    with open_checkpoint(Path(path)) as file:
+        found = extract_weights(file, weights)
+        require_sound_statistics(found.tensors)
+        tensors = to_torch(found.tensors)
+        digest = file.file.sha256()
+    require_numbers(tensors)
     name = arch or found.arch
     if name is None:
         raise ArchitectureError(
@@ -150,9 +111,12 @@ def load_checkpoint(
         )
     architecture = find_architecture(name, trusted=arch is not None)
     arguments = dict(arch_args or {})
-    kind = _variance_kind(found.tensors, architecture, correction)
-    model, arguments = _build_matching(architecture, arguments, kind, found.tensors, prefix)
-    stripped = strip_prefix(found.tensors, model.state_dict(), prefix)
+    kind = _variance_kind(tensors, architecture, correction)
+    if arch is None:  # what the file says must not decide how much memory is taken
+        arguments = _outlined(architecture, arguments, kind, tensors, prefix)
+    model, arguments = _build_matching(architecture, arguments, kind, tensors, prefix)
+    stripped = strip_prefix(tensors, model.state_dict(), prefix)
+    require_usable(model, stripped.tensors)
     load_weights(model, stripped.tensors, name)
     given = None
     if architecture.given:
@@ -164,7 +128,7 @@ def load_checkpoint(
         for module in model.modules():
             if isinstance(module, SwitchableNorm):
                 module.correction = correction
-    source = _source(file.path, file.sha256, file.format, found, stripped, name, arguments)
+    source = source_of(file, found, stripped, digest, name, arguments)
     model.eval()
     known = found.input_size or architecture.input_size or getattr(model, "input_size", None)
     sizes = each_input(model, input_size, known)
@@ -180,29 +144,6 @@ def load_checkpoint(
     )
 
 
-def _source(
-    path: Path,
-    sha256: str,
-    form: str,
-    found: Weights,
-    stripped: Stripped,
-    arch: str | None,
-    arguments: dict[str, Any],
-) -> Source:
-    return Source(
-        file_name=path.name,
-        sha256=sha256,
-        format=form,
-        entry=found.entry,
-        other_entries=found.others,
-        prefix=stripped.prefix,
-        ignored_keys=len(stripped.ignored),
-        arch=arch or found.arch,
-        arch_args=arguments,
-        facts=found.facts,
-    )
-
-
 def _variance_kind(
     tensors: Mapping[str, Tensor], architecture: Architecture, correction: int | None
 ) -> int | None:
@@ -212,6 +153,36 @@ def _variance_kind(
     if architecture.named_correction is not None:
         return architecture.named_correction
     return 1 if in_reference_layout(tensors) else None
+
+
+def _outlined(
+    architecture: Architecture,
+    arguments: dict[str, Any],
+    correction: int | None,
+    tensors: Mapping[str, Tensor],
+    prefix: str | None,
+) -> dict[str, Any]:
+    """The arguments that fit the file, found without memory for the network's parameters.
+
+    Raises:
+        KeyMismatchError: The network is not that of the file, such as a larger one.
+        ArchitectureError: It cannot be built.
+    """
+    try:
+        with torch.device("meta"):
+            outline, fitting = _build_matching(architecture, arguments, correction, tensors, prefix)
+    except ArchitectureError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        raise ArchitectureError(
+            f"{architecture.name}, which the checkpoint names, cannot be built without memory",
+            expected="a network whose size is known before its memory is taken",
+            found=f"a constructor that reads its tensors: {first_line(error.__cause__)}",
+            hint=f"if you trust the file, pass `arch={architecture.name!r}`",
+        ) from error
+    stripped = strip_prefix(tensors, outline.state_dict(), prefix)
+    require_same_keys(outline, stripped.tensors, architecture.name)
+    return fitting
 
 
 def _build_matching(

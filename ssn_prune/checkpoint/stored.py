@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+
+from ssn_prune.checkpoint.input_file import CHUNK, InputFile
+from ssn_prune.errors import CheckpointError
 
 # By name of the dtype: bytes an element, and struct's code; "" where struct has none.
 DTYPES: dict[str, tuple[int, str]] = {
@@ -24,6 +28,9 @@ DTYPES: dict[str, tuple[int, str]] = {
     "uint8": (1, "B"),
     "bool": (1, "?"),
 }
+
+
+_GAPS = 1 << 16  # elements between those of a view that are read along with them
 
 
 class Storage(ABC):
@@ -44,6 +51,87 @@ class Storage(ABC):
         Raises:
             CheckpointError: The file changed or ends too early.
         """
+
+    def fill(self, buffer: memoryview) -> None:
+        """Write all of its bytes into ``buffer``, which has its size.
+
+        Raises:
+            CheckpointError: The file changed or ends too early.
+        """
+        buffer[:] = self.read(0, self.size)
+
+
+class FileStorage(Storage):
+    """A part of a file.
+
+    Args:
+        file: The open file.
+        start: Where it begins.
+        size: Number of bytes.
+        checksum: Its CRC-32, verified over the whole part when any of it is read; None if the
+            format has none.
+        label: Its name in the file, for messages.
+        big_endian: The order of bytes.
+
+    Attributes:
+        start: Where it begins; formats that tell this last set it then.
+    """
+
+    def __init__(
+        self,
+        file: InputFile,
+        start: int,
+        size: int,
+        *,
+        label: str,
+        checksum: int | None = None,
+        big_endian: bool = False,
+    ) -> None:
+        self.size = size
+        self.big_endian = big_endian
+        self._file, self.start, self._label = file, start, label
+        self._unchecked = checksum
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from ``start`` to ``stop``, after the whole part was found intact."""
+        if self._unchecked is not None and (start, stop) != (0, self.size):
+            crc = 0
+            for place in range(0, self.size, CHUNK):
+                end = min(place + CHUNK, self.size)
+                crc = zlib.crc32(self._file.read(self.start + place, self.start + end), crc)
+            self._require(crc)
+        data = self._file.read(self.start + start, self.start + stop)
+        if self._unchecked is not None:
+            self._require(zlib.crc32(data))
+        return data
+
+    def fill(self, buffer: memoryview) -> None:
+        """Write all of its bytes into ``buffer`` and verify these."""
+        self._file.fill(self.start, buffer)
+        if self._unchecked is not None:
+            self._require(zlib.crc32(buffer))
+
+    def _require(self, crc: int) -> None:
+        if crc != self._unchecked:
+            raise CheckpointError(
+                f"{self._file.path} is damaged: the checksum of {self._label} is wrong",
+                expected=f"CRC-32 {self._unchecked:08x}",
+                found=f"{crc:08x} over its {self.size} bytes",
+                hint="copy or download the file again; a bit of it changed",
+            )
+        self._unchecked = None
+
+
+class Window(Storage):
+    """A part of another storage, which stays shared with it."""
+
+    def __init__(self, base: Storage, start: int, size: int) -> None:
+        self.base, self.start, self.size = base, start, size
+        self.big_endian = base.big_endian
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from ``start`` to ``stop`` of the part."""
+        return self.base.read(self.start + start, self.start + stop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,21 +160,44 @@ class StoredTensor:
         """Number of axes."""
         return len(self.shape)
 
+    def nbytes(self) -> int:
+        """Size of its elements."""
+        return self.numel() * DTYPES[self.dtype][0]
+
+    def is_floating_point(self) -> bool:
+        """Whether it holds real numbers rather than integers or flags."""
+        return self.dtype.startswith(("float", "bfloat"))
+
     def numbers(self) -> list[float]:
-        """All elements in the order of the axes; for small tensors."""
-        width, code = DTYPES[self.dtype]
-        order = ">" if self.storage.big_endian else "<"
-        indices = [self.offset]
+        """All elements in the order of the axes; for small tensors.
+
+        Raises:
+            CheckpointError: The file changed or is damaged.
+        """
+        places = [self.offset]
         for size, step in zip(self.shape, self.stride, strict=True):
-            indices = [index + i * step for index in indices for i in range(size)]
-        if not indices:
+            places = [place + i * step for place in places for i in range(size)]
+        if not places:
             return []
-        first = min(indices)
-        data = self.storage.read(first * width, (max(indices) + 1) * width)
-        places = [(index - first) * width for index in indices]
+        first, last = min(places), max(places)
+        if last - first > len(places) + _GAPS:
+            return [number for place in places for number in self._span(place, place)]
+        values = self._span(first, last)
+        return [values[place - first] for place in places]
+
+    def _span(self, first: int, last: int) -> list[float]:
+        """The numbers from element ``first`` to ``last`` of the storage."""
+        width, code = DTYPES[self.dtype]
+        data = self.storage.read(first * width, (last + 1) * width)
+        order, count = ">" if self.storage.big_endian else "<", last + 1 - first
+        if code == "?":
+            return [byte != 0 for byte in data]
         if code:
-            return [struct.unpack_from(order + code, data, place)[0] for place in places]
-        return [_bfloat16(data[place : place + 2], order) for place in places]
+            return list(struct.unpack(f"{order}{count}{code}", data))
+        # A bfloat16 is the upper half of a float32.
+        halves = struct.unpack(f"{order}{count}H", data)
+        wide = struct.pack(f"<{count}I", *(half << 16 for half in halves))
+        return list(struct.unpack(f"<{count}f", wide))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +209,3 @@ class UnsupportedTensor:
     """
 
     kind: str
-
-
-def _bfloat16(pair: bytes, order: str) -> float:
-    (upper,) = struct.unpack(order + "H", pair)
-    value: float = struct.unpack("<f", struct.pack("<I", upper << 16))[0]
-    return value

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from ssn_prune.checkpoint.reader import CheckpointFile
+from ssn_prune.checkpoint.shown import shown
+from ssn_prune.checkpoint.stored import StoredTensor, UnsupportedTensor
+from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.errors import ArgumentError, CheckpointError
 
 _ENTRIES = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
 _EMA_ENTRIES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
 _ARCH_KEYS = ("arch", "model", "architecture")
+_WRAPPERS = ("state_dict", "module", "model")
+_MAX_FACTS, _MAX_TEXT, _MAX_INTEGER = 100, 1000, 1 << 63
+_MAX_KEY = 300  # characters
+_DEPTH = 8  # of wrappers in one another
+_MAX_ELEMENTS = 1 << 48  # sizes of an empty tensor included, which torch multiplies, too
+_MAX_REPEATED = 64 << 20  # bytes that views of the same memory may have beyond it
+
+# By a word of a tensor's kind: what makes a weight of it.
+_CURES = (
+    ("meta device", "load the weights into the network before you save its state dict"),
+    ("sparse", "save {key: value.to_dense() for key, value in state.items()}"),
+    ("quantized", "save {key: value.dequantize() for key, value in state.items()}"),
+    ("negated", "save {key: value.resolve_neg() for key, value in state.items()}"),
+    ("complex", "name the checkpoint of a network of real numbers"),
+    ("dtype", "save {key: value.float() for key, value in state.items()}"),
+)
+_OTHER_CURE = "save a state dict of plain tensors: torch.save(model.state_dict(), path)"
+
+Found = dict[str, StoredTensor | UnsupportedTensor]
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,7 @@ class Weights:
         input_size: Size of one training input, with channels, if the checkpoint names it.
     """
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, StoredTensor]
     entry: str | None
     others: tuple[str, ...]
     arch: str | None
@@ -47,12 +66,12 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
             ``model``, ... and, if there is nothing else, an EMA.
 
     Raises:
-        CheckpointError: There are no weights, or some are NaN or infinite.
+        CheckpointError: There are no weights, or some are of a kind that no network here has.
         ArgumentError: ``entry`` does not hold weights.
     """
-    content = file.content
-    if not isinstance(content, Mapping):
-        raise _not_weights(file, f"an object of type {type(content).__name__}")
+    if not isinstance(file.content, Pairs):
+        raise _not_weights(file, f"an object of the kind {_kind(file.content)}")
+    content = file.content.text_items()
     found = {
         key: state
         for key in (*_ENTRIES, *_EMA_ENTRIES)
@@ -64,31 +83,46 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
             raise ArgumentError(
                 f"{file.path} has no weights under {entry!r}",
                 expected=f"one of: {', '.join(found) or 'none; the file is a bare state dict'}",
-                found=f"entries {', '.join(map(str, list(content)[:8]))}",
+                found=f"entries {_listed(content)}",
                 hint="leave `weights=` out to take the first",
             )
         tensors, used = state, entry
     elif found:
         used = next(iter(found))
         tensors = found[used]
-    elif (bare := _state_of(content)) is not None:
+    elif (bare := _state_of(file.content)) is not None:
         tensors, used = bare, None
     else:
-        listed = ", ".join(map(str, list(content)[:8])) or "nothing"
-        raise _not_weights(file, f"a dict with {listed}")
-    _require_finite(tensors)
+        raise _not_weights(file, f"a dict with {_listed(content) or 'nothing'}")
     named = {**content, **file.metadata}
-    arch = next((named[k] for k in _ARCH_KEYS if isinstance(named.get(k), str)), None)
-    facts = {
-        str(key): value
-        for key, value in named.items()
-        if isinstance(value, str | int | float) and key not in _ARCH_KEYS
-    }
-    others = tuple(key for key in found if key != used)
-    return Weights(tensors, used, others, arch, facts, _input_size(named.get("input_size")))
+    names = [name for key in _ARCH_KEYS if isinstance(name := named.get(key), str)]
+    return Weights(
+        _supported(file, tensors),
+        used,
+        tuple(key for key in found if key != used),
+        next((name for name in names if len(name) <= _MAX_KEY), None),
+        _facts(named),
+        _input_size(named.get("input_size")),
+    )
 
 
-def _input_size(value: Any) -> tuple[int, ...] | None:
+def _facts(named: Mapping[str, object]) -> dict[str, str | int | float]:
+    """Text and numbers beside the weights, those of a reasonable size."""
+    facts: dict[str, str | int | float] = {}
+    for key, value in named.items():
+        if key in _ARCH_KEYS or len(key) > _MAX_TEXT or len(facts) == _MAX_FACTS:
+            continue
+        match value:
+            case str() if len(value) <= _MAX_TEXT:
+                facts[key] = value
+            case int() if abs(value) < _MAX_INTEGER:
+                facts[key] = value
+            case float():
+                facts[key] = value
+    return facts
+
+
+def _input_size(value: object) -> tuple[int, ...] | None:
     """Taken from the file if it is what our training scripts write, else ignored."""
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4:
         return None
@@ -96,33 +130,71 @@ def _input_size(value: Any) -> tuple[int, ...] | None:
     return tuple(value) if sound else None
 
 
-def _state_of(value: Any) -> dict[str, Tensor] | None:
-    """The tensors of ``value`` if it is a state dict, looking one level into a wrapper."""
-    if not isinstance(value, Mapping):
-        return None
-    tensors = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, Tensor)}
-    if tensors and 2 * len(tensors) >= len(value):
-        return tensors
-    for key in ("state_dict", "module", "model"):
-        inner = value.get(key)
-        if isinstance(inner, Mapping) and inner is not value:
-            return _state_of(inner)
+def _state_of(value: object) -> Found | None:
+    """The tensors of ``value`` if it is a state dict, looking into wrappers."""
+    for _ in range(_DEPTH):
+        if not isinstance(value, Pairs):
+            return None
+        items = value.text_items()
+        tensors = {
+            key: item
+            for key, item in items.items()
+            if isinstance(item, StoredTensor | UnsupportedTensor)
+        }
+        if tensors and 2 * len(tensors) >= len(value):
+            return tensors
+        value = next((items[key] for key in _WRAPPERS if isinstance(items.get(key), Pairs)), None)
     return None
 
 
-def _require_finite(tensors: Mapping[str, Tensor]) -> None:
-    bad = [
-        key
-        for key, value in tensors.items()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all())
-    ]
-    if bad:
-        raise CheckpointError(
-            f"{len(bad)} tensors hold NaN or infinity: {', '.join(bad[:5])}",
-            expected="finite weights and statistics",
-            found=f"NaN or infinity in {len(bad)} of {len(tensors)} tensors",
-            hint="the training diverged: take an earlier checkpoint",
+def _supported(file: CheckpointFile, tensors: Found) -> dict[str, StoredTensor]:
+    """Refuse what cannot be a weight, keys that cannot be names, and views that repeat memory."""
+    odd = next((key for key in tensors if not key.isprintable() or len(key) > _MAX_KEY), None)
+    if odd is not None:
+        raise _refused(file, shown(odd), "names of parameters", "a key that is no name")
+    supported = {}
+    for key, tensor in tensors.items():
+        if isinstance(tensor, UnsupportedTensor):
+            cure = next((cure for word, cure in _CURES if word in tensor.kind), _OTHER_CURE)
+            raise _refused(file, key, "dense tensors of real numbers", tensor.kind, cure)
+        if math.prod(max(size, 1) for size in tensor.shape) > _MAX_ELEMENTS:
+            raise _refused(
+                file, key, "a shape that fits into memory", f"the shape {str(tensor.shape)[:80]}"
+            )
+        supported[key] = tensor
+    views = {(id(t.storage), t.dtype, t.offset, t.shape, t.stride): t for t in supported.values()}
+    claimed = sum(tensor.nbytes() for tensor in views.values())
+    stored = sum({id(t.storage): t.storage.size for t in views.values()}.values())
+    if claimed > 4 * stored + _MAX_REPEATED:
+        largest = max(supported, key=lambda key: supported[key].nbytes())
+        raise _refused(
+            file,
+            largest,
+            f"tensors of at most {4 * stored + _MAX_REPEATED} bytes over {stored} stored bytes",
+            f"views that repeat them to {claimed} bytes",
         )
+    return supported
+
+
+def _refused(
+    file: CheckpointFile, key: str, expected: str, found: str, hint: str = _OTHER_CURE
+) -> CheckpointError:
+    return CheckpointError(
+        f"{key} of {file.path} cannot be a weight of a switchable network",
+        expected=expected,
+        found=found,
+        hint=hint,
+    )
+
+
+def _kind(value: object) -> str:
+    return "tensor" if isinstance(value, StoredTensor | UnsupportedTensor) else type(value).__name__
+
+
+def _listed(content: Mapping[str, object]) -> str:
+    return ", ".join(
+        key[:40] if key.isprintable() else ascii(key[:40]) for key in list(content)[:8]
+    )
 
 
 def _not_weights(file: CheckpointFile, found: str) -> CheckpointError:

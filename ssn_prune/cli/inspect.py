@@ -39,14 +39,16 @@ def inspect(
     with exit_on_error(out, debug):
         with out.steps() as step:
             step("reading")
-            from ssn_prune.checkpoint.loading import read_weights
+            from ssn_prune.checkpoint.source import open_weights
+            from ssn_prune.checkpoint.tensors import to_torch
             from ssn_prune.json_values import to_json
             from ssn_prune.pruning.results import selection_layers
             from ssn_prune.report import SCHEMA_VERSION, ConversionReport
             from ssn_prune.selection import select
 
-            tensors, source = read_weights(ckpt, weights=weights, prefix=prefix)
-            layers = selection_layers(select(tensors))
+            with open_weights(ckpt, weights=weights, prefix=prefix, with_hash=json) as opened:
+                source = opened.source
+                layers = selection_layers(select(to_torch(opened.tensors)))
             traces: tuple[GateTrace, ...] = ()
             if history is not None:
                 from ssn_prune.training.gate_traces import gate_traces

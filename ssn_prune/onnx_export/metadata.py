@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ssn_prune._version import __version__
-from ssn_prune.checkpoint.loading import Source
+from ssn_prune.checkpoint.source import Source
 from ssn_prune.json_values import to_json
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
@@ -62,7 +62,7 @@ def metadata_of(
     metadata = {
         "ssn_prune.version": __version__,
         "ssn_prune.source": source.file_name,
-        "ssn_prune.source_sha256": source.sha256,
+        "ssn_prune.source_sha256": source.sha256 or "",
         "ssn_prune.architecture": source.arch or "",
         "ssn_prune.architecture_arguments": json.dumps(source.arch_args, sort_keys=True),
         "ssn_prune.torch_version": torch.__version__.split("+")[0],

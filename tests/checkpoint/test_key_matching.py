@@ -5,7 +5,8 @@ import torch
 from helpers import TinyNetwork, reference_layout, tiny_network
 
 from ssn_prune import SSN2d, load_checkpoint
-from ssn_prune.checkpoint.key_matching import load_weights, strip_prefix
+from ssn_prune.checkpoint.key_matching import load_weights
+from ssn_prune.checkpoint.prefixes import strip_prefix
 from ssn_prune.errors import ArgumentError, KeyMismatchError
 
 ARCH = "helpers:TinyNetwork"

@@ -10,7 +10,8 @@ from torch import nn
 
 from ssn_prune import SSN1d, SSN2d, SSN3d, SwitchNorm2d, load_checkpoint, select
 from ssn_prune.checkpoint.authors_state import authors_state_dict
-from ssn_prune.checkpoint.loading import read_weights
+from ssn_prune.checkpoint.source import open_weights
+from ssn_prune.checkpoint.tensors import to_torch
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.normalizer import Normalizer
 
@@ -111,8 +112,9 @@ def test_the_model_is_not_changed_and_aliases_are_written():
 def test_a_file_is_read_as_a_checkpoint_of_the_reference(tmp_path):
     model = network()
     torch.save({"epoch": 3, "state_dict": authors_state_dict(model)}, tmp_path / "model.pth-3")
-    tensors, source = read_weights(tmp_path / "model.pth-3")
-    assert source.facts["epoch"] == 3
+    with open_weights(tmp_path / "model.pth-3") as opened:
+        tensors = to_torch(opened.tensors)
+    assert opened.source.facts["epoch"] == 3
     assert select(tensors).layers == select(authors_state_dict(model)).layers
     loaded = load_checkpoint(
         tmp_path / "model.pth-3", arch="residual:Residual", arch_args=TWO

@@ -45,6 +45,9 @@ def broken_file(folder, kind):
     elif kind == "NaN":
         state["conv2.weight"][0] = torch.nan
         torch.save(state, path)
+    elif kind == "NaN in a gate":
+        state["sn2.mean_weight"][0] = torch.nan
+        torch.save(state, path)
     elif kind == "infinity":
         state["sn1.running_var"][0] = torch.inf
         torch.save(state, path)
@@ -64,7 +67,7 @@ def broken_file(folder, kind):
         ("truncated legacy", "damaged, truncated"),
         ("list", "holds no weights"),
         ("no weights", "holds no weights"),
-        ("NaN", "conv2.weight"),
+        ("NaN in a gate", "sn2.mean_weight"),
         ("infinity", "sn1.running_var"),
     ],
 )
@@ -73,6 +76,14 @@ def test_a_file_that_is_no_checkpoint(folder, command, kind, word):
     rest = {"convert": ARCH, "inspect": (), "verify": ("x.onnx", *ARCH)}[command]
     text, error = fails(folder, FAILURE, command, "bad.pth", *rest)
     assert word in text
+    assert error["type"] == "CheckpointError"
+
+
+@pytest.mark.parametrize(("command", "rest"), [("convert", ARCH), ("verify", ("x.onnx", *ARCH))])
+def test_a_network_whose_weights_are_not_numbers(folder, command, rest):
+    broken_file(folder, "NaN")
+    text, error = fails(folder, FAILURE, command, "bad.pth", *rest)
+    assert "conv2.weight" in text
     assert error["type"] == "CheckpointError"
 
 

@@ -29,8 +29,8 @@ SHAPE: dict[str, set[str]] = {
         *("capture_error", "rounded", "onnx", "verification", "captured_parts", "size_conditions"),
     },
     "source": {
-        *("file_name", "sha256", "format", "entry", "other_entries", "prefix", "ignored_keys"),
-        *("arch", "arch_args", "facts"),
+        *("file_name", "sha256", "format", "has_checksums", "entry", "other_entries", "prefix"),
+        *("ignored_keys", "arch", "arch_args", "facts"),
     },
     "layers": LAYER,
     "layers.mean": GATE,

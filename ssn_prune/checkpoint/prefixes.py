@@ -1,0 +1,70 @@
+"""The prefix that wrappers such as DataParallel and torch.compile put before every key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ssn_prune.errors import ArgumentError
+
+T = TypeVar("T")
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
+# Counters of wrappers, not part of the network.
+_WRAPPER_KEYS = ("n_averaged",)
+
+
+@dataclass(frozen=True)
+class Stripped(Generic[T]):
+    """Weights without their wrapper's prefix.
+
+    Attributes:
+        tensors: Renamed keys.
+        prefix: What was taken off.
+        ignored: Keys outside an explicitly given prefix.
+    """
+
+    tensors: dict[str, T]
+    prefix: str
+    ignored: tuple[str, ...]
+
+
+def strip_prefix(
+    tensors: Mapping[str, T], expected: Mapping[str, object] | None, prefix: str | None
+) -> Stripped[T]:
+    """Take off the prefix that wrappers such as DataParallel put before every key.
+
+    Args:
+        tensors: Weights with the file's keys.
+        expected: Keys of the network, if known: stripping stops where they match best.
+        prefix: An explicit prefix; keys without it are left out. None finds it automatically among
+            :data:`PREFIXES`, repeatedly, as long as all keys carry it.
+
+    Raises:
+        ArgumentError: No key has the explicit prefix.
+    """
+    if prefix is not None:
+        prefix = prefix if prefix == "" or prefix.endswith(".") else prefix + "."
+        kept = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        if not kept:
+            raise ArgumentError(
+                f"no key starts with the prefix {prefix!r}",
+                expected=f"a prefix of keys such as {', '.join(list(tensors)[:3])}",
+                found=repr(prefix),
+                hint="leave `prefix=` out to have it found",
+            )
+        return Stripped(kept, prefix, tuple(k for k in tensors if not k.startswith(prefix)))
+    current = {k: v for k, v in tensors.items() if k not in _WRAPPER_KEYS}
+    taken = ""
+    best = Stripped(current, taken, ())
+    while step := next((p for p in PREFIXES if all(k.startswith(p) for k in current)), None):
+        current = {k.removeprefix(step): v for k, v in current.items()}
+        taken += step
+        if expected is None or _hits(current, expected) >= _hits(best.tensors, expected):
+            best = Stripped(current, taken, ())
+    return best
+
+
+def _hits(tensors: Mapping[str, object], expected: Mapping[str, object]) -> int:
+    return sum(key in expected for key in tensors)

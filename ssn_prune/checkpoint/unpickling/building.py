@@ -1,0 +1,150 @@
+"""What calling, creating and completing an object comes to, by its name; nothing is executed."""
+
+from __future__ import annotations
+
+from sys import getsizeof
+
+from ssn_prune.checkpoint.stored import StoredTensor, UnsupportedTensor
+from ssn_prune.checkpoint.unpickling.errors import PickleError, UnsafeGlobalError, WholeModuleError
+from ssn_prune.checkpoint.unpickling.machine import SLOT_COST, Machine
+from ssn_prune.checkpoint.unpickling.names import (
+    canonical,
+    is_inert,
+    is_module,
+    is_tensor_class,
+    may_be_enum_member,
+    may_be_named,
+)
+from ssn_prune.checkpoint.unpickling.numpy_values import NUMPY, complete_array, complete_dtype
+from ssn_prune.checkpoint.unpickling.python_values import PYTHON, Builder
+from ssn_prune.checkpoint.unpickling.torch_values import TENSORS, TORCH
+from ssn_prune.checkpoint.unpickling.values import (
+    Inert,
+    Instance,
+    Name,
+    NumpyArray,
+    NumpyType,
+    Pairs,
+)
+
+_BUILDERS: dict[str, Builder] = {**PYTHON, **NUMPY, **TORCH}
+_FROM_TYPE = ("torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2")
+_RECONSTRUCTOR = "copyreg._reconstructor"
+_NEW = ("copyreg.__newobj__", "copyreg.__newobj_ex__")
+_CREATORS = frozenset((*_FROM_TYPE, _RECONSTRUCTOR, *_NEW))
+_TENSOR_COST = 400
+_SMALL_COST = 64
+_SCAN_COST = 4
+
+
+def name(machine: Machine, module: object, member: object) -> Name:
+    """A name that the file asks for; an unknown one must be explained by what is done with it."""
+    if not isinstance(module, str) or not isinstance(member, str):
+        raise PickleError("a name that is no text")
+    full = f"{module}.{member}"
+    known = canonical(full)
+    if known in _BUILDERS or known in _CREATORS or is_inert(known) or may_be_named(known):
+        return Name(known)
+    machine.unknown[full] = None
+    return Name(full)
+
+
+def call(machine: Machine, function: object, arguments: object) -> object:
+    """What a function or class gives for these arguments."""
+    if not isinstance(function, Name) or not isinstance(arguments, tuple):
+        raise PickleError("a call of something that has no name, or without arguments")
+    machine.charge(SLOT_COST * len(arguments))
+    builder = _BUILDERS.get(function.name)
+    if builder is not None:
+        value = builder(arguments)
+    elif function.name in _FROM_TYPE:
+        value = _subclassed(arguments)
+    elif function.name == _RECONSTRUCTOR and arguments:
+        value = create(machine, arguments[0], ())
+    elif function.name in _NEW and arguments:
+        value = create(machine, arguments[0], arguments[1:])
+    elif function.name in machine.unknown and may_be_enum_member(function.name, arguments):
+        del machine.unknown[function.name]
+        value = Inert(function.name)
+    else:
+        value = _known_object(machine, function)
+        if value is None:
+            raise UnsafeGlobalError(function.name)
+    machine.charge(_cost(value))
+    return value
+
+
+def create(machine: Machine, cls: object, arguments: object) -> object:
+    """A new object of a class; what an unknown one is, its state will say."""
+    if not isinstance(cls, Name) or not isinstance(arguments, tuple):
+        raise PickleError("a new object of something that is no class, or without arguments")
+    builder = _BUILDERS.get(cls.name)
+    if builder is not None:
+        return builder(arguments)
+    return _known_object(machine, cls) or Instance(cls.name)
+
+
+def complete(machine: Machine, target: object, state: object) -> None:
+    """Give an object the state that its pickle has for it."""
+    if isinstance(target, NumpyType):
+        complete_dtype(target, state)
+    elif isinstance(target, NumpyArray):
+        complete_array(target, state)
+        if target.tensor is not None:
+            machine.charge(target.tensor.storage.size)
+    elif isinstance(target, Inert) and not isinstance(target, Name):
+        if isinstance(state, Pairs):
+            machine.charge(_SCAN_COST * len(state))
+            if state.get("_parameters") is not None:
+                raise WholeModuleError(_outermost(machine) or target.name)
+        if isinstance(target, Instance):
+            raise UnsafeGlobalError(target.name)
+    elif not isinstance(target, Pairs):  # of an OrderedDict: its attributes, such as _metadata
+        raise PickleError("a state for something that takes none")
+
+
+def require_explained(machine: Machine) -> None:
+    """Refuse a file that asked for an unknown name and made no harmless value of it."""
+    for unknown in machine.unknown:
+        raise UnsafeGlobalError(unknown)
+
+
+def _known_object(machine: Machine, cls: Name) -> object:
+    if is_inert(cls.name):
+        return Inert(cls.name)
+    if is_module(cls.name):
+        raise WholeModuleError(_outermost(machine) or cls.name)
+    if is_tensor_class(cls.name):
+        return UnsupportedTensor(f"a {cls.name} as PyTorch wrote it before version 0.2")
+    if may_be_named(cls.name):
+        raise PickleError(f"a call of {cls.name}, which cannot be called")
+    return None
+
+
+def _subclassed(arguments: tuple[object, ...]) -> object:
+    """``_rebuild_from_type``: a function, the class, the function's arguments, attributes."""
+    match arguments:
+        case (Name() as function, Name(), tuple() as inner, *_) if function.name in TENSORS:
+            return TENSORS[function.name](inner)
+    raise PickleError("a tensor of a subclass without the way to rebuild it")
+
+
+def _outermost(machine: Machine) -> str | None:
+    """The class of the object that everything now being read is part of."""
+    for level in (*machine.below, machine.stack):
+        for value in level:
+            if isinstance(value, Instance):
+                return value.name
+    return None
+
+
+def _cost(value: object) -> int:
+    if isinstance(value, str | bytes):
+        return getsizeof(value)
+    if isinstance(value, StoredTensor):
+        return _TENSOR_COST
+    if isinstance(value, list | tuple):
+        return _SMALL_COST + SLOT_COST * len(value)
+    if isinstance(value, Pairs):
+        return 2 * (_SMALL_COST + SLOT_COST * len(value))
+    return _SMALL_COST

@@ -1,0 +1,65 @@
+"""Runs the instructions of a pickle; plain values come out, and nothing of the file is executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+from ssn_prune.checkpoint.unpickling.errors import PickleError
+from ssn_prune.checkpoint.unpickling.machine import FindStorage, Machine
+from ssn_prune.checkpoint.unpickling.opcodes import INSTRUCTIONS
+from ssn_prune.checkpoint.unpickling.source import Source
+
+_MEMORY = 128 << 20
+_STOP = INSTRUCTIONS[ord(".")]
+
+
+@dataclass(frozen=True)
+class Unpickled:
+    """What a pickle holds.
+
+    Attributes:
+        value: None, bool, int, float, complex, str, bytes, list, tuple,
+            :class:`~ssn_prune.checkpoint.unpickling.values.Pairs` of these, and as leaves the
+            stand-ins of :mod:`ssn_prune.checkpoint.unpickling.values` and
+            :mod:`ssn_prune.checkpoint.stored`. Parts may be shared, and may hold themselves.
+        end: Number of bytes of the pickle; others may follow.
+    """
+
+    value: object
+    end: int
+
+
+def unpickle(
+    data: bytes | BinaryIO, find_storage: FindStorage, *, memory: int = _MEMORY
+) -> Unpickled:
+    """Read one pickle of protocol 0 to 5.
+
+    Args:
+        data: Its bytes, or a stream at its first byte, which is read up to its last.
+        find_storage: Gives the storage and the name of its dtype, None if it has none, for a
+            persistent id: ``("storage", Name, key, location, count)``, in legacy files with a view
+            of the storage at the end. The ids are not checked beyond their first item.
+        memory: Bytes that the result may take beside its tensors, about.
+
+    Raises:
+        PickleError: It is no pickle, ends too early, is too large, or asks for a global that is
+            neither a tensor's nor known metadata. Nothing is looked up or executed.
+    """
+    source = Source(BytesIO(data) if isinstance(data, bytes) else data)
+    machine = Machine(source, find_storage, memory)
+    start, instruction = 0, None
+    try:
+        while instruction is not _STOP:
+            start = source.position
+            code = source.take(1)[0]
+            instruction = INSTRUCTIONS.get(code)
+            if instruction is None:
+                raise PickleError(f"no instruction has the code {code:#04x}")
+            machine.charge(instruction.cost)
+            instruction.run(machine)
+    except PickleError as error:
+        error.place(start, instruction.name if instruction else "")
+        raise
+    return Unpickled(machine.pop(), source.position)

@@ -1,0 +1,43 @@
+"""Persistent ids: how a pickle points to the storages that lie beside it in the file."""
+
+from __future__ import annotations
+
+import re
+
+from ssn_prune.checkpoint.unpickling.errors import PickleError
+from ssn_prune.checkpoint.unpickling.machine import Machine
+from ssn_prune.checkpoint.unpickling.values import Name, StorageReference
+
+# What protocol 0 makes of the tuple: its text.
+_AS_TEXT = re.compile(
+    rb"\('storage', <class '([\w.]{1,100})'>, '([^'\\]{1,100})', '([^'\\]{1,100})', "
+    rb"([0-9]{1,19})(?:, (None|\('[^'\\]{1,100}', [0-9]{1,19}, [0-9]{1,19}\)))?\)"
+)
+_MOST_ITEMS = 8
+
+
+def resolve(machine: Machine, identity: object) -> object:
+    """The storage behind a persistent id; of a module's class with its source, the class."""
+    if not isinstance(identity, tuple) or not 2 <= len(identity) <= _MOST_ITEMS:
+        raise PickleError("a persistent id that is no short tuple")
+    kind = identity[0]
+    if kind == "module" and isinstance(identity[1], Name):
+        return identity[1]
+    if kind != "storage":
+        raise PickleError("a persistent id of something else than a storage")
+    return StorageReference(*machine.find_storage(identity))
+
+
+def parsed(line: bytes) -> tuple[object, ...]:
+    """The persistent id behind its text."""
+    match = _AS_TEXT.fullmatch(line)
+    if not match:
+        raise PickleError("a persistent id of something else than a storage")
+    cls, key, location, count, view = match.groups()
+    identity = ("storage", Name(cls.decode()), key.decode(), location.decode(), int(count))
+    if view is None:
+        return identity
+    if view == b"None":
+        return (*identity, None)
+    view_key, start, size = view[1:-1].decode().split(", ")
+    return (*identity, (view_key.strip("'"), int(start), int(size)))
