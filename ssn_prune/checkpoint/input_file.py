@@ -69,6 +69,19 @@ class InputFile:
             raise _unreadable(self.path, error) from error
         self.require_unchanged()
 
+    def chunks(self, start: int, stop: int) -> Iterator[memoryview]:
+        """The bytes from ``start`` to ``stop`` in parts, each valid until the next is asked for.
+
+        Raises:
+            CheckpointError: They lie outside of the file, or the file changed.
+        """
+        self._inside(start, stop)
+        buffer = memoryview(bytearray(min(CHUNK, stop - start)))
+        for place in range(start, stop, CHUNK):
+            part = buffer[: min(CHUNK, stop - place)]
+            self.fill(place, part)
+            yield part
+
     def sha256(self) -> str:
         """Hash of the whole file, computed now.
 
@@ -76,8 +89,8 @@ class InputFile:
             CheckpointError: The file cannot be read, or changed.
         """
         digest = hashlib.sha256()
-        for start in range(0, self.size, CHUNK):
-            digest.update(self.read(start, min(start + CHUNK, self.size)))
+        for part in self.chunks(0, self.size):
+            digest.update(part)
         return digest.hexdigest()
 
     def require_unchanged(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ssn_prune.checkpoint.prefixes import Stripped, strip_prefix
 from ssn_prune.checkpoint.reader import CheckpointFile, open_checkpoint
+from ssn_prune.checkpoint.shown import printable
 from ssn_prune.checkpoint.statistics_check import require_sound_statistics
 from ssn_prune.checkpoint.stored import StoredTensor
 from ssn_prune.checkpoint.weights import Weights, extract_weights
@@ -96,7 +97,7 @@ def source_of(
 ) -> Source:
     """Put together where weights came from."""
     return Source(
-        file_name=file.path.name,
+        file_name=printable(file.path.name),
         sha256=sha256,
         format=file.format,
         entry=found.entry,

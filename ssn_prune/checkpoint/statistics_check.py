@@ -9,6 +9,8 @@ from ssn_prune.checkpoint.stored import StoredTensor
 from ssn_prune.errors import CheckpointError
 
 _LEAVES = ("mean_weight", "var_weight", "radius", "running_mean", "running_var")
+# E[x^2] - E[x]^2 of a constant channel may be so far below zero; every eps makes up for it.
+_ROUNDING = -1e-6
 _MAX_ENTRIES = 1 << 20  # of one tensor; no layer has as many channels
 
 
@@ -56,5 +58,5 @@ def _problem(key: str, leaf: str, numbers: list[float]) -> str:
     unsound = [number for number in numbers if not math.isfinite(number)]
     if unsound:
         return f"{len(unsound)} of {len(numbers)} entries of {key} are NaN or infinite"
-    negative = sum(number < 0 for number in numbers) if leaf == "running_var" else 0
+    negative = sum(number < _ROUNDING for number in numbers) if leaf == "running_var" else 0
     return f"{negative} of {len(numbers)} entries of {key} are negative" if negative else ""

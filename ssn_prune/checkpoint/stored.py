@@ -12,7 +12,7 @@ import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from ssn_prune.checkpoint.input_file import CHUNK, InputFile
+from ssn_prune.checkpoint.input_file import InputFile
 from ssn_prune.errors import CheckpointError
 
 # By name of the dtype: bytes an element, and struct's code; "" where struct has none.
@@ -96,9 +96,8 @@ class FileStorage(Storage):
         """The bytes from ``start`` to ``stop``, after the whole part was found intact."""
         if self._unchecked is not None and (start, stop) != (0, self.size):
             crc = 0
-            for place in range(0, self.size, CHUNK):
-                end = min(place + CHUNK, self.size)
-                crc = zlib.crc32(self._file.read(self.start + place, self.start + end), crc)
+            for part in self._file.chunks(self.start, self.start + self.size):
+                crc = zlib.crc32(part, crc)
             self._require(crc)
         data = self._file.read(self.start + start, self.start + stop)
         if self._unchecked is not None:

@@ -100,26 +100,30 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
         _supported(file, tensors),
         used,
         tuple(key for key in found if key != used),
-        next((name for name in names if len(name) <= _MAX_KEY), None),
+        next(filter(_is_name, names), None),
         _facts(named),
         _input_size(named.get("input_size")),
     )
 
 
 def _facts(named: Mapping[str, object]) -> dict[str, str | int | float]:
-    """Text and numbers beside the weights, those of a reasonable size."""
+    """Text and numbers beside the weights, those that can be printed and are not long."""
     facts: dict[str, str | int | float] = {}
     for key, value in named.items():
-        if key in _ARCH_KEYS or len(key) > _MAX_TEXT or len(facts) == _MAX_FACTS:
+        if key in _ARCH_KEYS or not _is_name(key) or len(facts) == _MAX_FACTS:
             continue
         match value:
-            case str() if len(value) <= _MAX_TEXT:
+            case str() if value.isprintable() and len(value) <= _MAX_TEXT:
                 facts[key] = value
             case int() if abs(value) < _MAX_INTEGER:
                 facts[key] = value
             case float():
                 facts[key] = value
     return facts
+
+
+def _is_name(text: str) -> bool:
+    return text.isprintable() and len(text) <= _MAX_KEY
 
 
 def _input_size(value: object) -> tuple[int, ...] | None:
@@ -149,7 +153,7 @@ def _state_of(value: object) -> Found | None:
 
 def _supported(file: CheckpointFile, tensors: Found) -> dict[str, StoredTensor]:
     """Refuse what cannot be a weight, keys that cannot be names, and views that repeat memory."""
-    odd = next((key for key in tensors if not key.isprintable() or len(key) > _MAX_KEY), None)
+    odd = next((key for key in tensors if not _is_name(key)), None)
     if odd is not None:
         raise _refused(file, shown(odd), "names of parameters", "a key that is no name")
     supported = {}

@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ssn_prune.checkpoint.shown import printable
+
 
 class Output:
     """Where a command's results go.
@@ -53,9 +55,9 @@ class Output:
 
     def error(self, title: str, details: dict[str, str]) -> None:
         """Print an error on stderr: what is wrong, expected, found, what to try."""
-        self.err.print(f"[bold red]error:[/] {escape(title)}")
+        self.err.print(f"[bold red]error:[/] {escape(printable(title))}")
         for label, text in details.items():
-            self.err.print(f"  [bold]{label}:[/] {escape(text)}")
+            self.err.print(f"  [bold]{label}:[/] {escape(printable(text))}")
 
     @contextmanager
     def steps(self) -> Iterator[Callable[[str], None]]:

@@ -18,7 +18,7 @@ _DEFINITIONS = {None: "softmax", "paper": "paper", "reference": "reference code"
 def selection_table(layers: tuple[LayerReport, ...], title: str = "Selection") -> Table:
     """The table per layer; fold columns appear once there is a plan."""
     planned = any(layer.form is not None for layer in layers)
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("layer", no_wrap=True)
     table.add_column("shape", justify="right", no_wrap=True)
     table.add_column("mean", no_wrap=True)

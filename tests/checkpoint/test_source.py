@@ -65,13 +65,22 @@ def test_other_tensors_are_not_read(tmp_path):
 def test_facts_are_small(tmp_path):
     path = tmp_path / "net.pth"
     many = {f"fact{number}": number for number in range(200)}
-    large = {"text": "x" * 5000, "integer": 1 << 200, "epoch": 3, "y" * 5000: 1}
+    large = {
+        "text": "x" * 5000,
+        "red": "\x1b[31m",
+        "a\nb": 1,
+        "arch": "net\x00",
+        "integer": 1 << 200,
+        "epoch": 3,
+        "y" * 5000: 1,
+    }
     torch.save({"state_dict": tiny_network().state_dict(), **large, **many}, path)
     with open_weights(path) as opened:
         facts = opened.source.facts
     assert len(facts) == 100
     assert facts["epoch"] == 3
-    assert not facts.keys() & {"text", "integer"}
+    assert not facts.keys() & {"text", "integer", "red", "a\nb"}
+    assert opened.source.arch is None
 
 
 @pytest.mark.parametrize("key", ["a\nb", "\x1b[31mred", "k" * 2000])

@@ -1,0 +1,35 @@
+"""Names out of files and of files are shown, whatever they are made of."""
+
+import os
+
+import pytest
+import torch
+from cli_checks import run_cli
+from helpers import tiny_network
+
+ODD = ["[red]net[bold]", os.fsdecode(b"net\xff"), "net\x1b[31m", "net\nwork", "net\u202e"]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("name", ODD)
+def test_a_file_with_an_odd_name(tmp_path, name, options):
+    path = tmp_path / f"{name}.pth"
+    with path.open("wb") as file:
+        torch.save(tiny_network().state_dict(), file)
+    assert run_cli("inspect", str(path), *options).exit_code == 0
+    path.write_bytes(b"not a checkpoint")
+    result = run_cli("inspect", str(path), *options)
+    assert result.exit_code == 1
+    assert "is not a checkpoint" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert "unexpected" not in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("name", ["[/b]", "[red]", "a\x00b", "\x1b[31m", "a\u202eb"])
+def test_an_architecture_with_an_odd_name(tmp_path, name, options):
+    content = {"state_dict": tiny_network().state_dict(), "arch": name, "note": name}
+    torch.save(content, tmp_path / "net.pth")
+    result = run_cli("inspect", str(tmp_path / "net.pth"), *options)
+    assert result.exit_code == 0
+    assert (name in result.stdout) == name.isprintable()
