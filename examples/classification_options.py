@@ -9,7 +9,7 @@ from pathlib import Path
 
 from classifiers import norm_of, usual_size
 
-from ssn_prune.nn.sparsestmax import vertex_radius
+from ssn_prune.nn.single_gate import vertex_radius
 
 # What may differ when a training goes on.
 FREE_ON_RESUME = ("train", "val", "output", "resume", "workers")

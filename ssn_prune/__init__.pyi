@@ -2,9 +2,9 @@
 # A line "from .module import Name as Name" is all that a new name needs.
 
 from ._version import __version__ as __version__
+from .checkpoint.authors_state import authors_state_dict as authors_state_dict
 from .checkpoint.loading import LoadedCheckpoint as LoadedCheckpoint
 from .checkpoint.loading import load_checkpoint as load_checkpoint
-from .checkpoint.reference_format import authors_state_dict as authors_state_dict
 from .checkpoint.source import Source as Source
 from .conversion import ConvertOptions as ConvertOptions
 from .conversion import convert as convert

@@ -5,12 +5,15 @@ it selected, and replacing it changes nothing. How a gate follows from the store
 (reference: arXiv 1903.03793, section 3.3):
 
 - SSN, flag set: the gate is frozen, and the stored weight is the gate.
-- SSN, flag not set: the stored weight is a logit, the gate is SparsestMax(weight; radius).
+- SSN, flag not set: the stored weight is a logit, the gate is SparsestMax(weight; radius), or what
+  the reference code computes in its place (:mod:`ssn_prune.nn.reference_gate`).
 - SSN, older file without flags: a weight that is one-hot is a frozen gate, otherwise a logit.
 - SN: softmax of the stored weight, never one-hot.
 
 Which normalizers the entries belong to is known from the layer, or from the ``_extra_state`` of our
 state dicts. Files without it have all three, or IN and LN.
+
+torch is imported for a network only: ``inspect`` selects from the few gates of a file.
 """
 
 from __future__ import annotations
@@ -18,15 +21,31 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
-
-from ssn_prune.checkpoint.reference_format import is_sparse, layer_groups, offered_by, require_layer
-from ssn_prune.errors import NoSwitchableLayerError, UnconvergedGatesError
-from ssn_prune.nn.sparsestmax import sparsestmax
-from ssn_prune.nn.ssn import SSN, is_one_hot
-from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.checkpoint.reference_format import (
+    AnyTensor,
+    gate_definition,
+    is_sparse,
+    layer_groups,
+    numbers,
+    offered_by,
+    require_layer,
+)
+from ssn_prune.errors import (
+    NoSwitchableLayerError,
+    UnconvergedGatesError,
+    UnsupportedLayerError,
+)
+from ssn_prune.nn.reference_gate import GateDefinition, on_simplex, solved
+from ssn_prune.nn.single_gate import is_vertex, softmax_gate
 from ssn_prune.normalizer import Normalizer, NormalizerPair
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ssn_prune.checkpoint.stored import StoredTensor
+    from ssn_prune.nn.switchable import SwitchableNorm
 
 
 @dataclass(frozen=True)
@@ -34,17 +53,20 @@ class GateState:
     """One gate of one layer.
 
     Attributes:
-        ratios: Weights of IN, LN and BN in float64, 0 for what is not offered; a layer that offers
-            IN and LN has these two only.
+        ratios: Weights of IN, LN and BN, 0 for what is not offered; a layer that offers IN and LN
+            has these two only.
         choice: The largest ratio; the lowest index on a tie.
         one_hot: Whether the ratios are exactly one-hot.
         margin: Largest minus second largest ratio: 1 for a one-hot gate, 0 on a tie.
+        on_simplex: Whether the ratios are at least 0 and sum to 1. On ties the reference code may
+            give others, or NaN; the choice is then that of the paper's gate.
     """
 
     ratios: tuple[float, ...]
     choice: Normalizer
     one_hot: bool
     margin: float
+    on_simplex: bool = True
 
     @property
     def converged(self) -> bool:
@@ -65,6 +87,8 @@ class LayerSelection:
         radius: SparsestMax radius stored with the layer; None for SN and files without it.
         mean: The mean gate.
         var: The variance gate.
+        gate_definition: Whose SparsestMax the gates are: ``"paper"`` or ``"reference"``; None for
+            SN and where both gates are frozen.
     """
 
     name: str
@@ -73,6 +97,7 @@ class LayerSelection:
     radius: float | None
     mean: GateState
     var: GateState
+    gate_definition: GateDefinition | None = None
 
     @property
     def converged(self) -> bool:
@@ -101,8 +126,37 @@ class Selection:
         if self.unconverged:
             raise UnconvergedGatesError(self.unconverged, len(self.layers))
 
+    @property
+    def off_simplex(self) -> tuple[str, ...]:
+        """The gates that left the simplex, such as ``"layer1.0.sn1.mean_weight"``."""
+        return tuple(
+            f"{layer.name}.{gate}_weight".removeprefix(".")
+            for layer in self.layers
+            for gate, state in (("mean", layer.mean), ("var", layer.var))
+            if not state.on_simplex
+        )
 
-def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
+    def require_on_simplex(self, *, own_layers: bool) -> None:
+        """Raise :class:`UnsupportedLayerError` if the reference code makes no ratios of a gate.
+
+        Args:
+            own_layers: Whether all layers are ssn_prune's, so that rounding the gates is possible.
+        """
+        if self.off_simplex:
+            shown = ", ".join(self.off_simplex[:4])
+            more = f" and {len(self.off_simplex) - 4} more" if len(self.off_simplex) > 4 else ""
+            raise UnsupportedLayerError(
+                f"the reference code's SparsestMax leaves the simplex at {shown}{more}",
+                expected="gates whose ratios are at least 0 and sum to 1",
+                found="logits that are tied, or one that is far ahead of the others, at a radius "
+                "where that code gives something else",
+                hint=("" if own_layers else "build the network with SSN layers of ssn_prune and ")
+                + "pass `on_unconverged='argmax'` (rounds every gate to its largest logit and "
+                "reports the error this causes), or train until every gate is one-hot",
+            )
+
+
+def select(source: nn.Module | Mapping[str, Tensor] | Mapping[str, StoredTensor]) -> Selection:
     """Read the gates of a network or of a state dict; nothing is run.
 
     Args:
@@ -117,20 +171,11 @@ def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
         UnsupportedLayerError: Tensors of a state dict are not those of such a layer, or leave open
             which normalizers it offers.
     """
-    if isinstance(source, nn.Module):
-        layers = [
-            _select_layer(
-                name,
-                _tensors_of(module),
-                module.normalizers,
-                module.num_features,
-                is_ssn=isinstance(module, SSN),
-            )
-            for name, module in source.named_modules()
-            if isinstance(module, SwitchableNorm)
-        ]
+    if isinstance(source, Mapping):
+        state: Mapping[str, AnyTensor] = source
+        layers = [_select_from_state(name, group) for name, group in layer_groups(state).items()]
     else:
-        layers = [_select_from_state(name, group) for name, group in layer_groups(source).items()]
+        layers = _select_from_modules(source)
     if not layers:
         raise NoSwitchableLayerError(
             "there is no switchable normalization layer here",
@@ -142,66 +187,81 @@ def select(source: nn.Module | Mapping[str, Tensor]) -> Selection:
     return Selection(tuple(layers))
 
 
-def _tensors_of(module: SwitchableNorm) -> dict[str, Tensor]:
-    names = ["mean_weight", "var_weight"]
-    if isinstance(module, SSN):
-        names += ["mean_fixed", "var_fixed", "radius"]
-    # By attribute, not by registration: a parametrized tensor is registered elsewhere.
-    tensors = {name: getattr(module, name) for name in names}
-    if isinstance(module, SSN):  # an optimizer may still push the stored weight of a frozen gate
-        for gate, ratios in zip(("mean", "var"), module.gates(), strict=True):
-            if tensors[f"{gate}_fixed"].any():
-                tensors[f"{gate}_weight"] = ratios
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+def _select_from_modules(model: nn.Module) -> list[LayerSelection]:
+    # Here, because selecting from a file must not import torch.
+    from ssn_prune.nn.ssn import SSN
+    from ssn_prune.nn.switchable import SwitchableNorm
+
+    layers = []
+    for name, module in model.named_modules():
+        if isinstance(module, SwitchableNorm):
+            definition = module.gate_definition if isinstance(module, SSN) else None
+            features, offered = module.num_features, module.normalizers
+            layers.append(_select_layer(name, _numbers_of(module), offered, features, definition))
+    return layers
 
 
-def _select_from_state(name: str, tensors: Mapping[str, Tensor]) -> LayerSelection:
-    """Select from the tensors of one layer of a state dict.
+def _numbers_of(module: SwitchableNorm) -> dict[str, list[float]]:
+    """The gates of a layer, by attribute: a parametrized tensor is registered elsewhere."""
+    names = ("mean_weight", "var_weight", "mean_fixed", "var_fixed", "radius")
+    tensors = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    # An optimizer may still push the stored weight of a frozen gate.
+    for gate, ratios in zip(("mean", "var"), module.gates(), strict=True):
+        if f"{gate}_fixed" in tensors and tensors[f"{gate}_fixed"].any():
+            tensors[f"{gate}_weight"] = ratios
+    return {name: numbers(tensor) for name, tensor in tensors.items()}
 
-    The kind follows from the keys: SN files have neither flags nor radius, but neither have SSN
-    files from before the flags, whose frozen gates are one-hot.
-    """
+
+def _select_from_state(name: str, tensors: Mapping[str, AnyTensor]) -> LayerSelection:
+    """Select from the tensors of one layer of a state dict."""
     require_layer(name, tensors)
     sized = (tensors[key] for key in ("weight", "running_mean", "bias") if key in tensors)
     features = next((tensor.numel() for tensor in sized), None)
-    return _select_layer(
-        name, tensors, offered_by(name, tensors), features, is_ssn=is_sparse(tensors)
-    )
+    definition = gate_definition(name, tensors) if is_sparse(tensors) else None
+    keys = ("mean_weight", "var_weight", "mean_fixed", "var_fixed", "radius")
+    values = {key: numbers(tensors[key]) for key in keys if key in tensors}
+    return _select_layer(name, values, offered_by(name, tensors), features, definition)
 
 
 def _select_layer(
     name: str,
-    tensors: Mapping[str, Tensor],
+    values: Mapping[str, list[float]],
     offered: tuple[Normalizer, ...],
     features: int | None,
-    *,
-    is_ssn: bool,
+    definition: GateDefinition | None,
 ) -> LayerSelection:
-    """Apply the module's rule to the gates of one layer."""
-    radius = float(tensors["radius"].flatten()[0]) if "radius" in tensors else None
-    states = {}
+    """Apply the module's rule to the gates of one layer; without a definition they are softmax."""
+    radius = values["radius"][0] if "radius" in values else None
+    states, soft = {}, False
     for gate in ("mean", "var"):
-        weight = tensors[f"{gate}_weight"].detach().double()
-        fixed = tensors.get(f"{gate}_fixed")
-        frozen = bool(fixed.flatten()[0]) if fixed is not None else is_one_hot(weight)
-        if not is_ssn:
-            ratios = weight.softmax(dim=0)
+        logits, fixed = values[f"{gate}_weight"], values.get(f"{gate}_fixed")
+        frozen = bool(fixed[0]) if fixed is not None else is_vertex(logits)
+        if definition is None:
+            states[gate] = _gate_state(softmax_gate(logits).ratios, logits, offered)
+        elif frozen:
+            states[gate] = _gate_state(logits, logits, offered)
         else:
-            ratios = weight if frozen else sparsestmax(weight, radius or 0.0)
-        states[gate] = _gate_state(ratios, offered)
-    kind = "SSN" if is_ssn else "SN"
-    return LayerSelection(name, kind, features, radius, states["mean"], states["var"])
+            ratios = solved(logits, radius or 0.0, definition).ratios
+            states[gate], soft = _gate_state(ratios, logits, offered), True
+    kind = "SN" if definition is None else "SSN"
+    used = definition if soft else None
+    return LayerSelection(name, kind, features, radius, states["mean"], states["var"], used)
 
 
-def _gate_state(ratios: Tensor, offered: tuple[Normalizer, ...]) -> GateState:
-    """Describe a gate by its ratios, shape (K,), one per offered normalizer."""
-    by_name = dict(zip(offered, ratios.tolist(), strict=True))
+def _gate_state(
+    ratios: list[float], logits: list[float], offered: tuple[Normalizer, ...]
+) -> GateState:
+    """Describe a gate by its ratios and logits, one per offered normalizer."""
+    sound = on_simplex(ratios)
+    ranked = ratios if sound else logits
+    by_name = dict(zip(offered, ratios, strict=True))
     listed = offered if Normalizer.BN not in offered else tuple(Normalizer)
     values = tuple(by_name.get(normalizer, 0.0) for normalizer in listed)
     ordered = sorted(values, reverse=True)
     return GateState(
         ratios=values,
-        choice=Normalizer(values.index(ordered[0])),
-        one_hot=is_one_hot(ratios),
+        choice=offered[ranked.index(max(ranked))],
+        one_hot=is_vertex(ratios),
         margin=ordered[0] - ordered[1],
+        on_simplex=sound,
     )

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from ssn_prune.errors import CheckpointError
+from ssn_prune.nn.extra_state import LENGTHS, ExtraState
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
-
-_FULL = 1 + len(Normalizer)  # the kind of variance, and a flag per normalizer
 
 
 def require_same_kind(name: str, layer: SwitchableNorm, tensors: Mapping[str, Tensor]) -> None:
@@ -42,15 +41,16 @@ def require_same_kind(name: str, layer: SwitchableNorm, tensors: Mapping[str, Te
 
 def _require_same_normalizers(shown: str, layer: SwitchableNorm, extra: Tensor) -> None:
     values = extra.flatten().tolist()
-    if len(values) not in (1, _FULL) or any(value not in (0, 1) for value in values):
+    try:
+        offered = ExtraState.of(values).normalizers
+    except ValueError as error:
         raise CheckpointError(
             f"the _extra_state of {shown} is not that of a switchable layer",
-            expected=f"1 or {_FULL} entries, each 0 or 1",
+            expected=f"{', '.join(map(str, LENGTHS))} entries, each 0 or 1",
             found=str(values[:8]),
             hint="the file was edited or is damaged: take the original",
-        )
-    offered = tuple(n for n, flag in zip(Normalizer, values[1:], strict=False) if flag)
-    if len(values) == _FULL and offered != layer.normalizers:
+        ) from error
+    if offered is not None and offered != layer.normalizers:
         raise CheckpointError(
             f"{shown} was trained with other normalizers than the network offers",
             expected=_listed(layer.normalizers),

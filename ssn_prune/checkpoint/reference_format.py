@@ -5,39 +5,48 @@ A layer has ``mean_weight`` and ``var_weight`` and per-channel tensors in its ow
 - ``weight`` and ``bias`` (1, C, 1, 1), ``running_mean`` and ``running_var`` (1, C, 1);
 - ``mean_fixed``, ``var_fixed`` and ``radius`` for SSN, but not in older files;
 - no ``num_batches_tracked`` and no ``_extra_state``, which ssn_prune's layers add;
-- variances are Bessel-corrected.
+- variances are Bessel-corrected;
+- gates that are not frozen are those of :mod:`ssn_prune.nn.reference_gate`.
 
-Loading needs nothing of this: ``load_state_dict`` of our layers accepts these shapes.
+Loading needs nothing of this: ``load_state_dict`` of our layers accepts these shapes. Nothing here
+imports torch: the tensors may be those of a file of which nothing else is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from torch import Tensor, nn
-
+from ssn_prune.checkpoint.stored import StoredTensor
 from ssn_prune.errors import UnsupportedLayerError
-from ssn_prune.nn.ssn import SSN, is_one_hot
-from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.nn.extra_state import ExtraState
+from ssn_prune.nn.reference_gate import GateDefinition
+from ssn_prune.nn.single_gate import is_vertex
 from ssn_prune.normalizer import Normalizer
 
-_SHAPES: dict[str, tuple[int, ...]] = {
-    "weight": (1, -1, 1, 1),
-    "bias": (1, -1, 1, 1),
-    "running_mean": (1, -1, 1),
-    "running_var": (1, -1, 1),
-}
-_GATES = ("mean_weight", "var_weight")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AnyTensor: TypeAlias = "Tensor | StoredTensor"
+_Value = TypeVar("_Value")
 
 
-def in_reference_layout(state: Mapping[str, Tensor]) -> bool:
+def numbers(tensor: AnyTensor) -> list[float]:
+    """All elements of a small tensor."""
+    if isinstance(tensor, StoredTensor):
+        return tensor.numbers()
+    flat: list[float] = tensor.detach().flatten().tolist()
+    return flat
+
+
+def in_reference_layout(state: Mapping[str, AnyTensor]) -> bool:
     """Whether a state dict was written by the reference implementation, by its shapes."""
     prefixes = [key.removesuffix("mean_weight") for key in state if key.endswith(".mean_weight")]
     weights = [state.get(f"{prefix}weight") for prefix in prefixes]
     return any(weight is not None and weight.dim() > 1 for weight in weights)
 
 
-def layer_groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+def layer_groups(state: Mapping[str, _Value]) -> dict[str, dict[str, _Value]]:
     """Group the tensors of a state dict by layer, for every prefix that has both gates.
 
     Args:
@@ -48,7 +57,7 @@ def layer_groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """
     names = [key.removesuffix("mean_weight") for key in state if key.endswith("mean_weight")]
     prefixes = {name for name in names if name == "" or name.endswith(".")}
-    groups: dict[str, dict[str, Tensor]] = {
+    groups: dict[str, dict[str, _Value]] = {
         prefix: {} for prefix in names if prefix in prefixes and f"{prefix}var_weight" in state
     }
     for key, value in state.items():
@@ -58,7 +67,7 @@ def layer_groups(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return {prefix.removesuffix("."): group for prefix, group in groups.items()}
 
 
-def require_layer(name: str, tensors: Mapping[str, Tensor]) -> None:
+def require_layer(name: str, tensors: Mapping[str, AnyTensor]) -> None:
     """Refuse tensors that are not those of a switchable layer.
 
     Args:
@@ -91,7 +100,7 @@ def _unknown_layer(problem: str, *, expected: str, found: str) -> UnsupportedLay
     return UnsupportedLayerError(problem, expected=expected, found=found, hint=hint)
 
 
-def offered_by(name: str, tensors: Mapping[str, Tensor]) -> tuple[Normalizer, ...]:
+def offered_by(name: str, tensors: Mapping[str, AnyTensor]) -> tuple[Normalizer, ...]:
     """The normalizers that the entries of the gates of a layer belong to.
 
     Args:
@@ -102,9 +111,8 @@ def offered_by(name: str, tensors: Mapping[str, Tensor]) -> tuple[Normalizer, ..
         UnsupportedLayerError: They leave it open, or contradict each other.
     """
     count, extra = tensors["mean_weight"].numel(), tensors.get("_extra_state")
-    if extra is not None and extra.numel() == 1 + len(Normalizer):
-        flags = extra.flatten()[1:].tolist()
-        offered = tuple(n for n, flag in zip(Normalizer, flags, strict=True) if flag)
+    offered = None if extra is None else _extra_state(name, extra).normalizers
+    if offered is not None:
         if len(offered) == count:
             return offered
         raise _unknown_layer(
@@ -126,64 +134,36 @@ def offered_by(name: str, tensors: Mapping[str, Tensor]) -> tuple[Normalizer, ..
     return Normalizer.IN, Normalizer.LN
 
 
-def is_sparse(tensors: Mapping[str, Tensor]) -> bool:
+def is_sparse(tensors: Mapping[str, AnyTensor]) -> bool:
     """Whether the tensors of a layer are those of SSN rather than SN.
 
     SN files have neither flags nor radius, but neither have SSN files from before the flags, whose
     frozen gates are one-hot.
     """
     keyed = any(key in tensors for key in ("mean_fixed", "var_fixed", "radius"))
-    return keyed or any(is_one_hot(tensors[f"{gate}_weight"]) for gate in ("mean", "var"))
+    return keyed or any(is_vertex(numbers(tensors[f"{gate}_weight"])) for gate in ("mean", "var"))
 
 
-def authors_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict of a network in the reference layout.
-
-    Shapes are those above; ``num_batches_tracked`` and ``_extra_state`` are left out.
+def gate_definition(name: str, tensors: Mapping[str, AnyTensor]) -> GateDefinition:
+    """What the gates of an SSN layer are that are not frozen.
 
     Args:
-        model: A network with SSN2d or SwitchNorm2d layers; not changed.
-
-    Raises:
-        UnsupportedLayerError: A layer computes what the reference implementation cannot: it is not
-            two-dimensional, its variances are not Bessel-corrected, it lacks IN or LN, or it has no
-            affine parameters.
+        name: Path of the layer, for messages.
+        tensors: Its tensors by name.
     """
-    state: dict[str, Tensor] = model.state_dict()
-    for name, layer in model.named_modules(remove_duplicate=False):
-        if not isinstance(layer, SwitchableNorm):
-            continue
-        _require_reference_kind(name, layer)
-        prefix = f"{name}." if name else ""
-        kept = {*_SHAPES, *_GATES}
-        if isinstance(layer, SSN):
-            kept |= {"mean_fixed", "var_fixed", "radius"}
-        for key in layer.state_dict():
-            if key not in kept:
-                del state[prefix + key]
-            elif key in _SHAPES:
-                state[prefix + key] = state[prefix + key].reshape(_SHAPES[key])
-    return state
+    extra, weight = tensors.get("_extra_state"), tensors.get("weight")
+    if extra is not None:
+        return _extra_state(name, extra).gate_definition
+    return "reference" if weight is not None and weight.dim() > 1 else "paper"
 
 
-def _require_reference_kind(name: str, layer: SwitchableNorm) -> None:
-    unlike = []
-    if layer.dims != (4,):
-        unlike.append(f"it is a {type(layer).__name__}")
-    if layer.correction != 1:
-        unlike.append("its variances are not Bessel-corrected (correction=0)")
-    if not {Normalizer.IN, Normalizer.LN} <= set(layer.normalizers):
-        unlike.append("it does not offer both IN and LN")
-    if not layer.affine:
-        unlike.append("it has no affine parameters")
-    if layer.using_bn and layer.running_mean is None:
-        unlike.append("it keeps no running statistics")
-    if unlike:
-        raise UnsupportedLayerError(
-            f"{name or 'the layer'} cannot be written in the reference layout: {'; '.join(unlike)}",
-            expected="SSN2d or SwitchNorm2d with correction=1 and affine parameters",
-            found=str(layer),
-            hint="train with correction=1 if the reference implementation is to read the result; "
-            "saving with "
-            "torch.save(model.state_dict()) keeps everything for ssn_prune",
-        )
+def _extra_state(name: str, extra: AnyTensor) -> ExtraState:
+    try:
+        return ExtraState.of(numbers(extra))
+    except ValueError as error:
+        raise _unknown_layer(
+            f"the _extra_state of {name or 'the layer'} is not that of a switchable layer",
+            expected="the kind of variance, the normalizers and the definition of the gates, each "
+            "0 or 1",
+            found=str(error),
+        ) from error

@@ -3,7 +3,7 @@
 from ssn_prune.console.bench import bench_lines, bench_table, layer_cost_table
 from ssn_prune.console.history import history_table
 from ssn_prune.console.output import Output
-from ssn_prune.console.selection import selection_table, unconverged_table
+from ssn_prune.console.selection import off_simplex_lines, selection_table, unconverged_table
 from ssn_prune.console.text import escape
 from ssn_prune.console.totals import capture_lines, rounded_line, totals_table
 from ssn_prune.console.verification import verification_lines
@@ -16,6 +16,7 @@ __all__ = [
     "escape",
     "history_table",
     "layer_cost_table",
+    "off_simplex_lines",
     "rounded_line",
     "selection_table",
     "totals_table",

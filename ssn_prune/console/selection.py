@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ssn_prune.pruning.results import GateReport, LayerReport
 
 
+# Of gates that are not frozen.
+_DEFINITIONS = {None: "softmax", "paper": "paper", "reference": "reference code"}
+
+
 def selection_table(layers: tuple[LayerReport, ...], title: str = "Selection") -> Table:
     """The table per layer; fold columns appear once there is a plan."""
     planned = any(layer.form is not None for layer in layers)
@@ -40,7 +44,7 @@ def _gate(gate: GateReport) -> str:
     if gate.converged:
         return gate.choice
     ratios = " ".join(f"{name} {ratio:.3f}" for name, ratio in gate.ratios.items())
-    return f"[yellow]{ratios}[/]"
+    return f"[yellow]{ratios}[/]" if gate.on_simplex else f"[red]{ratios}[/]"
 
 
 def _fold(layer: LayerReport) -> str:
@@ -50,13 +54,29 @@ def _fold(layer: LayerReport) -> str:
 
 
 def unconverged_table(layers: tuple[LayerReport, ...]) -> Table:
-    """Ratios and radius of the layers with a gate that is not one-hot."""
+    """Ratios, radius and definition of the layers with a gate that is not one-hot."""
     table = Table(title="Gates that are not one-hot", title_justify="left")
-    for name in ("layer", "kind", "radius", "mean gate", "variance gate"):
+    for name in ("layer", "kind", "radius", "definition", "mean gate", "variance gate"):
         table.add_column(name, no_wrap=True)
     for layer in layers:
         if not layer.converged:
             radius = "-" if layer.radius is None else f"{layer.radius:.4f}"
-            cells = [escape(layer.name), layer.kind, radius]
+            cells = [escape(layer.name), layer.kind, radius, _DEFINITIONS[layer.gate_definition]]
             table.add_row(*cells, _gate(layer.mean), _gate(layer.var))
     return table
+
+
+def off_simplex_lines(layers: tuple[LayerReport, ...]) -> list[str]:
+    """The gates of which the reference code makes no ratios; usually none."""
+    left = [
+        f"{escape(layer.name)} ({kind} gate)"
+        for layer in layers
+        for kind, gate in (("mean", layer.mean), ("variance", layer.var))
+        if not gate.on_simplex
+    ]
+    if not left:
+        return []
+    return [
+        f"[red]not ratios[/]: the reference code's SparsestMax leaves the simplex at "
+        f"{', '.join(left)}; convert takes --on-unconverged argmax only"
+    ]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ssn_prune.nn._algebra import frozen_gate
 from ssn_prune.nn.functional import SolvedGates
 from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.planes import reads_host
+from ssn_prune.nn.single_gate import frozen_gate
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 
 

@@ -31,14 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# r >= r_c (1 - VERTEX_MARGIN) gives an exact vertex: a schedule whose last step misses
-# r_c by rounding would otherwise leave max - min below 1 for ever and no gate would freeze.
-VERTEX_MARGIN = 1e-6
-
-
-def vertex_radius(num_choices: int) -> float:
-    """The radius r_c = sqrt((K-1)/K) at which only the vertices of the simplex are left."""
-    return math.sqrt((num_choices - 1) / num_choices)
+from ssn_prune.nn.single_gate import VERTEX_MARGIN, vertex_radius
 
 
 def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

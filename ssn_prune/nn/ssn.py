@@ -5,21 +5,34 @@ gets a zero gradient. It keeps requiring one, because DistributedDataParallel wa
 of every parameter that it knew at the start, and because the host would have to wait for the flag.
 Momentum may therefore still push the stored weight; the layer ignores it, and
 :func:`set_radius` and ``state_dict`` put it back.
+
+**Two definitions.** A gate that is not frozen is SparsestMax as the paper defines it, or what the
+reference code computes in its place (:mod:`ssn_prune.nn.reference_gate`), which some networks were
+trained with.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.nn._algebra import GateSolution, frozen_gate, solve_gate
+from ssn_prune.nn.extra_state import ExtraState
 from ssn_prune.nn.functional import SolvedGates
+from ssn_prune.nn.gate_tensors import held_ratios, is_one_hot, solve_gates
 from ssn_prune.nn.planes import HALVES
-from ssn_prune.nn.sparsestmax import VERTEX_MARGIN, sparsestmax, vertex_radius
+from ssn_prune.nn.reference_gate import GateDefinition, solved
+from ssn_prune.nn.single_gate import (
+    VERTEX_MARGIN,
+    GateSolution,
+    frozen_gate,
+    is_vertex,
+    vertex_radius,
+)
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 
@@ -31,16 +44,34 @@ class SSN(SwitchableNorm):
     ``radius``). Grow the radius from 0 to sqrt((K-1)/K) during training, with
     :class:`ssn_prune.RadiusSchedule` or :func:`set_radius`: gates that become one-hot freeze.
 
-    Args: see :class:`SwitchableNorm`.
+    Args: those of :class:`SwitchableNorm`, and
+        gate_definition: ``"paper"``, or ``"reference"`` for gates that are not frozen to be what
+            the reference code makes of them, in float32 whatever the layer's precision is. Taken
+            over from a state dict: ours say it, those in the reference layout are the reference's.
+            Its gates have the gradient of the paper's. The first training batch with gradients, or
+            :func:`set_radius`, turns the layer to the paper's for good, with a warning if that
+            changes a gate.
+
+    Attributes:
+        float64_gates: Solve the reference's gates in float64 if the layer is, to compare with the
+            reference code in float64.
     """
 
     mean_fixed: Tensor
     var_fixed: Tensor
     radius: Tensor
     frozen_ratios: Tensor
+    gate_definition: GateDefinition = "paper"
+    float64_gates = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, gate_definition: GateDefinition = "paper", **kwargs: Any
+    ) -> None:
+        if gate_definition not in get_args(GateDefinition):
+            listed = " or ".join(map(repr, get_args(GateDefinition)))
+            raise ValueError(f"gate_definition must be {listed}, got {gate_definition!r}")
         super().__init__(*args, **kwargs)
+        self.gate_definition = gate_definition
         gate = self.mean_weight.detach()
         self.register_buffer("mean_fixed", torch.zeros_like(gate[:1], dtype=torch.int64))
         self.register_buffer("var_fixed", torch.zeros_like(gate[:1], dtype=torch.int64))
@@ -60,9 +91,35 @@ class SSN(SwitchableNorm):
         """See the base class; a frozen gate is its stored one-hot, with a zero gradient."""
         logits = torch.stack((mean, var))
         frozen = torch.stack((self.mean_fixed, self.var_fixed)) != 0
-        held = _held(logits, self.frozen_ratios)
-        p, q = torch.where(frozen, held, sparsestmax(logits, self.radius)).unbind()
+        held = held_ratios(logits, self.frozen_ratios)
+        ratios = solve_gates(
+            logits, self.radius, self.gate_definition, float64=self._solves_in_float64()
+        )
+        p, q = torch.where(frozen, held, ratios).unbind()
         return p, q
+
+    def _solves_in_float64(self) -> bool:
+        return self.float64_gates and self.mean_weight.dtype == torch.float64
+
+    def _ratios_for(self, input: Tensor) -> tuple[tuple[Tensor, Tensor], SolvedGates | None]:
+        if self.training and torch.is_grad_enabled():
+            self._train_as_defined()
+        return super()._ratios_for(input)
+
+    def _train_as_defined(self) -> None:
+        if self.gate_definition != "reference":
+            return
+        self.gate_definition = "paper"
+        # Waits for the device, once. At radius 0 both are sparsemax.
+        frozen = bool(self.mean_fixed.all() and self.var_fixed.all())
+        if not frozen and bool(self.radius.any()):
+            # The same text for every layer, so that it is shown once.
+            warnings.warn(
+                "the gates of this network are those of the reference code, which are not trained "
+                "here: from now on they are SparsestMax as the paper defines it",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def solved_gates(self) -> SolvedGates:
         """See the base class."""
@@ -72,11 +129,17 @@ class SSN(SwitchableNorm):
         frozen = (self.mean_fixed, self.var_fixed)[row]
         logits = (self.mean_weight, self.var_weight)[row].tolist()
         if not frozen.item():
-            return solve_gate(logits, self.radius.item())
-        if sorted(logits) == [0.0] * (len(logits) - 1) + [1.0]:
+            wide = self._solves_in_float64()
+            return solved(logits, self.radius.item(), self.gate_definition, float64=wide)
+        if is_vertex(logits):
             return frozen_gate(logits)
         stored = self.frozen_ratios[row].tolist()
         return frozen_gate(stored if any(stored) else logits)
+
+    def extra_repr(self) -> str:
+        """Show the settings as torch's layers do."""
+        by_reference = self.gate_definition == "reference"
+        return super().extra_repr() + (", gate_definition=reference" if by_reference else "")
 
     def fix(self, mean: Normalizer, var: Normalizer) -> None:
         """Freeze the gates at a choice.
@@ -102,6 +165,13 @@ class SSN(SwitchableNorm):
         """Store and flag the gates that are one-hot, and put back those that are frozen."""
         _freeze([self])
 
+    def _extra_state(self) -> ExtraState:
+        return replace(super()._extra_state(), gate_definition=self.gate_definition)
+
+    def _take_over(self, stored: ExtraState) -> None:
+        super()._take_over(stored)
+        self.gate_definition = stored.gate_definition
+
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
         _freeze([self], restore_only=True)
         super()._save_to_state_dict(*args, **kwargs)
@@ -111,11 +181,15 @@ class SSN(SwitchableNorm):
     ) -> None:
         # Older reference files lack the flags: one-hot weights are those of a frozen gate.
         for gate in ("mean", "var"):
-            weight = state_dict.get(f"{prefix}{gate}_weight")
-            if isinstance(weight, Tensor) and not weight.is_meta:
-                frozen = torch.tensor([int(is_one_hot(weight))])
+            logits = state_dict.get(f"{prefix}{gate}_weight")
+            if isinstance(logits, Tensor) and not logits.is_meta:
+                frozen = torch.tensor([int(is_one_hot(logits))])
                 state_dict.setdefault(f"{prefix}{gate}_fixed", frozen)
         state_dict.setdefault(f"{prefix}radius", torch.zeros(1))
+        weight = state_dict.get(f"{prefix}weight")
+        if isinstance(weight, Tensor) and weight.dim() > 1:  # the reference layout
+            kind = replace(self._extra_state(), gate_definition="reference")
+            state_dict.setdefault(f"{prefix}_extra_state", torch.tensor(kind.numbers()))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         with torch.no_grad():
             logits = torch.stack((self.mean_weight, self.var_weight))
@@ -144,11 +218,6 @@ class SSN3d(SSN):
     dims = (5,)
 
 
-def is_one_hot(ratios: Tensor) -> bool:
-    """Whether a vector is exactly one 1 and otherwise 0."""
-    return bool((ratios.max() == 1) and (ratios != 0).sum() == 1)
-
-
 def set_radius(model: nn.Module, radius: float) -> None:
     """Set the radius of every SSN layer of ``model``, in place, and freeze one-hot gates.
 
@@ -170,6 +239,8 @@ def set_radius(model: nn.Module, radius: float) -> None:
 @torch.no_grad()
 def set_layer_radii(layers: Sequence[SSN], radii: Sequence[float]) -> None:
     """Like :func:`set_radius`, with a radius for every layer."""
+    for layer in layers:
+        layer._train_as_defined()
     for layer, radius in zip(layers, radii, strict=True):
         # Half precision would round the last radius down, and nothing would freeze.
         last = vertex_radius(len(layer.normalizers)) * (1 - VERTEX_MARGIN)
@@ -180,7 +251,7 @@ def set_layer_radii(layers: Sequence[SSN], radii: Sequence[float]) -> None:
 
 @dataclass(frozen=True)
 class _GateBatch:
-    """The gates of layers with as many choices, two rows a layer, so that they are solved at once.
+    """The gates of layers of one kind, two rows a layer, so that they are solved at once.
 
     Attributes:
         layers: L of them.
@@ -202,9 +273,9 @@ class _GateBatch:
         return cls(layers, logits, flags != 0, ratios)
 
     def solve(self) -> Tensor:
-        """SparsestMax of every row, frozen or not."""
+        """The gate of every row as if it were not frozen."""
         radius = torch.cat([layer.radius for layer in self.layers]).repeat_interleave(2)
-        return sparsestmax(self.logits, radius)
+        return solve_gates(self.logits, radius, self.layers[0].gate_definition)
 
 
 def _batches(layers: Iterable[SSN]) -> list[_GateBatch]:
@@ -212,7 +283,8 @@ def _batches(layers: Iterable[SSN]) -> list[_GateBatch]:
     for layer in layers:
         weight = layer.mean_weight
         if not weight.is_meta:
-            alike.setdefault((len(weight), weight.device, weight.dtype), []).append(layer)
+            key = (len(weight), weight.device, weight.dtype, layer.gate_definition)
+            alike.setdefault(key, []).append(layer)
     return [_GateBatch.of(group) for group in alike.values()]
 
 
@@ -221,7 +293,7 @@ def gate_ratios(layers: Sequence[SSN]) -> list[Tensor]:
     """The present ratios of many layers, (2, K) each, solved together and without waiting."""
     found: dict[int, Tensor] = {}
     for batch in _batches(layers):
-        held = _held(batch.logits, batch.frozen_ratios)
+        held = held_ratios(batch.logits, batch.frozen_ratios)
         ratios = torch.where(batch.frozen, held, batch.solve())
         pairs = ratios.view(len(batch.layers), 2, -1).unbind()
         found.update({id(layer): pair for layer, pair in zip(batch.layers, pairs, strict=True)})
@@ -243,20 +315,9 @@ def _freeze(layers: Iterable[SSN], *, restore_only: bool = False) -> None:
             torch._foreach_copy_(flags, list(frozen.to(flags[0].dtype).unbind()))
             held = [layer.frozen_ratios for layer in batch.layers]
             torch._foreach_copy_(held, list(frozen_ratios.view(len(held), 2, -1).unbind()))
-        stored = torch.where(frozen, _held(batch.logits, frozen_ratios), batch.logits)
+        stored = torch.where(frozen, held_ratios(batch.logits, frozen_ratios), batch.logits)
         weights: list[Tensor] = []
         for layer in batch.layers:
             # Backward passes that are under way keep no values of these: no new version.
             weights += [layer.mean_weight.data, layer.var_weight.data]
         torch._foreach_copy_(weights, list(stored.unbind()))
-
-
-def _held(logits: Tensor, frozen_ratios: Tensor) -> Tensor:
-    """The ratios of frozen gates, whose stored weights an optimizer may have pushed.
-
-    Weights that are one-hot are what they should be, and so are those that were flagged by hand.
-    """
-    logits = logits.detach()
-    one_hot = (logits.amax(-1, keepdim=True) == 1) & ((logits != 0).sum(-1, keepdim=True) == 1)
-    known = frozen_ratios.any(dim=-1, keepdim=True)
-    return torch.where(known & ~one_hot, frozen_ratios, logits)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ssn_prune.nn._algebra import softmax_gate
 from ssn_prune.nn.functional import SolvedGates
+from ssn_prune.nn.single_gate import softmax_gate
 from ssn_prune.nn.switchable import SwitchableNorm
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssn_prune.nn.extra_state import ExtraState
 from ssn_prune.nn.functional import SolvedGates
 from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.planes import reads_host, wide_dtype
@@ -133,8 +134,10 @@ class SwitchableNorm(PlaneNorm):
 
     def get_extra_state(self) -> Tensor:
         """What the tensors do not show: the kind of variance, and which normalizers are offered."""
-        offered = [int(normalizer in self.normalizers) for normalizer in Normalizer]
-        return torch.tensor([self.correction, *offered], dtype=torch.int64)
+        return torch.tensor(self._extra_state().numbers(), dtype=torch.int64)
+
+    def _extra_state(self) -> ExtraState:
+        return ExtraState(self.correction, self.normalizers)
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take over the kind of variance that a state dict was trained with.
@@ -142,19 +145,16 @@ class SwitchableNorm(PlaneNorm):
         Raises:
             ValueError: It is malformed, or belongs to a layer with other normalizers.
         """
-        values = state.flatten().tolist()
-        if len(values) not in (1, 1 + len(Normalizer)) or values[0] not in (0, 1):
+        stored = ExtraState.of(state.flatten().tolist())
+        if stored.normalizers is not None and stored.normalizers != self.normalizers:
             raise ValueError(
-                f"expected an extra state [correction] or [correction, IN, LN, BN], got {values}"
-            )
-        correction, *flags = values
-        offered = tuple(n for n, flag in zip(Normalizer, flags, strict=False) if flag)
-        if flags and offered != self.normalizers:
-            raise ValueError(
-                f"the state was trained with {_listed(offered)}, "
+                f"the state was trained with {_listed(stored.normalizers)}, "
                 f"the layer offers {_listed(self.normalizers)}"
             )
-        self.correction = int(correction)
+        self._take_over(stored)
+
+    def _take_over(self, stored: ExtraState) -> None:
+        self.correction = stored.correction
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any

@@ -17,7 +17,8 @@ from ssn_prune.pruning.channel_statistics import measure_inputs
 from ssn_prune.pruning.output_check import require_same_outputs
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.planner import make_plan
-from ssn_prune.pruning.results import PruneReport, RoundedGates, prune_report
+from ssn_prune.pruning.reporting import prune_report
+from ssn_prune.pruning.results import PruneReport, RoundedGates
 from ssn_prune.pruning.rewrite import apply_plan
 from ssn_prune.selection import Selection, select
 from ssn_prune.surgery._shared_parameters import unshare
@@ -108,8 +109,9 @@ def prune(
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
         UnsupportedLayerError: A layer of another implementation computes something else than its
             tensors promise or cannot run here, a layer uses BN but keeps no running statistics,
-            the network is no function of its input, or its code asks what a layer is and gives
-            something else once that is replaced.
+            the network is no function of its input, its code asks what a layer is and gives
+            something else once that is replaced, or the reference code's SparsestMax leaves the
+            simplex at a gate that is not rounded.
         VerificationError: A network with layers of another implementation gives NaN on the example
             inputs, so nothing can be compared with it.
         ArgumentError: ``on_unconverged`` is none of the three words, or the network does not run on
@@ -168,6 +170,10 @@ def prune_shared(
     original = adopt_layers(model)
     original.eval()  # as a statement: overridden train methods need not return the module
     selection = select(original)
+    # A network whose own code computes such gates cannot be compared before they are rounded.
+    comparable = given is None or allow_unverified_layers
+    if on_unconverged != "argmax" or not comparable:
+        selection.require_on_simplex(own_layers=given is None)
     if on_unconverged == "error":
         selection.require_converged()
     adoption = check_reference(given, original, inputs, allow_unverified=allow_unverified_layers)

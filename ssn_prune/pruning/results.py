@@ -1,30 +1,28 @@
-"""What pruning found and did, layer by layer. Data, and how it is put together."""
+"""What pruning found and did, layer by layer: data.
+
+A report is put together in :mod:`ssn_prune.pruning.reporting`. Nothing here imports torch:
+``inspect`` reports gates only.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from dataclasses import dataclass
 
-from torch import nn
-
-from ssn_prune.pruning.capture.records import Capture
-from ssn_prune.pruning.counting import count_parameters, operators_before
-from ssn_prune.pruning.folds.table import rule_of
-from ssn_prune.pruning.forms.table import class_name
-from ssn_prune.pruning.plan import LayerPlan, Plan
+from ssn_prune.nn.reference_gate import GateDefinition
 from ssn_prune.selection import GateState, LayerSelection, Selection
 from ssn_prune.surgery.results import AdoptionCheck
 
 
 @dataclass(frozen=True)
 class GateReport:
-    """One gate: its choice, ratios by normalizer, and largest minus second largest ratio."""
+    """One gate; the fields are those of :class:`GateState`, with the normalizers' names."""
 
     choice: str
     ratios: dict[str, float]
     converged: bool
     margin: float
+    on_simplex: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class LayerReport:
     var: GateReport
     converged: bool
     radius: float | None
+    gate_definition: GateDefinition | None = None
     aliases: tuple[str, ...] = ()
     calls: int | None = None
     correction: int | None = None
@@ -51,7 +50,12 @@ class LayerReport:
     @property
     def fold_title(self) -> str | None:
         """What moved, for people; ``fold`` is the code for programs."""
-        return None if self.fold is None else rule_of(self.fold).title
+        if self.fold is None:
+            return None
+        # Here, because the rules import torch, and there is no fold before there is a plan.
+        from ssn_prune.pruning.folds.table import rule_of
+
+        return rule_of(self.fold).title
 
     @property
     def folded(self) -> str | None:
@@ -106,67 +110,24 @@ class PruneReport:
 
 def selection_layers(selection: Selection) -> tuple[LayerReport, ...]:
     """Report layers of a selection, before any plan."""
-    return tuple(_layer_report(layer, None) for layer in selection.layers)
+    return tuple(layer_report(layer) for layer in selection.layers)
 
 
-def prune_report(
-    selection: Selection,
-    plan: Plan,
-    captured: Capture,
-    original: nn.Module,
-    pruned: nn.Module,
-    rounded: RoundedGates | None,
-    adoption: AdoptionCheck | None = None,
-) -> PruneReport:
-    """Put selection, plan and capture together."""
-    layers = zip(selection.layers, plan.layers, strict=True)
-    return PruneReport(
-        layers=tuple(_layer_report(layer, planned) for layer, planned in layers),
-        before=NetworkStats(count_parameters(original), operators_before(original, captured)),
-        after=NetworkStats(count_parameters(pruned), None),
-        capture_error=captured.error,
-        rounded=rounded,
-        captured_parts=captured.parts,
-        size_conditions=tuple(guard.readable for guard in captured.guards),
-        adoption=adoption,
-    )
-
-
-def _layer_report(layer: LayerSelection, planned: LayerPlan | None) -> LayerReport:
-    base = LayerReport(
+def layer_report(layer: LayerSelection) -> LayerReport:
+    """What is known of a layer before any plan."""
+    return LayerReport(
         name=layer.name,
         kind=layer.kind,
         channels=layer.num_features,
-        positions=planned.positions if planned else None,
+        positions=None,
         mean=_gate_report(layer.mean),
         var=_gate_report(layer.var),
         converged=layer.converged,
         radius=layer.radius,
+        gate_definition=layer.gate_definition,
     )
-    if planned is None:
-        return base
-    return dataclasses.replace(
-        base,
-        aliases=planned.aliases,
-        calls=planned.calls,
-        correction=planned.correction,
-        form=class_name(planned),
-        fold=planned.fold.code if planned.fold else None,
-        folded_into=planned.fold.target if planned.fold else None,
-        reason_code=planned.refusal.code.value if planned.refusal else None,
-        reason=_reason(planned),
-    )
-
-
-def _reason(planned: LayerPlan) -> str | None:
-    if planned.refusal is None:
-        return None
-    centred = planned.centre is not None
-    note = "; centred at run time, since a channel is nearly constant" if centred else ""
-    return planned.refusal.reason + note
 
 
 def _gate_report(gate: GateState) -> GateReport:
-    names = ("IN", "LN", "BN")
-    ratios = dict(zip(names, gate.ratios, strict=False))
-    return GateReport(gate.choice.name, ratios, gate.one_hot, gate.margin)
+    ratios = dict(zip(("IN", "LN", "BN"), gate.ratios, strict=False))
+    return GateReport(gate.choice.name, ratios, gate.one_hot, gate.margin, gate.on_simplex)

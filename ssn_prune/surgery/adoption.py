@@ -27,7 +27,11 @@ from ssn_prune.errors import ArgumentError, SsnPruneError, UnsupportedLayerError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery._shared_parameters import run_float32_copy
 from ssn_prune.surgery.adoption_errors import cannot_run, layer_differs, output_differs
-from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
+from ssn_prune.surgery.float64 import (
+    as_reference_in_float64,
+    float64_arithmetic,
+    float64_copy,
+)
 from ssn_prune.surgery.nested import relative_error, tensor_leaves, to_dtype
 from ssn_prune.surgery.output_hooks import (
     ComparedOutputs,
@@ -212,7 +216,7 @@ def _run_float64(
     model: nn.Module, inputs: tuple[Any, ...], layers: list[str], hook: OutputHook
 ) -> tuple[list[Tensor], str | None]:
     """The output's tensors, and the first operator that was not in float64."""
-    copied = float64_copy(model)
+    copied = as_reference_in_float64(float64_copy(model))
     wide = to_dtype(inputs, torch.float64)
     with float64_arithmetic() as precision:
         outputs = run_with_output_hooks(copied, wide, layers, hook)

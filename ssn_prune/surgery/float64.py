@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ssn_prune.nn.ssn import SSN
 from ssn_prune.surgery._shared_parameters import shared_copy
 from ssn_prune.surgery.copying import cast_copy
 
@@ -35,6 +36,17 @@ def float64_copy(model: nn.Module) -> nn.Module:
     Complex tensors become complex128. There is no float32 copy at any time.
     """
     return cast_copy(shared_copy(model), torch.float64, own_memory=True)
+
+
+def as_reference_in_float64(model: nn.Module) -> nn.Module:
+    """Solve the reference code's gates as that code does when it runs in float64, in place.
+
+    Everywhere else they are solved in float32, as they were trained.
+    """
+    for layer in model.modules():
+        if isinstance(layer, SSN):
+            layer.float64_gates = True
+    return model
 
 
 @dataclass

@@ -12,6 +12,8 @@ on noise; whether it is right is decided on real activations (:mod:`ssn_prune.su
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -169,6 +171,7 @@ def _adopt(kind: str, module: nn.Module) -> SwitchableNorm:
         raise running_sums_error(kind)
     kinds = _SSN if any(hasattr(module, key) for key in _SSN_ONLY) else _SN
     named_eps = eps_candidates(module)
+    sparse: dict[str, Any] = {"gate_definition": "reference"} if kinds is _SSN else {}
     layer = kinds[weight.dim()](
         weight.numel(),
         eps=named_eps[0],
@@ -178,6 +181,7 @@ def _adopt(kind: str, module: nn.Module) -> SwitchableNorm:
         correction=1,
         device=weight.device,
         dtype=weight.dtype,
+        **sparse,
     )
     known = {k: v for k, v in layer.state_dict().items() if k != "_extra_state"}
     values = {k: v.detach() for k, v in tensors.items() if k in known}

@@ -15,7 +15,11 @@ from torch import Tensor, nn
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.copying import copy_model
-from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
+from ssn_prune.surgery.float64 import (
+    as_reference_in_float64,
+    float64_arithmetic,
+    float64_copy,
+)
 from ssn_prune.surgery.nested import relative_error
 
 # A foreign implementation may round its statistics to float32, which is a hundred times smaller.
@@ -111,7 +115,7 @@ def error_on_noise(foreign: nn.Module, layer: SwitchableNorm) -> float | None:
 
 def _output_as_is(module: nn.Module, x: Tensor) -> Tensor | None:
     try:
-        copied = float64_copy(module)
+        copied = as_reference_in_float64(float64_copy(module))
         _forget_hooks(copied)
         with torch.no_grad(), float64_arithmetic() as precision:
             value = copied(x.clone())

@@ -6,6 +6,7 @@ from torch import nn
 
 from ssn_prune.nn.ssn import SSN, SSN1d, SSN2d, SSN3d
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.selection import select
 from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
 
 _BY_DIMS: dict[tuple[int, ...], type[SSN]] = {kind.dims: kind for kind in (SSN1d, SSN2d, SSN3d)}
@@ -15,17 +16,18 @@ def round_gates(model: nn.Module) -> nn.Module:
     """A copy in which every gate is rounded to its largest ratio (lowest index on a tie).
 
     Args:
-        model: A network with switchable layers; not changed.
+        model: A network with switchable layers, at least one; not changed.
 
     Returns:
         The copy; SN layers, which cannot hold one-hot gates, are SSN layers there.
     """
     rounded = copy_model(model)
     replaced: list[tuple[nn.Module, nn.Module]] = []
-    for layer in [m for m in rounded.modules() if isinstance(m, SwitchableNorm)]:
-        mean, var = (layer.normalizers[int(ratios.argmax())] for ratios in layer.gates())
+    for chosen in select(rounded).layers:
+        layer = rounded.get_submodule(chosen.name)
+        assert isinstance(layer, SwitchableNorm)  # selections name switchable layers only
         target = layer if isinstance(layer, SSN) else _as_ssn(layer)
-        target.fix(mean, var)
+        target.fix(chosen.pair.mean, chosen.pair.var)
         if target is not layer:
             carry_hooks(layer, target)
             replaced.append((layer, target))

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from ssn_prune.errors import NoSwitchableLayerError
-from ssn_prune.nn.sparsestmax import VERTEX_MARGIN, vertex_radius
+from ssn_prune.nn.single_gate import VERTEX_MARGIN, vertex_radius
 from ssn_prune.nn.ssn import SSN, set_layer_radii
 from ssn_prune.training.history import GateHistory
 

@@ -154,6 +154,7 @@ def test_a_mismatch_leaves_the_network_untouched():
 
 def test_the_reference_layout_is_taken_over_bit_for_bit(tmp_path):
     original = tiny_network()
+    original.sn1.gate_definition = original.sn2.gate_definition = "reference"
     state = reference_layout(original)
     assert state["sn1.weight"].shape == state["sn1.bias"].shape == (1, 4, 1, 1)
     assert state["sn1.running_mean"].shape == state["sn1.running_var"].shape == (1, 4, 1)

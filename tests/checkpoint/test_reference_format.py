@@ -9,7 +9,7 @@ from residual import residual
 from torch import nn
 
 from ssn_prune import SSN1d, SSN2d, SSN3d, SwitchNorm2d, load_checkpoint, select
-from ssn_prune.checkpoint.reference_format import authors_state_dict
+from ssn_prune.checkpoint.authors_state import authors_state_dict
 from ssn_prune.checkpoint.source import open_weights
 from ssn_prune.checkpoint.tensors import to_torch
 from ssn_prune.errors import UnsupportedLayerError
@@ -68,6 +68,9 @@ def network():
         trained(model.get_submodule(name), index)
     model.down[1] = trained(SSN2d(4, shared_gate=True, **OURS).double(), 5)
     model.norm.fix(IN, BN)
+    for layer in model.modules():
+        if isinstance(layer, SSN2d):
+            layer.gate_definition = "reference"
     return model.eval()
 
 

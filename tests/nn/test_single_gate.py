@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from layer_reference import sparsestmax as push_and_project
 from torch import nn
 
-from ssn_prune.nn._algebra import frozen_gate, softmax_gate, solve_gate
-from ssn_prune.nn.sparsestmax import sparsestmax, vertex_radius
+from ssn_prune.nn.single_gate import frozen_gate, softmax_gate, solve_gate, vertex_radius
+from ssn_prune.nn.sparsestmax import sparsestmax
 from ssn_prune.nn.ssn import SSN1d, SSN2d, set_radius
 from ssn_prune.nn.switch_norm import SwitchNorm2d
 from ssn_prune.normalizer import Normalizer

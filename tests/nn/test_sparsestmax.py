@@ -9,7 +9,7 @@ from simplex_oracle import RESOLUTION, brute_force
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ssn_prune import sparsestmax
-from ssn_prune.nn.sparsestmax import vertex_radius
+from ssn_prune.nn.single_gate import vertex_radius
 
 
 def bisected_sparsemax(z):

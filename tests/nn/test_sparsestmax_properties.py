@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssn_prune import sparsestmax
-from ssn_prune.nn.sparsestmax import vertex_radius
+from ssn_prune.nn.single_gate import vertex_radius
 
 FRACTIONS = st.floats(0, 1.2, allow_subnormal=False)
 

@@ -98,6 +98,8 @@ def our_tensors(run, *, correction=1, gate_order=(0, 1, 2)):
     for gate in ("mean_weight", "var_weight"):
         state[gate] = state[gate][list(gate_order)]
     layer.load_state_dict(state)
+    if run["training"]:
+        layer.gate_definition = "paper"  # what a layer trains with; both agree on these gates
     layer.train(run["training"])
     x = run["x"].clone().requires_grad_()
     y = layer(x)

@@ -1,0 +1,57 @@
+"""What the tensors of a switchable layer do not show, as its state dict carries it.
+
+``_extra_state`` is a row of whole numbers: the kind of variance (0 or 1), a flag for each of IN, LN
+and BN, and for SSN layers whose gates are the reference code's a last 1. Older files have the first
+entry only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssn_prune.nn.reference_gate import GateDefinition
+from ssn_prune.normalizer import Normalizer
+
+LENGTHS = (1, 1 + len(Normalizer), 2 + len(Normalizer))
+
+
+@dataclass(frozen=True)
+class ExtraState:
+    """The same, by name.
+
+    Attributes:
+        correction: 1 if variances are Bessel-corrected.
+        normalizers: What the layer offers; None in older files.
+        gate_definition: What its gates are before they freeze.
+    """
+
+    correction: int
+    normalizers: tuple[Normalizer, ...] | None
+    gate_definition: GateDefinition = "paper"
+
+    def numbers(self) -> list[int]:
+        """As they are stored."""
+        flags = [int(normalizer in (self.normalizers or ())) for normalizer in Normalizer]
+        return [self.correction, *flags, *([1] if self.gate_definition == "reference" else [])]
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> ExtraState:
+        """Read what is stored.
+
+        Raises:
+            ValueError: It is malformed.
+        """
+        if len(numbers) not in LENGTHS or any(value not in (0, 1) for value in numbers):
+            raise ValueError(
+                "expected an extra state [correction], [correction, IN, LN, BN] or [correction, "
+                f"IN, LN, BN, reference gates] of zeros and ones, got {list(numbers)[:8]}"
+            )
+        correction, *flags = numbers
+        offered = tuple(n for n, flag in zip(Normalizer, flags, strict=False) if flag)
+        by_reference = len(numbers) == LENGTHS[-1] and bool(numbers[-1])
+        return cls(
+            int(correction),
+            offered if flags else None,
+            "reference" if by_reference else "paper",
+        )
