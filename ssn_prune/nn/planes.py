@@ -71,7 +71,7 @@ def is_traced() -> bool:
 
 def is_jit_traced() -> bool:
     """Whether torch.jit.trace runs, by itself or in torch's tracing ONNX exporter."""
-    return torch._C._is_tracing()
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()
 
 
 def reads_host(x: Tensor) -> bool:
