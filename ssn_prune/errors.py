@@ -172,11 +172,31 @@ class UnconvergedGatesError(SsnPruneError):
             f"{len(layers)} of {total} layers have gates that are not one-hot: {names}{more}",
             expected="every mean gate and variance gate one-hot",
             found="layers that still mix several normalizers",
-            hint="train until the radius reaches sqrt((K-1)/K), or pass `on_unconverged='exact'` "
-            "(keeps the weighted form: same outputs, slower) or `on_unconverged='argmax'` (rounds "
-            "the gates and reports the error this causes)",
+            hint=f"{_cure_of_gates(layers)}, or pass `on_unconverged='exact'` (keeps the weighted "
+            "form: same outputs, slower) or `on_unconverged='argmax'` (rounds the gates and "
+            "reports the error this causes)",
         )
         self.layers = tuple(layers)
+
+
+def _cure_of_gates(layers: Sequence[Any]) -> str:
+    """What to do in training, by how far the radius of the layers has come."""
+    radii = [layer.radius for layer in layers if layer.kind == "SSN" and layer.radius is not None]
+    if not any(layer.kind == "SSN" for layer in layers):
+        return "softmax gates are never one-hot: train with SSN layers"
+    if radii and max(radii) == 0:
+        return (
+            "the radius is 0 in all of them, so the schedule never made a step: call "
+            "RadiusSchedule.step() after every step of the optimizer"
+        )
+    if radii and min(radii) < 0.7:  # the last radius is 0.7071 for two normalizers
+        missing = 1 - min(radii) / 0.8165
+        return (
+            f"the radius has come to {min(radii):.4g}, and the last one is 0.8165 (0.7071 with two "
+            f"normalizers), so about {missing:.0%} of the training is missing: train on, and call "
+            "RadiusSchedule.step() once after every step of the optimizer"
+        )
+    return "train until the radius reaches sqrt((K-1)/K)"
 
 
 class UndefinedVarianceError(SsnPruneError):
@@ -240,8 +260,7 @@ class VerificationError(SsnPruneError):
         layer: str | None,
         expected: str,
         found: str,
-        hint: str = "nothing was written; please report this network with what `select(model)` "
-        "finds in it",
+        hint: str,
     ) -> None:
         super().__init__(problem, expected=expected, found=found, hint=hint)
         self.layer = layer

@@ -86,7 +86,8 @@ def require_same_keys(model: nn.Module, tensors: Mapping[str, Tensor], where: st
         f"{key}: {a} in the checkpoint, {b} in the network" for key, (a, b) in shapes.items()
     ]
     if missing or unexpected or misshaped:
-        raise _mismatch(where, missing, unexpected, misshaped, len(own))
+        cause = _cause(tensors, missing, unexpected, shapes)
+        raise _mismatch(where, missing, unexpected, misshaped, len(own), cause)
 
 
 def take_kind(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -119,7 +120,12 @@ def _reshaped_keys(layers: Mapping[str, nn.Module]) -> set[str]:
 
 
 def _mismatch(
-    where: str, missing: list[str], unexpected: list[str], misshaped: list[str], total: int
+    where: str,
+    missing: list[str],
+    unexpected: list[str],
+    misshaped: list[str],
+    total: int,
+    cause: str,
 ) -> KeyMismatchError:
     near = []
     for key in missing[:_SHOWN]:
@@ -135,9 +141,7 @@ def _mismatch(
         if keys
     ]
     hint = f"near matches: {'; '.join(near[:4])}. " if near else ""
-    gates = [key for key in missing if key.endswith(("mean_weight", "var_weight"))]
-    if gates and not any(key.endswith("mean_weight") for key in unexpected):
-        hint += "the checkpoint has no gates: it was not trained with SSN or SN layers. "
+    hint += cause
     return KeyMismatchError(
         f"the checkpoint does not fit {where}",
         missing=missing,
@@ -148,6 +152,35 @@ def _mismatch(
         hint=hint + "name another network with `arch=`, its options with `arch_args=`, or the "
         "wrapper's prefix with `prefix=`",
     )
+
+
+Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+def _cause(
+    tensors: Mapping[str, object], missing: list[str], unexpected: list[str], shapes: Shapes
+) -> str:
+    """What the differences have in common, as a sentence; empty if nothing."""
+    gates = ("mean_weight", "var_weight")
+    if any(key.endswith(gates) for key in missing) and not any(k.endswith(gates) for k in tensors):
+        return "the checkpoint has no gates: it was not trained with SSN or SN layers. "
+    if missing or unexpected or not shapes:
+        return ""
+    changes = {(a[0], b[0]) for a, b in shapes.values() if a and b and a[1:] == b[1:]}
+    owners = {key.rpartition(".")[0] for key in shapes}
+    if len(owners) == 1 and len(changes) == 1 and all(a[1:] == b[1:] for a, b in shapes.values()):
+        ((theirs, ours),) = changes
+        return (
+            f"{owners.pop()} has {theirs} outputs in the checkpoint and {ours} in the network, "
+            f"which is another number of classes: pass `arch_args={{'num_classes': {theirs}}}`, or "
+            "the name that your network has for it. "
+        )
+    if all(len(a) == len(b) for a, b in shapes.values()):
+        return (
+            "every key is there, and only sizes differ: the checkpoint is of a network of another "
+            "width, or of other inputs. "
+        )
+    return ""
 
 
 def _listed(keys: list[str]) -> str:

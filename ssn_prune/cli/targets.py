@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssn_prune.console import Output
-from ssn_prune.errors import OutputError
+from ssn_prune.errors import ArgumentError, OutputError
 
 if TYPE_CHECKING:
     from ssn_prune.report import ConversionReport
@@ -66,6 +66,24 @@ def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
                 found=str(path),
                 hint=f"choose another {label}",
             )
+
+
+def require_in_order(ckpt: Path, exported: Path) -> None:
+    """Refuse an exported file in the place of a checkpoint.
+
+    Raises:
+        ArgumentError: By their suffixes, the two are the wrong way round.
+    """
+    from ssn_prune.export_formats import EXPORT_FORMATS
+
+    suffixes = [entry.suffix for entry in EXPORT_FORMATS]
+    if ckpt.suffix.lower() in suffixes and exported.suffix.lower() not in suffixes:
+        raise ArgumentError(
+            "the checkpoint and the exported file are the wrong way round",
+            expected="the checkpoint first, then the ONNX file",
+            found=f"{ckpt}, then {exported}",
+            hint=f"ssn-prune verify {exported} {ckpt}",
+        )
 
 
 def make_folder(folder: Path) -> None:

@@ -29,7 +29,7 @@ from ssn_prune.cli.options import (
 )
 from ssn_prune.cli.parsing import parse_arguments, parse_size
 from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.cli.targets import write_report
+from ssn_prune.cli.targets import require_in_order, write_report
 from ssn_prune.console import Output, verification_lines
 
 
@@ -61,6 +61,7 @@ def verify(
         size = parse_size(input_size)
         with out.steps() as step:
             step("loading")
+            require_in_order(ckpt, onnx)
             from ssn_prune import conversion
             from ssn_prune.checkpoint.loading import load_checkpoint
 

@@ -98,7 +98,7 @@ def switchable_norm(
         no gradient.
     """
     running_mean, running_var = (None, None) if running is None else running
-    if torch.compiler.is_compiling():  # the compiler fuses the plain formula better
+    if planes.is_traced():  # the compiler fuses the plain formula better
         return plain_formula(x, weight, bias, *gates, running_mean, running_var, settings)
     result: Normalized = _SwitchableNorm.apply(
         x, weight, bias, *gates, running_mean, running_var, settings, solved

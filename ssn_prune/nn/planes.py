@@ -64,12 +64,22 @@ def positions_of(x: Tensor) -> int:
     return math.prod(x.shape[2:])
 
 
+def is_traced() -> bool:
+    """Whether the operators are recorded, for a compiler, an export or torch.jit."""
+    return torch.compiler.is_compiling() or is_jit_traced()
+
+
+def is_jit_traced() -> bool:
+    """Whether torch.jit.trace runs, by itself or in torch's tracing ONNX exporter."""
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()
+
+
 def reads_host(x: Tensor) -> bool:
     """Whether values can be read without waiting for a device or leaving a traced graph."""
     return (
         x.device.type == "cpu"
         and type(x) in (Tensor, torch.nn.Parameter)
-        and not torch.compiler.is_compiling()
+        and not is_traced()
         and (torch._C._len_torch_dispatch_stack() == 0 or _only_watched())
         and torch._C._functorch.maybe_current_level() is None
     )

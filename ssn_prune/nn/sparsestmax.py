@@ -48,8 +48,8 @@ def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     k = z.shape[-1]
     # Invariant under shifts; the subtraction keeps the precision of large equal offsets.
     z = z - z.amax(dim=-1, keepdim=True)
-    # A stable sort makes the lowest index win every tie.
-    s, order = torch.sort(z, dim=-1, descending=True, stable=True)
+    order = _descending_order(z)
+    s = z.gather(-1, order)
     p0 = _sparsemax(s)
     radius = radius.clamp(max=vertex_radius(k))
     feasible = (p0 - 1 / k).square().sum(dim=-1, keepdim=True) >= radius.square()
@@ -75,6 +75,17 @@ def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return torch.zeros_like(z).scatter(-1, order, sorted_values.expand_as(z))
 
     return unsort(result), unsort(mask), unsort(direction), gain
+
+
+def _descending_order(z: Tensor) -> Tensor:
+    """Indices that sort the last axis; the lowest index wins every tie."""
+    if not torch.compiler.is_exporting():
+        return torch.sort(z, dim=-1, descending=True, stable=True).indices
+    # ONNX has no stable sort. The ranks are all different.
+    index = torch.arange(z.shape[-1], device=z.device)
+    other, own = z.unsqueeze(-2), z.unsqueeze(-1)
+    before = (other > own) | ((other == own) & (index < index.unsqueeze(-1)))
+    return before.sum(dim=-1).argsort(dim=-1)
 
 
 def _sparsemax(s: Tensor) -> Tensor:

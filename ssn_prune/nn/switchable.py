@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssn_prune.errors import ExportError
 from ssn_prune.nn.extra_state import ExtraState
 from ssn_prune.nn.functional import SolvedGates
 from ssn_prune.nn.plane_norm import PlaneNorm
-from ssn_prune.nn.planes import reads_host, wide_dtype
+from ssn_prune.nn.planes import is_jit_traced, reads_host, wide_dtype
 from ssn_prune.normalizer import Normalizer, offered_normalizers
 
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
@@ -127,6 +128,8 @@ class SwitchableNorm(PlaneNorm):
             return (mean, var), self.solved_gates()
         if torch.compiler.is_exporting():
             return self.gates(), None
+        if is_jit_traced() and torch.onnx.is_in_onnx_export():
+            raise _prune_first(type(self).__name__)
         # The gradient of a logit is a small difference of those of the ratios, which are large sums
         # and must not be rounded before.
         wide = wide_dtype(mean)
@@ -184,6 +187,16 @@ class SwitchableNorm(PlaneNorm):
             f"{super().extra_repr()}, normalizers={_listed(self.normalizers)}, "
             f"shared_gate={self.shared_gate}"
         )
+
+
+def _prune_first(kind: str) -> ExportError:
+    """The tracing exporter knows no layer with a backward pass of its own."""
+    return ExportError(
+        f"the network has {kind} layers, which are not exported: prune it first",
+        expected="a network without switchable layers",
+        found=f"{kind} layers, which compute their gates",
+        hint="export prune(model, inputs).model, with export_onnx or torch.onnx.export",
+    )
 
 
 def _differ(mean: Any, var: Any) -> bool:

@@ -16,6 +16,7 @@ from ssn_prune._version import __version__
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.errors import ExportError
 from ssn_prune.files import replacing, require_writable, resolved
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, ExportOptions, require_known
@@ -77,10 +78,12 @@ def write_onnx(
         was traced.
 
     Raises:
-        ExportError: The network cannot be exported, or an axis did not stay dynamic.
+        ExportError: The network has switchable layers or cannot be exported, or an axis did not
+            stay dynamic.
         ArgumentError: The operator set or the kind of dynamic axes does not exist.
     """
     require_known(options)
+    _require_pruned(model)
     translation, operators, left_out = _translated(model, example_inputs, options, progress)
     graph = translation.graph
     _add_provenance(graph, translation.layer_values, options)
@@ -106,6 +109,20 @@ def _translated(
     operators = count_operators(program)
     progress("translating to ONNX")
     return translate(program, outputs.names, model, options), operators, outputs.left_out
+
+
+def _require_pruned(model: nn.Module) -> None:
+    """A network with gates exports, too, but it is neither lean nor what the checks are for."""
+    names = [name for name, module in model.named_modules() if isinstance(module, SwitchableNorm)]
+    if names:
+        raise ExportError(
+            "the network still has switchable layers: prune it first",
+            expected="a network without switchable layers, such as prune(model, inputs).model",
+            found=f"{len(names)} of them: {', '.join(names[:4])}"
+            + (", ..." if len(names) > 4 else ""),
+            hint="export prune(model, inputs).model; gates that are not one-hot need "
+            "`on_unconverged='exact'` there",
+        )
 
 
 def _add_provenance(graph: ir.Model, layer_values: dict[str, str], options: ExportOptions) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
 from ssn_prune._version import __version__
@@ -13,6 +16,38 @@ from ssn_prune.checkpoint.source import Source
 from ssn_prune.json_values import to_json
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
+
+SOURCE_KEY = "ssn_prune.source"
+SHA256_KEY = "ssn_prune.source_sha256"
+
+
+@dataclass(frozen=True)
+class StoredSource:
+    """The checkpoint that a file was made from.
+
+    Attributes:
+        file_name: Its name, without folders.
+        sha256: Its hash.
+    """
+
+    file_name: str
+    sha256: str
+
+
+def stored_source(path: Path) -> StoredSource | None:
+    """What an ONNX file says of its checkpoint; None if it says nothing.
+
+    Args:
+        path: The file. Weights in a file of their own are not read.
+    """
+    try:
+        properties = onnx.load(path, load_external_data=False).metadata_props
+    # protobuf has errors of its own; the runtime, which is asked next, says what is wrong.
+    except Exception:  # noqa: BLE001
+        return None
+    stored = {entry.key: entry.value for entry in properties}
+    name, sha256 = stored.get(SOURCE_KEY), stored.get(SHA256_KEY)
+    return StoredSource(name, sha256) if name and sha256 else None
 
 
 def layer_paths(plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -61,8 +96,8 @@ def metadata_of(
     }
     metadata = {
         "ssn_prune.version": __version__,
-        "ssn_prune.source": source.file_name,
-        "ssn_prune.source_sha256": source.sha256 or "",
+        SOURCE_KEY: source.file_name,
+        SHA256_KEY: source.sha256 or "",
         "ssn_prune.architecture": source.arch or "",
         "ssn_prune.architecture_arguments": json.dumps(source.arch_args, sort_keys=True),
         "ssn_prune.torch_version": torch.__version__.split("+")[0],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import nn
 
 from ssn_prune.errors import UnsupportedLayerError, first_line
@@ -9,13 +11,17 @@ from ssn_prune.errors import UnsupportedLayerError, first_line
 
 def cannot_run(given: nn.Module, error: Exception) -> UnsupportedLayerError:
     """The given network raises where the adopted one runs."""
+    found = f"{type(error).__name__}: {first_line(error)}"
+    cure = "run it by itself in evaluation mode, on inputs of this size, and mend what raises this"
+    if re.search(r"cuda|gpu|nvidia|triton|\bhip\b|kernel|backend|\bdevice", found, re.IGNORECASE):
+        cure = "convert where the code runs"
     return UnsupportedLayerError(
         f"{type(given).__name__} cannot run here with its own layers, so what ssn_prune makes of "
         "them cannot be compared with it",
         expected="code that runs on this machine",
-        found=f"{type(error).__name__}: {first_line(error)}",
-        hint="convert where the code runs, or pass `allow_unverified_layers=True` to rely on the "
-        "names of the layers' tensors",
+        found=found,
+        hint=f"{cure}; or pass `allow_unverified_layers=True` to rely on the names of the layers' "
+        "tensors",
     )
 
 

@@ -187,8 +187,17 @@ def _batch_for_algebra(batches: Sequence[tuple[Any, ...]]) -> int:
     return min(several, key=lambda i: shapes[i][0][0], default=last)
 
 
-def require_passed(report: VerificationReport) -> None:
+NOTHING_WRITTEN = (
+    "nothing was written; please report this network with what `select(model)` finds in it"
+)
+
+
+def require_passed(report: VerificationReport, hint: str = NOTHING_WRITTEN) -> None:
     """Raise if a check failed.
+
+    Args:
+        report: The checks.
+        hint: What to try then.
 
     Raises:
         VerificationError: It names the first layer that is off.
@@ -202,6 +211,7 @@ def require_passed(report: VerificationReport) -> None:
             expected=f"equal in float64 within {algebra.tolerance:g} of scale, at every layer",
             found=f"output off by {algebra.output_error:.3g} of scale, "
             f"{algebra.worst_layer} by {algebra.worst_layer_error:.3g}",
+            hint=hint,
         )
     if rounding is not None and not rounding.passed:
         layer = rounding.first_layer_off
@@ -218,6 +228,7 @@ def require_passed(report: VerificationReport) -> None:
             + (" and the same top-1 classes" if agreement is not None else ""),
             found=f"an error of {rounding.max_error:.3g}"
             + (f", top-1 agreement {agreement:.1%}" if agreement is not None else ""),
+            hint=hint,
         )
 
 

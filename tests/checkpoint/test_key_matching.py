@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers import TinyNetwork, reference_layout, tiny_network
+from torch import nn
 
 from ssn_prune import SSN2d, load_checkpoint
 from ssn_prune.checkpoint.key_matching import load_weights
@@ -196,3 +197,32 @@ def test_loading_does_not_edit_the_given_state():
     load_weights(torch.nn.Sequential(SSN2d(4)), state, "tiny")
     assert set(state) == keys
     assert state["0.weight"].shape == shape
+
+
+def mismatch_of(network: nn.Module, state: dict[str, torch.Tensor]) -> KeyMismatchError:
+    with pytest.raises(KeyMismatchError) as caught:
+        load_weights(network, state, "the network")
+    return caught.value
+
+
+@pytest.mark.parametrize("counts", [(7, 3), (3, 7)])
+def test_another_number_of_classes_is_named(counts):
+    theirs, ours = counts
+    error = mismatch_of(TinyNetwork(ours), TinyNetwork(theirs).state_dict())
+    assert f"fc has {theirs} outputs in the checkpoint and {ours} in the network" in error.hint
+    assert f"`arch_args={{'num_classes': {theirs}}}`" in error.hint
+
+
+def test_another_width_is_named():
+    error = mismatch_of(TinyNetwork(channels=4), TinyNetwork(channels=6).state_dict())
+    assert "another width" in error.hint
+    assert "classes" not in error.hint
+
+
+def test_a_checkpoint_is_without_gates_only_if_it_has_none():
+    plain = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+    switchable = nn.Sequential(nn.Conv2d(1, 4, 3), SSN2d(4))
+    assert "has no gates" in mismatch_of(switchable, plain.state_dict()).hint
+    more = nn.Sequential(*switchable, nn.Conv2d(4, 4, 3), SSN2d(4))
+    assert "has no gates" not in mismatch_of(more, switchable.state_dict()).hint
+    assert "has no gates" not in mismatch_of(plain, switchable.state_dict()).hint

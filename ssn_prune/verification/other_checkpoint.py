@@ -1,0 +1,39 @@
+"""A file that was made from another checkpoint than the one that it is compared with.
+
+Another hash alone is no mistake: weights may have been saved again. It explains a file that is off.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssn_prune.checkpoint.source import Source
+from ssn_prune.errors import VerificationError
+from ssn_prune.onnx_export.metadata import stored_source
+
+FILE_HINT = (
+    "see whether the options are those of the conversion (`on_unconverged=`, `input_size=`, "
+    "`arch_args=`), and whether the file was changed since; or convert again"
+)
+
+
+def other_checkpoint(path: Path, source: Source) -> VerificationError | None:
+    """The error for a file that is off and that another checkpoint explains.
+
+    Args:
+        path: The ONNX file.
+        source: The checkpoint that it is compared with.
+
+    Returns:
+        The error; None if the file does not name its checkpoint, or was made from this one.
+    """
+    stored = stored_source(path)
+    if stored is None or source.sha256 is None or stored.sha256 == source.sha256:
+        return None
+    return VerificationError(
+        f"{path.name} was made from {stored.file_name}, not from this {source.file_name}",
+        layer=None,
+        expected=f"the checkpoint with the SHA-256 {stored.sha256[:16]}..., which the file names",
+        found=f"one with {source.sha256[:16]}..., whose network gives other outputs",
+        hint=f"verify with {stored.file_name}, or convert {source.file_name} again",
+    )
