@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ssn_prune.errors import CheckpointError
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.nn.variance_kind import KINDS
 from ssn_prune.normalizer import Normalizer
 
 _FULL = 1 + len(Normalizer)  # the kind of variance, and a flag per normalizer
@@ -42,10 +43,10 @@ def require_same_kind(name: str, layer: SwitchableNorm, tensors: Mapping[str, Te
 
 def _require_same_normalizers(shown: str, layer: SwitchableNorm, extra: Tensor) -> None:
     values = extra.flatten().tolist()
-    if len(values) not in (1, _FULL) or any(value not in (0, 1) for value in values):
+    if len(values) not in (1, _FULL) or not _is_known(values):
         raise CheckpointError(
             f"the _extra_state of {shown} is not that of a switchable layer",
-            expected=f"1 or {_FULL} entries, each 0 or 1",
+            expected=f"1 or {_FULL} entries: the kind of variance (0 to 2), then each 0 or 1",
             found=str(values[:8]),
             hint="the file was edited or is damaged: take the original",
         )
@@ -58,6 +59,10 @@ def _require_same_normalizers(shown: str, layer: SwitchableNorm, extra: Tensor) 
             hint="build the network with the normalizers that it was trained with: "
             f"normalizers=({', '.join(repr(n.name) for n in offered)})",
         )
+
+
+def _is_known(values: list[int]) -> bool:
+    return values[0] in KINDS and all(flag in (0, 1) for flag in values[1:])
 
 
 def _listed(normalizers: Iterable[Normalizer]) -> str:

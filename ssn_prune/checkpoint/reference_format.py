@@ -7,6 +7,9 @@ A layer has ``mean_weight`` and ``var_weight`` and per-channel tensors in its ow
 - no ``num_batches_tracked`` and no ``_extra_state``, which ssn_prune's layers add;
 - variances are Bessel-corrected.
 
+Its SwitchNorm1d, for (N, C) inputs, has all per-channel tensors (1, C), gates over LN and BN, and
+no flags.
+
 Loading needs nothing of this: ``load_state_dict`` of our layers accepts these shapes.
 """
 
@@ -28,6 +31,8 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "running_var": (1, -1, 1),
 }
 _GATES = ("mean_weight", "var_weight")
+VECTORS = 2
+"""Axes of the weight of a layer for (N, C) inputs."""
 
 
 def in_reference_layout(state: Mapping[str, Tensor]) -> bool:
@@ -115,6 +120,8 @@ def offered_by(name: str, tensors: Mapping[str, Tensor]) -> tuple[Normalizer, ..
     if count == len(Normalizer):
         return tuple(Normalizer)
     if "running_mean" in tensors or "running_var" in tensors:
+        if "weight" in tensors and tensors["weight"].dim() == VECTORS:
+            return Normalizer.LN, Normalizer.BN
         raise UnsupportedLayerError(
             f"{name or 'the layer'} does not say which two normalizers it chooses from",
             expected="the key _extra_state of ssn_prune's layers; without it gates of three "
@@ -171,7 +178,8 @@ def _require_reference_kind(name: str, layer: SwitchableNorm) -> None:
     if layer.dims != (4,):
         unlike.append(f"it is a {type(layer).__name__}")
     if layer.correction != 1:
-        unlike.append("its variances are not Bessel-corrected (correction=0)")
+        biased = "not Bessel-corrected" if layer.correction == 0 else "each of their own count"
+        unlike.append(f"its variances are {biased} (correction={layer.correction})")
     if not {Normalizer.IN, Normalizer.LN} <= set(layer.normalizers):
         unlike.append("it does not offer both IN and LN")
     if not layer.affine:

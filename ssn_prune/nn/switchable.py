@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ssn_prune.nn.functional import SolvedGates
 from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.planes import reads_host, wide_dtype
+from ssn_prune.nn.variance_kind import KINDS
 from ssn_prune.normalizer import Normalizer, offered_normalizers
 
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
@@ -43,14 +44,16 @@ class SwitchableNorm(PlaneNorm):
         normalizers: The choices: two or all of IN, LN and BN.
         shared_gate: One gate for mean and variance: ``var_weight`` is ``mean_weight``.
         correction: 0 for the paper's biased variance; 1 for the Bessel-corrected variance of the
-            reference implementation, which their checkpoints need. The running variance is of the
-            same kind.
+            reference implementation, which their checkpoints need; 2 for variances that are each
+            divided by their own number of values less one, as in the reference SwitchNorm1d, whose
+            inputs are (N, C). The running variance is of the same kind.
         zero_init: Start ``weight`` at 0, for the last normalizer of a residual block.
 
     With one position per channel (H = W = 1) the instance mean is the value itself and the instance
-    variance is 0, so that IN/IN gives ``bias``; with ``correction=1`` that variance is 0/0 and
-    training raises ValueError. The running variance is the population variance of the batch (of
-    the kind that ``correction`` says), where torch's BatchNorm stores the unbiased estimate.
+    variance is 0, so that IN/IN gives ``bias``; a Bessel-corrected one is 0/0 and training raises
+    ValueError, unless ``correction=2`` and IN is not offered. The running variance is the
+    population variance of the batch (of the kind that ``correction`` says), where torch's BatchNorm
+    stores the unbiased estimate.
     """
 
     def __init__(
@@ -143,7 +146,7 @@ class SwitchableNorm(PlaneNorm):
             ValueError: It is malformed, or belongs to a layer with other normalizers.
         """
         values = state.flatten().tolist()
-        if len(values) not in (1, 1 + len(Normalizer)) or values[0] not in (0, 1):
+        if len(values) not in (1, 1 + len(Normalizer)) or values[0] not in KINDS:
             raise ValueError(
                 f"expected an extra state [correction] or [correction, IN, LN, BN], got {values}"
             )
