@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssn_prune.checkpoint.input_size import takes_vectors
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.errors import ArgumentError
 
@@ -90,10 +91,11 @@ def require_input_size(loaded: LoadedCheckpoint) -> tuple[int, ...]:
         ArgumentError: It is not known.
     """
     if loaded.input_size is None:
+        vectors = takes_vectors(loaded.model)
         raise ArgumentError(
             f"the input size of {loaded.source.arch} is not known",
-            expected="`input_size=`, as (H, W) or (C, H, W)",
+            expected="`input_size=`, as (H, W) or (C, H, W), or (C,) for feature vectors",
             found="a network of your own without the attribute input_size",
-            hint="for example `input_size=(3, 224, 224)`",
+            hint=f"for example `input_size={(64,) if vectors else (3, 224, 224)}`",
         )
     return loaded.input_size

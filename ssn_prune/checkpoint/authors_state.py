@@ -60,7 +60,8 @@ def _require_reference_kind(name: str, layer: SwitchableNorm) -> None:
     if layer.dims != (4,):
         unlike.append(f"it is a {type(layer).__name__}")
     if layer.correction != 1:
-        unlike.append("its variances are not Bessel-corrected (correction=0)")
+        biased = "not Bessel-corrected" if layer.correction == 0 else "each of their own count"
+        unlike.append(f"its variances are {biased} (correction={layer.correction})")
     if not {Normalizer.IN, Normalizer.LN} <= set(layer.normalizers):
         unlike.append("it does not offer both IN and LN")
     if not layer.affine:

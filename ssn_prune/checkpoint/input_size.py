@@ -37,7 +37,8 @@ def input_size_of(
     Args:
         model: The network. The number of spatial axes is the largest that a convolution or a
             switchable layer of it has; the first such convolution gives the number of channels.
-        given: What the user says, with or without channels.
+        given: What the user says, with or without channels. One number is every spatial size, or
+            the features of a network on vectors.
         known: What the network is known for, if nothing is given.
 
     Returns:
@@ -50,21 +51,35 @@ def input_size_of(
     size = given or known
     if size is None:
         return None
-    convs = [m for m in model.modules() if isinstance(m, _ConvNd)]
-    axes = [len(conv.kernel_size) for conv in convs]
-    axes += [max(m.dims) - 2 for m in model.modules() if isinstance(m, SwitchableNorm)]
-    spatial = max(axes, default=2)
-    first = next((conv for conv in convs if len(conv.kernel_size) == spatial), None)
-    vectors = spatial == 1 and first is None  # (N, C) after linear layers
+    spatial, first = _spatial_axes(model)
+    vectors = takes_vectors(model)
+    if len(size) == 1:
+        size = size * spatial
     if len(size) not in (spatial, spatial + 1) or any(value < 1 for value in size):
         raise ArgumentError(
             f"{size} is not an input size",
-            expected=f"({_AXES[spatial]}) or (C, {_AXES[spatial]}), all positive",
+            expected=f"({'C' if vectors else _AXES[spatial]}) or (C, {_AXES[spatial]}), all "
+            "positive",
             found=f"`input_size={size}`",
-            hint=f"for example `input_size={_EXAMPLES[spatial]}`",
+            hint=f"for example `input_size={(64,) if vectors else _EXAMPLES[spatial]}`",
         )
     if len(size) == spatial and not vectors:
         size = (first.in_channels if first is not None else 3, *size)
     elif given is None and first is not None:
         size = (first.in_channels, *size[1:])  # arch_args may have changed the usual number
     return tuple(int(value) for value in size)
+
+
+def takes_vectors(model: nn.Module) -> bool:
+    """Whether a network is for (N, C) inputs: it has no convolution, and no layer of more axes."""
+    spatial, first = _spatial_axes(model)
+    return spatial == 1 and first is None
+
+
+def _spatial_axes(model: nn.Module) -> tuple[int, _ConvNd | None]:
+    """The number of spatial axes, and the first convolution over as many."""
+    convs = [m for m in model.modules() if isinstance(m, _ConvNd)]
+    axes = [len(conv.kernel_size) for conv in convs]
+    axes += [max(m.dims) - 2 for m in model.modules() if isinstance(m, SwitchableNorm)]
+    spatial = max(axes, default=2)
+    return spatial, next((conv for conv in convs if len(conv.kernel_size) == spatial), None)

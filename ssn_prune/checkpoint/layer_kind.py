@@ -46,7 +46,8 @@ def _require_same_normalizers(shown: str, layer: SwitchableNorm, extra: Tensor) 
     except ValueError as error:
         raise CheckpointError(
             f"the _extra_state of {shown} is not that of a switchable layer",
-            expected=f"{', '.join(map(str, LENGTHS))} entries, each 0 or 1",
+            expected=f"{', '.join(map(str, LENGTHS))} entries: the kind of variance (0 to 2), "
+            "then each 0 or 1",
             found=str(values[:8]),
             hint="the file was edited or is damaged: take the original",
         ) from error

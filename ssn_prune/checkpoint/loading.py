@@ -82,11 +82,13 @@ def load_checkpoint(
         arch_args: Keyword arguments of the builder. ``num_classes`` is inferred if it is absent.
         prefix: Key prefix to take off; found automatically if None.
         weights: Entry of the file to use, such as ``"state_dict_ema"``.
-        input_size: (H, W) or (C, H, W), in 1-d and 3-d (L), (C, L), (D, H, W) or (C, D, H, W); by
-            default what the architecture is known for. A tuple of sizes for several inputs; one
-            size is for all inputs of a network that is known to take several.
-        correction: 1 if variances are Bessel-corrected, 0 if biased; by default 1 for files in the
-            reference layout and what the file or the network says otherwise.
+        input_size: (H, W) or (C, H, W), in 1-d and 3-d (L), (C, L), (D, H, W) or (C, D, H, W), for
+            feature vectors (C,); (S,) for S in every spatial axis. By default what the
+            architecture is known for. A tuple of sizes for several inputs; one size is for all
+            inputs of a network that is known to take several.
+        correction: 1 if variances are Bessel-corrected, 2 if each is by its own count, 0 if biased;
+            by default 1 for files in the reference layout and what the file or the network says
+            otherwise.
 
     Returns:
         The network in evaluation mode.

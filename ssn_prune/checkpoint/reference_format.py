@@ -8,6 +8,9 @@ A layer has ``mean_weight`` and ``var_weight`` and per-channel tensors in its ow
 - variances are Bessel-corrected;
 - gates that are not frozen are those of :mod:`ssn_prune.nn.reference_gate`.
 
+Its SwitchNorm1d, for (N, C) inputs, has all per-channel tensors (1, C), gates over LN and BN, and
+no flags.
+
 Loading needs nothing of this: ``load_state_dict`` of our layers accepts these shapes. Nothing here
 imports torch: the tensors may be those of a file of which nothing else is read.
 """
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 AnyTensor: TypeAlias = "Tensor | StoredTensor"
 _Value = TypeVar("_Value")
+VECTORS = 2
+"""Axes of the weight of a layer for (N, C) inputs."""
 
 
 def numbers(tensor: AnyTensor) -> list[float]:
@@ -123,6 +128,8 @@ def offered_by(name: str, tensors: Mapping[str, AnyTensor]) -> tuple[Normalizer,
     if count == len(Normalizer):
         return tuple(Normalizer)
     if "running_mean" in tensors or "running_var" in tensors:
+        if "weight" in tensors and tensors["weight"].dim() == VECTORS:
+            return Normalizer.LN, Normalizer.BN
         raise UnsupportedLayerError(
             f"{name or 'the layer'} does not say which two normalizers it chooses from",
             expected="the key _extra_state of ssn_prune's layers; without it gates of three "
@@ -163,7 +170,7 @@ def _extra_state(name: str, extra: AnyTensor) -> ExtraState:
     except ValueError as error:
         raise _unknown_layer(
             f"the _extra_state of {name or 'the layer'} is not that of a switchable layer",
-            expected="the kind of variance, the normalizers and the definition of the gates, each "
-            "0 or 1",
+            expected="the kind of variance (0 to 2), then the normalizers and the definition of "
+            "the gates, each 0 or 1",
             found=str(error),
         ) from error

@@ -58,15 +58,17 @@ WeightsEntry = Annotated[
 InputSize = Annotated[
     str | None,
     typer.Option(
-        help="Input size: 224, 240x320, 1x28x28 or 3x16x112x112; several inputs with commas."
+        help="Input size: 224, 240x320, 1x28x28 or 3x16x112x112; 64 for vectors of 64 features; "
+        "several inputs with commas."
     ),
 ]
 Correction = Annotated[
     int | None,
     typer.Option(
         min=0,
-        max=1,
-        help="1: variances are Bessel-corrected, 0: biased (default: by the file's layout).",
+        max=2,
+        help="1: variances are Bessel-corrected, 2: each by its own count, 0: biased (default: by "
+        "the file's layout).",
     ),
 ]
 OnUnconverged = Annotated[

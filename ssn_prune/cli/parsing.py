@@ -38,8 +38,9 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
 def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
     """Parse ``--input-size``.
 
-    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW, ``3x16x112x112`` is CxDxHxW. A
-    network with several inputs takes several with commas between them, each with its channels.
+    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW, ``3x16x112x112`` is CxDxHxW; of a
+    network on feature vectors one number is their length. A network with several inputs takes
+    several with commas between them, each with its channels.
 
     Raises:
         ArgumentError: It is none of these.
@@ -47,9 +48,7 @@ def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...
     if text is None:
         return None
     sizes = tuple(_parse_one_size(part) for part in text.lower().split(","))
-    if len(sizes) > 1:
-        return sizes
-    return sizes[0] * 2 if len(sizes[0]) == 1 else sizes[0]
+    return sizes if len(sizes) > 1 else sizes[0]
 
 
 def _parse_one_size(text: str) -> tuple[int, ...]:
@@ -57,7 +56,8 @@ def _parse_one_size(text: str) -> tuple[int, ...]:
     if not 1 <= len(parts) <= 4 or not all(map(_is_size, parts)):
         raise ArgumentError(
             "--input-size is not a size",
-            expected="224, 240x320 (HxW), 1x28x28 (CxHxW) or 3x16x112x112 (CxDxHxW)",
+            expected="224, 240x320 (HxW), 1x28x28 (CxHxW), 3x16x112x112 (CxDxHxW), or 64 (C) of a "
+            "network on feature vectors",
             found=repr(text),
             hint="use positive whole numbers with x between them, and commas between inputs",
         )

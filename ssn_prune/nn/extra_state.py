@@ -1,6 +1,6 @@
 """What the tensors of a switchable layer do not show, as its state dict carries it.
 
-``_extra_state`` is a row of whole numbers: the kind of variance (0 or 1), a flag for each of IN, LN
+``_extra_state`` is a row of whole numbers: the kind of variance (0 to 2), a flag for each of IN, LN
 and BN, and for SSN layers whose gates are the reference code's a last 1. Older files have the first
 entry only.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssn_prune.nn.reference_gate import GateDefinition
+from ssn_prune.nn.variance_kind import KINDS
 from ssn_prune.normalizer import Normalizer
 
 LENGTHS = (1, 1 + len(Normalizer), 2 + len(Normalizer))
@@ -21,7 +22,7 @@ class ExtraState:
     """The same, by name.
 
     Attributes:
-        correction: 1 if variances are Bessel-corrected.
+        correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
         normalizers: What the layer offers; None in older files.
         gate_definition: What its gates are before they freeze.
     """
@@ -42,10 +43,15 @@ class ExtraState:
         Raises:
             ValueError: It is malformed.
         """
-        if len(numbers) not in LENGTHS or any(value not in (0, 1) for value in numbers):
+        if not (
+            len(numbers) in LENGTHS
+            and numbers[0] in KINDS
+            and all(value in (0, 1) for value in numbers[1:])
+        ):
             raise ValueError(
                 "expected an extra state [correction], [correction, IN, LN, BN] or [correction, "
-                f"IN, LN, BN, reference gates] of zeros and ones, got {list(numbers)[:8]}"
+                "IN, LN, BN, reference gates], the first of 0 to 2, the others 0 or 1, got "
+                f"{list(numbers)[:8]}"
             )
         correction, *flags = numbers
         offered = tuple(n for n, flag in zip(Normalizer, flags, strict=False) if flag)

@@ -20,7 +20,8 @@ LN, N of a channel for BN) passes gradients u, v of the pooled mean and variance
 .. math::  \bar\mu_{in} \mathrel{+}= (u + 2 v (\mu_{in} - \mu_k)) / S, \quad
            \bar{\sigma^2_{in}} \mathrel{+}= v / S ,
 
-and finally, with f = M/(M-1) for Bessel-corrected variances and 1 otherwise,
+and finally, with f = M/(M-1) where all variances follow from corrected plane variances and 1
+otherwise (:mod:`ssn_prune.nn.variance_kind`),
 
 .. math::  \bar x = s\,g + \tfrac{2 f}{M} \bar{\sigma^2_{in}} (x - \mu_{in}) + \bar\mu_{in} / M .
 
@@ -43,6 +44,7 @@ from ssn_prune.nn import planes
 from ssn_prune.nn._algebra import MomentMixture, NormSettings, rsqrt, stack
 from ssn_prune.nn.plain_formula import Normalized, plain_formula
 from ssn_prune.nn.planes import Array, bessel_factor, computed, positions_of
+from ssn_prune.nn.variance_kind import FROM_PLANES
 
 
 class SolvedGate(Protocol):
@@ -130,13 +132,14 @@ class _SwitchableNorm(torch.autograd.Function):
         with np.errstate(all="ignore"):
             z, plane_mean, moments, unit = planes.standardize(work)
             ratios, used = _ratios(mean_gate, var_gate, solved, host)
-            if settings.correction:
+            if settings.correction == FROM_PLANES:
                 moments[1] *= bessel_factor(x, settings.correction)
             running = None
             if running_mean is not None and running_var is not None:
                 running = planes.to_array(torch.stack((running_mean, running_var)), host)
-            algebra = MomentMixture(moments.reshape(2, *shape), running, settings)
-            if settings.correction and positions_of(x) == 1:
+            positions = positions_of(x)
+            algebra = MomentMixture(moments.reshape(2, *shape), running, settings, positions)
+            if settings.correction and positions == 1:
                 algebra.undefine(ratios)
             mixed = algebra.mixed(ratios, used)
             rstd = rsqrt(mixed[1] + settings.eps)

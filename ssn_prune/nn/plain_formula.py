@@ -41,9 +41,9 @@ def plain_formula(
     if running_mean is not None and running_var is not None:
         running = torch.stack((running_mean, running_var)).detach().to(wide)
     sizes = (settings.groups, mean.shape[0] // settings.groups, mean.shape[1])
-    algebra = MomentMixture(moments.view(2, *sizes), running, settings)
+    algebra = MomentMixture(moments.view(2, *sizes), running, settings, positions_of(x))
     ratios = torch.stack((p, q)).to(wide)
-    if positions_of(x) <= settings.correction:
+    if settings.correction and positions_of(x) == 1:
         algebra.undefine(ratios)
     mixed_mean, mixed_var = algebra.mixed(ratios, [True] * len(p)).unbind()
     scale = (mixed_var + settings.eps).rsqrt()

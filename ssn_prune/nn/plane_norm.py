@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ssn_prune.nn._algebra import BatchReduction, NormSettings
 from ssn_prune.nn.axes import require_dims
 from ssn_prune.nn.functional import SolvedGates, switchable_norm
+from ssn_prune.nn.variance_kind import FROM_PLANES, KINDS, OWN_COUNT
 from ssn_prune.normalizer import Normalizer
 
 
@@ -25,7 +26,7 @@ class PlaneNorm(_NormBase):
 
     Args: those of torch's BatchNorm, and
         normalizers: What takes part, in the order IN, LN, BN.
-        correction: 1 for Bessel-corrected instance variances.
+        correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
 
     Attributes:
         dims: Numbers of axes that an input may have.
@@ -50,8 +51,11 @@ class PlaneNorm(_NormBase):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if correction not in (0, 1):
-            raise ValueError(f"correction must be 0 (biased) or 1 (Bessel), got {correction!r}")
+        if correction not in KINDS:
+            raise ValueError(
+                "correction must be 0 (biased), 1 (Bessel, as in the reference implementation) or "
+                f"2 (Bessel, each variance by its own count), got {correction!r}"
+            )
         tracked = track_running_stats and Normalizer.BN in normalizers
         super().__init__(num_features, eps, momentum, affine, tracked, device=device, dtype=dtype)
         self.normalizers = normalizers
@@ -107,15 +111,30 @@ class PlaneNorm(_NormBase):
     def _check_input_size(self, input: Tensor) -> None:
         if input.numel() == 0:
             raise ValueError(f"there is nothing to normalize in an input of {tuple(input.shape)}")
-        positions = math.prod(input.shape[2:])
-        if self.training and positions <= self.correction:
-            raise ValueError(
-                f"Bessel-corrected variance needs at least 2 positions, got {tuple(input.shape)}"
-            )
+        if self.training:
+            self._require_defined(input)
         if self.training and input.shape[0] % self.batch_groups:
             raise ValueError(
                 f"a batch of {input.shape[0]} cannot be split into {self.batch_groups} equal groups"
             )
+
+    def _require_defined(self, input: Tensor) -> None:
+        """Refuse a Bessel-corrected variance of one value, in training."""
+        positions = math.prod(input.shape[2:])
+        if self.correction == FROM_PLANES and positions == 1:
+            raise ValueError(
+                f"Bessel-corrected variance needs at least 2 positions, got {tuple(input.shape)}"
+            )
+        if self.correction == OWN_COUNT:
+            samples, channels = input.shape[0] // self.batch_groups, input.shape[1]
+            shared = 2 if self.reduction is not None else samples  # other processes have more
+            counts = {Normalizer.IN: 1, Normalizer.LN: channels, Normalizer.BN: shared}
+            short = [n.name for n in self.normalizers if positions * counts[n] == 1]
+            if short:
+                raise ValueError(
+                    f"Bessel-corrected variance needs at least 2 values, {' and '.join(short)} has "
+                    f"one in {tuple(input.shape)}"
+                )
 
     def extra_repr(self) -> str:
         """Show the settings as torch's layers do."""

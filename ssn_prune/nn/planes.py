@@ -34,6 +34,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from ssn_prune.nn.variance_kind import FROM_PLANES, bessel
+
 Array = Any  # float64 NumPy array where reads_host, else a tensor of the wide dtype
 
 # Keeps 1/sqrt(var) finite on constant planes; far below any eps that is added to a variance.
@@ -54,9 +56,11 @@ def computed(x: Tensor) -> Tensor:
 
 
 def bessel_factor(x: Tensor, correction: int) -> float:
-    """M / (M - correction); 1 where that is undefined, see ``MomentMixture.undefine``."""
-    positions = positions_of(x)
-    return positions / (positions - correction) if positions > correction else 1.0
+    """M / (M - 1) if all variances follow from corrected plane variances, else 1.
+
+    It is 1 where it is undefined, too; see ``MomentMixture.undefine``.
+    """
+    return bessel(positions_of(x)) if correction == FROM_PLANES else 1.0
 
 
 def positions_of(x: Tensor) -> int:

@@ -31,7 +31,7 @@ class SelectedNorm(PlaneNorm):
         momentum: torch's convention; None for the plain average.
         affine: Learn ``weight`` and ``bias``.
         track_running_stats: Keep running statistics, if the pair uses BN.
-        correction: 1 for Bessel-corrected instance variances.
+        correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
     """
 
     mean_ratios: Tensor

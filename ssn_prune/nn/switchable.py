@@ -45,14 +45,16 @@ class SwitchableNorm(PlaneNorm):
         normalizers: The choices: two or all of IN, LN and BN.
         shared_gate: One gate for mean and variance: ``var_weight`` is ``mean_weight``.
         correction: 0 for the paper's biased variance; 1 for the Bessel-corrected variance of the
-            reference implementation, which their checkpoints need. The running variance is of the
-            same kind.
+            reference implementation, which their checkpoints need; 2 for variances that are each
+            divided by their own number of values less one, as in the reference SwitchNorm1d, whose
+            inputs are (N, C). The running variance is of the same kind.
         zero_init: Start ``weight`` at 0, for the last normalizer of a residual block.
 
     With one position per channel (H = W = 1) the instance mean is the value itself and the instance
-    variance is 0, so that IN/IN gives ``bias``; with ``correction=1`` that variance is 0/0 and
-    training raises ValueError. The running variance is the population variance of the batch (of
-    the kind that ``correction`` says), where torch's BatchNorm stores the unbiased estimate.
+    variance is 0, so that IN/IN gives ``bias``; a Bessel-corrected one is 0/0 and training raises
+    ValueError, unless ``correction=2`` and IN is not offered. The running variance is the
+    population variance of the batch (of the kind that ``correction`` says), where torch's BatchNorm
+    stores the unbiased estimate.
     """
 
     def __init__(

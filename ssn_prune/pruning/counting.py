@@ -45,7 +45,8 @@ def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] |
         assert isinstance(layer, SwitchableNorm)  # captures name switchable layers only
         for call in calls:
             # A corrected variance of vectors is 0/0, so the layer cannot be using it.
-            correction = layer.correction if call.axes > 2 else 0
+            vectors = call.axes == 2 and Normalizer.IN in layer.normalizers
+            correction = 0 if vectors else layer.correction
             alike = (call.axes, layer.normalizers, correction, layer.affine)
             if alike not in inside:
                 weighted = weighted_form(layer, correction).eval()

@@ -105,7 +105,7 @@ class LayerPlan:
         aliases: Its other paths.
         num_features: C.
         dimension: 1, 2 or 3, as in the layer's name.
-        correction: 1 if its variance is Bessel-corrected.
+        correction: The kind of its variances; see :mod:`ssn_prune.nn.variance_kind`.
         positions: Positions of a plane (H W) if that is the same fixed number at every captured
             call, else None.
         calls: Number of captured calls.

@@ -8,6 +8,7 @@ from torch import nn
 
 from ssn_prune.errors import UndefinedVarianceError, UnsupportedLayerError
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.nn.variance_kind import FROM_PLANES
 from ssn_prune.normalizer import Normalizer
 from ssn_prune.pruning.capture.partial import UNCAPTURED
 from ssn_prune.pruning.capture.records import Capture
@@ -134,8 +135,10 @@ def _require_defined(
     for layer in selection.layers:
         module = candidates[layer.name].module
         mean, var = _ratios(candidates[layer.name], layer)
-        uses_instance = var[Normalizer.IN] or var[Normalizer.LN]
-        if module.correction and uses_instance and 1 in _positions(captured, layer.name):
+        uses = var[Normalizer.IN]
+        if module.correction == FROM_PLANES or module.num_features == 1:
+            uses = uses or var[Normalizer.LN]
+        if module.correction and uses and 1 in _positions(captured, layer.name):
             undefined.append(layer.name)
         uses_batch = mean[Normalizer.BN] or var[Normalizer.BN]
         if uses_batch and running_statistics(module) is None:

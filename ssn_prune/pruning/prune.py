@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.errors import ArgumentError
 from ssn_prune.pruning.capture.capture import capture
 from ssn_prune.pruning.capture.size_check import SizeCheck
@@ -76,6 +77,7 @@ def prune(
     fold: bool = True,
     any_size: bool = False,
     fixed_sizes: bool = False,
+    trust_running_statistics: bool = False,
     allow_unverified_layers: bool = False,
 ) -> PruneResult:
     """Replace switchable layers by concrete ones; ``model`` itself is never changed.
@@ -97,6 +99,8 @@ def prune(
             instance norm is cheaper, but exact at the captured size only, and refuses others.
         fixed_sizes: The result is for inputs of the example's sizes only, with any batch size. It
             refuses others without asking what the code supposes, which takes longer.
+        trust_running_statistics: Skip the test for running sums that were never divided, which is
+            for layers of another implementation.
         allow_unverified_layers: Accept layers of another implementation that cannot run here, and
             trust the names of their tensors.
 
@@ -108,10 +112,10 @@ def prune(
         UnconvergedGatesError: Gates are not one-hot and ``on_unconverged`` is ``"error"``.
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
         UnsupportedLayerError: A layer of another implementation computes something else than its
-            tensors promise or cannot run here, a layer uses BN but keeps no running statistics,
-            the network is no function of its input, its code asks what a layer is and gives
-            something else once that is replaced, or the reference code's SparsestMax leaves the
-            simplex at a gate that is not rounded.
+            tensors promise, cannot run here, or keeps sums instead of running statistics; a layer
+            uses BN but keeps no running statistics; the network is no function of its input; its
+            code asks what a layer is and gives something else once that is replaced; or the
+            reference code's SparsestMax leaves the simplex at a gate that is not rounded.
         VerificationError: A network with layers of another implementation gives NaN on the example
             inputs, so nothing can be compared with it.
         ArgumentError: ``on_unconverged`` is none of the three words, or the network does not run on
@@ -128,6 +132,8 @@ def prune(
         fixed_sizes=fixed_sizes,
         allow_unverified_layers=allow_unverified_layers,
     )
+    if result.given is not None and not trust_running_statistics:
+        require_averages(result.original, inputs)
     require_same_outputs(result.original, result.plan, inputs)
     unshare(result.model, result.original)
     return result

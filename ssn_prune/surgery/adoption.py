@@ -15,6 +15,7 @@ off by 4e-11 there at mean 100 and deviation 0.1, and by 8 % in float32.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from ssn_prune.errors import ArgumentError, SsnPruneError, UnsupportedLayerError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery._shared_parameters import run_float32_copy
 from ssn_prune.surgery.adoption_errors import cannot_run, layer_differs, output_differs
+from ssn_prune.surgery.difference import difference_at
 from ssn_prune.surgery.float64 import (
     as_reference_in_float64,
     float64_arithmetic,
@@ -141,6 +143,7 @@ def _compare(
     own: Repeated,
     narrow: SpilledOutputs,
 ) -> AdoptionCheck:
+    explain = functools.partial(difference_at, given, adopted, inputs)
     base = AdoptionCheck(True, precision="float64", changed_buffers=own.changed)
     with SpilledOutputs() as wide:
         compared = ComparedOutputs(narrow, relative_error)
@@ -156,7 +159,7 @@ def _compare(
                 mine, _ = _run_float64(adopted, inputs, layers, found)
             require_defined(outputs, found.undefined)
             errors = _Errors(relative_error(mine, outputs), dict(found.in_order()))
-            return _judged(base, given, errors, own_errors, float64_bound)
+            return _judged(base, given, explain, errors, own_errors, float64_bound)
     base = replace(base, precision="float32", narrow_operator=operator)
     return _compare_in_float32(base, given, adopted, inputs, layers, own.outputs, narrow)
 
@@ -190,7 +193,8 @@ def _compare_in_float32(
             own = _Errors(0.0, {})
     require_defined(outputs, compared.undefined)
     errors = _Errors(relative_error(mine, outputs), dict(compared.in_order()))
-    return _judged(base, given, errors, own, float32_bound)
+    explain = functools.partial(difference_at, given, adopted, inputs)
+    return _judged(base, given, explain, errors, own, float32_bound)
 
 
 def float64_bound(own_error: float) -> float:
@@ -241,6 +245,7 @@ def _explained(given: nn.Module) -> Iterator[None]:
 def _judged(
     base: AdoptionCheck,
     given: nn.Module,
+    explain: Callable[[str, int], str | None],
     errors: _Errors,
     own: _Errors,
     bound: Callable[[float], float],
@@ -256,7 +261,8 @@ def _judged(
         for call, error in enumerate(calls):
             allowed = bound(own_calls[call] if call < len(own_calls) else 0.0)
             if not error <= allowed:
-                raise layer_differs(given, name, error, allowed, str(base.precision))
+                difference = explain(name, call)
+                raise layer_differs(given, name, error, allowed, str(base.precision), difference)
             if allowed and error / allowed > worst[0]:
                 worst = (error / allowed, name, error, allowed)
     allowed = bound(own.output)

@@ -26,7 +26,12 @@ def cannot_run(given: nn.Module, error: Exception) -> UnsupportedLayerError:
 
 
 def layer_differs(
-    given: nn.Module, name: str, error: float, allowed: float, precision: str
+    given: nn.Module,
+    name: str,
+    error: float,
+    allowed: float,
+    precision: str,
+    difference: str | None,
 ) -> UnsupportedLayerError:
     """A layer, the first one, gives something else."""
     kind = type(given.get_submodule(name)).__name__
@@ -35,9 +40,34 @@ def layer_differs(
         "with its tensors",
         expected=f"equal outputs in {precision} within {allowed:.2g} of scale",
         found=f"outputs that differ by {error:.2g} of scale at this layer, the first that is off",
-        hint="look for another eps, an activation inside the layer, statistics over other axes or "
-        "another order of the gates; or replace it in your network by an SSN or SwitchNorm layer "
-        "of ssn_prune",
+        hint=cure(difference),
+    )
+
+
+def cure(difference: str | None) -> str:
+    """What to do about a layer that computes something else.
+
+    Args:
+        difference: What :func:`ssn_prune.surgery.other_formulas.explanation` has found.
+    """
+    own = "an SSN or SwitchNorm layer of ssn_prune"
+    if difference is None:
+        return (
+            "look for another eps, an activation inside the layer, statistics over other axes or "
+            f"another order of the gates; or replace it in your network by {own}"
+        )
+    if "order" in difference:
+        return (
+            f"{difference}: sort the entries of mean_weight and var_weight to the order IN, LN, "
+            f"BN, and replace it in your network by {own}"
+        )
+    if difference.startswith("eps is") and difference[7:].replace(".", "")[:1].isdigit():
+        return f"{difference}: give the layer an attribute eps of that value"
+    if "activation" in difference:
+        return f"{difference}: move that into a module of its own behind the layer"
+    return (
+        f"{difference}: if that difference is small enough for you, replace it in your network by "
+        f"{own}; else train on with such a layer"
     )
 
 

@@ -2,9 +2,11 @@
 
 A layer is an SSN or SN layer if it carries their tensors: ``mean_weight`` and ``var_weight`` of 2
 or 3 entries, ``weight`` and ``bias`` of shape (1, C, 1, 1), with as many 1 behind C as there are
-spatial axes, and running statistics if and only if the gates have 3 entries. Flags or a radius make
-it SSN. ``eps`` and ``momentum`` are read from the instance; the reference momentum is the share
-that is *kept*, so torch's is 1 - momentum.
+spatial axes, and running statistics if and only if the gates have 3 entries. The layer for (N, C)
+inputs has shapes (1, C), running statistics, and gates over LN and BN. Flags or a radius make it
+SSN. ``eps`` and ``momentum`` are read from the instance; the reference momentum is the share that
+is *kept*, so torch's is 1 - momentum. A radius that the instance keeps as a number is the one that
+its code uses; its buffer is then a copy.
 
 All that is a guess about somebody else's code. A probe on noise helps it along where the layer runs
 on noise; whether it is right is decided on real activations (:mod:`ssn_prune.surgery.adoption`).
@@ -17,17 +19,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssn_prune.checkpoint.reference_format import VECTORS
 from ssn_prune.errors import SsnPruneError, UnsupportedLayerError, first_line
-from ssn_prune.nn.ssn import SSN1d, SSN2d, SSN3d
+from ssn_prune.nn.ssn import SSN, SSN1d, SSN2d, SSN3d
 from ssn_prune.nn.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.nn.variance_kind import FROM_PLANES, OWN_COUNT
 from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
 from ssn_prune.surgery.probing import eps_candidates, probed
 
-_SSN_ONLY = ("mean_fixed", "var_fixed", "radius", "rad")
+_RADII = ("radius", "rad")
+_SSN_ONLY = ("mean_fixed", "var_fixed", *_RADII)
 # By the number of axes of a foreign layer's weight.
-_SSN: dict[int, type[SwitchableNorm]] = {3: SSN1d, 4: SSN2d, 5: SSN3d}
-_SN: dict[int, type[SwitchableNorm]] = {3: SwitchNorm1d, 4: SwitchNorm2d, 5: SwitchNorm3d}
+_SSN: dict[int, type[SwitchableNorm]] = {2: SSN1d, 3: SSN1d, 4: SSN2d, 5: SSN3d}
+_SN: dict[int, type[SwitchableNorm]] = {
+    2: SwitchNorm1d,
+    3: SwitchNorm1d,
+    4: SwitchNorm2d,
+    5: SwitchNorm3d,
+}
 _OWN = (*_SSN.values(), *_SN.values())
 
 
@@ -45,8 +55,7 @@ def adopt_layers(model: nn.Module) -> nn.Module:
 
     Raises:
         UnsupportedLayerError: A layer has the tensors but not their shapes, computes something
-            else, or keeps running sums instead of running averages; or a layer is a subclass of
-            ours that computes something of its own.
+            else; or a layer is a subclass of ours that computes something of its own.
     """
     adopted = copy_model(model, share_tensors=True)
     taken: list[tuple[nn.Module, nn.Module]] = []
@@ -154,31 +163,30 @@ def _adopt(kind: str, module: nn.Module) -> SwitchableNorm:
         problem = "no weight or bias"
     elif weight.dim() not in _SSN or weight.shape[1] != weight.numel():
         problem = f"weight of shape {tuple(weight.shape)}"
-    elif gates not in ([2, 2], [3, 3]):
+    elif gates != [2, 2] and (gates != [3, 3] or weight.dim() == VECTORS):
         problem = f"gates of {' and '.join(map(str, gates)) or 'no'} entries in its state dict"
-    elif has_running != (choices == 3):
+    elif has_running != (choices == 3 or weight.dim() == VECTORS):
         problem = f"{choices} gate entries with{'' if has_running else 'out'} running statistics"
     if problem is not None or weight is None:
         raise UnsupportedLayerError(
             f"{kind} looks like a switchable normalization layer but cannot be taken over",
             expected="weight and bias of shape (1, C, 1, 1), or (1, C, 1) in 1-d and (1, C, 1, 1, "
             "1) in 3-d, and two gates over IN, LN and optionally BN (then with running_mean and "
-            "running_var)",
+            "running_var); or (1, C) for (N, C) inputs, gates over LN and BN",
             found=str(problem),
             hint="replace it in your network by an SSN or SwitchNorm layer of ssn_prune",
         )
-    if getattr(module, "using_moving_average", True) is False and choices == 3:
-        raise running_sums_error(kind)
     kinds = _SSN if any(hasattr(module, key) for key in _SSN_ONLY) else _SN
     named_eps = eps_candidates(module)
     sparse: dict[str, Any] = {"gate_definition": "reference"} if kinds is _SSN else {}
+    vectors = weight.dim() == VECTORS
     layer = kinds[weight.dim()](
         weight.numel(),
         eps=named_eps[0],
         momentum=_momentum(module),
-        normalizers=("IN", "LN", "BN") if choices == 3 else ("IN", "LN"),
+        normalizers=("LN", "BN") if vectors else ("IN", "LN", "BN")[:choices],
         shared_gate=tensors["mean_weight"] is tensors["var_weight"],
-        correction=1,
+        correction=OWN_COUNT if vectors else FROM_PLANES,
         device=weight.device,
         dtype=weight.dtype,
         **sparse,
@@ -189,24 +197,29 @@ def _adopt(kind: str, module: nn.Module) -> SwitchableNorm:
         if value.numel() == known[key].numel():
             values[key] = value.reshape(known[key].shape)
     layer.load_state_dict(values)
+    if isinstance(layer, SSN):
+        _take_radius(layer, module)
     found = probed(kind, module, layer, named_eps)
     layer.correction, layer.eps = found.correction, found.eps
     carry_hooks(module, layer)
     return layer.train(module.training)
 
 
+def _take_radius(layer: SSN, module: nn.Module) -> None:
+    """The radius that the code uses: a number of the instance, else its buffer."""
+    for name in _RADII:
+        value = getattr(module, name, None)
+        if isinstance(value, int | float):
+            layer.radius.fill_(float(value))
+            return
+    for name in _RADII:
+        value = getattr(module, name, None)
+        if isinstance(value, Tensor):
+            layer.radius.copy_(value.detach().reshape(layer.radius.shape))
+            return
+
+
 def _momentum(module: nn.Module) -> float | None:
     """Torch's momentum; None, the average over all batches, means the same everywhere."""
     kept = getattr(module, "momentum", 0.9)
     return None if kept is None else 1.0 - float(kept)
-
-
-def running_sums_error(where: str) -> UnsupportedLayerError:
-    """The refusal of batch-average training, whose running statistics are undivided sums."""
-    return UnsupportedLayerError(
-        f"{where}: running_mean and running_var are sums over training steps, not averages",
-        expected="moving averages (the reference implementation's using_moving_average=True)",
-        found="sums that were never divided by the number of steps",
-        hint="recompute the statistics on training data: ssn_prune.recalibrate(model, batches) "
-        "with a few hundred batches, save, and convert that file",
-    )

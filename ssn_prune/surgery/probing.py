@@ -12,8 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssn_prune.checkpoint.reference_format import VECTORS
 from ssn_prune.errors import UnsupportedLayerError
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.nn.variance_kind import KINDS
+from ssn_prune.normalizer import Normalizer
+from ssn_prune.surgery.adoption_errors import cure
 from ssn_prune.surgery.copying import copy_model
 from ssn_prune.surgery.float64 import (
     as_reference_in_float64,
@@ -21,11 +25,14 @@ from ssn_prune.surgery.float64 import (
     float64_copy,
 )
 from ssn_prune.surgery.nested import relative_error
+from ssn_prune.surgery.other_formulas import Sample, explanation
 
 # A foreign implementation may round its statistics to float32, which is a hundred times smaller.
 PROBE_TOLERANCE = 1e-4
-USUAL_EPS, LARGEST_EPS = 1e-5, 0.1
+USUAL_EPS, LARGEST_EPS = (1e-5, 1e-3, 1e-6, 1e-8), 0.1
 SMALL_SCALE = 1e-3  # variances of 1e-6, beside which an eps of 1e-5 matters
+TINY_SCALE = 1e-10
+ROUNDING = 1e-12  # of a float64 computation, relative to scale
 
 
 def eps_candidates(module: nn.Module) -> list[float]:
@@ -40,10 +47,11 @@ def eps_candidates(module: nn.Module) -> list[float]:
     # It may be a property, which is somebody else's code.
     except Exception:  # noqa: BLE001
         own = None
+    named: list[float] = []
     if isinstance(own, int | float) or (isinstance(own, Tensor) and own.numel() == 1):
-        return [float(own)]
+        named.append(float(own))
     called = [value for name, value in numbers.items() if "eps" in name.lower()]
-    return list(dict.fromkeys([*called, *numbers.values(), USUAL_EPS]))
+    return list(dict.fromkeys([*named, *called, *numbers.values(), *USUAL_EPS]))
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Found:
     """What fits a foreign layer best.
 
     Attributes:
-        correction: 1 for Bessel-corrected variances.
+        correction: The kind of its variances.
         eps: What it adds to a variance.
     """
 
@@ -64,38 +72,71 @@ def probed(kind: str, foreign: nn.Module, layer: SwitchableNorm, named_eps: list
 
     Every statistic takes part in one of the selections that are compared, in float64, on several
     sizes and on values so small that eps matters. What the layer refuses is left out. One that runs
-    on nothing is taken for what the reference implementation is, Bessel-corrected.
+    on nothing is taken for what the reference implementation is, with the likeliest eps.
 
     Raises:
         UnsupportedLayerError: The foreign layer computes something else.
     """
-    candidates = [Found(correction, eps) for eps in named_eps for correction in (1, 0)]
-    errors = dict.fromkeys(candidates, 0.0)
-    ran = False
-    for mean, var in _probed_pairs(layer):
-        for noise in _noise(layer):
-            expected = _foreign_output(foreign, mean, var, noise)
-            if expected is None:
-                continue
-            ran = True
-            ours: Any = _prepared(layer, mean, var, noise)
-            for candidate in candidates:
-                ours.correction, ours.eps = candidate.correction, candidate.eps
-                with torch.no_grad():
-                    error = (ours(noise.x).double() - expected).abs().max() / expected.abs().max()
-                errors[candidate] = max(errors[candidate], float(error))
-    best = min(candidates, key=lambda candidate: errors[candidate])
-    if ran and not errors[best] <= PROBE_TOLERANCE:
+    samples = _samples(foreign, layer)
+    measured = _measured_eps(foreign, layer) if samples else []
+    kinds = [layer.correction, *(kind for kind in KINDS if kind != layer.correction)]
+    listed = list(dict.fromkeys([*named_eps, *measured]))
+    errors: dict[Found, float] = {}
+    for candidate in (Found(correction, eps) for eps in listed for correction in kinds):
+        errors[candidate] = _error(candidate, samples)
+        if errors[candidate] <= ROUNDING:
+            break
+    # Among equals, up to rounding, the likeliest.
+    bound = 2 * min(errors.values()) + ROUNDING
+    best = next(candidate for candidate, error in errors.items() if error <= bound)
+    if not errors[best] <= PROBE_TOLERANCE:
         raise UnsupportedLayerError(
             f"{kind} has the tensors of a switchable normalization layer but computes something "
             "else",
             expected="the formula of SSN or SN, with biased or Bessel-corrected variances",
             found=f"an output that differs by {errors[best]:.2g} of scale on noise",
-            hint="look for another eps, an activation inside the layer, statistics over other axes "
-            "or another order of the gates; or replace it in your network by an SSN or SwitchNorm "
-            "layer of ssn_prune",
+            hint=cure(explanation(samples, [*listed, *(eps**0.5 for eps in measured)])),
         )
     return best
+
+
+def _error(candidate: Found, samples: list[Sample]) -> float:
+    """The largest error relative to scale of our layer with these settings."""
+    largest = 0.0
+    for sample in samples:
+        ours: Any = sample.layer
+        ours.correction, ours.eps = candidate.correction, candidate.eps
+        with torch.no_grad():
+            largest = max(largest, relative_error([ours(sample.x)], [sample.expected]))
+    return largest
+
+
+def _samples(foreign: nn.Module, layer: SwitchableNorm) -> list[Sample]:
+    found = []
+    for mean, var in _probed_pairs(layer):
+        for noise in _noise(foreign, layer):
+            expected = _foreign_output(foreign, mean, var, noise)
+            if expected is not None:
+                ours: Any = _prepared(layer, mean, var, noise)
+                found.append(Sample(ours, noise.x, expected))
+    return found
+
+
+def _measured_eps(foreign: nn.Module, layer: SwitchableNorm) -> list[float]:
+    """The eps that the foreign layer adds, whatever it is called, to six digits.
+
+    Beside variances of 1e-20 it is all that a deviation is divided by, so that the squared ratio of
+    the outputs with eps = 1 and with the unknown one is the latter.
+    """
+    noise = _noise(foreign, layer, TINY_SCALE)[0]
+    expected = _foreign_output(foreign, 0, 0, noise, bias=0.0)
+    if expected is None:
+        return []
+    ours: Any = _prepared(layer, 0, 0, noise, bias=0.0)
+    ours.eps = 1.0
+    with torch.no_grad():
+        eps = float((ours(noise.x) / expected).square().median())
+    return [float(f"{eps:.6g}")] if 0 < eps < float("inf") else []
 
 
 def error_on_noise(foreign: nn.Module, layer: SwitchableNorm) -> float | None:
@@ -106,7 +147,7 @@ def error_on_noise(foreign: nn.Module, layer: SwitchableNorm) -> float | None:
         or not in float64.
     """
     errors = []
-    for noise in _noise(layer):
+    for noise in _noise(foreign, layer):
         expected, own = (_output_as_is(module, noise.x) for module in (foreign, layer))
         if expected is not None and bool(torch.isfinite(expected).all()):
             errors.append(float("inf") if own is None else relative_error([own], [expected]))
@@ -127,9 +168,10 @@ def _output_as_is(module: nn.Module, x: Tensor) -> Tensor | None:
 
 
 def _probed_pairs(layer: SwitchableNorm) -> tuple[tuple[int, int], ...]:
+    count = len(layer.normalizers)
     if layer.shared_gate:
-        return tuple((choice, choice) for choice in range(len(layer.normalizers)))
-    return ((0, 1), (2, 0), (1, 2)) if layer.using_bn else ((0, 1), (1, 0))
+        return tuple((choice, choice) for choice in range(count))
+    return ((0, 1), (2, 0), (1, 2)) if count == len(Normalizer) else ((0, 1), (1, 0))
 
 
 @dataclass(frozen=True)
@@ -140,21 +182,26 @@ class _Noise:
     scale: float
 
 
-def _noise(layer: SwitchableNorm) -> list[_Noise]:
+def _noise(foreign: nn.Module, layer: SwitchableNorm, factor: float = 1.0) -> list[_Noise]:
     axes = max(layer.dims) - 2
+    if getattr(foreign, "weight", torch.empty(())).dim() == VECTORS:
+        axes = 0
     generator = torch.Generator().manual_seed(0)
     probes = []
     for batch, first, last, scale in ((3, 2, 3, 1.0), (2, 8, 8, 1.0), (1, 5, 7, SMALL_SCALE)):
-        sizes = (batch, layer.num_features, *[first] * (axes - 1), last)
-        x = (torch.randn(sizes, generator=generator) * 2 + 0.5) * scale
-        probes.append(_Noise(x.to(layer.mean_weight.device).double(), scale))
+        sizes = (batch, layer.num_features, *[first] * (axes - 1), *[last] * min(axes, 1))
+        x = (torch.randn(sizes, generator=generator) * 2 + 0.5) * scale * factor
+        probes.append(_Noise(x.to(layer.mean_weight.device).double(), scale * factor))
     return probes
 
 
-def _foreign_output(foreign: nn.Module, mean: int, var: int, noise: _Noise) -> Tensor | None:
+def _foreign_output(
+    foreign: nn.Module, mean: int, var: int, noise: _Noise, bias: float = 1.0
+) -> Tensor | None:
     try:
         with torch.no_grad():
-            value: Tensor = _prepared(foreign, mean, var, noise)(noise.x.clone()).double()
+            probe = _prepared(foreign, mean, var, noise, bias)
+            value: Tensor = probe(noise.x.clone()).double()
     # It is somebody else's code, which noise need not suit. The comparison on real activations
     # decides.
     except Exception:  # noqa: BLE001
@@ -163,11 +210,13 @@ def _foreign_output(foreign: nn.Module, mean: int, var: int, noise: _Noise) -> T
     return value if fits and bool(value.any()) else None
 
 
-def _prepared(original: nn.Module, mean: int, var: int, noise: _Noise) -> nn.Module:
+def _prepared(
+    original: nn.Module, mean: int, var: int, noise: _Noise, bias: float = 1.0
+) -> nn.Module:
     probe = copy_model(original).double()
     _forget_hooks(probe)
     probe.eval()
-    _prepare_probe(probe, mean, var, noise.scale)
+    _prepare_probe(probe, mean, var, noise.scale, bias)
     return probe
 
 
@@ -176,10 +225,10 @@ def _forget_hooks(module: nn.Module) -> None:
     module._forward_pre_hooks.clear()
 
 
-def _prepare_probe(probe: nn.Module, mean: int, var: int, scale: float) -> None:
+def _prepare_probe(probe: nn.Module, mean: int, var: int, scale: float, bias: float) -> None:
     """One-hot frozen gates (SSN) or decided ones (SN), and statistics and affine of some size."""
     generator = torch.Generator().manual_seed(1)
-    factors = {"weight": 1.0, "bias": 1.0, "running_mean": scale, "running_var": scale**2}
+    factors = {"weight": 1.0, "bias": bias, "running_mean": scale, "running_var": scale**2}
     with torch.no_grad():
         for name, factor in factors.items():
             value = getattr(probe, name, None)

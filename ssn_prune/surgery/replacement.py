@@ -55,7 +55,7 @@ def what_changes(source: NormSource, options: ReplacementOptions) -> str:
         return f"{source.choice.name} is not among the normalizers to choose from"
     by_statistics = source.choice is Normalizer.BN and source.tracked
     if options.correction and not by_statistics:
-        return "correction=1 makes its variance larger by n / (n - 1)"
+        return f"correction={options.correction} makes its variance larger by n / (n - 1)"
     return ""
 
 

@@ -110,7 +110,8 @@ def convert_to_ssn(
         kind: ``"ssn"`` (SparsestMax gates) or ``"sn"`` (softmax gates).
         normalizers: What the gates choose from.
         shared_gate: One gate for mean and variance.
-        correction: 1 for Bessel-corrected variances, as in the reference implementation.
+        correction: 1 for Bessel-corrected variances, as in the reference implementation; 2 for
+            those of its SwitchNorm1d. See :class:`ssn_prune.SSN2d`.
         keep_choice: Start with this ratio, between 1/K and 1, on the normalizer that the old layer
             was, and equal ones on the others: a trained network changes little. None for equal
             gates, also used where the old normalizer is not offered.

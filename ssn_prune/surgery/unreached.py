@@ -58,7 +58,7 @@ def compare_unreached(
         layer: Any = adopted.get_submodule(name)
         error = error_on_noise(given.get_submodule(name), layer)
         if error is not None and not error <= tolerance:
-            raise layer_differs(given, name, error, tolerance, "float64")
+            raise layer_differs(given, name, error, tolerance, "float64", None)
         if error is None and not allow_unverified:
             raise layer_not_reached(given, name)
         (not_compared if error is None else on_noise).append(name)

@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from ssn_prune.errors import ArgumentError
 from ssn_prune.nn.plane_norm import PlaneNorm
+from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -39,7 +40,9 @@ def recalibrate(
     layers that no batch reaches in evaluation mode, like auxiliary heads, keep what they had.
 
     Args:
-        model: A network whose statistics are missing, outdated, or sums that were never divided.
+        model: A network whose statistics are missing, outdated, or sums that were never divided;
+            also one with switchable layers of another implementation, such as
+            :func:`ssn_prune.prune` takes over. Their buffers get what is measured.
         batches: For example a DataLoader of training data. If a batch is a tuple or list, its first
             element is the input.
         steps: The largest number of batches to use; no more are taken from an iterator.
@@ -51,7 +54,15 @@ def recalibrate(
 
     Raises:
         ArgumentError: There was no batch, or no layer with BN.
+        UnsupportedLayerError: A layer of another implementation computes something else than ours.
     """
+    foreign = foreign_layers(model)
+    if foreign:
+        adopted = adopt_layers(model)
+        count = recalibrate(adopted, batches, steps=steps, device=device, forward=forward)
+        for name in foreign:
+            _write_back(adopted.get_submodule(name), model.get_submodule(name))
+        return count
     layers = [module for module in model.modules() if _has_batch_statistics(module)]
     if not layers:
         raise ArgumentError(
@@ -75,6 +86,13 @@ def recalibrate(
                 hint="an iterator that was used up has none left: give a fresh one",
             )
     return count
+
+
+def _write_back(measured: nn.Module, foreign: nn.Module) -> None:
+    for name in ("running_mean", "running_var"):
+        value, buffer = getattr(measured, name), getattr(foreign, name, None)
+        if value is not None and isinstance(buffer, Tensor):
+            buffer.copy_(value.reshape(buffer.shape))
 
 
 def _has_batch_statistics(module: nn.Module) -> bool:

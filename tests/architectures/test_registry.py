@@ -11,7 +11,7 @@ from torch import nn
 from ssn_prune import SSN2d, SwitchNorm2d, load_checkpoint
 from ssn_prune.architectures.registry import REFERENCE_NETWORKS, find_architecture
 from ssn_prune.checkpoint import loading as assemble
-from ssn_prune.errors import ArchitectureError, KeyMismatchError, UnsupportedLayerError
+from ssn_prune.errors import ArchitectureError, KeyMismatchError
 from ssn_prune.nn.switchable import SwitchableNorm
 
 TINY = "helpers:TinyNetwork"
@@ -191,7 +191,8 @@ def test_other_shape_differences_are_not_taken_for_classes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "found"), [(None, (1, 8, 8)), ((6, 4), (1, 6, 4)), ((1, 5, 9), (1, 5, 9))]
+    ("given", "found"),
+    [(None, (1, 8, 8)), ((6, 4), (1, 6, 4)), ((6,), (1, 6, 6)), ((1, 5, 9), (1, 5, 9))],
 )
 def test_input_size(tmp_path, given, found):
     path = save(tmp_path / "net.pth", tiny_network())
@@ -218,10 +219,11 @@ def test_the_reference_resnet_is_rebuilt_from_its_name_alone(tmp_path, kind, lay
     assert loaded.model.fc.out_features == 3
 
 
-def test_the_reference_batch_averages_are_refused(tmp_path):
-    path = save(tmp_path / "net.pth", tiny_network(), model="resnetv1ssn18")
-    with pytest.raises(UnsupportedLayerError, match="sums"):
-        load_checkpoint(path, arch_args={"using_moving_average": False})
+def test_how_the_statistics_were_made_does_not_matter(tmp_path):
+    original = find_architecture("resnetv1ssn18", trusted=False).build(num_classes=3)
+    path = save(tmp_path / "net.pth", original, model="resnetv1ssn18")
+    loaded = load_checkpoint(path, arch_args={"using_moving_average": False})
+    assert loaded.source.arch_args == {"using_moving_average": False, "num_classes": 3}
 
 
 @pytest.mark.parametrize("name", ["torchvision:resnet18", "timm:resnet18"])

@@ -224,7 +224,7 @@ def test_values_that_cannot_be_used(folder, option, value):
         ("convert",),
         ("convert", "net.pth", "--no-such-option"),
         ("convert", "net.pth", "--on-unconverged", "maybe"),
-        ("convert", "net.pth", "--correction", "2"),
+        ("convert", "net.pth", "--correction", "3"),
         ("convert", "net.pth", "--static-batch", "0"),
         ("convert", "net.pth", "--verify", "some"),
         ("verify", "net.pth"),

@@ -101,7 +101,7 @@ def test_a_state_of_other_normalizers_is_a_typed_error(tmp_path: Path) -> None:
         in_bn_network().load_state_dict(trained.state_dict())
 
 
-@pytest.mark.parametrize("extra", [[], [0, 1], [2, 1, 1, 1], [0.5, 1, 1, 1]])
+@pytest.mark.parametrize("extra", [[], [0, 1], [3, 1, 1, 1], [1, 2, 1, 1], [0.5, 1, 1, 1]])
 def test_a_damaged_extra_state_is_a_typed_error(extra: list[float]) -> None:
     model = nn.Sequential(SSN2d(6))
     state = model.state_dict() | {"0._extra_state": torch.tensor(extra)}

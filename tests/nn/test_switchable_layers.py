@@ -225,7 +225,7 @@ def test_wrong_input_shape_is_refused(shape):
     assert str(shape) in str(info.value)
 
 
-@pytest.mark.parametrize("correction", [2, -1, None])
+@pytest.mark.parametrize("correction", [3, -1, None])
 def test_unknown_correction_is_refused(correction):
     with pytest.raises(ValueError, match="correction must be 0"):
         SSN2d(4, correction=correction)

@@ -36,6 +36,7 @@ def sequence_network() -> nn.Module:
     [
         ("mlp", (12,), (12,)),
         ("sequence_network", (20,), (4, 20)),
+        ("video_network", (6,), (2, 6, 6, 6)),
         ("sequence_network", (4, 20), (4, 20)),
         ("video_network", (6, 8, 7), (2, 6, 8, 7)),
         ("video_network", (2, 6, 8, 7), (2, 6, 8, 7)),

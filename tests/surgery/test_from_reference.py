@@ -139,25 +139,10 @@ def test_adoption_changes_neither_the_network_nor_its_values(reference):
         assert torch.equal(adopted.state_dict()[key].flatten(), value.flatten())
 
 
-def test_a_layer_set_to_batch_averages_is_refused(reference):
-    model = reference(using_moving_average=False)
-    with pytest.raises(UnsupportedLayerError, match="sums") as caught:
-        adopt_layers(model)
-    assert "norm1" in caught.value.problem
-    assert caught.value.expected
-    assert caught.value.found
-    assert "recompute the statistics" in caught.value.hint
-
-
-def test_batch_averages_do_not_matter_without_batch_norm(reference):
-    model = reference(mean=1, var=0, using_moving_average=False, using_bn=False)
+@pytest.mark.parametrize("using_bn", [True, False])
+def test_the_flag_for_batch_averages_does_not_matter(reference, using_bn):
+    model = reference(mean=1, var=0, using_moving_average=False, using_bn=using_bn)
     assert_same_outputs(adopt_layers(model), model)
-
-
-def test_a_factory_asked_for_batch_averages_is_refused(user_folder, reference):
-    torch.save({"state_dict": reference().state_dict()}, user_folder / "net.pth")
-    with pytest.raises(UnsupportedLayerError, match="sums"):
-        load_checkpoint("net.pth", arch=FACTORY, arch_args={"using_moving_average": False})
 
 
 @pytest.mark.parametrize("steps", [5000, 600_000])

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.nn.statistics import pool
+from ssn_prune.nn.variance_kind import FROM_PLANES, OWN_COUNT, bessel
 from ssn_prune.normalizer import Normalizer
 
 Array = Any  # np.ndarray or Tensor: what is written here holds for both
@@ -47,7 +48,7 @@ class NormSettings:
     Attributes:
         eps: Added to the variance.
         normalizers: The choices, in the order of the gates' entries.
-        correction: 1 divides instance variances by M - 1.
+        correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
         groups: Number of equal consecutive parts of the batch that have batch statistics of their
             own, as if each were on a worker of its own.
         reduction: Shares the batch statistics among processes; None keeps them local.
@@ -69,17 +70,22 @@ class MomentMixture:
     """Mean and variance of each offered normalizer, their mixture, and its gradients.
 
     Args:
-        planes: Means and (corrected, if asked for) variances of the planes, (2, G, n, C).
+        planes: Means and variances of the planes, (2, G, n, C). The variances are corrected if
+            those of LN and BN follow from corrected ones.
         running: BN's constants (2, C), if it does not use the batch's own statistics.
         settings: See there.
+        positions: M, the positions of a plane.
 
     Attributes:
         of: Means and variances of each normalizer, broadcastable to (2, G, n, C).
         batch: Mean and variance of the batch, (2, C), averaged over the groups; None without them.
     """
 
-    def __init__(self, planes: Array, running: Array | None, settings: NormSettings) -> None:
+    def __init__(
+        self, planes: Array, running: Array | None, settings: NormSettings, positions: int
+    ) -> None:
         self.settings = settings
+        self.positions = positions
         self.planes = planes
         self.static = running is not None
         self.batch: Array | None = None
@@ -87,43 +93,62 @@ class MomentMixture:
         self._deviations: list[Array | None] = []  # of the plane means from the pooled mean
         # 1 / number of planes that were pooled; None for constants.
         self._shares: list[float | Tensor | None] = []
+        # Values that a variance is over, and what a biased one is multiplied by.
+        self._counts: list[int | Tensor | None] = []
+        self._factors: list[float | Tensor] = []
         for normalizer in settings.normalizers:
             if normalizer is Normalizer.IN:
-                self._append(planes, None, 1.0)
+                self._append(planes, None, 1.0, positions)
             elif normalizer is Normalizer.LN:
                 pooled, deviation = pool(planes, _CHANNELS - 1)
-                self._append(pooled, deviation, 1.0 / planes.shape[_CHANNELS])
+                channels = planes.shape[_CHANNELS]
+                self._append(pooled, deviation, 1.0 / channels, positions * channels)
             elif running is not None:
-                self._append(running.reshape(2, 1, 1, -1), None, None)
+                self._append(running.reshape(2, 1, 1, -1), None, None, None)
             else:
                 self._append(*self._pool_batch())
+                self.batch = self._mean_of_groups(self.of[-1])
 
     def _append(
-        self, moments: Array, deviation: Array | None, share: float | Tensor | None
+        self,
+        moments: Array,
+        deviation: Array | None,
+        share: float | Tensor | None,
+        count: int | Tensor | None,
     ) -> None:
+        factor: float | Tensor = 1.0
+        if self.settings.correction == OWN_COUNT and count is not None:
+            factor = count / (count - 1) if isinstance(count, Tensor) else bessel(count)
+            moments = stack(moments[0], moments[1] * factor)
         self.of.append(moments)
         self._deviations.append(deviation)
         self._shares.append(share)
+        self._counts.append(count)
+        self._factors.append(factor)
 
-    def _pool_batch(self) -> tuple[Array, Array, float | Tensor]:
+    @staticmethod
+    def _mean_of_groups(moments: Array) -> Array:
+        return moments[:, 0, 0] if moments.shape[1] == 1 else moments.mean(1)[:, 0]
+
+    def _pool_batch(self) -> tuple[Array, Array, float | Tensor, int | Tensor]:
         samples = self.planes.shape[_SAMPLES]
         pooled, deviation = pool(self.planes, _SAMPLES - 1)
         share: float | Tensor = 1.0 / samples
+        count: Any = samples
         reduction = self.settings.reduction
         if reduction is not None:
             shared, count = reduction.pooled(_as_tensor(pooled), samples)
             pooled = _as_like(shared, pooled)
             deviation, share = self.planes[0] - pooled[0], 1.0 / count
-        self.batch = pooled[:, 0, 0] if pooled.shape[1] == 1 else pooled.mean(1)[:, 0]
-        return pooled, deviation, share
+        return pooled, deviation, share, self.positions * count
 
     def undefine(self, ratios: Array) -> None:
-        """0/0 over one position: NaN, except in a normalizer whose variance ratio is zero.
+        """A corrected variance of one value is 0/0: NaN, unless its ratio is zero.
 
         That must not poison a layer that does not use it.
         """
         for k, normalizer in enumerate(self.settings.normalizers):
-            if normalizer is Normalizer.BN and self.static:
+            if (normalizer is Normalizer.BN and self.static) or not self._is_undefined(k):
                 continue
             mean, var = self.of[k][0], self.of[k][1]
             if isinstance(var, Tensor):
@@ -133,6 +158,12 @@ class MomentMixture:
                 self.of[k] = stack(
                     mean, np.where(ratios[1, k] == 0, 0.0, np.full_like(var, np.nan))
                 )
+
+    def _is_undefined(self, k: int) -> bool:
+        if self.settings.correction == FROM_PLANES:
+            return self.positions == 1
+        count = self._counts[k]
+        return isinstance(count, int) and count == 1
 
     def mixed(self, ratios: Array, used: Sequence[bool]) -> Array:
         """The mixed mean and variance, broadcastable to (2, G, n, C).
@@ -182,6 +213,8 @@ class MomentMixture:
             if normalizer is Normalizer.BN and self.settings.reduction is not None:
                 pooled = _as_like(self.settings.reduction.summed(_as_tensor(pooled)), pooled)
             pooled = pooled * (_column(ratios, k) * share)
+            if self.settings.correction == OWN_COUNT:
+                pooled[1] *= self._factors[k]
             total += pooled
             if deviation is not None:
                 total[0] += deviation * (pooled[1] * 2.0)

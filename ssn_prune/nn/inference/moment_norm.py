@@ -1,6 +1,7 @@
 r"""Any fixed mixture of IN, LN and BN, computing only the statistics with a non-zero ratio.
 
-For a Bessel-corrected variance, :math:`f = n/(n-1)` turns a biased variance v into f v, and
+For a Bessel-corrected variance of n values, :math:`f = n/(n-1)` turns a biased variance v into f v,
+and
 
 .. math:: w / \sqrt{f v + \epsilon} = (w / \sqrt f) / \sqrt{v + \epsilon / f},
 
@@ -28,6 +29,7 @@ from ssn_prune.nn.functional import switchable_norm
 from ssn_prune.nn.inference.mixing import Measured, as_computed, weighted_sum
 from ssn_prune.nn.plane_norm import update_running
 from ssn_prune.nn.planes import HALVES, positions_of
+from ssn_prune.nn.variance_kind import FROM_PLANES, OWN_COUNT
 from ssn_prune.normalizer import Normalizer
 
 _IN, _LN, _BN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
@@ -46,7 +48,7 @@ class MomentNorm(nn.Module):
             updated with, a scalar; may be None if no ratio uses BN.
         eps: Added to the variance.
         momentum: torch's convention; None for the plain average over all batches.
-        correction: 1 for Bessel-corrected instance variances.
+        correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
         mean_ratios: Weights of the IN, LN and BN means.
         var_ratios: Weights of the IN, LN and BN variances.
         offset: If given, shape (C,): constants that the preceding convolution has already
@@ -109,8 +111,7 @@ class MomentNorm(nn.Module):
         """Normalize (N, C, *).
 
         Raises:
-            ValueError: A Bessel-corrected instance or layer variance over one position, or an input
-                of other dimensions.
+            ValueError: A Bessel-corrected variance of one value, or an input of other dimensions.
         """
         require_dims(input, self.dims)
         if self.training and self.running_var is not None:
@@ -121,7 +122,7 @@ class MomentNorm(nn.Module):
     def _trained(self, input: Tensor) -> Tensor:
         """With the batch's own statistics: the computation of the switchable layers."""
         x = input.unsqueeze(-1) if input.dim() == 2 else input
-        self._bessel_factor(x)  # refuses what is undefined
+        self._bessel_factors(x)  # refuses what is undefined
         settings = NormSettings(self.eps, tuple(Normalizer), self.correction)
         p, q = (
             torch.tensor(ratios, dtype=torch.float64, device=x.device)
@@ -159,16 +160,24 @@ class MomentNorm(nn.Module):
         each plane, and so does a corrected variance.
         """
         p, q = self.mean_ratios, self.var_ratios
-        factor = self._bessel_factor(x)
-        if q == _LN and p != _IN and not self.correction:
+        factor, layer_factor = self._bessel_factors(x)
+        if q == _LN and p != _IN and self.correction != FROM_PLANES:
             centred = x - self._layer_mean(mean_in)
             var = spatial_mean(centred * centred).mean(1, keepdim=True)
-            return Measured(centred, _LN, var, self.eps)
+            return self._corrected(Measured(centred, _LN, var, self.eps), layer_factor)
         centred = x - mean_in
         squares = spatial_mean(centred * centred)
-        if q == _IN and isinstance(factor, float):  # nothing at run time: see the formula
-            return Measured(centred, _IN, squares, self.eps / factor, 1 / math.sqrt(factor))
-        return Measured(centred, _IN, self._mix_vars(mean_in, squares, factor), self.eps)
+        if q == _IN:
+            return self._corrected(Measured(centred, _IN, squares, self.eps), factor)
+        mixed = self._mix_vars(mean_in, squares, factor, layer_factor)
+        return Measured(centred, _IN, mixed, self.eps)
+
+    @staticmethod
+    def _corrected(measured: Measured, factor: float | Tensor) -> Measured:
+        """A biased variance times a factor; nothing at run time if that is known."""
+        if not isinstance(factor, float):
+            return measured._replace(var=measured.var * factor)
+        return measured._replace(eps=measured.eps / factor, shrink=1 / math.sqrt(factor))
 
     def _centred(self, x: Tensor, mean_in: Tensor, measured: Measured) -> Tensor:
         if self.mean_ratios == measured.point:
@@ -190,19 +199,28 @@ class MomentNorm(nn.Module):
                 mean = mean + per_channel(in_dtype_of(mean, shift.mean() - shift), mean)
         return mean
 
-    def _bessel_factor(self, x: Tensor) -> float | Tensor:
+    def _bessel_factors(self, x: Tensor) -> tuple[float | Tensor, float | Tensor]:
+        """n/(n-1) of an IN variance and of an LN variance that is pooled from biased ones."""
+        positions, q = positions_of(x), self.var_ratios
+        if self.correction == FROM_PLANES:
+            return self._bessel_factor(positions, x), 1.0
+        if self.correction == OWN_COUNT:
+            return (
+                self._bessel_factor(positions, x) if q[Normalizer.IN] else 1.0,
+                self._bessel_factor(positions * x.shape[1], x) if q[Normalizer.LN] else 1.0,
+            )
+        return 1.0, 1.0
+
+    def _bessel_factor(self, count: int | torch.SymInt, x: Tensor) -> float | Tensor:
         """n/(n-1); a tensor where n is dynamic, so that the exported graph computes it."""
-        positions: int | torch.SymInt = positions_of(x)
-        if self.correction == 0:
-            return 1.0
-        if positions == 1:
+        if count == 1:
             raise ValueError(
                 f"Bessel-corrected variance needs at least 2 positions, got {tuple(x.shape)}"
             )
-        if isinstance(positions, int):
-            return positions / (positions - 1)
-        count = torch.scalar_tensor(positions, dtype=x.dtype, device=x.device)
-        return count / (count - 1)
+        if isinstance(count, int):
+            return count / (count - 1)
+        values = torch.scalar_tensor(count, dtype=x.dtype, device=x.device)
+        return values / (values - 1)
 
     def _mix_means(self, mean_in: Tensor) -> Tensor:
         running_mean, ratios = as_computed(self.running_mean, mean_in), self.mean_ratios
@@ -213,13 +231,21 @@ class MomentNorm(nn.Module):
             terms.append((ratios[Normalizer.BN], per_channel(running_mean, mean_in)))
         return weighted_sum(terms)
 
-    def _mix_vars(self, mean_in: Tensor, var_in: Tensor, factor: float | Tensor) -> Tensor:
+    def _mix_vars(
+        self,
+        mean_in: Tensor,
+        var_in: Tensor,
+        factor: float | Tensor,
+        layer_factor: float | Tensor,
+    ) -> Tensor:
         corrected = var_in * factor if self.correction else var_in
         running_var, ratios = as_computed(self.running_var, mean_in), self.var_ratios
         terms = [(ratios[Normalizer.IN], corrected)]
         if ratios[Normalizer.LN]:
             spread = mean_in - self._layer_mean(mean_in)
-            total = (corrected + spread * spread).mean(1, keepdim=True)
+            own = self.correction == OWN_COUNT
+            total = ((var_in if own else corrected) + spread * spread).mean(1, keepdim=True)
+            total = total * layer_factor if own else total
             terms.append((ratios[Normalizer.LN], total))
         if running_var is not None:
             terms.append((ratios[Normalizer.BN], per_channel(running_var, mean_in)))

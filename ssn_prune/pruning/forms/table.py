@@ -76,7 +76,7 @@ def form_of(pair: NormalizerPair, *, correction: int, positions: int | None) -> 
 
     Args:
         pair: The selected pair.
-        correction: 1 for Bessel-corrected variances.
+        correction: 0 for biased variances; see :mod:`ssn_prune.nn.variance_kind`.
         positions: Positions of a plane if that is the same at every call, else None.
     """
     code = PAIR_FORMS[pair]
