@@ -7,7 +7,6 @@ kinds of zip archives are recognised by their members.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from ssn_prune.checkpoint.input_file import InputFile, damaged
 from ssn_prune.checkpoint.persistent_id import parse_persistent_id
@@ -95,15 +94,15 @@ def _root(archive: ZipDirectory) -> str:
     roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl")]
     roots = [root for root in roots if "/" not in root]
     if len(roots) != 1:
-        raise _not_torch(archive.file, names, len(roots))
+        raise _not_torch(archive.file, sorted(names), len(roots))
     return roots[0]
 
 
-def _not_torch(file: InputFile, names: Iterable[str], pickles: int) -> CheckpointError:
+def _not_torch(file: InputFile, names: list[str], pickles: int) -> CheckpointError:
     if pickles:
         return damaged(file.path, f"{pickles} checkpoints in one archive")
     inside = [name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".safetensors"))]
-    first = ", ".join(map(shown, list(names)[:3])) or "nothing"
+    first = ", ".join(map(shown, names[:3])) or "nothing"
     return another_kind(
         file,
         f"a zip archive with {first}",

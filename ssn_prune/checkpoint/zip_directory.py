@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ssn_prune.checkpoint.input_file import InputFile, damaged
 from ssn_prune.checkpoint.shown import shown
@@ -21,12 +21,12 @@ _END_64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _MAX_COMMENT = 0xFFFF
-_MAX_DIRECTORY = 32 << 20  # bytes; torch needs about 80 for a tensor
+_MAX_DIRECTORY = 8 << 20  # bytes; torch needs about 70 for a tensor
 _UNSET_32, _UNSET_16 = 0xFFFFFFFF, 0xFFFF
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 1, 1 << 3, 1 << 11
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """An entry of the central directory.
 
@@ -123,18 +123,19 @@ def read_directory(file: InputFile) -> ZipDirectory:
 def _checked(file: InputFile, entries: list[Member], directory: int) -> ZipDirectory:
     """Set where each member must end, and refuse those that overlap or have the same name."""
     members: dict[str, Member] = {}
-    ordered = sorted(entries, key=lambda entry: entry.start)
-    limits = [*(entry.start for entry in ordered[1:]), directory]
-    for entry, limit in zip(ordered, limits, strict=False):  # an empty archive has one limit
+    has_checksums = False
+    limit = directory
+    entries.sort(key=lambda entry: entry.start)
+    while entries:  # from the last to the first, so that the list goes as the dict grows
+        entry = entries.pop()
         if entry.start + _LOCAL.size + entry.size > limit:
             raise damaged(file.path, f"the member {shown(entry.name)} overlaps what follows it")
         if entry.name in members:
             raise damaged(file.path, f"two members are called {shown(entry.name)}")
-        members[entry.name] = Member(
-            entry.name, entry.size, entry.checksum, entry.start, limit, entry.method, entry.flags
-        )
-    filled = [entry for entry in entries if entry.size]
-    return ZipDirectory(file, members, any(entry.checksum for entry in filled))
+        members[entry.name] = replace(entry, end=limit)
+        has_checksums |= bool(entry.size and entry.checksum)
+        limit = entry.start
+    return ZipDirectory(file, members, has_checksums)
 
 
 def _find_directory(file: InputFile) -> tuple[int, int, int]:
