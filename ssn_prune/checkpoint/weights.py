@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssn_prune.checkpoint.entries import entry_of, networks_within, several_networks
 from ssn_prune.checkpoint.reader import CheckpointFile
 from ssn_prune.errors import ArgumentError, CheckpointError
 
@@ -47,7 +48,8 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
             ``model``, ... and, if there is nothing else, an EMA.
 
     Raises:
-        CheckpointError: There are no weights, or some are NaN or infinite.
+        CheckpointError: There are no weights, several networks and no ``entry``, or numbers that
+            are NaN or infinite.
         ArgumentError: ``entry`` does not hold weights.
     """
     content = file.content
@@ -59,11 +61,11 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
         if (state := _state_of(content.get(key))) is not None
     }
     if entry is not None:
-        state = _state_of(content.get(entry))
+        state = _state_of(entry_of(content, entry))
         if state is None:
             raise ArgumentError(
                 f"{file.path} has no weights under {entry!r}",
-                expected=f"one of: {', '.join(found) or 'none; the file is a bare state dict'}",
+                expected=f"one of: {_listed(content, found)}",
                 found=f"entries {', '.join(map(str, list(content)[:8]))}",
                 hint="leave `weights=` out to take the first",
             )
@@ -73,6 +75,10 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
         tensors = found[used]
     elif (bare := _state_of(content)) is not None:
         tensors, used = bare, None
+    elif named := networks_within(content, _state_of):
+        if len(named) > 1:
+            raise several_networks(file.path, {name: list(state) for name, state in named.items()})
+        ((used, tensors),) = named.items()
     else:
         listed = ", ".join(map(str, list(content)[:8])) or "nothing"
         raise _not_weights(file, f"a dict with {listed}")
@@ -86,6 +92,11 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
     }
     others = tuple(key for key in found if key != used)
     return Weights(tensors, used, others, arch, facts, _input_size(named.get("input_size")))
+
+
+def _listed(content: Mapping[Any, Any], found: Mapping[str, object]) -> str:
+    names = found or networks_within(content, _state_of)
+    return ", ".join(names) or "none; the file is a bare state dict"
 
 
 def _input_size(value: Any) -> tuple[int, ...] | None:
