@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ssn_prune.checkpoint.reference_format import is_sparse, layer_groups, offered_by, require_layer
@@ -27,6 +28,9 @@ from ssn_prune.nn.sparsestmax import sparsestmax
 from ssn_prune.nn.ssn import SSN, is_one_hot
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
+
+AVERAGED = 0.05
+"""How far from one-hot an average over a frozen gate may still be; see ``LayerSelection``."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class LayerSelection:
         radius: SparsestMax radius stored with the layer; None for SN and files without it.
         mean: The mean gate.
         var: The variance gate.
+        averaged: Whether a gate is what an average (EMA) over a frozen one leaves: stored near a
+            one-hot vector, but not one.
     """
 
     name: str
@@ -73,6 +79,7 @@ class LayerSelection:
     radius: float | None
     mean: GateState
     var: GateState
+    averaged: bool = False
 
     @property
     def converged(self) -> bool:
@@ -180,17 +187,26 @@ def _select_layer(
     """Apply the module's rule to the gates of one layer."""
     radius = float(tensors["radius"].flatten()[0]) if "radius" in tensors else None
     states = {}
+    averaged = False
     for gate in ("mean", "var"):
         weight = tensors[f"{gate}_weight"].detach().double()
         fixed = tensors.get(f"{gate}_fixed")
-        frozen = bool(fixed.flatten()[0]) if fixed is not None else is_one_hot(weight)
+        # An average of flags may be a fraction, which counts as 0 once it is loaded.
+        frozen = int(fixed.flatten()[0]) != 0 if fixed is not None else is_one_hot(weight)
         if not is_ssn:
             ratios = weight.softmax(dim=0)
         else:
             ratios = weight if frozen else sparsestmax(weight, radius or 0.0)
         states[gate] = _gate_state(ratios, offered)
+        averaged = averaged or (is_ssn and not states[gate].one_hot and _near_one_hot(weight))
     kind = "SSN" if is_ssn else "SN"
-    return LayerSelection(name, kind, features, radius, states["mean"], states["var"])
+    return LayerSelection(name, kind, features, radius, states["mean"], states["var"], averaged)
+
+
+def _near_one_hot(weight: Tensor) -> bool:
+    """Whether a stored gate is all but one-hot, which logits in training are not."""
+    one_hot = torch.nn.functional.one_hot(weight.argmax(), len(weight))
+    return bool((weight - one_hot).abs().max() < AVERAGED)
 
 
 def _gate_state(ratios: Tensor, offered: tuple[Normalizer, ...]) -> GateState:

@@ -75,10 +75,10 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
         tensors = found[used]
     elif (bare := _state_of(content)) is not None:
         tensors, used = bare, None
-    elif named := networks_within(content, _state_of):
-        if len(named) > 1:
-            raise several_networks(file.path, {name: list(state) for name, state in named.items()})
-        ((used, tensors),) = named.items()
+    elif inside := networks_within(content, _state_of):
+        if len(inside) > 1:
+            raise several_networks(file.path, {name: list(inside[name]) for name in inside})
+        ((used, tensors),) = inside.items()
     else:
         listed = ", ".join(map(str, list(content)[:8])) or "nothing"
         raise _not_weights(file, f"a dict with {listed}")
