@@ -156,6 +156,13 @@ class UnsupportedLayerError(SsnPruneError):
     code = "unsupported_layer"
 
 
+_AVERAGED = (
+    "the gates are all but one-hot, as an average (EMA) over a network with frozen gates leaves "
+    "them: pass `on_unconverged='argmax'` (rounds the gates and reports the error this causes), or "
+    "convert the weights that were trained instead of their average"
+)
+
+
 class UnconvergedGatesError(SsnPruneError):
     """Some gates are not one-hot, so no single normalizer is selected.
 
@@ -172,7 +179,9 @@ class UnconvergedGatesError(SsnPruneError):
             f"{len(layers)} of {total} layers have gates that are not one-hot: {names}{more}",
             expected="every mean gate and variance gate one-hot",
             found="layers that still mix several normalizers",
-            hint=f"{_cure_of_gates(layers)}, or pass `on_unconverged='exact'` (keeps the weighted "
+            hint=_AVERAGED
+            if all(layer.averaged for layer in layers)
+            else f"{_cure_of_gates(layers)}, or pass `on_unconverged='exact'` (keeps the weighted "
             "form: same outputs, slower) or `on_unconverged='argmax'` (rounds the gates and "
             "reports the error this causes)",
         )

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from ssn_prune.checkpoint.stored import StoredTensor
     from ssn_prune.nn.switchable import SwitchableNorm
 
+AVERAGED = 0.05
+"""How far from one-hot an average over a frozen gate may still be; see ``LayerSelection``."""
+
 
 @dataclass(frozen=True)
 class GateState:
@@ -89,6 +92,8 @@ class LayerSelection:
         var: The variance gate.
         gate_definition: Whose SparsestMax the gates are: ``"paper"`` or ``"reference"``; None for
             SN and where both gates are frozen.
+        averaged: Whether a gate is what an average (EMA) over a frozen one leaves: stored near a
+            one-hot vector, but not one.
     """
 
     name: str
@@ -98,6 +103,7 @@ class LayerSelection:
     mean: GateState
     var: GateState
     gate_definition: GateDefinition | None = None
+    averaged: bool = False
 
     @property
     def converged(self) -> bool:
@@ -232,10 +238,11 @@ def _select_layer(
 ) -> LayerSelection:
     """Apply the module's rule to the gates of one layer; without a definition they are softmax."""
     radius = values["radius"][0] if "radius" in values else None
-    states, soft = {}, False
+    states, soft, averaged = {}, False, False
     for gate in ("mean", "var"):
         logits, fixed = values[f"{gate}_weight"], values.get(f"{gate}_fixed")
-        frozen = bool(fixed[0]) if fixed is not None else is_vertex(logits)
+        # An average of flags may be a fraction, which counts as 0 once it is loaded.
+        frozen = int(fixed[0]) != 0 if fixed is not None else is_vertex(logits)
         if definition is None:
             states[gate] = _gate_state(softmax_gate(logits).ratios, logits, offered)
         elif frozen:
@@ -243,9 +250,17 @@ def _select_layer(
         else:
             ratios = solved(logits, radius or 0.0, definition).ratios
             states[gate], soft = _gate_state(ratios, logits, offered), True
+            averaged = averaged or (not states[gate].one_hot and _near_one_hot(logits))
     kind = "SN" if definition is None else "SSN"
     used = definition if soft else None
-    return LayerSelection(name, kind, features, radius, states["mean"], states["var"], used)
+    mean, var = states["mean"], states["var"]
+    return LayerSelection(name, kind, features, radius, mean, var, used, averaged)
+
+
+def _near_one_hot(logits: list[float]) -> bool:
+    """Whether a stored gate is all but one-hot, which logits in training are not."""
+    *others, largest = sorted(logits)
+    return all(abs(value) < AVERAGED for value in (*others, largest - 1))
 
 
 def _gate_state(

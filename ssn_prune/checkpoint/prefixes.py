@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from ssn_prune.checkpoint.wrappers import without_wrappers
 from ssn_prune.errors import ArgumentError
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ def strip_prefix(
 ) -> Stripped[T]:
     """Take off the prefix that wrappers such as DataParallel put before every key.
 
+    What wrappers of submodules put into the middle of keys is taken off, too.
+
     Args:
         tensors: Weights with the file's keys.
         expected: Keys of the network, if known: stripping stops where they match best.
@@ -54,7 +57,8 @@ def strip_prefix(
                 found=repr(prefix),
                 hint="leave `prefix=` out to have it found",
             )
-        return Stripped(kept, prefix, tuple(k for k in tensors if not k.startswith(prefix)))
+        ignored = tuple(k for k in tensors if not k.startswith(prefix))
+        return Stripped(without_wrappers(kept, expected), prefix, ignored)
     current = {k: v for k, v in tensors.items() if k not in _WRAPPER_KEYS}
     taken = ""
     best = Stripped(current, taken, ())
@@ -63,7 +67,7 @@ def strip_prefix(
         taken += step
         if expected is None or _hits(current, expected) >= _hits(best.tensors, expected):
             best = Stripped(current, taken, ())
-    return best
+    return replace(best, tensors=without_wrappers(best.tensors, expected))
 
 
 def _hits(tensors: Mapping[str, object], expected: Mapping[str, object]) -> int:

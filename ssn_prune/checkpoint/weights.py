@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ssn_prune.checkpoint.entries import entry_of, networks_within, several_networks
 from ssn_prune.checkpoint.reader import CheckpointFile
 from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import StoredTensor, UnsupportedTensor
@@ -66,7 +67,8 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
             ``model``, ... and, if there is nothing else, an EMA.
 
     Raises:
-        CheckpointError: There are no weights, or some are of a kind that no network here has.
+        CheckpointError: There are no weights, several networks and no ``entry``, or tensors of a
+            kind that no network here has.
         ArgumentError: ``entry`` does not hold weights.
     """
     if not isinstance(file.content, Pairs):
@@ -78,11 +80,11 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
         if (state := _state_of(content.get(key))) is not None
     }
     if entry is not None:
-        state = _state_of(content.get(entry))
+        state = _state_of(entry_of(content, entry))
         if state is None:
             raise ArgumentError(
                 f"{file.path} has no weights under {entry!r}",
-                expected=f"one of: {', '.join(found) or 'none; the file is a bare state dict'}",
+                expected=f"one of: {_offered(content, found)}",
                 found=f"entries {_listed(content)}",
                 hint="leave `weights=` out to take the first",
             )
@@ -92,6 +94,10 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
         tensors = found[used]
     elif (bare := _state_of(file.content)) is not None:
         tensors, used = bare, None
+    elif inside := networks_within(content, _state_of):
+        if len(inside) > 1:
+            raise several_networks(file.path, {name: list(inside[name]) for name in inside})
+        ((used, tensors),) = inside.items()
     else:
         raise _not_weights(file, f"a dict with {_listed(content) or 'nothing'}")
     named = {**content, **file.metadata}
@@ -193,6 +199,11 @@ def _refused(
 
 def _kind(value: object) -> str:
     return "tensor" if isinstance(value, StoredTensor | UnsupportedTensor) else type(value).__name__
+
+
+def _offered(content: Mapping[str, object], found: Mapping[str, Found]) -> str:
+    names = found or networks_within(content, _state_of)
+    return _listed(names) or "none; the file is a bare state dict"
 
 
 def _listed(content: Mapping[str, object]) -> str:
