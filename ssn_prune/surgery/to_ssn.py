@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
@@ -21,6 +22,7 @@ from ssn_prune.surgery.replacement import (
     what_changes,
     with_activation,
 )
+from ssn_prune.surgery.unregistered import unregistered_references
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ def convert_to_ssn(
     convolution (else Linear: 1) with as many outputs before it in the same parent, else that of the
     network's convolutions if all are of one kind, else 1 if there are only Linear layers, else 2.
 
+    A network may also hold a norm unregistered, in a Python list or a closure, and call that. The
+    record's reason then says where the old layer still is, and a warning is given.
+
     Args:
         model: Any network; not changed unless ``inplace``.
         kind: ``"ssn"`` (SparsestMax gates) or ``"sn"`` (softmax gates).
@@ -142,7 +147,51 @@ def convert_to_ssn(
         raise _nothing_to_swap(model, records, restricted)
     for norm, replacement in swaps:
         carry_hooks(norm, replacement)
-    return SwapResult(replace_modules(converted, swaps), tuple(records))
+    replaced = replace_modules(converted, swaps)
+    return SwapResult(replaced, _with_other_ways(model, replaced, swaps, records))
+
+
+def _with_other_ways(
+    given: nn.Module,
+    replaced: nn.Module,
+    swaps: list[tuple[nn.Module, nn.Module]],
+    records: list[SwapRecord],
+) -> tuple[SwapRecord, ...]:
+    """The records, with what still holds an old layer; that is also warned about.
+
+    A closure in a copy holds the layer of the given network.
+    """
+    olds = [old for old, _ in swaps]
+    originals = [] if given is replaced else [norm for norm, _ in norms_of(given)]
+    found = unregistered_references(replaced, [*olds, *originals])
+    places: dict[str, str] = {}
+    swapped = [record for record in records if record.new is not None]
+    of_given = dict(given.named_modules()) if originals else {}
+    for record, old in zip(swapped, olds, strict=True):
+        for module in (old, of_given.get(record.names[0])):
+            if id(module) in found:
+                places[record.names[0]] = found[id(module)]
+    if not places:
+        return tuple(records)
+    noted = [
+        replace(
+            record,
+            reason="; ".join(
+                filter(None, (record.reason, f"the old layer is still in {place}: call the new"))
+            ),
+        )
+        if (place := places.get(record.names[0])) is not None
+        else record
+        for record in records
+    ]
+    listed = ", ".join(f"{name} in {place}" for name, place in list(places.items())[:3])
+    warnings.warn(
+        f"the code of {type(replaced).__name__} may still call {len(places)} of the norm layers "
+        f"that were replaced, which it holds unregistered ({listed}): let it call them by their "
+        "registered names",
+        stacklevel=3,
+    )
+    return tuple(noted)
 
 
 def _swaps(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -215,6 +216,15 @@ def require_passed(report: VerificationReport, hint: str = NOTHING_WRITTEN) -> N
         )
     if rounding is not None and not rounding.passed:
         layer = rounding.first_layer_off
+        if not math.isfinite(rounding.bound):
+            raise VerificationError(
+                f"the original network gives infinity or NaN in float32 at {rounding.output}, "
+                "where it gives numbers in float64",
+                layer=layer,
+                expected="numbers within the range of float32, which is 3.4e38",
+                found=f"numbers up to {rounding.scale:.3g} in float64",
+                hint="look for values that grow too large on the way, and scale them before",
+            )
         agreement = rounding.top1_agreement
         scale = f"{rounding.scale:.3g}"
         if rounding.activation is not None:

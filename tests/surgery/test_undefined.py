@@ -108,3 +108,8 @@ def test_nan_in_the_output_is_the_originals(kind: type, tmp_path: Path) -> None:
 def test_nan_in_a_layer_is_the_originals(kind: type, tmp_path: Path) -> None:
     error = fails(Ending(kind, torch.nan_to_num, nan_inside), tmp_path / "m.onnx")
     assert "gives NaN at norm, output 0, " in error.problem
+
+
+def test_what_overflows_in_float32_is_the_originals(tmp_path: Path) -> None:
+    error = fails(Ending(SSN2d, lambda y: y * 1e30 * 1e30), tmp_path / "m.onnx")
+    assert "gives infinity or NaN in float32 at output" in error.problem
