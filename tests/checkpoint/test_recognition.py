@@ -93,7 +93,7 @@ def onnx_bytes():
         (b"\x89HDF\r\n\x1a\n" + bytes(50), "HDF5"),
         (numpy_bytes(np.save, np.ones(3)), "NumPy array"),
         (numpy_bytes(np.savez, np.ones(3)), "NumPy arrays"),
-        (gzip.compress(b"weights"), "gzip"),
+        (gzip.compress(b"weights", mtime=0), "gzip"),
         (b"GGUF" + bytes(50), "GGUF"),
         (onnx_bytes(), "ONNX"),
         (zipped("readme.txt"), "zip archive with 'readme.txt'"),
