@@ -10,7 +10,7 @@ from helpers import tiny_network
 from torch import nn
 
 from ssn_prune import load_checkpoint, select
-from ssn_prune.checkpoint.key_matching import strip_prefix
+from ssn_prune.checkpoint.prefixes import strip_prefix
 from ssn_prune.checkpoint.wrappers import without_wrappers
 from ssn_prune.errors import KeyMismatchError
 
