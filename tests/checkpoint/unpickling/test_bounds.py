@@ -120,6 +120,26 @@ def test_no_instruction_takes_more_memory_than_it_pays_for(name):
     assert time.process_time() - started < 5  # 2 % of the budget of a real file, traced
 
 
+LARGE = b"(" + b"N" * 30000
+WORK_ON_LARGE_PARTS = {
+    "arguments": (b"ccopyreg\n__newobj__\nq\x00" + LARGE + b"tq\x01", b"0h\x00h\x01R"),
+    "a state": (b"cargparse\nNamespace\n)Rq\x00}" + LARGE + b"uq\x01", b"0h\x00h\x01b"),
+    "a list": (b"cbuiltins\nlist\nq\x00]" + LARGE + b"e\x85q\x01", b"0h\x00h\x01R"),
+    "a new list": (b"cbuiltins\nlist\nq\x00]" + LARGE + b"e\x85q\x01", b"0h\x00h\x01\x81"),
+    "a mapping": (b"cbuiltins\ndict\nq\x00}" + LARGE + b"u\x85q\x01", b"0h\x00h\x01R"),
+}
+
+
+@pytest.mark.parametrize("name", WORK_ON_LARGE_PARTS)
+def test_work_on_a_large_part_is_paid_for_each_time(name):
+    beginning, repeated = WORK_ON_LARGE_PARTS[name]
+    if name == "arguments":  # the first is the class
+        beginning = beginning.replace(b"(", b"(cargparse\nNamespace\n", 1)
+    with pytest.raises(TooLargeError, match="memory") as caught:
+        unpickle(beginning + repeated * 1000, no_storage, memory=BUDGET)
+    assert len(beginning) < caught.value.position < len(beginning) + 100 * len(repeated)
+
+
 @pytest.mark.parametrize("name", ["floats in lines", "memo", "unknown names", "nested tuples"])
 def test_time_grows_with_the_length(name):
     beginning, repeated = ENDLESS[name]

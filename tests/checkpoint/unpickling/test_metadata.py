@@ -154,6 +154,16 @@ def test_numpy_scalars_are_numbers(protocol, code):
             assert_same(read(pickle.dumps([value, value], protocol)), [value.item()] * 2)
 
 
+def test_numpy_scalars_of_the_other_byte_order():
+    dtype = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR(I3\nS'%s'\nNNNI-1\nI-1\nI0\ntb"
+    for order in "<>|=":
+        for code in ("f8", "f2", "i4", "u2"):
+            raw = np.array(3, code).astype(np.dtype(code).newbyteorder(order)).tobytes()
+            kind = dtype % (code.encode(), order.encode())
+            data = b"cnumpy.core.multiarray\nscalar\n(" + kind + b"C" + bytes([len(raw)]) + raw
+            assert read(data + b"tR.") == 3
+
+
 @PROTOCOLS
 def test_numpy_truth_and_special_numbers(protocol):
     content = [np.bool_(True), np.float64("nan"), np.float32("-inf"), np.float16(-0.0)]
