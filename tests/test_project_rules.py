@@ -88,7 +88,7 @@ def test_only_the_layers_import_their_private_algebra() -> None:
 
 
 def test_mathematics_does_no_input_or_output() -> None:
-    allowed = {"__future__", "abc", "collections", "dataclasses", "math", "typing"}
+    allowed = {"__future__", "abc", "collections", "dataclasses", "math", "typing", "warnings"}
     allowed |= {"numpy", "torch", "ssn_prune"}
     for path in (PACKAGE / "nn").rglob("*.py"):
         assert {module.split(".")[0] for module in imports(path)} <= allowed, path

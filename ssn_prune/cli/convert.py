@@ -33,6 +33,7 @@ from ssn_prune.cli.targets import default_target, require_distinct, write_report
 from ssn_prune.console import (
     Output,
     capture_lines,
+    one_position_lines,
     rounded_line,
     selection_table,
     totals_table,
@@ -116,7 +117,7 @@ def convert(
         write_report(out, result, report)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
-        for line in capture_lines(result):
+        for line in [*capture_lines(result), *one_position_lines(result)]:
             out.message(line)
         if result.rounded is not None:
             out.message(rounded_line(result.rounded))

@@ -4,7 +4,12 @@ from ssn_prune.console.bench import bench_lines, bench_table, layer_cost_table
 from ssn_prune.console.history import history_table
 from ssn_prune.console.output import Output
 from ssn_prune.console.selection import selection_table, unconverged_table
-from ssn_prune.console.totals import capture_lines, rounded_line, totals_table
+from ssn_prune.console.totals import (
+    capture_lines,
+    one_position_lines,
+    rounded_line,
+    totals_table,
+)
 from ssn_prune.console.verification import verification_lines
 
 __all__ = [
@@ -14,6 +19,7 @@ __all__ = [
     "capture_lines",
     "history_table",
     "layer_cost_table",
+    "one_position_lines",
     "rounded_line",
     "selection_table",
     "totals_table",
