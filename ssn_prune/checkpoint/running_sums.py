@@ -147,6 +147,7 @@ def _use_batch_statistics(probe: nn.Module) -> None:
     for layer in probe.modules():
         if isinstance(layer, SwitchableNorm):
             layer.correction, layer.batch_groups, layer.reduction = 0, 1, None
+            layer.warned_of_one_position = True  # this is no training
             layer.train()
 
 

@@ -33,6 +33,7 @@ from ssn_prune.console import (
     Output,
     capture_lines,
     escape,
+    one_position_lines,
     rounded_line,
     selection_table,
     totals_table,
@@ -117,7 +118,7 @@ def convert(
         write_report(out, result, report_path, written=target)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
-        for line in capture_lines(result):
+        for line in [*capture_lines(result), *one_position_lines(result)]:
             out.message(line)
         if result.rounded is not None:
             out.message(rounded_line(result.rounded))

@@ -5,7 +5,12 @@ from ssn_prune.console.history import history_table
 from ssn_prune.console.output import Output
 from ssn_prune.console.selection import off_simplex_lines, selection_table, unconverged_table
 from ssn_prune.console.text import escape
-from ssn_prune.console.totals import capture_lines, rounded_line, totals_table
+from ssn_prune.console.totals import (
+    capture_lines,
+    one_position_lines,
+    rounded_line,
+    totals_table,
+)
 from ssn_prune.console.verification import verification_lines
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
     "history_table",
     "layer_cost_table",
     "off_simplex_lines",
+    "one_position_lines",
     "rounded_line",
     "selection_table",
     "totals_table",

@@ -62,6 +62,22 @@ def capture_lines(report: ConversionReport) -> list[str]:
     return lines
 
 
+def one_position_lines(report: ConversionReport) -> list[str]:
+    """Layers that use IN over one position; usually none."""
+    names = [
+        layer.name
+        for layer in report.layers
+        if layer.positions == 1 and (layer.mean.ratios["IN"] or layer.var.ratios["IN"])
+    ]
+    if not names:
+        return []
+    shown = escape(", ".join(names[:4])) + (f" and {len(names) - 4} more" if names[4:] else "")
+    return [
+        f"[yellow]IN over one position[/]: {shown}; the mean is the value itself and the variance "
+        "is 0 there. Networks train better with normalizers=('LN', 'BN') in such layers"
+    ]
+
+
 def rounded_line(rounded: RoundedGates) -> str:
     """What rounding the gates did to the outputs."""
     agreement = rounded.top1_agreement

@@ -7,6 +7,7 @@ part and what their ratios are.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from typing import Any
 
@@ -20,6 +21,13 @@ from ssn_prune.nn.functional import SolvedGates, switchable_norm
 from ssn_prune.nn.variance_kind import FROM_PLANES, KINDS, OWN_COUNT
 from ssn_prune.normalizer import Normalizer
 
+ONE_POSITION = (
+    "IN over one position per channel (a 1x1 map, or (N, C) inputs): its mean is the value itself "
+    "and its variance is 0, so a gate that chooses it makes the output 0 or about 1/sqrt(eps) "
+    "times as large, and training diverges when gates freeze there. Offer "
+    "normalizers=('LN', 'BN') in this layer, or give it larger maps"
+)
+
 
 class PlaneNorm(_NormBase):
     """Base of the trainable layers.
@@ -32,11 +40,14 @@ class PlaneNorm(_NormBase):
         dims: Numbers of axes that an input may have.
         reduction: Shares batch statistics among processes; see
             :func:`ssn_prune.synchronize`. None: every process has its own.
+        warned_of_one_position: Whether training has warned of IN over one position, which it does
+            once.
         batch_groups: Parts of a batch with batch statistics of their own, which emulates that many
             workers in one process; the batch size must be a multiple.
     """
 
     dims: tuple[int, ...]
+    warned_of_one_position = False
 
     def __init__(
         self,
@@ -113,6 +124,7 @@ class PlaneNorm(_NormBase):
             raise ValueError(f"there is nothing to normalize in an input of {tuple(input.shape)}")
         if self.training:
             self._require_defined(input)
+            self._warn_of_one_position(input)
         if self.training and input.shape[0] % self.batch_groups:
             raise ValueError(
                 f"a batch of {input.shape[0]} cannot be split into {self.batch_groups} equal groups"
@@ -135,6 +147,13 @@ class PlaneNorm(_NormBase):
                     f"Bessel-corrected variance needs at least 2 values, {' and '.join(short)} has "
                     f"one in {tuple(input.shape)}"
                 )
+
+    def _warn_of_one_position(self, input: Tensor) -> None:
+        if self.warned_of_one_position or Normalizer.IN not in self.normalizers:
+            return
+        if math.prod(input.shape[2:]) == 1:
+            self.warned_of_one_position = True
+            warnings.warn(ONE_POSITION, stacklevel=5)
 
     def extra_repr(self) -> str:
         """Show the settings as torch's layers do."""

@@ -51,10 +51,10 @@ class SwitchableNorm(PlaneNorm):
         zero_init: Start ``weight`` at 0, for the last normalizer of a residual block.
 
     With one position per channel (H = W = 1) the instance mean is the value itself and the instance
-    variance is 0, so that IN/IN gives ``bias``; a Bessel-corrected one is 0/0 and training raises
-    ValueError, unless ``correction=2`` and IN is not offered. The running variance is the
-    population variance of the batch (of the kind that ``correction`` says), where torch's BatchNorm
-    stores the unbiased estimate.
+    variance is 0, so that IN/IN gives ``bias``; training warns of that once. A Bessel-corrected
+    variance of one value is 0/0 and training raises ValueError, unless ``correction=2`` and IN is
+    not offered. The running variance is the population variance of the batch (of the kind that
+    ``correction`` says), where torch's BatchNorm stores the unbiased estimate.
     """
 
     def __init__(

@@ -210,7 +210,8 @@ def _take_radius(layer: SSN, module: nn.Module) -> None:
     for name in _RADII:
         value = getattr(module, name, None)
         if isinstance(value, int | float):
-            layer.radius.fill_(float(value))
+            # In full: float32, the precision of a buffer, has no 0.3.
+            layer.radius = layer.radius.new_tensor([float(value)], dtype=torch.float64)
             return
     for name in _RADII:
         value = getattr(module, name, None)

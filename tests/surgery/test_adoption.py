@@ -90,18 +90,6 @@ def test_other_code_that_asks_for_the_layers_class_is_found() -> None:
     assert "every layer agrees" in error.found
 
 
-def test_a_layer_with_a_second_argument_is_refused() -> None:
-    class Masked(HabitualSwitch):
-        def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-            return super().forward(x)
-
-    def forward(m: nn.Module, x: Tensor) -> Tensor:
-        return m.n(m.c(x), None)
-
-    error = refused(Lambda(forward, c=nn.Conv2d(3, 8, 3), n=Masked(8)).eval())
-    assert "runs with its own layers, but not with those of ssn_prune" in error.problem
-
-
 def test_the_given_network_is_not_changed_and_hooks_on_it_count() -> None:
     model = network()
     model[1].register_forward_hook(lambda _m, _i, y: 2 * y)
