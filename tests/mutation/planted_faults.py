@@ -342,4 +342,18 @@ FAULTS = (
         "if entry.layers and path not in modules:",
         ("onnx_export/passes/test_user_code.py",),
     ),
+    Fault(
+        "the paper's gates in files of the reference code",
+        "selection.py",
+        "solved(logits, radius or 0.0, definition)",
+        'solved(logits, radius or 0.0, "paper")',
+        ("test_selection.py", "pruning/test_unfinished_gates.py"),
+    ),
+    Fault(
+        "the reference code's radius not shortened on a smaller face",
+        "nn/reference_gate.py",
+        "rounded(rounded(r * r) - _squared_distance(centre, outer, rounded))",
+        "rounded(r * r)",
+        ("nn/test_reference_gate.py",),
+    ),
 )
