@@ -172,7 +172,7 @@ def _outlined(
         with torch.device("meta"):
             outline, fitting = _build_matching(architecture, arguments, correction, tensors, prefix)
     except ArchitectureError as error:
-        if not isinstance(error.__cause__, NotImplementedError):
+        if not isinstance(error.__cause__, RuntimeError) or "meta" not in str(error.__cause__):
             raise
         raise ArchitectureError(
             f"{architecture.name}, which the checkpoint names, cannot be built without memory",

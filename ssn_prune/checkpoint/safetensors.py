@@ -10,9 +10,10 @@ import json
 import math
 from typing import Any
 
+from ssn_prune.checkpoint.file_storage import FileStorage
 from ssn_prune.checkpoint.input_file import InputFile, damaged
 from ssn_prune.checkpoint.shown import shown
-from ssn_prune.checkpoint.stored import DTYPES, FileStorage, StoredTensor, UnsupportedTensor
+from ssn_prune.checkpoint.stored import DTYPES, StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
 
 _MAX_HEADER = 8 << 20  # bytes; a tensor takes about 100

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ssn_prune.checkpoint.stored import DTYPES, Storage, StoredTensor, Window
+from ssn_prune.checkpoint.file_storage import Window
+from ssn_prune.checkpoint.stored import DTYPES, Storage, StoredTensor
 from ssn_prune.errors import CheckpointError
 
 

@@ -7,14 +7,14 @@ kinds of zip archives are recognised by their members.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
+from ssn_prune.checkpoint.file_storage import FileStorage
 from ssn_prune.checkpoint.input_file import InputFile, damaged
 from ssn_prune.checkpoint.persistent_id import parse_persistent_id
 from ssn_prune.checkpoint.reading_pickles import SAVE_WEIGHTS, read_pickle
 from ssn_prune.checkpoint.recognition import another_kind
 from ssn_prune.checkpoint.shown import shown
-from ssn_prune.checkpoint.stored import FileStorage, Storage
+from ssn_prune.checkpoint.stored import Storage
 from ssn_prune.checkpoint.zip_directory import ZipDirectory, read_directory
 from ssn_prune.errors import CheckpointError
 
@@ -95,15 +95,15 @@ def _root(archive: ZipDirectory) -> str:
     roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl")]
     roots = [root for root in roots if "/" not in root]
     if len(roots) != 1:
-        raise _not_torch(archive.file, names, len(roots))
+        raise _not_torch(archive.file, sorted(names), len(roots))
     return roots[0]
 
 
-def _not_torch(file: InputFile, names: Iterable[str], pickles: int) -> CheckpointError:
+def _not_torch(file: InputFile, names: list[str], pickles: int) -> CheckpointError:
     if pickles:
         return damaged(file.path, f"{pickles} checkpoints in one archive")
     inside = [name for name in names if name.endswith((".pt", ".pth", ".ckpt", ".safetensors"))]
-    first = ", ".join(map(shown, list(names)[:3])) or "nothing"
+    first = ", ".join(map(shown, names[:3])) or "nothing"
     return another_kind(
         file,
         f"a zip archive with {first}",

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ssn_prune.checkpoint.file_storage import FileStorage
 from ssn_prune.checkpoint.input_file import InputFile, damaged
 from ssn_prune.checkpoint.shown import shown
-from ssn_prune.checkpoint.stored import FileStorage
+from ssn_prune.checkpoint.zip_end import find_directory
 from ssn_prune.errors import CheckpointError
 
-_END = struct.Struct("<4s4H2LH")
-_LOCATOR = struct.Struct("<4sLQL")
-_END_64 = struct.Struct("<4sQ2H2L4Q")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
-_MAX_COMMENT = 0xFFFF
-_MAX_DIRECTORY = 32 << 20  # bytes; torch needs about 80 for a tensor
+_MAX_DIRECTORY = 8 << 20  # bytes; torch needs about 70 for a tensor
 _UNSET_32, _UNSET_16 = 0xFFFFFFFF, 0xFFFF
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 1, 1 << 3, 1 << 11
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """An entry of the central directory.
 
@@ -107,7 +104,7 @@ def read_directory(file: InputFile) -> ZipDirectory:
     Raises:
         CheckpointError: The archive is damaged, contradicts itself, or has members twice.
     """
-    start, size, count = _find_directory(file)
+    start, size, count = find_directory(file)
     if size > _MAX_DIRECTORY:
         raise damaged(file.path, f"a list of members of {size} bytes")
     data = file.read(start, start + size)
@@ -123,70 +120,19 @@ def read_directory(file: InputFile) -> ZipDirectory:
 def _checked(file: InputFile, entries: list[Member], directory: int) -> ZipDirectory:
     """Set where each member must end, and refuse those that overlap or have the same name."""
     members: dict[str, Member] = {}
-    ordered = sorted(entries, key=lambda entry: entry.start)
-    limits = [*(entry.start for entry in ordered[1:]), directory]
-    for entry, limit in zip(ordered, limits, strict=False):  # an empty archive has one limit
+    has_checksums = False
+    limit = directory
+    entries.sort(key=lambda entry: entry.start)
+    while entries:  # from the last to the first, so that the list goes as the dict grows
+        entry = entries.pop()
         if entry.start + _LOCAL.size + entry.size > limit:
             raise damaged(file.path, f"the member {shown(entry.name)} overlaps what follows it")
         if entry.name in members:
             raise damaged(file.path, f"two members are called {shown(entry.name)}")
-        members[entry.name] = Member(
-            entry.name, entry.size, entry.checksum, entry.start, limit, entry.method, entry.flags
-        )
-    filled = [entry for entry in entries if entry.size]
-    return ZipDirectory(file, members, any(entry.checksum for entry in filled))
-
-
-def _find_directory(file: InputFile) -> tuple[int, int, int]:
-    """Start, size and number of entries of the central directory."""
-    tail_start = max(0, file.size - _END.size - _MAX_COMMENT)
-    tail = file.read(tail_start, file.size)
-    place = tail.rfind(b"PK\x05\x06")
-    while place >= 0:
-        if place + _END.size <= len(tail):
-            fields = _END.unpack_from(tail, place)
-            if place + _END.size + fields[7] == len(tail):
-                break
-        place = tail.rfind(b"PK\x05\x06", 0, place)
-    if place < 0:
-        raise damaged(file.path, f"{file.size} bytes without the end of a zip archive")
-    _, disk, first_disk, here, count, size, start, _ = fields
-    end = tail_start + place
-    wide = _find_directory_64(file, end)
-    if wide is not None:
-        end, (count_64, size_64, start_64) = wide[0], wide[1:]
-        narrow = (
-            (count, _UNSET_16, count_64),
-            (size, _UNSET_32, size_64),
-            (start, _UNSET_32, start_64),
-        )
-        if any(short not in (unset, long) for short, unset, long in narrow):
-            raise damaged(file.path, "two ends of the archive that contradict each other")
-        count, size, start = count_64, size_64, start_64
-    elif here != count:
-        raise damaged(file.path, "an archive over several disks")
-    if (disk, first_disk) not in ((0, 0), (_UNSET_16, _UNSET_16)):
-        raise damaged(file.path, "an archive over several disks")
-    if start + size != end:
-        raise damaged(
-            file.path, f"a list of members from {start} to {start + size}, not up to its end {end}"
-        )
-    return start, size, count
-
-
-def _find_directory_64(file: InputFile, end: int) -> tuple[int, int, int, int] | None:
-    """The record of archives over 4 GB: where it begins, entries, size and start."""
-    if end < _LOCATOR.size + _END_64.size:
-        return None
-    signature, _, place, _ = _LOCATOR.unpack(file.read(end - _LOCATOR.size, end))
-    if signature != b"PK\x06\x07":
-        return None
-    if place + _END_64.size != end - _LOCATOR.size:
-        raise damaged(file.path, f"the end of a zip archive refers to byte {place}")
-    fields = _END_64.unpack(file.read(place, place + _END_64.size))
-    if fields[0] != b"PK\x06\x06" or fields[4:6] != (0, 0) or fields[6] != fields[7]:
-        raise damaged(file.path, "the end of a zip archive contradicts itself")
-    return place, fields[7], fields[8], fields[9]
+        members[entry.name] = replace(entry, end=limit)
+        has_checksums |= bool(entry.size and entry.checksum)
+        limit = entry.start
+    return ZipDirectory(file, members, has_checksums)
 
 
 def _central_entry(file: InputFile, data: bytes, place: int) -> tuple[Member, int]:

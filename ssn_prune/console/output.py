@@ -29,10 +29,12 @@ class Output:
         self.quiet = quiet
         # Tables must survive a pipe: without a terminal, rich would wrap at 80 columns.
         width = None if sys.stdout.isatty() else 160
-        self.out = Console(width=width, highlight=False)
+        self.out = Console(width=width, highlight=False, emoji=False)
         width = None if sys.stderr.isatty() else 160
         # The file itself: sys.stderr is another one while torch traces.
-        self.err = Console(file=sys.stderr, width=width, highlight=False, soft_wrap=True)
+        self.err = Console(
+            file=sys.stderr, width=width, highlight=False, emoji=False, soft_wrap=True
+        )
 
     @property
     def shows_text(self) -> bool:

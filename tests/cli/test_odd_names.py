@@ -26,7 +26,7 @@ def test_a_file_with_an_odd_name(tmp_path, name, options):
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
-@pytest.mark.parametrize("name", ["[/b]", "[red]", "a\x00b", "\x1b[31m", "a\u202eb"])
+@pytest.mark.parametrize("name", ["[/b]", "[red]", ":skull:", "a\x00b", "\x1b[31m", "a\u202eb"])
 def test_an_architecture_with_an_odd_name(tmp_path, name, options):
     content = {"state_dict": tiny_network().state_dict(), "arch": name, "note": name}
     torch.save(content, tmp_path / "net.pth")

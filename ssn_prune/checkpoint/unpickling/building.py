@@ -5,11 +5,17 @@ from __future__ import annotations
 from sys import getsizeof
 
 from ssn_prune.checkpoint.stored import StoredTensor, UnsupportedTensor
-from ssn_prune.checkpoint.unpickling.errors import PickleError, UnsafeGlobalError, WholeModuleError
-from ssn_prune.checkpoint.unpickling.machine import SLOT_COST, Machine
+from ssn_prune.checkpoint.unpickling.errors import (
+    PickleError,
+    TooLargeError,
+    UnsafeGlobalError,
+    WholeModuleError,
+)
+from ssn_prune.checkpoint.unpickling.machine import MEMO_COST, SLOT_COST, Machine
 from ssn_prune.checkpoint.unpickling.names import (
     canonical,
     is_inert,
+    is_loss,
     is_module,
     is_tensor_class,
     may_be_enum_member,
@@ -31,20 +37,27 @@ _BUILDERS: dict[str, Builder] = {**PYTHON, **NUMPY, **TORCH}
 _FROM_TYPE = ("torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2")
 _RECONSTRUCTOR = "copyreg._reconstructor"
 _NEW = ("copyreg.__newobj__", "copyreg.__newobj_ex__")
+_GETATTR = "builtins.getattr"
 _CREATORS = frozenset((*_FROM_TYPE, _RECONSTRUCTOR, *_NEW))
+_LONGEST_NAME = 1000  # characters
 _TENSOR_COST = 400
 _SMALL_COST = 64
-_SCAN_COST = 4
+_SCAN_COST = 4  # a key that is compared
+_SEARCH_COST = 128  # a name that is compared with the lists
 
 
 def name(machine: Machine, module: object, member: object) -> Name:
     """A name that the file asks for; an unknown one must be explained by what is done with it."""
     if not isinstance(module, str) or not isinstance(member, str):
         raise PickleError("a name that is no text")
+    if len(module) + len(member) > _LONGEST_NAME:
+        raise TooLargeError(f"a name of {len(module) + len(member)} characters")
     full = f"{module}.{member}"
+    machine.charge(getsizeof(full))
     known = canonical(full)
     if known in _BUILDERS or known in _CREATORS or is_inert(known) or may_be_named(known):
         return Name(known)
+    machine.charge(MEMO_COST)
     machine.unknown[full] = None
     return Name(full)
 
@@ -63,13 +76,9 @@ def call(machine: Machine, function: object, arguments: object) -> object:
         value = create(machine, arguments[0], ())
     elif function.name in _NEW and arguments:
         value = create(machine, arguments[0], arguments[1:])
-    elif function.name in machine.unknown and may_be_enum_member(function.name, arguments):
-        del machine.unknown[function.name]
-        value = Inert(function.name)
     else:
-        value = _known_object(machine, function)
-        if value is None:
-            raise UnsafeGlobalError(function.name)
+        machine.charge(_SEARCH_COST)
+        value = _object(machine, function, arguments)
     machine.charge(_cost(value))
     return value
 
@@ -79,9 +88,11 @@ def create(machine: Machine, cls: object, arguments: object) -> object:
     if not isinstance(cls, Name) or not isinstance(arguments, tuple):
         raise PickleError("a new object of something that is no class, or without arguments")
     builder = _BUILDERS.get(cls.name)
-    if builder is not None:
-        return builder(arguments)
-    return _known_object(machine, cls) or Instance(cls.name)
+    if builder is None:
+        return _known_object(machine, cls) or Instance(cls.name)
+    value = builder(arguments)
+    machine.charge(_cost(value))
+    return value
 
 
 def complete(machine: Machine, target: object, state: object) -> None:
@@ -90,12 +101,12 @@ def complete(machine: Machine, target: object, state: object) -> None:
         complete_dtype(target, state)
     elif isinstance(target, NumpyArray):
         complete_array(target, state)
-        if target.tensor is not None:
-            machine.charge(target.tensor.storage.size)
+        if isinstance(state, tuple) and isinstance(state[-1], str):
+            machine.charge(getsizeof(state[-1]))  # its bytes were made of the text
     elif isinstance(target, Inert) and not isinstance(target, Name):
         if isinstance(state, Pairs):
             machine.charge(_SCAN_COST * len(state))
-            if state.get("_parameters") is not None:
+            if not is_loss(target.name) and state.get("_parameters") is not None:
                 raise WholeModuleError(_outermost(machine) or target.name)
         if isinstance(target, Instance):
             raise UnsafeGlobalError(target.name)
@@ -121,6 +132,33 @@ def _known_object(machine: Machine, cls: Name) -> object:
     return None
 
 
+def _object(machine: Machine, cls: Name, arguments: tuple[object, ...]) -> object:
+    """What calling a class gives, if it is metadata, a module, or an enumeration of somebody's."""
+    if canonical(cls.name) == _GETATTR:
+        return _member(machine, cls, arguments)
+    return _known_object(machine, cls) or _enum_member(machine, cls, arguments)
+
+
+def _enum_member(machine: Machine, cls: Name, arguments: tuple[object, ...]) -> Inert:
+    if not may_be_enum_member(cls.name, arguments):
+        raise UnsafeGlobalError(cls.name)
+    machine.unknown.pop(cls.name, None)
+    return Inert(cls.name)
+
+
+def _member(machine: Machine, getattr_: Name, arguments: tuple[object, ...]) -> Inert:
+    """A member of a class by its name: of ``ZoneInfo``, or as Python 3.11.0 wrote an ``Enum``."""
+    match arguments:
+        case (Name() as cls, str() as text) if may_be_enum_member(cls.name, (text,)):
+            value = _enum_member(machine, cls, (text,))
+        case (Name() as cls, "_unpickle") if is_inert(f"{cls.name}._unpickle"):
+            value = name(machine, cls.name, "_unpickle")
+        case _:
+            raise UnsafeGlobalError(getattr_.name)
+    machine.unknown.pop(getattr_.name, None)
+    return value
+
+
 def _subclassed(arguments: tuple[object, ...]) -> object:
     """``_rebuild_from_type``: a function, the class, the function's arguments, attributes."""
     match arguments:
@@ -142,7 +180,9 @@ def _cost(value: object) -> int:
     if isinstance(value, str | bytes):
         return getsizeof(value)
     if isinstance(value, StoredTensor):
-        return _TENSOR_COST
+        return _TENSOR_COST + 2 * SLOT_COST * value.dim()
+    if isinstance(value, UnsupportedTensor):
+        return _SMALL_COST + getsizeof(value.kind)
     if isinstance(value, list | tuple):
         return _SMALL_COST + SLOT_COST * len(value)
     if isinstance(value, Pairs):

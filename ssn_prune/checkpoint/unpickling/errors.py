@@ -73,4 +73,6 @@ class NestedFileError(PickleError):
 def shown(text: str) -> str:
     """Foreign text for a message: printable, on one line, of a bounded length."""
     cut = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    if cut.isprintable():
+        return cut
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)

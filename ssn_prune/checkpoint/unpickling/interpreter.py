@@ -7,12 +7,13 @@ from io import BytesIO
 from typing import BinaryIO
 
 from ssn_prune.checkpoint.unpickling.errors import PickleError
-from ssn_prune.checkpoint.unpickling.machine import FindStorage, Machine
+from ssn_prune.checkpoint.unpickling.machine import LEAST_COST, SLOT_COST, FindStorage, Machine
 from ssn_prune.checkpoint.unpickling.opcodes import INSTRUCTIONS
 from ssn_prune.checkpoint.unpickling.source import Source
+from ssn_prune.checkpoint.unpickling.walk import walk
 
 _MEMORY = 128 << 20
-_STOP = INSTRUCTIONS[ord(".")]
+_STOP = INSTRUCTIONS[b"."]
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,18 @@ def unpickle(
     try:
         while instruction is not _STOP:
             start = source.position
-            code = source.take(1)[0]
+            code = source.take(1)
             instruction = INSTRUCTIONS.get(code)
             if instruction is None:
-                raise PickleError(f"no instruction has the code {code:#04x}")
-            machine.charge(instruction.cost)
+                raise PickleError(f"no instruction has the code {code[0]:#04x}")
+            machine.left -= LEAST_COST + instruction.cost
+            if machine.left < 0:
+                machine.charge(0)
             instruction.run(machine)
     except PickleError as error:
         error.place(start, instruction.name if instruction else "")
         raise
-    return Unpickled(machine.pop(), source.position)
+    value = machine.pop()
+    for _ in walk(value, memory // SLOT_COST):  # refuses what is nested too deeply
+        pass
+    return Unpickled(value, source.position)

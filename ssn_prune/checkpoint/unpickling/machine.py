@@ -10,7 +10,8 @@ from ssn_prune.checkpoint.unpickling.errors import PickleError, TooLargeError
 from ssn_prune.checkpoint.unpickling.source import Source
 
 FindStorage = Callable[[object], tuple[Storage, str | None]]
-MEMO_COST = 100  # bytes that an entry of a dict takes
+LEAST_COST = 64  # what any instruction pays: it takes about a microsecond
+MEMO_COST = 40  # beside the above; bytes that an entry of a dict takes
 SLOT_COST = 8  # bytes that an item takes in a list or tuple
 
 
@@ -56,12 +57,14 @@ class Machine:
 
     def pop(self) -> object:
         """Take the topmost value."""
-        self.require(1)
+        if not self.stack:
+            self.require(1)
         return self.stack.pop()
 
     def top(self) -> object:
         """The topmost value."""
-        self.require(1)
+        if not self.stack:
+            self.require(1)
         return self.stack[-1]
 
     def require(self, count: int) -> None:
@@ -83,6 +86,8 @@ class Machine:
 
     def remember(self, index: int) -> None:
         """Store the topmost value under a number."""
+        if not 0 <= index < 1 << 32:  # what fits into LONG_BINPUT
+            raise PickleError("a number of the memo that is out of range")
         self._memo[index] = self.top()
 
     def memoize(self) -> None:
@@ -92,5 +97,5 @@ class Machine:
     def recall(self, index: int) -> None:
         """Put a stored value on top."""
         if index not in self._memo:
-            raise PickleError(f"nothing is stored under the number {index}")
+            raise PickleError("nothing is stored under this number of the memo")
         self.push(self._memo[index])

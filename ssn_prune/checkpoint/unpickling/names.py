@@ -15,6 +15,8 @@ _MOVED = (
     ("numpy._core.", "numpy.core."),
     ("pathlib._local.", "pathlib."),
     ("torch.tensor.", "torch._tensor."),
+    ("torch._utils.torch.", "torch."),
+    ("UserDict.IterableUserDict", "collections.UserDict"),
 )
 # By module: what is metadata that may be left unread.
 _INERT = {
@@ -26,13 +28,19 @@ _INERT = {
     "collections": ("UserDict", "UserList", "ChainMap"),
     "datetime": ("datetime", "date", "time", "timedelta", "timezone"),
     "decimal": ("Decimal",),
+    "deepspeed.utils.tensor_fragment": ("fragment_address",),
     "fractions": ("Fraction",),
     "functools": ("partial",),
     "http": ("HTTPStatus",),
     "logging": ("getLogger",),
     "numpy": ("ndarray",),
     "numpy.matrixlib.defmatrix": ("matrix",),
+    "numpy.random._mt19937": ("MT19937",),
+    "numpy.random._pcg64": ("PCG64", "PCG64DXSM"),
+    "numpy.random._philox": ("Philox",),
     "numpy.random._pickle": ("__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"),
+    "numpy.random._sfc64": ("SFC64",),
+    "numpy.random.bit_generator": ("SeedSequence", "__pyx_unpickle_SeedSequence"),
     "pathlib": (
         *("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"),
     ),
@@ -40,11 +48,14 @@ _INERT = {
     "re": ("_compile",),
     "time": ("struct_time",),
     "torch": ("device", "Generator"),
+    "torch._C": ("Generator",),
     "torch.amp.grad_scaler": ("GradScaler",),
     "torch.cuda.amp.grad_scaler": ("GradScaler",),
     "torch.torch_version": ("TorchVersion",),
     "types": ("SimpleNamespace", "MappingProxyType"),
+    "typing": ("Any",),
     "uuid": ("UUID", "SafeUUID"),
+    "zoneinfo": ("ZoneInfo",),
     "zoneinfo.ZoneInfo": ("_unpickle",),
 }
 # Classes of these libraries are what trainers store beside the weights; functions are not.
@@ -52,9 +63,10 @@ _TRAINERS = (
     *("accelerate", "addict", "box", "deepspeed", "detectron2", "easydict", "fairseq", "fvcore"),
     *("hydra", "ignite", "iopath", "lightning", "lightning_fabric", "lightning_utilities"),
     *("ml_collections", "mmcv", "mmengine", "munch", "omegaconf", "pytorch_lightning"),
-    *("tensorboardX", "timm", "torchmetrics", "transformers", "wandb", "yacs"),
+    *("tensorboardX", "torchmetrics", "transformers", "wandb", "yacs"),
 )
-_TRAINERS_OF_TORCH = ("torch.optim.", "torch.distributed.")
+_LOSSES = "torch.nn.modules.loss."
+_PACKAGES = ("torch.optim.", "torch.distributed.", "torch.nn.attention.", "numpy.dtypes.")
 _NAMED = (
     *("strided", "sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc", "jagged"),
     *("_mkldnn", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d"),
@@ -63,7 +75,7 @@ _NAMED = (
 )
 _DTYPE = re.compile(
     r"torch\.(b?float\d+(_\w+)?|u?int\d+|double|float|half|long|int|short|bool"
-    r"|complex\d+|cfloat|cdouble|chalf|quint\d\w*|qint\d+|bits\d\w*)"
+    r"|b?complex\d+|cfloat|cdouble|chalf|quint\d\w*|qint\d+|bits\d\w*)"
 )
 _TENSOR_OR_STORAGE = re.compile(
     r"torch\.((cuda|sparse|cuda\.sparse|storage|xpu|mps|hpu)\.)?_?[A-Z]\w*(Tensor|Storage)"
@@ -90,7 +102,13 @@ def is_inert(name: str) -> bool:
         return True
     if not _CLASS.fullmatch(member):
         return False
-    return name.startswith(_TRAINERS_OF_TORCH) or name.partition(".")[0] in _TRAINERS
+    of_trainer = name.startswith(_PACKAGES) or name.partition(".")[0] in _TRAINERS
+    return is_loss(name) or (of_trainer and ".models." not in name)
+
+
+def is_loss(name: str) -> bool:
+    """Whether it is a loss of ``torch.nn``, which is a module that belongs to no network."""
+    return name.startswith(_LOSSES)
 
 
 def is_module(name: str) -> bool:

@@ -6,12 +6,13 @@ import re
 
 from ssn_prune.checkpoint.unpickling.errors import PickleError
 from ssn_prune.checkpoint.unpickling.machine import Machine
+from ssn_prune.checkpoint.unpickling.source import decoded
 from ssn_prune.checkpoint.unpickling.values import Name, StorageReference
 
 # What protocol 0 makes of the tuple: its text.
 _AS_TEXT = re.compile(
-    rb"\('storage', <class '([\w.]{1,100})'>, '([^'\\]{1,100})', '([^'\\]{1,100})', "
-    rb"([0-9]{1,19})(?:, (None|\('[^'\\]{1,100}', [0-9]{1,19}, [0-9]{1,19}\)))?\)"
+    r"\('storage', <class '([\w.]{1,100})'>, '([^'\\]{1,100})', '([^'\\]{1,100})', "
+    r"([0-9]{1,19})(?:, (None|\('([^'\\]{1,100})', ([0-9]{1,19}), ([0-9]{1,19})\)))?\)"
 )
 _MOST_ITEMS = 8
 
@@ -30,14 +31,13 @@ def resolve(machine: Machine, identity: object) -> object:
 
 def parsed(line: bytes) -> tuple[object, ...]:
     """The persistent id behind its text."""
-    match = _AS_TEXT.fullmatch(line)
+    match = _AS_TEXT.fullmatch(decoded(line))
     if not match:
         raise PickleError("a persistent id of something else than a storage")
-    cls, key, location, count, view = match.groups()
-    identity = ("storage", Name(cls.decode()), key.decode(), location.decode(), int(count))
+    cls, key, location, count, view, view_key, start, size = match.groups()
+    identity = ("storage", Name(cls), key, location, int(count))
     if view is None:
         return identity
-    if view == b"None":
+    if view == "None":
         return (*identity, None)
-    view_key, start, size = view[1:-1].decode().split(", ")
-    return (*identity, (view_key.strip("'"), int(start), int(size)))
+    return (*identity, (view_key, int(start), int(size)))

@@ -9,7 +9,8 @@ from ssn_prune.checkpoint.unpickling.errors import PickleError
 
 # Checked first, because Python's decoder warns about any other escape, process-wide.
 _SOUND = re.compile(
-    rb"""(?: [^\\]++ | \\ (?: x[0-9a-fA-F]{2} | [0-3]?[0-7]{1,2} | [\\'"abfnrtv\n] ) )*+""",
+    rb"""(?: [^\\]++ | \\ (?: x[0-9a-fA-F]{2} | [\\'"abfnrtv\n]
+                           | [0-7]{1,2}(?![0-7]) | [0-3][0-7]{2} ) )*+""",
     re.VERBOSE,
 )
 

@@ -10,7 +10,6 @@ from ssn_prune.checkpoint.unpickling.errors import PickleError, TooLargeError, T
 
 _LONGEST_NUMBER = 700  # digits; an integer of 255 bytes has 615
 _LONGEST_INTEGER = 255  # bytes, which is what LONG1 can say
-_LONGEST_NAME = 1000
 _LONGEST_TEXT = 16 << 20  # bytes; in memory a text may take four times as much
 _LONGEST_BYTES = 64 << 20
 _DECIMAL = re.compile(rb"[+-]?[0-9]+")
@@ -27,13 +26,14 @@ class Source:
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+        self._read = stream.read
+        self._readline = stream.readline
         self.position = 0
 
     def take(self, size: int) -> bytes:
         """The next ``size`` bytes."""
-        data = self._stream.read(size)
-        self.position += len(data)
+        data = self._read(size)
+        self.position += size
         if len(data) != size:
             raise TruncatedError("the data ends in the middle of a pickle")
         return data
@@ -72,7 +72,7 @@ class Source:
 
     def line(self) -> bytes:
         """Everything up to the next end of line, which is dropped."""
-        data = self._stream.readline(_LONGEST_TEXT)
+        data = self._readline(_LONGEST_TEXT)
         self.position += len(data)
         if data.endswith(b"\n"):
             return data[:-1]
@@ -82,10 +82,7 @@ class Source:
 
     def name(self) -> str:
         """A line that names a module or one of its members."""
-        line = self.line()
-        if len(line) > _LONGEST_NAME:
-            raise TooLargeError(f"a name of {len(line)} bytes")
-        return decoded(line.removesuffix(b"\r"))
+        return decoded(self.line().removesuffix(b"\r"))
 
     def decimal(self) -> int:
         """A line with an integer, which may end with an L."""

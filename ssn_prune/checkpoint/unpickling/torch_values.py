@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 
 from ssn_prune.checkpoint.stored import DTYPES, StoredTensor, UnsupportedTensor
-from ssn_prune.checkpoint.unpickling.errors import PickleError
+from ssn_prune.checkpoint.unpickling.errors import PickleError, shown
+from ssn_prune.checkpoint.unpickling.names import may_be_named
 from ssn_prune.checkpoint.unpickling.values import (
     Inert,
     Name,
@@ -97,7 +98,8 @@ def nested(_: tuple[object, ...]) -> Tensor:
 def wrapper(arguments: tuple[object, ...]) -> Tensor:
     """A subclass that has no storage of its own, such as DTensor."""
     cls = arguments[0] if arguments else None
-    return UnsupportedTensor(f"a tensor of the class {cls.name if isinstance(cls, Name) else '?'}")
+    name = shown(cls.name) if isinstance(cls, Name) else "?"
+    return UnsupportedTensor(f"a tensor of the class {name}")
 
 
 def dtype_name(dtype: Name) -> str:
@@ -109,7 +111,7 @@ def dtype_name(dtype: Name) -> str:
 def layout(arguments: tuple[object, ...]) -> Name:
     """``torch.serialization._get_layout``: the layout of that name."""
     match arguments:
-        case (str() as text,):
+        case (str() as text,) if may_be_named(text):
             return Name(text)
     raise PickleError("a layout without its name")
 
@@ -171,6 +173,11 @@ def _is_negated(metadata: Sequence[object]) -> bool:
     return bits.get("neg") not in (None, False)
 
 
+def uninitialized(_: tuple[object, ...]) -> Tensor:
+    """A parameter of a lazy layer that never saw an input."""
+    return UnsupportedTensor("an uninitialized parameter of a lazy layer")
+
+
 TENSORS: dict[str, TensorBuilder] = {
     "torch._utils._rebuild_tensor": tensor,
     "torch._utils._rebuild_tensor_v2": tensor,
@@ -179,6 +186,8 @@ TENSORS: dict[str, TensorBuilder] = {
     "torch._utils._rebuild_parameter_with_state": parameter,
     "torch.nn.parameter.Parameter": parameter,
     "torch.nn.parameter.Buffer": parameter,
+    "torch.nn.parameter.UninitializedParameter": uninitialized,
+    "torch.nn.parameter.UninitializedBuffer": uninitialized,
     "torch._utils._rebuild_device_tensor_from_numpy": from_array,
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": from_array,
     "torch._utils._rebuild_xla_tensor": from_array,

@@ -42,11 +42,10 @@ class Pairs:
 
     def get(self, text: str) -> object:
         """The value of a text key; None if there is none."""
-        found = (value for key, value in self.items() if type(key) is str and key == text)
-        last = None
-        for last in found:  # noqa: B007  the last one counts
-            pass
-        return last
+        for key, value in zip(reversed(self.keys), reversed(self.values), strict=True):
+            if type(key) is str and key == text:
+                return value
+        return None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
