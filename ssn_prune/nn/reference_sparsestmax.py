@@ -15,7 +15,6 @@ from ssn_prune.nn.planes import wide_dtype
 from ssn_prune.nn.reference_gate import NEAR_VERTEX
 
 
-@torch.no_grad()
 def reference_sparsestmax(z: Tensor, radius: Tensor, *, float64: bool = False) -> Tensor:
     """The ratios that the reference code gives.
 
@@ -29,7 +28,7 @@ def reference_sparsestmax(z: Tensor, radius: Tensor, *, float64: bool = False) -
         none.
     """
     single = z.dtype if float64 else torch.float32
-    v, r = z.to(single), radius.to(wide_dtype(z))
+    v, r = z.detach().to(single), radius.detach().to(wide_dtype(z))
     rounds = z.shape[-1] + 2
     result = torch.full_like(v, math.nan)
     done = torch.zeros_like(v[..., :1], dtype=torch.bool)

@@ -14,8 +14,8 @@ trained with.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import torch
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ssn_prune.nn.extra_state import ExtraState
 from ssn_prune.nn.functional import SolvedGates
+from ssn_prune.nn.gate_batches import freeze_gates
 from ssn_prune.nn.gate_tensors import held_ratios, is_one_hot, solve_gates
 from ssn_prune.nn.planes import HALVES
 from ssn_prune.nn.reference_gate import GateDefinition, solved
@@ -163,7 +164,7 @@ class SSN(SwitchableNorm):
 
     def freeze_one_hot_gates(self) -> None:
         """Store and flag the gates that are one-hot, and put back those that are frozen."""
-        _freeze([self])
+        freeze_gates([self])
 
     def _extra_state(self) -> ExtraState:
         return replace(super()._extra_state(), gate_definition=self.gate_definition)
@@ -173,7 +174,7 @@ class SSN(SwitchableNorm):
         self.gate_definition = stored.gate_definition
 
     def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        _freeze([self], restore_only=True)
+        freeze_gates([self], restore_only=True)
         super()._save_to_state_dict(*args, **kwargs)
 
     def _load_from_state_dict(
@@ -246,78 +247,4 @@ def set_layer_radii(layers: Sequence[SSN], radii: Sequence[float]) -> None:
         last = vertex_radius(len(layer.normalizers)) * (1 - VERTEX_MARGIN)
         half = layer.radius.dtype in HALVES
         layer.radius.fill_(1.0 if half and radius >= last else radius)
-    _freeze(layers)
-
-
-@dataclass(frozen=True)
-class _GateBatch:
-    """The gates of layers of one kind, two rows a layer, so that they are solved at once.
-
-    Attributes:
-        layers: L of them.
-        logits: (2 L, K).
-        frozen: Whether a gate is frozen, (2 L, 1).
-        frozen_ratios: The ratios of frozen gates, (2 L, K).
-    """
-
-    layers: list[SSN]
-    logits: Tensor
-    frozen: Tensor
-    frozen_ratios: Tensor
-
-    @classmethod
-    def of(cls, layers: list[SSN]) -> _GateBatch:
-        logits = torch.stack([w for layer in layers for w in (layer.mean_weight, layer.var_weight)])
-        flags = torch.stack([f for layer in layers for f in (layer.mean_fixed, layer.var_fixed)])
-        ratios = torch.cat([layer.frozen_ratios for layer in layers])
-        return cls(layers, logits, flags != 0, ratios)
-
-    def solve(self) -> Tensor:
-        """The gate of every row as if it were not frozen."""
-        radius = torch.cat([layer.radius for layer in self.layers]).repeat_interleave(2)
-        return solve_gates(self.logits, radius, self.layers[0].gate_definition)
-
-
-def _batches(layers: Iterable[SSN]) -> list[_GateBatch]:
-    alike: dict[tuple[Any, ...], list[SSN]] = {}
-    for layer in layers:
-        weight = layer.mean_weight
-        if not weight.is_meta:
-            key = (len(weight), weight.device, weight.dtype, layer.gate_definition)
-            alike.setdefault(key, []).append(layer)
-    return [_GateBatch.of(group) for group in alike.values()]
-
-
-@torch.no_grad()
-def gate_ratios(layers: Sequence[SSN]) -> list[Tensor]:
-    """The present ratios of many layers, (2, K) each, solved together and without waiting."""
-    found: dict[int, Tensor] = {}
-    for batch in _batches(layers):
-        held = held_ratios(batch.logits, batch.frozen_ratios)
-        ratios = torch.where(batch.frozen, held, batch.solve())
-        pairs = ratios.view(len(batch.layers), 2, -1).unbind()
-        found.update({id(layer): pair for layer, pair in zip(batch.layers, pairs, strict=True)})
-    return [found[id(layer)] for layer in layers]
-
-
-@torch.no_grad()
-def _freeze(layers: Iterable[SSN], *, restore_only: bool = False) -> None:
-    """Freeze what is one-hot and restore what is frozen."""
-    for batch in _batches(layers):
-        frozen, frozen_ratios = batch.frozen, batch.frozen_ratios
-        if not restore_only:
-            ratios = batch.solve()
-            zeros_and_ones = (ratios == 1).sum(1, keepdim=True) + (ratios == 0).sum(1, keepdim=True)
-            one_hot = zeros_and_ones == ratios.shape[1]
-            frozen_ratios = torch.where(one_hot & ~frozen, ratios, frozen_ratios)
-            frozen = frozen | one_hot
-            flags = [f for layer in batch.layers for f in (layer.mean_fixed, layer.var_fixed)]
-            torch._foreach_copy_(flags, list(frozen.to(flags[0].dtype).unbind()))
-            held = [layer.frozen_ratios for layer in batch.layers]
-            torch._foreach_copy_(held, list(frozen_ratios.view(len(held), 2, -1).unbind()))
-        stored = torch.where(frozen, held_ratios(batch.logits, frozen_ratios), batch.logits)
-        weights: list[Tensor] = []
-        for layer in batch.layers:
-            # Backward passes that are under way keep no values of these: no new version.
-            weights += [layer.mean_weight.data, layer.var_weight.data]
-        torch._foreach_copy_(weights, list(stored.unbind()))
+    freeze_gates(layers)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from ssn_prune.errors import CheckpointError
 from ssn_prune.files import replacing, resolved, write_errors
-from ssn_prune.nn.ssn import SSN, gate_ratios
+from ssn_prune.nn.gate_batches import gate_ratios
+from ssn_prune.nn.ssn import SSN
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 

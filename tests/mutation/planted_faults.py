@@ -363,4 +363,18 @@ FAULTS = (
         ".masked_fill_(given.isinf() & wide.isinf(), 0.0)",
         ("surgery/test_nested.py",),
     ),
+    Fault(
+        "the paper's gates in files of the reference code",
+        "selection.py",
+        "solved(logits, radius or 0.0, definition)",
+        'solved(logits, radius or 0.0, "paper")',
+        ("test_selection.py", "pruning/test_unfinished_gates.py"),
+    ),
+    Fault(
+        "the reference code's radius not shortened on a smaller face",
+        "nn/reference_gate.py",
+        "rounded(rounded(r * r) - _squared_distance(centre, outer, rounded))",
+        "rounded(r * r)",
+        ("nn/test_reference_gate.py",),
+    ),
 )

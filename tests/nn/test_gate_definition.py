@@ -9,9 +9,9 @@ from torch import nn
 
 from ssn_prune import SSN1d, SSN2d, SSN3d, SwitchNorm2d, authors_state_dict, recalibrate, set_radius
 from ssn_prune.errors import UnsupportedLayerError
+from ssn_prune.nn.gate_batches import gate_ratios
 from ssn_prune.nn.reference_gate import reference_gate
 from ssn_prune.nn.single_gate import solve_gate
-from ssn_prune.nn.ssn import gate_ratios
 
 MEAN, VAR, RADIUS = [0.2, 0.45, -0.3], [0.9, 0.1, 0.6], 0.55
 X = torch.randn(3, 4, 5, 5, generator=torch.Generator().manual_seed(0))
