@@ -269,7 +269,7 @@ class VerificationError(SsnPruneError):
         layer: str | None,
         expected: str,
         found: str,
-        hint: str,
+        hint: str | None = None,
     ) -> None:
         super().__init__(problem, expected=expected, found=found, hint=hint)
         self.layer = layer

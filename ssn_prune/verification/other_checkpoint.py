@@ -25,10 +25,11 @@ def other_checkpoint(path: Path, source: Source) -> VerificationError | None:
         source: The checkpoint that it is compared with.
 
     Returns:
-        The error; None if the file does not name its checkpoint, or was made from this one.
+        The error; None if the file does not name its checkpoint, was made from this one, or the
+        hash of this one is not known.
     """
     stored = stored_source(path)
-    if stored is None or source.sha256 is None or stored.sha256 == source.sha256:
+    if stored is None or not source.sha256 or stored.sha256 == source.sha256:
         return None
     return VerificationError(
         f"{path.name} was made from {stored.file_name}, not from this {source.file_name}",
