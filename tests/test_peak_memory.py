@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,8 @@ def peak_of_conversion(width: int, folder: Path) -> tuple[int, int]:
     torch.save(model.state_dict(), path)
     command = [sys.executable, "-c", _CONVERT, "convert", str(path), "--quiet", "--force"]
     command += ["--arch", f"{Path(__file__).stem}:Wide", "--arch-args", f'{{"width": {width}}}']
-    environment = {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join(map(str, Path(__file__).parents[:2]))
+    environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return 1024 * int((folder / "peak").read_text()), path.stat().st_size
