@@ -124,6 +124,12 @@ def test_a_class_that_is_called_once_for_an_enumeration_is_still_unknown_elsewhe
             read(member + body + b".")
 
 
+def test_an_enumeration_explains_only_its_own_name():
+    data = b"(" + name_of("os.system") + name_of("config.Mode") + b"K\x01\x85Rt."
+    with pytest.raises(UnsafeGlobalError, match=r"os\.system"):
+        read(data)
+
+
 def test_long_and_unprintable_names_are_shown_on_one_short_line():
     with pytest.raises(UnsafeGlobalError) as caught:
         read(short("a\x1b[2J\n") + short("b" * 200) + b"\x93.")
