@@ -17,6 +17,7 @@ from ssn_prune.checkpoint.unpickling.names import (
     is_inert,
     is_loss,
     is_module,
+    is_of_library,
     is_tensor_class,
     may_be_enum_member,
     may_be_named,
@@ -118,6 +119,11 @@ def require_explained(machine: Machine) -> None:
     """Refuse a file that asked for an unknown name and made no harmless value of it."""
     for unknown in machine.unknown:
         raise UnsafeGlobalError(unknown)
+
+
+def unsafe_name(machine: Machine) -> str | None:
+    """The first unknown name that is of a library, and so no enumeration of a user's."""
+    return next((name for name in machine.unknown if is_of_library(name)), None)
 
 
 def _known_object(machine: Machine, cls: Name) -> object:

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
 
-from ssn_prune.checkpoint.unpickling.errors import PickleError
+from ssn_prune.checkpoint.unpickling.building import unsafe_name
+from ssn_prune.checkpoint.unpickling.errors import (
+    PickleError,
+    UnsafeGlobalError,
+    WholeModuleError,
+)
 from ssn_prune.checkpoint.unpickling.machine import LEAST_COST, SLOT_COST, FindStorage, Machine
-from ssn_prune.checkpoint.unpickling.opcodes import INSTRUCTIONS
+from ssn_prune.checkpoint.unpickling.opcodes import INSTRUCTIONS, Instruction
 from ssn_prune.checkpoint.unpickling.source import Source
 from ssn_prune.checkpoint.unpickling.walk import walk
 
@@ -63,9 +68,19 @@ def unpickle(
                 machine.charge(0)
             instruction.run(machine)
     except PickleError as error:
-        error.place(start, instruction.name if instruction else "")
-        raise
+        raise _placed(error, start, instruction, machine) from error.__cause__
     value = machine.pop()
     for _ in walk(value, memory // SLOT_COST):  # refuses what is nested too deeply
         pass
     return Unpickled(value, source.position)
+
+
+def _placed(
+    error: PickleError, start: int, instruction: Instruction | None, machine: Machine
+) -> PickleError:
+    """The error with its place; a name that could execute code matters more than other faults."""
+    unsafe = unsafe_name(machine)
+    if unsafe is not None and not isinstance(error, UnsafeGlobalError | WholeModuleError):
+        error = UnsafeGlobalError(unsafe)
+    error.place(start, instruction.name if instruction else "")
+    return error

@@ -133,14 +133,19 @@ def may_be_named(name: str) -> bool:
     )
 
 
+def is_of_library(name: str) -> bool:
+    """Whether Python, NumPy or PyTorch defines it: then it is no class of a user."""
+    return name.partition(".")[0] in _NO_USER
+
+
 def may_be_enum_member(name: str, arguments: tuple[object, ...]) -> bool:
     """Whether a call of an unknown name can be a member of somebody's enumeration.
 
     An ``Enum`` is stored as its class, called with one number or one word. That is no harm even to
     a reader that calls it; a name from Python's library is no user's enumeration.
     """
-    module, _, member = name.rpartition(".")
-    if module.partition(".")[0] in _NO_USER or len(arguments) != 1:
+    member = name.rpartition(".")[2]
+    if is_of_library(name) or len(arguments) != 1:
         return False
     (value,) = arguments
     plain = type(value) in (bool, int, float, type(None))

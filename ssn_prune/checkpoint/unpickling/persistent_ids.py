@@ -26,6 +26,8 @@ def resolve(machine: Machine, identity: object) -> object:
         return identity[1]
     if kind != "storage":
         raise PickleError("a persistent id of something else than a storage")
+    if not isinstance(identity[1], Name):
+        raise PickleError("a storage of something that is no class")
     return StorageReference(*machine.find_storage(identity))
 
 

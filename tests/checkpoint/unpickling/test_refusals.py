@@ -285,3 +285,27 @@ def test_any_sequence_of_instructions_gives_a_value_or_a_typed_error(instruction
     names = b"cnumpy\ndtype\nq\x00cnumpy.core.multiarray\n_reconstruct\nq\x01"
     with contextlib.suppress(PickleError):
         read(names + b"".join(instructions), sized_storages)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        b"N\x85R",  # a call of a value
+        b"}R",  # a call with a dict
+        b"\xff",  # no instruction
+        b"X\xff\xff\xff\xff",  # the end of the file within a text
+        b"(X\x07\0\0\0storage" + name_of("os.system") + b"N\x85RK\1K\1K\1tQ",
+    ],
+    ids=ascii,
+)
+def test_the_name_of_a_library_matters_more_than_another_fault(fault):
+    with pytest.raises(UnsafeGlobalError) as caught:
+        read(b"\x80\x02" + name_of("os.system") + fault + b".")
+    assert caught.value.name == "os.system"
+    assert caught.value.position is not None
+
+
+def test_a_name_that_could_be_a_users_does_not_hide_another_fault():
+    with pytest.raises(PickleError) as caught:
+        read(b"\x80\x02" + name_of("my.own.Phase") + b"\xff.")
+    assert not isinstance(caught.value, UnsafeGlobalError)
