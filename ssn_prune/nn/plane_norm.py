@@ -151,7 +151,8 @@ class PlaneNorm(_NormBase):
     def _warn_of_one_position(self, input: Tensor) -> None:
         if self.warned_of_one_position or Normalizer.IN not in self.normalizers:
             return
-        if math.prod(input.shape[2:]) == 1:
+        # Without gradients nothing is trained: statistics are measured.
+        if math.prod(input.shape[2:]) == 1 and torch.is_grad_enabled():
             self.warned_of_one_position = True
             warnings.warn(ONE_POSITION, stacklevel=5)
 

@@ -37,6 +37,8 @@ def test_nothing_else_is_warned_about() -> None:
         SSN1d(4, normalizers=("LN", "BN"), correction=2)(torch.randn(3, 4))
         SSN2d(4)(torch.randn(3, 4, 1, 2))
         SSN2d(4).eval()(torch.randn(3, 4, 1, 1))
+        with torch.no_grad():
+            SSN2d(4)(torch.randn(3, 4, 1, 1))  # statistics are measured, nothing is trained
 
 
 class Squeezed(nn.Module):
