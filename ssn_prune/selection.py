@@ -250,7 +250,8 @@ def _select_layer(
         else:
             ratios = solved(logits, radius or 0.0, definition).ratios
             states[gate], soft = _gate_state(ratios, logits, offered), True
-            averaged = averaged or (not states[gate].one_hot and _near_one_hot(logits))
+        if definition is not None and not states[gate].one_hot:
+            averaged = averaged or _near_one_hot(logits)
     kind = "SN" if definition is None else "SSN"
     used = definition if soft else None
     mean, var = states["mean"], states["var"]

@@ -9,19 +9,14 @@ import pytest
 import torch
 from cli_checks import run_cli
 from helpers import tiny_network
+from stored_files import extract
 from torch import Tensor, nn
 
-from ssn_prune.checkpoint.reader import CheckpointFile
-from ssn_prune.checkpoint.weights import Weights, extract_weights
 from ssn_prune.errors import ArgumentError, CheckpointError
 
 
 def state(value: float = 1.0, **more: Tensor) -> dict[str, Tensor]:
     return {"fc.weight": torch.full((2, 2), float(value)), "fc.bias": torch.zeros(2), **more}
-
-
-def extract(content: Any, entry: str | None = None) -> Weights:
-    return extract_weights(CheckpointFile(Path("net.pth"), content, "zip", "0"), entry)
 
 
 ADAM = {"state": {0: {"exp_avg": torch.ones(2), "step": torch.ones(())}}, "param_groups": [{}]}

@@ -178,7 +178,7 @@ def test_instance_norm_with_running_statistics_has_one_choice_for_each_mode():
     ("options", "message"),
     [
         ({"kind": "bn"}, "'ssn' or 'sn'"),
-        ({"correction": 2}, "correction"),
+        ({"correction": 3}, "correction"),
         ({"normalizers": ("BN",)}, "two or more"),
         ({"include": [3]}, "include takes names"),
     ],
