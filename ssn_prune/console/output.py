@@ -32,10 +32,12 @@ class Output:
         self._document: str | None = None
         # Tables must survive a pipe: without a terminal, rich would wrap at 80 columns.
         width = None if sys.stdout.isatty() else 160
-        self.out = _Console(width=width, highlight=False)
+        self.out = _Console(width=width, highlight=False, emoji=False)
         width = None if sys.stderr.isatty() else 160
         # The file itself: sys.stderr is another one while torch traces.
-        self.err = _Console(file=sys.stderr, width=width, highlight=False, soft_wrap=True)
+        self.err = _Console(
+            file=sys.stderr, width=width, highlight=False, emoji=False, soft_wrap=True
+        )
 
     @property
     def shows_text(self) -> bool:
