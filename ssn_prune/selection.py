@@ -271,8 +271,8 @@ def _gate_state(
     sound = on_simplex(ratios)
     ranked = ratios if sound else logits
     by_name = dict(zip(offered, ratios, strict=True))
-    listed = offered if Normalizer.BN not in offered else tuple(Normalizer)
-    values = tuple(by_name.get(normalizer, 0.0) for normalizer in listed)
+    columns = offered if Normalizer.BN not in offered else tuple(Normalizer)
+    values = tuple(by_name.get(normalizer, 0.0) for normalizer in columns)
     ordered = sorted(values, reverse=True)
     return GateState(
         ratios=values,
