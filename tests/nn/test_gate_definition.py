@@ -114,7 +114,7 @@ def test_it_is_stored_and_loaded_like_the_kind_of_variance():
     assert fresh.gate_definition == "paper"
 
 
-@pytest.mark.parametrize("stored", [[1, 1, 1, 1, 2], [1, 1, 1, 1, 1, 1], [2], [1, 1]])
+@pytest.mark.parametrize("stored", [[1, 1, 1, 1, 2], [1, 1, 1, 1, 1, 1], [3], [1, 1]])
 def test_a_malformed_extra_state_is_refused(stored):
     state = {**SSN2d(4).state_dict(), "_extra_state": torch.tensor(stored)}
     with pytest.raises(ValueError, match="expected an extra state"):
