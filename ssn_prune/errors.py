@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ssn_prune._renamed import renamed
+from ssn_prune.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -173,10 +174,9 @@ class UnconvergedGatesError(SsnPruneError):
     code = "unconverged_gates"
 
     def __init__(self, layers: Sequence[Any], total: int) -> None:
-        names = ", ".join(layer.name for layer in layers[:4])
-        more = f" and {len(layers) - 4} more" if len(layers) > 4 else ""
+        names = listed([layer.name for layer in layers], 4)
         super().__init__(
-            f"{len(layers)} of {total} layers have gates that are not one-hot: {names}{more}",
+            f"{len(layers)} of {total} layers have gates that are not one-hot: {names}",
             expected="every mean gate and variance gate one-hot",
             found="layers that still mix several normalizers",
             hint=_AVERAGED

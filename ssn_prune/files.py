@@ -4,8 +4,6 @@ A run writes into a folder of its own beside the target, ``.ssn_prune.*.tmp``, a
 it. What it wrote is synced to the disk, moved to its place, and the folder is synced, in this
 order; weights in a separate file come before the model that names them. A run that was killed
 leaves its folder behind: the next run with the same target removes it, if its lock is free.
-
-Locks, modes and the syncing of folders are those of POSIX. On Windows leftovers stay.
 """
 
 from __future__ import annotations
@@ -18,20 +16,14 @@ import re
 import secrets
 import shutil
 import stat
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ssn_prune.errors import OutputError
-
-if sys.platform != "win32":
-    import fcntl
+from ssn_prune.file_locks import locked, sync, try_lock
 
 # Below protobuf's limit of 2 GiB, with room for the graph itself.
 SINGLE_FILE_LIMIT = 2**31 - 2**26
-_LOCK_SECONDS = 20.0
-"""A lock on the target's folder is held for some renames only."""
 _KINDS = {
     stat.S_ISDIR: "a directory",
     stat.S_ISFIFO: "a named pipe (FIFO)",
@@ -115,11 +107,11 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     folder, lock = _private_folder(target), None
     try:
-        with write_errors(target), _locked(target.parent):
+        with write_errors(target), locked(target.parent):
             _remove_leftovers(target)
             folder.mkdir()
             folder.chmod(0o700)  # whatever the umask: this run has to read what it writes
-            lock = _try_lock(folder)
+            lock = try_lock(folder)
         yield folder / target.name
         with write_errors(target):
             _publish(folder, target)
@@ -137,8 +129,8 @@ def _publish(folder: Path, target: Path) -> None:
         model.chmod(stat.S_IMODE(old.st_mode))
     weights = sorted(path for path in folder.iterdir() if path != model)
     for path in (*weights, model):
-        _sync(path)
-    with _locked(target.parent):
+        sync(path)
+    with locked(target.parent):
         before = set(_external_files(target))
         moved = []
         try:
@@ -147,7 +139,7 @@ def _publish(folder: Path, target: Path) -> None:
                 path.replace(place)
                 moved.append(place)
             if weights:
-                _sync(target.parent)
+                sync(target.parent)
             model.replace(target)
         except BaseException:
             if model.exists():  # not published
@@ -155,7 +147,7 @@ def _publish(folder: Path, target: Path) -> None:
                     if path not in before:
                         path.unlink(missing_ok=True)
             raise
-        _sync(target.parent)
+        sync(target.parent)
         _remove_unreferenced(target)
 
 
@@ -173,7 +165,7 @@ def _remove_leftovers(target: Path) -> None:
     """Remove the folders of runs that were killed: nobody holds their locks any more."""
     for path in target.parent.glob(f"{_private_prefix(target)}*.tmp"):
         if path.is_dir() and not path.is_symlink():
-            lock = _try_lock(path)
+            lock = try_lock(path)
             if lock is not None:
                 shutil.rmtree(path, ignore_errors=True)
                 os.close(lock)
@@ -187,65 +179,6 @@ def _private_prefix(target: Path) -> str:
     """The same for every run with a target, and short for any name."""
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     return f".ssn_prune.{digest}."
-
-
-def _try_lock(folder: Path) -> int | None:
-    """A descriptor that holds a lock on a folder; None if another process holds it."""
-    if sys.platform == "win32":
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held by another process, or a file system without locks
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other runs from publishing in the same folder. File systems without locks go without.
-
-    Raises:
-        OSError: Somebody holds the lock for a long time.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        end = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise OSError(
-                        errno.EWOULDBLOCK, f"another process holds a lock on {folder}"
-                    ) from None
-                time.sleep(0.02)
-            except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
-                    raise
-                break
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    if sys.platform == "win32" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # a file system that cannot sync folders
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def external_name(target: Path, tag: str) -> str:

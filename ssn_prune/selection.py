@@ -40,6 +40,7 @@ from ssn_prune.errors import (
 from ssn_prune.nn.reference_gate import GateDefinition, on_simplex, solved
 from ssn_prune.nn.single_gate import is_vertex, softmax_gate
 from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.text import listed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -149,10 +150,9 @@ class Selection:
             own_layers: Whether all layers are ssn_prune's, so that rounding the gates is possible.
         """
         if self.off_simplex:
-            shown = ", ".join(self.off_simplex[:4])
-            more = f" and {len(self.off_simplex) - 4} more" if len(self.off_simplex) > 4 else ""
             raise UnsupportedLayerError(
-                f"the reference code's SparsestMax leaves the simplex at {shown}{more}",
+                f"the reference code's SparsestMax leaves the simplex at "
+                f"{listed(self.off_simplex, 4)}",
                 expected="gates whose ratios are at least 0 and sum to 1",
                 found="logits that are tied, or one that is far ahead of the others, at a radius "
                 "where that code gives something else",
@@ -271,8 +271,8 @@ def _gate_state(
     sound = on_simplex(ratios)
     ranked = ratios if sound else logits
     by_name = dict(zip(offered, ratios, strict=True))
-    listed = offered if Normalizer.BN not in offered else tuple(Normalizer)
-    values = tuple(by_name.get(normalizer, 0.0) for normalizer in listed)
+    columns = offered if Normalizer.BN not in offered else tuple(Normalizer)
+    values = tuple(by_name.get(normalizer, 0.0) for normalizer in columns)
     ordered = sorted(values, reverse=True)
     return GateState(
         ratios=values,

@@ -22,7 +22,17 @@ PACKAGE = Path(ssn_prune.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Reading order; a stage may import from itself and from earlier ones only.
 ORDER = [
-    ("_version", "_renamed", "errors", "normalizer", "files", "json_values", "progress"),
+    (
+        "_version",
+        "_renamed",
+        "errors",
+        "normalizer",
+        "files",
+        "json_values",
+        "progress",
+        "text",
+        "file_locks",
+    ),
     ("nn",),
     ("surgery", "checkpoint", "architectures", "selection"),
     ("example_inputs",),

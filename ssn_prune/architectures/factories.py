@@ -26,6 +26,7 @@ from torch import nn
 
 from ssn_prune.architectures.current_folder import current_folder_importable, is_owned
 from ssn_prune.errors import ArchitectureError, ArgumentError, first_line
+from ssn_prune.text import listed
 
 _SHOWN = 8
 
@@ -150,8 +151,7 @@ def _offered(value: Any) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) or "none that could be found") + more
+    return listed(names, _SHOWN) or "none that could be found"
 
 
 def _one_of(module: str, names: list[str]) -> str:

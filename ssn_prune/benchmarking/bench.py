@@ -25,13 +25,13 @@ from ssn_prune.benchmarking.records import (
 )
 from ssn_prune.benchmarking.runtime import (
     Feed,
-    load_graph,
     make_feed,
     peak_memory,
     profile_nodes,
     runner_of,
     time_in_turns,
 )
+from ssn_prune.onnx_export.loading import load_graph
 from ssn_prune.progress import Progress, no_progress
 
 PROFILED_RUNS = 20

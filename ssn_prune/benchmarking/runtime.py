@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from ssn_prune.errors import ArgumentError, InferenceRuntimeError, first_line
+from ssn_prune.errors import ArgumentError
 from ssn_prune.verification.onnx_runtime import open_session
 
 Feed = dict[str, np.ndarray]
@@ -43,24 +43,6 @@ session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionPr
 session.run(None, arrays)
 print(peak() - before)
 """
-
-
-def load_graph(path: Path) -> onnx.ModelProto:
-    """The graph of a file without its external data.
-
-    Raises:
-        InferenceRuntimeError: It is not an ONNX file.
-    """
-    try:
-        return onnx.load(str(path), load_external_data=False)
-    # onnx raises the protobuf library's errors, which have no stable class.
-    except Exception as error:
-        raise InferenceRuntimeError(
-            f"{path.name} is not an ONNX file",
-            expected="a checkpoint, or a file with the extension .onnx",
-            found=first_line(error),
-            hint="give the file that convert wrote",
-        ) from error
 
 
 def make_feed(

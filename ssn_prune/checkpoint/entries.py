@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.errors import CheckpointError
+from ssn_prune.text import listed
 
 State = TypeVar("State", bound=Mapping[str, object])
 _DEPTH = 3
@@ -67,12 +68,11 @@ def several_networks(path: Path, networks: Mapping[str, Sequence[str]]) -> Check
         networks: By name of the entry, the keys of its state dict.
     """
     names = list(networks)
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    listed = ", ".join(name[:_LONGEST] for name in names[:_SHOWN]) + more
+    shown = listed([name[:_LONGEST] for name in names], _SHOWN)
     with_gates = (name for name in names if any("mean_weight" in key for key in networks[name]))
     return CheckpointError(
-        f"{path} holds several networks: {listed}",
+        f"{path} holds several networks: {shown}",
         expected="one network, or `weights=` with the entry of one",
-        found=f"state dicts under {listed}",
+        found=f"state dicts under {shown}",
         hint=f"pass `weights={next(with_gates, names[0])[:_LONGEST]!r}`",
     )

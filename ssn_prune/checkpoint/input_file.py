@@ -13,6 +13,7 @@ from typing import BinaryIO
 from ssn_prune.errors import CheckpointError
 
 EXPECTED = "a PyTorch checkpoint (torch.save) or a safetensors file"
+SAVE_WEIGHTS = "torch.save(model.state_dict(), path)"  # for hints
 CHUNK = 1 << 20
 
 

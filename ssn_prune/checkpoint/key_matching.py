@@ -11,6 +11,7 @@ from ssn_prune.checkpoint.layer_kind import require_same_kind
 from ssn_prune.errors import KeyMismatchError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.from_reference import is_foreign
+from ssn_prune.text import listed
 
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 _OPTIONAL = ("mean_fixed", "var_fixed", "radius", "_extra_state")
@@ -132,7 +133,7 @@ def _mismatch(
         match = difflib.get_close_matches(key, unexpected, n=1, cutoff=0.8)
         near += [f"{match[0]} -> {key}"] if match else []
     parts = [
-        f"{len(keys)} {label} ({_listed(keys)})"
+        f"{len(keys)} {label} ({listed(keys, _SHOWN)})"
         for label, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -181,11 +182,6 @@ def _cause(
             "width, or of other inputs. "
         )
     return ""
-
-
-def _listed(keys: list[str]) -> str:
-    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
 
 
 def _switchable_prefixes(model: nn.Module) -> dict[str, nn.Module]:

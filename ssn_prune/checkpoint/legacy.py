@@ -7,16 +7,13 @@ in little-endian order. There are no checksums.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ssn_prune.checkpoint.file_storage import FileStorage, Window
 from ssn_prune.checkpoint.input_file import InputFile, damaged
 from ssn_prune.checkpoint.persistent_id import PersistentId, parse_persistent_id
 from ssn_prune.checkpoint.reading_pickles import plain_pickle, read_pickle
-from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import Storage
-
-FindStorage = Callable[[object], tuple[Storage, str | None]]
+from ssn_prune.checkpoint.unpickling import FindStorage
+from ssn_prune.text import shown
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001

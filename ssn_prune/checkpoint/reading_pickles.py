@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ssn_prune.checkpoint.input_file import EXPECTED, damaged
+from ssn_prune.checkpoint.input_file import EXPECTED, SAVE_WEIGHTS, damaged
 from ssn_prune.checkpoint.stored import Storage
 from ssn_prune.checkpoint.unpickling import (
+    FindStorage,
     NestedFileError,
     PickleError,
     TooLargeError,
@@ -21,7 +21,6 @@ from ssn_prune.errors import CheckpointError, UnsafeCheckpointError
 
 _MAX_PICKLE = 64 << 20  # bytes; the state dict and optimizer of a thousand layers take half a MB
 _BUFFER = 1 << 16
-SAVE_WEIGHTS = "torch.save(model.state_dict(), path)"
 
 
 class _Stream(io.RawIOBase):
@@ -42,9 +41,7 @@ class _Stream(io.RawIOBase):
         return len(data)
 
 
-def read_pickle(
-    path: Path, pickled: Storage, find_storage: Callable[[object], tuple[Storage, str | None]]
-) -> tuple[object, int]:
+def read_pickle(path: Path, pickled: Storage, find_storage: FindStorage) -> tuple[object, int]:
     """Read one pickle.
 
     Args:

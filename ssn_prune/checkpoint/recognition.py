@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ssn_prune.checkpoint.input_file import EXPECTED, InputFile
+from ssn_prune.checkpoint.input_file import EXPECTED, SAVE_WEIGHTS, InputFile
 from ssn_prune.errors import CheckpointError
 
-_SAVE = "save the weights with torch.save(model.state_dict(), path)"
+_SAVE = f"save the weights with {SAVE_WEIGHTS}"
 # Protocols 0 and 1 write torch's magic number as text.
 _LEGACY = (b"\x80", b"L119547037146038801333356L\n.")
 

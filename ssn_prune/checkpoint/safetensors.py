@@ -12,9 +12,9 @@ from typing import Any
 
 from ssn_prune.checkpoint.file_storage import FileStorage
 from ssn_prune.checkpoint.input_file import InputFile, damaged
-from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import DTYPES, StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
+from ssn_prune.text import shown, without_surrogates
 
 _MAX_HEADER = 8 << 20  # bytes; a tensor takes about 100
 _DTYPES = {
@@ -114,9 +114,7 @@ def _bounded(digits: str) -> int:
 def _metadata(file: InputFile, value: Any) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
         # JSON can hold lone surrogates, which cannot be printed.
-        return {
-            key: text.encode("utf-8", "backslashreplace").decode() for key, text in value.items()
-        }
+        return {key: without_surrogates(text) for key, text in value.items()}
     raise damaged(file.path, "metadata that is not text")
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from ssn_prune.checkpoint.prefixes import Stripped, strip_prefix
 from ssn_prune.checkpoint.reader import CheckpointFile, open_checkpoint
-from ssn_prune.checkpoint.shown import printable
 from ssn_prune.checkpoint.statistics_check import require_sound_statistics
 from ssn_prune.checkpoint.stored import StoredTensor
 from ssn_prune.checkpoint.weights import Weights, extract_weights
+from ssn_prune.text import printable
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.checkpoint.file_storage import Window
+from ssn_prune.checkpoint.input_file import SAVE_WEIGHTS
 from ssn_prune.checkpoint.stored import DTYPES, Storage, StoredTensor
 from ssn_prune.errors import CheckpointError
 
@@ -78,5 +79,5 @@ def _refused(key: str, found: str) -> CheckpointError:
         f"{key} cannot be read",
         expected="a tensor as torch.save writes it",
         found=found,
-        hint="save the weights again: torch.save(model.state_dict(), path)",
+        hint=f"save the weights again: {SAVE_WEIGHTS}",
     )

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 
 from ssn_prune.checkpoint.file_storage import FileStorage
-from ssn_prune.checkpoint.input_file import InputFile, damaged
+from ssn_prune.checkpoint.input_file import SAVE_WEIGHTS, InputFile, damaged
 from ssn_prune.checkpoint.persistent_id import parse_persistent_id
-from ssn_prune.checkpoint.reading_pickles import SAVE_WEIGHTS, read_pickle
+from ssn_prune.checkpoint.reading_pickles import read_pickle
 from ssn_prune.checkpoint.recognition import another_kind
-from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import Storage
 from ssn_prune.checkpoint.zip_directory import ZipDirectory, read_directory
 from ssn_prune.errors import CheckpointError
+from ssn_prune.text import shown
 
 _SAVE = f"save the weights with {SAVE_WEIGHTS}"
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import CheckpointError
+from ssn_prune.text import listed
 
 _STATISTICS = ("running_mean", "running_var")
 _SHOWN = 5
@@ -53,7 +54,7 @@ def require_usable(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         key, tensor = next(iter(integers.items()))
         kind = str(tensor.dtype).removeprefix("torch.")
         raise CheckpointError(
-            f"{len(integers)} weights are integers: {_listed(list(integers))}",
+            f"{len(integers)} weights are integers: {listed(list(integers), _SHOWN)}",
             expected="real numbers, as the network has them",
             found=f"{key} of the dtype {kind}",
             hint="save the state dict of the float network, before it is quantized",
@@ -76,13 +77,8 @@ def _refuse(what: str, tensors: Mapping[str, Tensor], test: Callable[[Tensor], T
         key = next(iter(counts))
         raise CheckpointError(
             f"{len(counts)} tensors hold {'NaN' if what == 'NaN' else 'infinity'}: "
-            f"{_listed(list(counts))}",
+            f"{listed(list(counts), _SHOWN)}",
             expected="finite weights and statistics",
             found=f"{counts[key]} of {tensors[key].numel()} entries of {key} are {what}",
             hint="the training diverged: take an earlier checkpoint",
         )
-
-
-def _listed(keys: list[str]) -> str:
-    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ssn_prune.checkpoint.entries import entry_of, networks_within, several_networks
+from ssn_prune.checkpoint.input_file import SAVE_WEIGHTS
 from ssn_prune.checkpoint.reader import CheckpointFile
-from ssn_prune.checkpoint.shown import shown
 from ssn_prune.checkpoint.stored import StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.errors import ArgumentError, CheckpointError
+from ssn_prune.text import printable, shown
 
 _ENTRIES = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
 _EMA_ENTRIES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
@@ -32,7 +33,7 @@ _CURES = (
     ("complex", "name the checkpoint of a network of real numbers"),
     ("dtype", "save {key: value.float() for key, value in state.items()}"),
 )
-_OTHER_CURE = "save a state dict of plain tensors: torch.save(model.state_dict(), path)"
+_OTHER_CURE = f"save a state dict of plain tensors: {SAVE_WEIGHTS}"
 
 Found = dict[str, StoredTensor | UnsupportedTensor]
 
@@ -207,9 +208,7 @@ def _offered(content: Mapping[str, object], found: Mapping[str, Found]) -> str:
 
 
 def _listed(content: Mapping[str, object]) -> str:
-    return ", ".join(
-        key[:40] if key.isprintable() else ascii(key[:40]) for key in list(content)[:8]
-    )
+    return ", ".join(printable(key[:40]) for key in list(content)[:8])
 
 
 def _not_weights(file: CheckpointFile, found: str) -> CheckpointError:

@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ssn_prune.checkpoint.file_storage import FileStorage
-from ssn_prune.checkpoint.input_file import InputFile, damaged
-from ssn_prune.checkpoint.shown import shown
-from ssn_prune.checkpoint.zip_end import find_directory
+from ssn_prune.checkpoint.input_file import SAVE_WEIGHTS, InputFile, damaged
+from ssn_prune.checkpoint.zip_end import UNSET_16, UNSET_32, find_directory
 from ssn_prune.errors import CheckpointError
+from ssn_prune.text import shown
 
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _MAX_DIRECTORY = 8 << 20  # bytes; torch needs about 70 for a tensor
-_UNSET_32, _UNSET_16 = 0xFFFFFFFF, 0xFFFF
 _ENCRYPTED, _DESCRIPTOR, _UTF8 = 1, 1 << 3, 1 << 11
 
 
@@ -93,7 +92,7 @@ class ZipDirectory:
                 f"{self.file.path}: {shown(name)} is too large",
                 expected=f"at most {limit} bytes beside the tensors",
                 found=f"{storage.size} bytes",
-                hint="save the weights alone: torch.save(model.state_dict(), path)",
+                hint=f"save the weights alone: {SAVE_WEIGHTS}",
             )
         return storage.read(0, storage.size)
 
@@ -151,7 +150,7 @@ def _central_entry(file: InputFile, data: bytes, place: int) -> tuple[Member, in
     name = _decode(data[name_start:extra_start], flags)
     extra = data[extra_start : extra_start + extra_length]
     size, packed, start = _widen(file, extra, (size, packed, start))
-    if disk not in (0, _UNSET_16):
+    if disk not in (0, UNSET_16):
         raise damaged(file.path, "an archive over several disks")
     if method == 0 and packed != size:
         raise damaged(file.path, f"{shown(name)} has two sizes, {size} and {packed} bytes")
@@ -161,16 +160,16 @@ def _central_entry(file: InputFile, data: bytes, place: int) -> tuple[Member, in
 
 def _widen(file: InputFile, extra: bytes, values: tuple[int, ...]) -> tuple[int, ...]:
     """Take sizes and places that need 64 bits from the extra field 0x0001."""
-    if _UNSET_32 not in values:
+    if UNSET_32 not in values:
         return values
     place = 0
     while place + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, place)
         if kind == 1 and place + 4 + length <= len(extra):
-            wanted = sum(value == _UNSET_32 for value in values)
+            wanted = sum(value == UNSET_32 for value in values)
             if length >= 8 * wanted:
                 wide = iter(struct.unpack_from(f"<{wanted}Q", extra, place + 4))
-                return tuple(next(wide) if value == _UNSET_32 else value for value in values)
+                return tuple(next(wide) if value == UNSET_32 else value for value in values)
         place += 4 + length
     raise damaged(file.path, "a member of over 4 GB without its size")
 
@@ -205,7 +204,7 @@ def _packed(file: InputFile, member: Member, how: str) -> CheckpointError:
         expected="an archive as torch.save writes it, whose members are stored uncompressed",
         found=f"compression method {member.method}, flags {member.flags:#x}",
         hint="read it with torch.load in an environment that you trust and save the weights with "
-        "torch.save(model.state_dict(), path)",
+        + SAVE_WEIGHTS,
     )
 
 

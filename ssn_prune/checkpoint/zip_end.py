@@ -10,7 +10,7 @@ _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 _MAX_COMMENT = 0xFFFF
-_UNSET_32, _UNSET_16 = 0xFFFFFFFF, 0xFFFF
+UNSET_32, UNSET_16 = 0xFFFFFFFF, 0xFFFF
 
 
 def find_directory(file: InputFile) -> tuple[int, int, int]:
@@ -36,16 +36,16 @@ def find_directory(file: InputFile) -> tuple[int, int, int]:
     if wide is not None:
         end, (count_64, size_64, start_64) = wide[0], wide[1:]
         narrow = (
-            (count, _UNSET_16, count_64),
-            (size, _UNSET_32, size_64),
-            (start, _UNSET_32, start_64),
+            (count, UNSET_16, count_64),
+            (size, UNSET_32, size_64),
+            (start, UNSET_32, start_64),
         )
         if any(short not in (unset, long) for short, unset, long in narrow):
             raise damaged(file.path, "two ends of the archive that contradict each other")
         count, size, start = count_64, size_64, start_64
     elif here != count:
         raise damaged(file.path, "an archive over several disks")
-    if (disk, first_disk) not in ((0, 0), (_UNSET_16, _UNSET_16)):
+    if (disk, first_disk) not in ((0, 0), (UNSET_16, UNSET_16)):
         raise damaged(file.path, "an archive over several disks")
     if start + size != end:
         raise damaged(

@@ -1,8 +1,10 @@
-"""Text of files and users, fit to be printed."""
+"""Text that rich prints as it is."""
 
 from __future__ import annotations
 
 import rich.markup
+
+from ssn_prune.text import printable
 
 
 def escape(text: object) -> str:
@@ -12,13 +14,6 @@ def escape(text: object) -> str:
         text: A name or message with anything in it.
 
     Returns:
-        The text with its markup escaped. What cannot be seen, or would move the cursor or the
-        direction of writing (control characters, lone surrogates), is shown as Python writes it.
+        The text in printable characters, with its markup escaped.
     """
-    return rich.markup.escape("".join(map(_visible, str(text))))
-
-
-def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+    return rich.markup.escape(printable(str(text)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from ssn_prune.console.text import escape
+from ssn_prune.text import listed
 
 if TYPE_CHECKING:
     from ssn_prune.pruning.results import RoundedGates
@@ -71,10 +72,10 @@ def one_position_lines(report: ConversionReport) -> list[str]:
     ]
     if not names:
         return []
-    shown = escape(", ".join(names[:4])) + (f" and {len(names) - 4} more" if names[4:] else "")
     return [
-        f"[yellow]IN over one position[/]: {shown}; the mean is the value itself and the variance "
-        "is 0 there. Networks train better with normalizers=('LN', 'BN') in such layers"
+        f"[yellow]IN over one position[/]: {escape(listed(names, 4))}; the mean is the value "
+        "itself and the variance is 0 there. Networks train better with normalizers=('LN', 'BN') "
+        "in such layers"
     ]
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.source import Source
+from ssn_prune.errors import InferenceRuntimeError
 from ssn_prune.json_values import to_json
+from ssn_prune.onnx_export.loading import load_graph
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
 
@@ -41,9 +42,8 @@ def stored_source(path: Path) -> StoredSource | None:
         path: The file. Weights in a file of their own are not read.
     """
     try:
-        properties = onnx.load(path, load_external_data=False).metadata_props
-    # protobuf has errors of its own; the runtime, which is asked next, says what is wrong.
-    except Exception:  # noqa: BLE001
+        properties = load_graph(path).metadata_props
+    except InferenceRuntimeError:  # the runtime, which is asked next, says what is wrong
         return None
     stored = {entry.key: entry.value for entry in properties}
     name, sha256 = stored.get(SOURCE_KEY), stored.get(SHA256_KEY)

@@ -3,22 +3,15 @@
 Taking over another implementation's layers means believing what their tensors are called. Whether
 that was right is measured: the network as it was built and loaded, soft gates included, runs beside
 the adopted, unpruned one in float64, and the outputs must agree, at the end and at every call of
-every switchable layer, within
-
-    1e-11 + 4 x 2^-29 x the given network's own float32 error,
-
-all relative to the largest value. 2^-29 is the ratio of the two precisions, so the second term is
-what the given formula itself loses in float64: E[x^2] - mean^2, the reference implementation's, is
-off by 4e-11 there at mean 100 and deviation 0.1, and by 8 % in float32.
+every switchable layer, within the bounds of :mod:`ssn_prune.surgery.adoption_bounds`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +20,14 @@ from torch import Tensor, nn
 from ssn_prune.errors import ArgumentError, SsnPruneError, UnsupportedLayerError, first_line
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery._shared_parameters import run_float32_copy
-from ssn_prune.surgery.adoption_errors import cannot_run, layer_differs, output_differs
+from ssn_prune.surgery.adoption_bounds import (
+    FLOAT64_TOLERANCE,
+    Errors,
+    float32_bound,
+    float64_bound,
+    judged,
+)
+from ssn_prune.surgery.adoption_errors import cannot_run
 from ssn_prune.surgery.difference import difference_at
 from ssn_prune.surgery.float64 import (
     as_reference_in_float64,
@@ -45,12 +45,6 @@ from ssn_prune.surgery.repeated_runs import Repeated, run_repeatedly
 from ssn_prune.surgery.results import AdoptionCheck
 from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.surgery.unreached import compare_unreached
-
-FLOAT64_TOLERANCE = 1e-11
-PRECISION_RATIO = 2.0**-29
-ERROR_FACTOR = 4.0
-FLOAT32_TOLERANCE = 1e-5
-"""Where float64 is impossible: added to 4 x the adopted network's own float32 error."""
 
 
 def check_reference(
@@ -127,14 +121,6 @@ def _run_own(model: nn.Module, inputs: tuple[Any, ...], allow_unverified: bool) 
         ) from error
 
 
-@dataclass(frozen=True)
-class _Errors:
-    """Of the outputs and of every call of every layer."""
-
-    output: float
-    layers: dict[str, list[float]]
-
-
 def _compare(
     given: nn.Module,
     adopted: nn.Module,
@@ -153,13 +139,13 @@ def _compare(
         except Exception as error:  # noqa: BLE001
             operator = f"{type(error).__name__}: {first_line(error)}"
         if operator is None:
-            own_errors = _Errors(relative_error(own.outputs, outputs), dict(compared.in_order()))
+            own_errors = Errors(relative_error(own.outputs, outputs), dict(compared.in_order()))
             found = ComparedOutputs(wide, relative_error)
             with _explained(given):
                 mine, _ = _run_float64(adopted, inputs, layers, found)
             require_defined(outputs, found.undefined)
-            errors = _Errors(relative_error(mine, outputs), dict(found.in_order()))
-            return _judged(base, given, explain, errors, own_errors, float64_bound)
+            errors = Errors(relative_error(mine, outputs), dict(found.in_order()))
+            return judged(base, given, explain, errors, own_errors, float64_bound)
     base = replace(base, precision="float32", narrow_operator=operator)
     return _compare_in_float32(base, given, adopted, inputs, layers, own.outputs, narrow)
 
@@ -187,25 +173,14 @@ def _compare_in_float32(
         exact = ComparedOutputs(kept, relative_error)
         try:
             wide, _ = _run_float64(adopted, inputs, layers, exact)
-            own = _Errors(relative_error(mine, wide), dict(exact.in_order()))
+            own = Errors(relative_error(mine, wide), dict(exact.in_order()))
         # What refuses float64 may be in neither kind of layer. The constant has to do then.
         except Exception:  # noqa: BLE001
-            own = _Errors(0.0, {})
+            own = Errors(0.0, {})
     require_defined(outputs, compared.undefined)
-    errors = _Errors(relative_error(mine, outputs), dict(compared.in_order()))
+    errors = Errors(relative_error(mine, outputs), dict(compared.in_order()))
     explain = functools.partial(difference_at, given, adopted, inputs)
-    return _judged(base, given, explain, errors, own, float32_bound)
-
-
-def float64_bound(own_error: float) -> float:
-    """The bound in float64; an own error that is not finite counts as the scale."""
-    known = own_error if math.isfinite(own_error) else 1.0
-    return FLOAT64_TOLERANCE + ERROR_FACTOR * PRECISION_RATIO * known
-
-
-def float32_bound(own_error: float) -> float:
-    """The bound in float32, of the adopted network's own error; 0 if that is not finite."""
-    return ERROR_FACTOR * own_error + FLOAT32_TOLERANCE if math.isfinite(own_error) else 0.0
+    return judged(base, given, explain, errors, own, float32_bound)
 
 
 def _both(first: OutputHook, second: OutputHook) -> OutputHook:
@@ -240,41 +215,3 @@ def _explained(given: nn.Module) -> Iterator[None]:
             found=f"{type(error).__name__}: {first_line(error)}",
             hint="build the network with SSN or SwitchNorm layers of ssn_prune",
         ) from error
-
-
-def _judged(
-    base: AdoptionCheck,
-    given: nn.Module,
-    explain: Callable[[str, int], str | None],
-    errors: _Errors,
-    own: _Errors,
-    bound: Callable[[float], float],
-) -> AdoptionCheck:
-    """Hold every error against its bound.
-
-    Raises:
-        UnsupportedLayerError: One is off; the first layer is named.
-    """
-    worst: tuple[float, str | None, float | None, float | None] = (-1.0, None, None, None)
-    for name, calls in errors.layers.items():
-        own_calls = own.layers.get(name, [])
-        for call, error in enumerate(calls):
-            allowed = bound(own_calls[call] if call < len(own_calls) else 0.0)
-            if not error <= allowed:
-                difference = explain(name, call)
-                raise layer_differs(given, name, error, allowed, str(base.precision), difference)
-            if allowed and error / allowed > worst[0]:
-                worst = (error / allowed, name, error, allowed)
-    allowed = bound(own.output)
-    if not errors.output <= allowed:
-        raise output_differs(given, errors.output, allowed, str(base.precision))
-    return replace(
-        base,
-        output_error=errors.output,
-        own_float32_error=own.output,
-        tolerance=allowed,
-        layers=len(errors.layers),
-        worst_layer=worst[1],
-        worst_layer_error=worst[2],
-        worst_layer_tolerance=worst[3],
-    )

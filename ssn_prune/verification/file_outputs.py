@@ -13,6 +13,9 @@ from pathlib import Path
 
 import onnx
 
+from ssn_prune.errors import InferenceRuntimeError
+from ssn_prune.onnx_export.loading import load_graph
+
 RANGED = ("Sigmoid", "HardSigmoid", "Tanh", "Softmax")
 """Operators whose values reach 1 and are never larger in magnitude."""
 REARRANGING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice")
@@ -40,9 +43,8 @@ def onnx_outputs(path: Path) -> tuple[FileOutput, ...]:
         path: The file. Weights in a file of their own are not read.
     """
     try:
-        graph = onnx.load(path, load_external_data=False).graph
-    # protobuf has errors of its own; the runtime, which is asked next, says what is wrong.
-    except Exception:  # noqa: BLE001
+        graph = load_graph(path).graph
+    except InferenceRuntimeError:  # the runtime, which is asked next, says what is wrong
         return ()
     makers = {name: node for node in graph.node for name in node.output}
     return tuple(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,34 @@ import pytest
 import torch
 from cli_checks import run_cli
 from helpers import tiny_network
-from stored_files import extract
 from torch import Tensor, nn
 
+from ssn_prune.checkpoint.reader import open_checkpoint
+from ssn_prune.checkpoint.stored import StoredTensor
+from ssn_prune.checkpoint.weights import extract_weights
 from ssn_prune.errors import ArgumentError, CheckpointError
 
 
 def state(value: float = 1.0, **more: Tensor) -> dict[str, Tensor]:
     return {"fc.weight": torch.full((2, 2), float(value)), "fc.bias": torch.zeros(2), **more}
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken from a file: the entry, and the first number of a weight."""
+
+    entry: str | None
+    number: float
+
+
+def extract(content: Any, entry: str | None = None) -> Taken:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.pth")
+        torch.save(content, path)
+        with open_checkpoint(path) as file:
+            weights = extract_weights(file, entry)
+            weight: StoredTensor = weights.tensors["fc.weight"]
+            return Taken(weights.entry, weight.numbers()[0])
 
 
 ADAM = {"state": {0: {"exp_avg": torch.ones(2), "step": torch.ones(())}}, "param_groups": [{}]}
@@ -41,7 +63,7 @@ def test_several_networks_are_listed(name: str) -> None:
         extract(content)
     assert all(entry in caught.value.problem for entry in names)
     assert f"`weights={names[0]!r}`" in str(caught.value.hint)
-    assert extract(content, names[0]).tensors["fc.weight"].mean() == 1  # the hint works
+    assert extract(content, names[0]).number == 1  # the hint works
 
 
 def test_the_hint_names_a_network_with_gates() -> None:
@@ -56,9 +78,9 @@ def test_the_only_network_is_taken_and_reported(name: str) -> None:
     content: dict[str, Any] = {name.rpartition(".")[2]: state(2), "optimizer": ADAM}
     if "." in name:
         content = {"parts": content, "epoch": 1}
-    weights = extract(content)
-    assert weights.entry == name
-    assert weights.tensors["fc.weight"].mean() == 2
+    taken = extract(content)
+    assert taken.entry == name
+    assert taken.number == 2
 
 
 def test_many_networks_are_counted() -> None:
@@ -74,8 +96,8 @@ def test_an_entry_that_is_not_there_is_answered_with_those_that_are() -> None:
 
 
 def test_a_name_with_a_dot_of_its_own() -> None:
-    weights = extract({"net.G": state(2), "net": {"G": state(1)}}, "net.G")
-    assert weights.tensors["fc.weight"].mean() == 2
+    taken = extract({"net.G": state(2), "net": {"G": state(1)}}, "net.G")
+    assert taken.number == 2
 
 
 def test_no_network_is_found_in_optimizers_and_cycles() -> None:

@@ -10,7 +10,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from ssn_prune.nn.inference import MomentNorm
+from ssn_prune.nn.inference import moment_norm
 from ssn_prune.pruning import static_norm
 from ssn_prune.pruning.capture import graph_reader
 from ssn_prune.pruning.folds import edited_kernel, running_mean, scale, scale_and_shift
@@ -31,7 +31,7 @@ def eps_forgotten() -> Iterator[None]:
 @contextlib.contextmanager
 def bessel_forgotten() -> Iterator[None]:
     """Moments are not corrected."""
-    with mock.patch.object(MomentNorm, "_bessel_factor", return_value=1.0):
+    with mock.patch.object(moment_norm, "bessel_factors", return_value=(1.0, 1.0)):
         yield
 
 

@@ -30,7 +30,13 @@ _FOLLOWING = ("pruning/folds/test_into_following.py",)
 _REFUSALS = ("pruning/folds/test_kernel.py",)
 _DIMENSIONS = ("pruning/test_dimensions.py",)
 _PARTS = ("pruning/capture/test_partial.py",)
-_ADOPTED = ("surgery/test_adoption.py",)
+_ADOPTED = (
+    "surgery/test_adoption.py",
+    "surgery/test_adoption_precision.py",
+    "surgery/test_adopted_files.py",
+    "surgery/test_calls_of_layers.py",
+    "surgery/test_unverified_layers.py",
+)
 _PASSES = ("onnx_export/passes/test_every_pair.py",)
 
 FAULTS = (
@@ -155,16 +161,16 @@ FAULTS = (
     ),
     Fault(
         "Bessel's correction forgotten in moments",
-        "nn/inference/moment_norm.py",
-        "if self.correction == 0:\n            return 1.0",
-        "if True:\n            return 1.0",
+        "nn/inference/bessel.py",
+        "positions = positions_of(x)\n",
+        "return 1.0, 1.0\n",
         _PAIRS,
     ),
     Fault(
         "Bessel's correction upside down at dynamic sizes",
-        "nn/inference/moment_norm.py",
-        "return count / (count - 1)",
-        "return (count - 1) / count",
+        "nn/inference/bessel.py",
+        "return values / (values - 1)",
+        "return (values - 1) / values",
         ("onnx_export/test_openvino.py", "onnx_export/test_dynamic_axes.py"),
     ),
     Fault(
@@ -288,7 +294,7 @@ FAULTS = (
     ),
     Fault(
         "the bound in float64 is the own error in float32",
-        "surgery/adoption.py",
+        "surgery/adoption_bounds.py",
         "PRECISION_RATIO = 2.0**-29",
         "PRECISION_RATIO = 1.0",
         _ADOPTED,
@@ -309,7 +315,7 @@ FAULTS = (
     ),
     Fault(
         "a layer is compared at its first call only",
-        "surgery/adoption.py",
+        "surgery/adoption_bounds.py",
         "for call, error in enumerate(calls):",
         "for call, error in enumerate(calls[:1]):",
         _ADOPTED,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ssn_prune.checkpoint.reader import open_checkpoint
 from ssn_prune.checkpoint.stored import StoredTensor
 from ssn_prune.checkpoint.tensors import to_torch
 from ssn_prune.checkpoint.unpickling import Pairs
-from ssn_prune.checkpoint.weights import Weights, extract_weights
 
 
 def read_all(path: Path) -> Any:
@@ -29,18 +24,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(plain(item) for item in value)
     return to_torch({"x": value})["x"] if isinstance(value, StoredTensor) else value
-
-
-def extract(content: Any, entry: str | None = None) -> Weights:
-    """The weights of a file with this content, their tensors read."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.pth"
-        torch.save(content, path)
-        return extract_from(path, entry)
-
-
-def extract_from(path: Path, entry: str | None = None) -> Weights:
-    """The weights of a file, their tensors read."""
-    with open_checkpoint(path) as file:
-        weights = extract_weights(file, entry)
-        return replace(weights, tensors=to_torch(weights.tensors))

@@ -9,6 +9,7 @@ from ssn_prune.checkpoint.unpickling.errors import (
     WholeModuleError,
 )
 from ssn_prune.checkpoint.unpickling.interpreter import Unpickled, unpickle
+from ssn_prune.checkpoint.unpickling.machine import FindStorage
 from ssn_prune.checkpoint.unpickling.values import (
     Inert,
     Name,
@@ -19,6 +20,7 @@ from ssn_prune.checkpoint.unpickling.values import (
 from ssn_prune.checkpoint.unpickling.walk import walk
 
 __all__ = [
+    "FindStorage",
     "Inert",
     "Name",
     "NestedFileError",

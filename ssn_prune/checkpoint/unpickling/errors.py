@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-_LONGEST_TEXT = 120
+from ssn_prune.text import printable, shortened
+
+_LONGEST_NAME = 120
 
 
 class PickleError(ValueError):
@@ -47,7 +49,7 @@ class UnsafeGlobalError(PickleError):
     """
 
     def __init__(self, name: str) -> None:
-        self.name = shown(name)
+        self.name = printable(shortened(name, _LONGEST_NAME))
         super().__init__(f"it asks for {self.name!r}")
 
 
@@ -59,7 +61,7 @@ class WholeModuleError(PickleError):
     """
 
     def __init__(self, name: str) -> None:
-        self.name = shown(name)
+        self.name = printable(shortened(name, _LONGEST_NAME))
         super().__init__(f"it holds a whole module of the class {self.name!r}")
 
 
@@ -68,11 +70,3 @@ class NestedFileError(PickleError):
 
     def __init__(self) -> None:
         super().__init__("it was written by pickle.dump, which stores each tensor as its own file")
-
-
-def shown(text: str) -> str:
-    """Foreign text for a message: printable, on one line, of a bounded length."""
-    cut = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 3] + "..."
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)

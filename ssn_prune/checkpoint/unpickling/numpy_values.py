@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable
 
 from ssn_prune.checkpoint.stored import Storage, StoredTensor
 from ssn_prune.checkpoint.unpickling.errors import PickleError
+from ssn_prune.checkpoint.unpickling.python_values import Builder
 from ssn_prune.checkpoint.unpickling.values import Inert, NumpyArray, NumpyType
 
 # By NumPy's code: our name of the dtype, and struct's code.
@@ -119,7 +119,7 @@ def _raw(content: object) -> bytes:
     raise PickleError("a NumPy object without its bytes")
 
 
-NUMPY: dict[str, Callable[[tuple[object, ...]], object]] = {
+NUMPY: dict[str, Builder] = {
     "numpy.dtype": dtype,
     "numpy.core.multiarray.scalar": scalar,
     "numpy.core.multiarray._reconstruct": empty_array,

@@ -11,8 +11,8 @@ from ssn_prune.checkpoint.unpickling.errors import PickleError
 from ssn_prune.checkpoint.unpickling.machine import MEMO_COST, Machine
 from ssn_prune.checkpoint.unpickling.persistent_ids import parsed, resolve
 from ssn_prune.checkpoint.unpickling.python2_text import text_or_bytes, unquoted
-from ssn_prune.checkpoint.unpickling.source import printable
 from ssn_prune.checkpoint.unpickling.values import Inert, Pairs
+from ssn_prune.text import without_surrogates
 
 _NEWEST = 5
 
@@ -55,7 +55,7 @@ def _unicode(machine: Machine) -> None:
         text, _ = codecs.raw_unicode_escape_decode(machine.source.line())
     except UnicodeDecodeError:
         raise PickleError("text with an escape that is none") from None
-    machine.push_sized(printable(text))
+    machine.push_sized(without_surrogates(text))
 
 
 def _pop(machine: Machine) -> None:

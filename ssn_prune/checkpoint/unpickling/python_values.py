@@ -64,7 +64,7 @@ def complex_number(arguments: tuple[object, ...]) -> complex:
             try:
                 return complex(real, imaginary)
             except OverflowError:
-                pass
+                raise PickleError("a complex number with a part that no float can hold") from None
     raise PickleError("a complex number is made of something else than two numbers")
 
 

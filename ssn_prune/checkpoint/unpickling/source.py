@@ -7,6 +7,7 @@ import struct
 from typing import BinaryIO
 
 from ssn_prune.checkpoint.unpickling.errors import PickleError, TooLargeError, TruncatedError
+from ssn_prune.text import without_surrogates
 
 _LONGEST_NUMBER = 700  # digits; an integer of 255 bytes has 615
 _LONGEST_INTEGER = 255  # bytes, which is what LONG1 can say
@@ -125,12 +126,7 @@ def decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        return printable(_with_surrogates(data))
-
-
-def printable(text: str) -> str:
-    """The text, with lone surrogates as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+        return without_surrogates(_with_surrogates(data))
 
 
 def _with_surrogates(data: bytes) -> str:

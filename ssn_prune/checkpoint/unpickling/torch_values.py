@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from ssn_prune.checkpoint.stored import DTYPES, StoredTensor, UnsupportedTensor
-from ssn_prune.checkpoint.unpickling.errors import PickleError, shown
+from ssn_prune.checkpoint.unpickling.errors import PickleError
 from ssn_prune.checkpoint.unpickling.names import may_be_named
+from ssn_prune.checkpoint.unpickling.python_values import Builder
 from ssn_prune.checkpoint.unpickling.values import (
     Inert,
     Name,
@@ -15,6 +16,7 @@ from ssn_prune.checkpoint.unpickling.values import (
     Pairs,
     StorageReference,
 )
+from ssn_prune.text import printable, shortened
 
 Tensor = StoredTensor | UnsupportedTensor
 TensorBuilder = Callable[[tuple[object, ...]], Tensor]
@@ -98,7 +100,7 @@ def nested(_: tuple[object, ...]) -> Tensor:
 def wrapper(arguments: tuple[object, ...]) -> Tensor:
     """A subclass that has no storage of its own, such as DTensor."""
     cls = arguments[0] if arguments else None
-    name = shown(cls.name) if isinstance(cls, Name) else "?"
+    name = printable(shortened(cls.name)) if isinstance(cls, Name) else "?"
     return UnsupportedTensor(f"a tensor of the class {name}")
 
 
@@ -199,7 +201,7 @@ TENSORS: dict[str, TensorBuilder] = {
     "torch.nested._internal.nested_tensor._rebuild_njt": nested,
     "torch._utils._rebuild_wrapper_subclass": wrapper,
 }
-TORCH: dict[str, Callable[[tuple[object, ...]], object]] = {
+TORCH: dict[str, Builder] = {
     **TENSORS,
     "torch.serialization._get_layout": layout,
     "torch.Size": size,

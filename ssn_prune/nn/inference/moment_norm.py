@@ -26,9 +26,10 @@ from ssn_prune.nn.axes import (
     spatial_mean,
 )
 from ssn_prune.nn.functional import switchable_norm
+from ssn_prune.nn.inference.bessel import bessel_factors
 from ssn_prune.nn.inference.mixing import Measured, as_computed, weighted_sum
 from ssn_prune.nn.plane_norm import update_running
-from ssn_prune.nn.planes import HALVES, positions_of
+from ssn_prune.nn.planes import HALVES
 from ssn_prune.nn.variance_kind import FROM_PLANES, OWN_COUNT
 from ssn_prune.normalizer import Normalizer
 
@@ -122,7 +123,7 @@ class MomentNorm(nn.Module):
     def _trained(self, input: Tensor) -> Tensor:
         """With the batch's own statistics: the computation of the switchable layers."""
         x = input.unsqueeze(-1) if input.dim() == 2 else input
-        self._bessel_factors(x)  # refuses what is undefined
+        bessel_factors(x, self.correction, self.var_ratios)  # refuses what is undefined
         settings = NormSettings(self.eps, tuple(Normalizer), self.correction)
         p, q = (
             torch.tensor(ratios, dtype=torch.float64, device=x.device)
@@ -160,7 +161,7 @@ class MomentNorm(nn.Module):
         each plane, and so does a corrected variance.
         """
         p, q = self.mean_ratios, self.var_ratios
-        factor, layer_factor = self._bessel_factors(x)
+        factor, layer_factor = bessel_factors(x, self.correction, self.var_ratios)
         if q == _LN and p != _IN and self.correction != FROM_PLANES:
             centred = x - self._layer_mean(mean_in)
             var = spatial_mean(centred * centred).mean(1, keepdim=True)
@@ -199,29 +200,6 @@ class MomentNorm(nn.Module):
                 mean = mean + per_channel(in_dtype_of(mean, shift.mean() - shift), mean)
         return mean
 
-    def _bessel_factors(self, x: Tensor) -> tuple[float | Tensor, float | Tensor]:
-        """n/(n-1) of an IN variance and of an LN variance that is pooled from biased ones."""
-        positions, q = positions_of(x), self.var_ratios
-        if self.correction == FROM_PLANES:
-            return self._bessel_factor(positions, x), 1.0
-        if self.correction == OWN_COUNT:
-            return (
-                self._bessel_factor(positions, x) if q[Normalizer.IN] else 1.0,
-                self._bessel_factor(positions * x.shape[1], x) if q[Normalizer.LN] else 1.0,
-            )
-        return 1.0, 1.0
-
-    def _bessel_factor(self, count: int | torch.SymInt, x: Tensor) -> float | Tensor:
-        """n/(n-1); a tensor where n is dynamic, so that the exported graph computes it."""
-        if count == 1:
-            raise ValueError(
-                f"Bessel-corrected variance needs at least 2 positions, got {tuple(x.shape)}"
-            )
-        if isinstance(count, int):
-            return count / (count - 1)
-        values = torch.scalar_tensor(count, dtype=x.dtype, device=x.device)
-        return values / (values - 1)
-
     def _mix_means(self, mean_in: Tensor) -> Tensor:
         running_mean, ratios = as_computed(self.running_mean, mean_in), self.mean_ratios
         terms = [(ratios[Normalizer.IN], mean_in)]
@@ -232,13 +210,9 @@ class MomentNorm(nn.Module):
         return weighted_sum(terms)
 
     def _mix_vars(
-        self,
-        mean_in: Tensor,
-        var_in: Tensor,
-        factor: float | Tensor,
-        layer_factor: float | Tensor,
+        self, mean_in: Tensor, var_in: Tensor, factor: float | Tensor, layer_factor: float | Tensor
     ) -> Tensor:
-        corrected = var_in * factor if self.correction else var_in
+        corrected = var_in * factor if self.correction else var_in  # no product by 1 in the file
         running_var, ratios = as_computed(self.running_var, mean_in), self.var_ratios
         terms = [(ratios[Normalizer.IN], corrected)]
         if ratios[Normalizer.LN]:

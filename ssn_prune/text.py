@@ -1,0 +1,39 @@
+"""Text of files and users, made fit for a message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_LONGEST = 80
+
+
+def printable(text: str) -> str:
+    """The text on one line, with escapes for what a terminal would obey or could not encode.
+
+    Control characters, lone surrogates and what changes the direction of writing are escaped as
+    Python writes them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """The text, cut to a number of characters with dots at its end."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def shown(text: str) -> str:
+    """The text in quotes, printable and of a bounded length."""
+    return printable(repr(shortened(text)))
+
+
+def without_surrogates(text: str) -> str:
+    """The text, with escapes for lone surrogates, which no stream encodes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def listed(items: Sequence[str], most: int) -> str:
+    """The first items, and how many more there are."""
+    more = f", and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
