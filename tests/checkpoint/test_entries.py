@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ from cli_checks import run_cli
 from helpers import tiny_network
 from torch import Tensor, nn
 
-from ssn_prune.checkpoint.reader import CheckpointFile
-from ssn_prune.checkpoint.weights import Weights, extract_weights
+from ssn_prune.checkpoint.reader import open_checkpoint
+from ssn_prune.checkpoint.tensors import to_torch
+from ssn_prune.checkpoint.weights import extract_weights
 from ssn_prune.errors import ArgumentError, CheckpointError
 
 
@@ -20,8 +23,20 @@ def state(value: float = 1.0, **more: Tensor) -> dict[str, Tensor]:
     return {"fc.weight": torch.full((2, 2), float(value)), "fc.bias": torch.zeros(2), **more}
 
 
-def extract(content: Any, entry: str | None = None) -> Weights:
-    return extract_weights(CheckpointFile(Path("net.pth"), content, "zip", "0"), entry)
+@dataclass(frozen=True)
+class Found:
+    """What was read: the entry, and the tensors of its state dict."""
+
+    entry: str | None
+    tensors: dict[str, Tensor]
+
+
+def extract(content: Any, entry: str | None = None) -> Found:
+    with tempfile.TemporaryDirectory() as folder:
+        torch.save(content, Path(folder) / "net.pth")
+        with open_checkpoint(Path(folder) / "net.pth") as file:
+            weights = extract_weights(file, entry)
+            return Found(weights.entry, to_torch(weights.tensors))
 
 
 ADAM = {"state": {0: {"exp_avg": torch.ones(2), "step": torch.ones(())}}, "param_groups": [{}]}
@@ -76,6 +91,16 @@ def test_an_entry_that_is_not_there_is_answered_with_those_that_are() -> None:
         with pytest.raises(ArgumentError) as caught:
             extract({"models": {"G": state(), "D": state()}}, entry)
         assert "models.G, models.D" in str(caught.value.expected)
+        # Without a name the file is refused, so leaving the argument out is no cure.
+        assert caught.value.hint == "pass `weights='models.G'` or `weights='models.D'`"
+
+
+def test_a_file_without_any_network_is_not_called_a_bare_state_dict() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        extract({"models": [state(), state()]}, "models.0")
+    assert "bare" not in str(caught.value)
+    assert "state_dict" in str(caught.value.expected)
+    assert "torch.save" in str(caught.value.hint)
 
 
 def test_a_name_with_a_dot_of_its_own() -> None:
