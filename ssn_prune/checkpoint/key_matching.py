@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from ssn_prune.checkpoint.layer_kind import require_same_kind
+from ssn_prune.checkpoint.prefixes import prefixes_with
 from ssn_prune.errors import KeyMismatchError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.from_reference import is_foreign
@@ -37,20 +38,23 @@ def misshaped_keys(
     return result
 
 
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+def load_weights(
+    model: nn.Module, tensors: Mapping[str, Tensor], where: str, taken: str = ""
+) -> None:
     """Load weights strictly, in place.
 
     Args:
         model: The network.
         tensors: Weights with the network's keys.
         where: Name of the architecture, for messages.
+        taken: Prefix that was taken off the file's keys.
 
     Raises:
         KeyMismatchError: Keys or shapes differ.
         CheckpointError: A layer was trained with other normalizers, or with two gates where the
             network has one.
     """
-    require_same_keys(model, tensors, where)
+    require_same_keys(model, tensors, where, taken)
     layers = _switchable_prefixes(model)
     own = _tensor_state(model)
     for name, layer in layers.items():
@@ -62,13 +66,16 @@ def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
     model.load_state_dict(loaded, strict=False)
 
 
-def require_same_keys(model: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+def require_same_keys(
+    model: nn.Module, tensors: Mapping[str, Tensor], where: str, taken: str = ""
+) -> None:
     """Refuse weights that are not those of a network.
 
     Args:
         model: The network, which may be on the meta device.
         tensors: Weights with the network's keys.
         where: Name of the architecture, for messages.
+        taken: Prefix that was taken off the file's keys.
 
     Raises:
         KeyMismatchError: Keys or shapes differ.
@@ -87,7 +94,11 @@ def require_same_keys(model: nn.Module, tensors: Mapping[str, Tensor], where: st
         f"{key}: {a} in the checkpoint, {b} in the network" for key, (a, b) in shapes.items()
     ]
     if missing or unexpected or misshaped:
+        prefixes = prefixes_with(tensors, [key for key in own if not optional(key)])
         cause = _cause(tensors, missing, unexpected, shapes)
+        if prefixes:
+            options = " or ".join(f"`prefix={taken + prefix!r}`" for prefix in prefixes[:3])
+            cause = f"every key is there under a prefix: pass {options}. "
         raise _mismatch(where, missing, unexpected, misshaped, len(own), cause)
 
 

@@ -119,7 +119,7 @@ def load_checkpoint(
     model, arguments = _build_matching(architecture, arguments, kind, tensors, prefix)
     stripped = strip_prefix(tensors, model.state_dict(), prefix)
     require_usable(model, stripped.tensors)
-    load_weights(model, stripped.tensors, name)
+    load_weights(model, stripped.tensors, name, stripped.prefix)
     given = None
     if architecture.given:
         model.eval()
@@ -183,7 +183,7 @@ def _outlined(
             hint=f"if you trust the file, pass `arch={architecture.name!r}`",
         ) from error
     stripped = strip_prefix(tensors, outline.state_dict(), prefix)
-    require_same_keys(outline, stripped.tensors, architecture.name)
+    require_same_keys(outline, stripped.tensors, architecture.name, stripped.prefix)
     return fitting
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -68,6 +68,20 @@ def strip_prefix(
         if expected is None or _hits(current, expected) >= _hits(best.tensors, expected):
             best = Stripped(current, taken, ())
     return replace(best, tensors=without_wrappers(best.tensors, expected))
+
+
+def prefixes_with(tensors: Mapping[str, object], expected: Sequence[str]) -> list[str]:
+    """The prefixes under which a file has every key of a network, such as ``G.``.
+
+    Args:
+        tensors: Weights with the file's keys, beside which there may be others.
+        expected: Keys of the network.
+    """
+    if not expected:
+        return []
+    ending = f".{expected[0]}"
+    found = (key.removesuffix(ending) + "." for key in tensors if key.endswith(ending))
+    return [prefix for prefix in found if all(prefix + key in tensors for key in expected)]
 
 
 def _hits(tensors: Mapping[str, object], expected: Mapping[str, object]) -> int:

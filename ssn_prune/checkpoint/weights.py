@@ -16,6 +16,8 @@ from ssn_prune.text import printable, shown
 
 _ENTRIES = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "module")
 _EMA_ENTRIES = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "ema")
+_LAYOUT = "a state dict, or a dict with one under " + ", ".join(_ENTRIES)
+_SAVE = "save with torch.save({'state_dict': model.state_dict()}, path)"
 _ARCH_KEYS = ("arch", "model", "architecture")
 _WRAPPERS = ("state_dict", "module", "model")
 _MAX_FACTS, _MAX_TEXT, _MAX_INTEGER = 100, 1000, 1 << 63
@@ -83,12 +85,7 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
     if entry is not None:
         state = _state_of(entry_of(content, entry))
         if state is None:
-            raise ArgumentError(
-                f"{file.path} has no weights under {entry!r}",
-                expected=f"one of: {_offered(content, found)}",
-                found=f"entries {_listed(content)}",
-                hint="leave `weights=` out to take the first",
-            )
+            raise _no_entry(file, entry, content, found)
         tensors, used = state, entry
     elif found:
         used = next(iter(found))
@@ -202,9 +199,26 @@ def _kind(value: object) -> str:
     return "tensor" if isinstance(value, StoredTensor | UnsupportedTensor) else type(value).__name__
 
 
-def _offered(content: Mapping[str, object], found: Mapping[str, Found]) -> str:
-    names = found or networks_within(content, _state_of)
-    return _listed(names) or "none; the file is a bare state dict"
+def _no_entry(
+    file: CheckpointFile, entry: str, content: Mapping[str, object], found: Mapping[str, Found]
+) -> ArgumentError:
+    """The refusal of an entry that holds no weights, with what does."""
+    networks = found or networks_within(content, _state_of)
+    hint = "leave `weights=` out to take the first"
+    if networks:
+        offered = f"one of: {_listed(networks)}"
+        if not found and len(networks) > 1:  # without a name they are refused
+            hint = "pass " + " or ".join(f"`weights={name[:40]!r}`" for name in [*networks][:2])
+    elif _state_of(file.content) is not None:
+        offered, hint = "none; the file is a bare state dict", "leave `weights=` out"
+    else:
+        offered, hint = _LAYOUT, _SAVE
+    return ArgumentError(
+        f"{file.path} has no weights under {entry!r}",
+        expected=offered,
+        found=f"entries {_listed(content)}",
+        hint=hint,
+    )
 
 
 def _listed(content: Mapping[str, object]) -> str:
@@ -214,7 +228,7 @@ def _listed(content: Mapping[str, object]) -> str:
 def _not_weights(file: CheckpointFile, found: str) -> CheckpointError:
     return CheckpointError(
         f"{file.path} holds no weights",
-        expected="a state dict, or a dict with one under " + ", ".join(_ENTRIES),
+        expected=_LAYOUT,
         found=found,
-        hint="save with torch.save({'state_dict': model.state_dict()}, path)",
+        hint=_SAVE,
     )

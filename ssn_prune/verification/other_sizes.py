@@ -1,4 +1,4 @@
-"""Other spatial sizes: inputs to verify files whose sizes are dynamic, and what a failure means."""
+"""Other sizes: inputs to verify files whose sizes are dynamic, and what a failure at some means."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.reference_outputs import ReferenceOutputs
 from ssn_prune.verification.results import RoundingCheck
+
+Check = Callable[[Sequence[tuple[Any, ...]], ReferenceOutputs], RoundingCheck]
 
 OTHER_SIZES = 3
 
@@ -41,11 +43,11 @@ def batches_of_other_sizes(pruned: PruneResult, inputs: tuple[Any, ...]) -> list
 
 
 def check_every_size(
-    check: Callable[[Sequence[tuple[Any, ...]], ReferenceOutputs], RoundingCheck],
+    check: Check,
     batches: Sequence[tuple[Any, ...]],
     outputs: ReferenceOutputs,
 ) -> RoundingCheck:
-    """Compare a file with the reference, the sizes of the example and others.
+    """Compare a file with the reference, at the size of the example and others.
 
     Args:
         check: Compares the file with the reference on some batches.
@@ -53,28 +55,71 @@ def check_every_size(
         outputs: What the reference gives for them.
 
     Raises:
-        VerificationError: It is right at the size of the example only.
+        VerificationError: It is right at the size of the example only, or everywhere but at one
+            sample: a branch on that leaves no condition behind in torch.export.
         InferenceRuntimeError: The runtime cannot run it, at the size of the example either.
     """
     try:
         found = check(batches, outputs)
-        if found.passed:
-            return found
-        wrong = f"an error of {found.max_error:.3g} at {found.output} (allowed {found.bound:.3g})"
     except InferenceRuntimeError as error:
-        found, wrong = None, str(error.found)
-    first = [leaf.shape[1:] for leaf in tensor_leaves(batches[0])]
-    alike = [[leaf.shape[1:] for leaf in tensor_leaves(batch)] == first for batch in batches]
-    count = alike.index(False) if False in alike else len(batches)
-    own = ReferenceOutputs(outputs.exact[:count], tuple(run[:count] for run in outputs.float32))
-    at_example = check(batches[:count], own)
-    if not at_example.passed or count == len(batches):
-        return found or at_example
-    raise VerificationError(
-        "the exported file is right at the size of the example, but not at other sizes",
-        layer=None,
-        expected="the original's outputs at every size",
-        found=wrong,
-        hint='nothing was written; convert once per size, with `dynamic="batch"`: some operator of '
-        "the network was exported with the size of the example",
+        _require_no_cause(check, batches, outputs, str(error.found))
+        raise
+    if not found.passed:
+        wrong = f"an error of {found.max_error:.3g} at {found.output} (allowed {found.bound:.3g})"
+        _require_no_cause(check, batches, outputs, wrong)
+    return found
+
+
+def _require_no_cause(
+    check: Check,
+    batches: Sequence[tuple[Any, ...]],
+    outputs: ReferenceOutputs,
+    wrong: str,
+) -> None:
+    """Blame the sizes at which a file is wrong if it is right at all others."""
+    first = _sizes(batches[0])
+    if _right(check, batches, outputs, [i for i, b in enumerate(batches) if _sizes(b) == first]):
+        raise VerificationError(
+            "the exported file is right at the size of the example, but not at other sizes",
+            layer=None,
+            expected="the original's outputs at every size",
+            found=wrong,
+            hint="nothing was written; convert once per size, with `dynamic='batch'`: some "
+            "operator of the network was exported with the size of the example",
+        )
+    if _right(check, batches, outputs, [i for i, b in enumerate(batches) if not _single(b)]):
+        raise VerificationError(
+            "the exported file is right at other batch sizes, but not at 1",
+            layer=None,
+            expected="the original's outputs at every batch size",
+            found=wrong,
+            hint="nothing was written; the network's code does something else for one sample: "
+            "convert once per batch size, with `static_batch=1`, or take that branch out",
+        )
+
+
+def _right(
+    check: Check,
+    batches: Sequence[tuple[Any, ...]],
+    outputs: ReferenceOutputs,
+    chosen: Sequence[int],
+) -> bool:
+    """Whether a file is right on some of the batches, but not all."""
+    if not 0 < len(chosen) < len(batches):
+        return False
+    some = ReferenceOutputs(
+        [outputs.exact[i] for i in chosen],
+        tuple([run[i] for i in chosen] for run in outputs.float32),
     )
+    try:
+        return check([batches[i] for i in chosen], some).passed
+    except InferenceRuntimeError:
+        return False
+
+
+def _sizes(batch: tuple[Any, ...]) -> list[torch.Size]:
+    return [leaf.shape[1:] for leaf in tensor_leaves(batch)]
+
+
+def _single(batch: tuple[Any, ...]) -> bool:
+    return any(len(leaf.shape) > 0 and leaf.shape[0] == 1 for leaf in tensor_leaves(batch))

@@ -14,7 +14,7 @@ from helpers import tiny_network
 from torch import Tensor, nn
 
 from ssn_prune.checkpoint.reader import open_checkpoint
-from ssn_prune.checkpoint.stored import StoredTensor
+from ssn_prune.checkpoint.tensors import to_torch
 from ssn_prune.checkpoint.weights import extract_weights
 from ssn_prune.errors import ArgumentError, CheckpointError
 
@@ -24,21 +24,19 @@ def state(value: float = 1.0, **more: Tensor) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What was taken from a file: the entry, and the first number of a weight."""
+class Found:
+    """What was read: the entry, and the tensors of its state dict."""
 
     entry: str | None
-    number: float
+    tensors: dict[str, Tensor]
 
 
-def extract(content: Any, entry: str | None = None) -> Taken:
+def extract(content: Any, entry: str | None = None) -> Found:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "net.pth")
-        torch.save(content, path)
-        with open_checkpoint(path) as file:
+        torch.save(content, Path(folder) / "net.pth")
+        with open_checkpoint(Path(folder) / "net.pth") as file:
             weights = extract_weights(file, entry)
-            weight: StoredTensor = weights.tensors["fc.weight"]
-            return Taken(weights.entry, weight.numbers()[0])
+            return Found(weights.entry, to_torch(weights.tensors))
 
 
 ADAM = {"state": {0: {"exp_avg": torch.ones(2), "step": torch.ones(())}}, "param_groups": [{}]}
@@ -63,7 +61,7 @@ def test_several_networks_are_listed(name: str) -> None:
         extract(content)
     assert all(entry in caught.value.problem for entry in names)
     assert f"`weights={names[0]!r}`" in str(caught.value.hint)
-    assert extract(content, names[0]).number == 1  # the hint works
+    assert extract(content, names[0]).tensors["fc.weight"].mean() == 1  # the hint works
 
 
 def test_the_hint_names_a_network_with_gates() -> None:
@@ -78,9 +76,9 @@ def test_the_only_network_is_taken_and_reported(name: str) -> None:
     content: dict[str, Any] = {name.rpartition(".")[2]: state(2), "optimizer": ADAM}
     if "." in name:
         content = {"parts": content, "epoch": 1}
-    taken = extract(content)
-    assert taken.entry == name
-    assert taken.number == 2
+    weights = extract(content)
+    assert weights.entry == name
+    assert weights.tensors["fc.weight"].mean() == 2
 
 
 def test_many_networks_are_counted() -> None:
@@ -93,11 +91,21 @@ def test_an_entry_that_is_not_there_is_answered_with_those_that_are() -> None:
         with pytest.raises(ArgumentError) as caught:
             extract({"models": {"G": state(), "D": state()}}, entry)
         assert "models.G, models.D" in str(caught.value.expected)
+        # Without a name the file is refused, so leaving the argument out is no cure.
+        assert caught.value.hint == "pass `weights='models.G'` or `weights='models.D'`"
+
+
+def test_a_file_without_any_network_is_not_called_a_bare_state_dict() -> None:
+    with pytest.raises(ArgumentError) as caught:
+        extract({"models": [state(), state()]}, "models.0")
+    assert "bare" not in str(caught.value)
+    assert "state_dict" in str(caught.value.expected)
+    assert "torch.save" in str(caught.value.hint)
 
 
 def test_a_name_with_a_dot_of_its_own() -> None:
-    taken = extract({"net.G": state(2), "net": {"G": state(1)}}, "net.G")
-    assert taken.number == 2
+    weights = extract({"net.G": state(2), "net": {"G": state(1)}}, "net.G")
+    assert weights.tensors["fc.weight"].mean() == 2
 
 
 def test_no_network_is_found_in_optimizers_and_cycles() -> None:

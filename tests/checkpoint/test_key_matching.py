@@ -137,6 +137,28 @@ def test_near_matches_of_missing_keys_are_suggested():
     assert "bn1.running_mean -> sn1.running_mean" in error.hint
 
 
+@pytest.mark.parametrize("outer", ["", "net."])
+@pytest.mark.parametrize("others", [("student.", "teacher."), ("G.",)], ids=str)
+def test_the_prefix_of_a_network_beside_other_keys_is_named(tmp_path, outer, others):
+    state = {"loss.weight": torch.ones(2)}
+    for name in others:
+        state |= {name + key: value for key, value in tiny_network().state_dict().items()}
+    torch.save({outer + key: value for key, value in state.items()}, tmp_path / "net.pth")
+    with pytest.raises(KeyMismatchError) as caught:
+        load_checkpoint(tmp_path / "net.pth", arch=ARCH)
+    options = " or ".join(f"`prefix={outer + name!r}`" for name in others)
+    assert f"pass {options}. " in caught.value.hint
+    for name in others:  # the hint works
+        loaded = load_checkpoint(tmp_path / "net.pth", arch=ARCH, prefix=outer + name).model
+        assert_same_state(loaded, tiny_network().state_dict())
+
+
+def test_no_prefix_is_named_under_which_keys_are_missing():
+    state = {"G." + key: value for key, value in tiny_network().state_dict().items()}
+    del state[next(key for key in state if key.endswith("mean_weight"))]
+    assert "pass `prefix=" not in mismatch(state).hint
+
+
 def test_a_checkpoint_without_gates_is_recognised():
     gates = ("mean_weight", "var_weight")
     state = {k: v for k, v in tiny_network().state_dict().items() if not k.endswith(gates)}

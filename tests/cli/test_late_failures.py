@@ -31,6 +31,26 @@ def test_an_input_size_of_a_wide_tensor_is_usable(folder):
     assert json.loads(result.stdout)["verification"]["algebra"]["passed"]
 
 
+ONE_IMAGE = """
+from helpers import TinyNetwork
+
+class OneImage(TinyNetwork):
+    def forward(self, x):
+        y = super().forward(x)
+        return 2 * y if x.shape[0] == 1 else y
+"""
+
+
+def test_code_that_differs_for_one_image_is_told_so(folder, monkeypatch):
+    (folder / "one_image.py").write_text(ONE_IMAGE)
+    monkeypatch.syspath_prepend(str(folder))
+    command = ["convert", "net.pth", "--arch", "one_image:OneImage", "--input-size", "8"]
+    text, _ = fails(folder, VERIFICATION, *command)
+    assert "not at 1" in text
+    assert "--static-batch 1" in text
+    assert run_cli(*command, "--static-batch", "1").exit_code == 0  # the hint works
+
+
 @pytest.mark.parametrize("content", [None, b"", b"no ONNX file"], ids=["missing", "empty", "text"])
 def test_verify_without_a_usable_onnx_file(folder, content):
     if content is not None:

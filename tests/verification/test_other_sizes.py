@@ -43,7 +43,7 @@ def checked(
 def test_other_sizes_are_blamed_if_only_they_are_off(wrong: tuple[int, ...], raises: bool) -> None:
     with pytest.raises(VerificationError, match="but not at other sizes") as caught:
         checked(wrong, raises=raises)
-    assert '`dynamic="batch"`' in caught.value.hint
+    assert "`dynamic='batch'`" in caught.value.hint
     assert "report" not in caught.value.hint
 
 
@@ -59,3 +59,36 @@ def test_a_file_that_is_off_everywhere_is_an_ordinary_failure() -> None:
 def test_a_file_that_is_right_passes() -> None:
     assert checked(()).passed
     assert checked((), BATCHES[:3]).passed
+
+
+def at_batches(wrong: tuple[int, ...], sizes: tuple[int, ...], *, raises: bool = False) -> str:
+    """The refusal of a file that is wrong at some batch sizes; "" if there is none."""
+
+    def check(some: Sequence[tuple[torch.Tensor, ...]], _: ReferenceOutputs) -> RoundingCheck:
+        off = any(len(batch[0]) in wrong for batch in some)
+        if off and raises:
+            raise InferenceRuntimeError("it does not run", found="a shape")
+        return RoundingCheck(not off, float(off), 0.0, 0.5, 1.0, None, 0, (), None, "y", None)
+
+    values = [[torch.zeros(size)] for size in sizes]
+    batches = [(torch.zeros(size, 3, 8, 8),) for size in sizes]
+    try:
+        check_every_size(check, batches, ReferenceOutputs(values, (values,)))
+    except VerificationError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_batch_of_one_is_blamed_if_only_it_is_off(raises: bool) -> None:
+    text = at_batches((1,), (1, 2, 3), raises=raises)
+    assert "not at 1" in text
+    assert "`static_batch=1`" in text
+    assert "report" not in text
+
+
+def test_a_batch_of_one_is_not_blamed_for_other_errors() -> None:
+    assert at_batches((), (1, 2, 3)) == ""
+    assert at_batches((1, 3), (1, 2, 3)) == ""
+    assert at_batches((2,), (1, 2, 3)) == ""
+    assert at_batches((1,), (1, 1, 1, 1)) == ""
