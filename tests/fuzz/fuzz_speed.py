@@ -18,7 +18,7 @@ from unittest import mock
 from torch import nn
 
 from ssn_prune.pruning import prune as pruning
-from ssn_prune.pruning import results
+from ssn_prune.pruning import reporting
 from ssn_prune.pruning.capture import capture
 from ssn_prune.surgery.results import AdoptionCheck
 
@@ -40,7 +40,7 @@ def quick_prunes() -> Iterator[None]:
     with (
         mock.patch.object(pruning, "capture", captured_once),
         mock.patch.object(capture, "dynamic_shapes", return_value=None),
-        mock.patch.object(results, "operators_before", return_value=None),
+        mock.patch.object(reporting, "operators_before", return_value=None),
         mock.patch.object(pruning, "check_reference", return_value=OWN_LAYERS),
         mock.patch.object(pruning, "require_same_outputs"),
     ):
