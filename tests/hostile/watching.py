@@ -40,7 +40,7 @@ class Watch:
         if not self.armed:
             return
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITES
-        if writes or FORBIDDEN.match(event):
+        if writes or (FORBIDDEN.match(event) and not _flushes(event, arguments)):
             self.events.append(f"{event} {str(arguments[:2])[:200]}")
 
     @contextmanager
@@ -52,6 +52,12 @@ class Watch:
             yield self.events
         finally:
             self.armed = False
+
+
+def _flushes(event: str, arguments: tuple[object, ...]) -> bool:
+    """Whether it is the call that empties the C library's buffers before stdout is turned."""
+    opens = event == "ctypes.dlopen" and arguments == (None,)
+    return opens or (event == "ctypes.dlsym" and arguments[1] == "fflush")
 
 
 def process_state() -> dict[str, object]:
