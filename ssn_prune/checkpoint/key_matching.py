@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from ssn_prune.checkpoint.layer_kind import require_same_kind
 from ssn_prune.checkpoint.prefixes import prefixes_with
+from ssn_prune.checkpoint.reference_format import VECTORS
 from ssn_prune.errors import KeyMismatchError
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.nn.variance_kind import FROM_PLANES, OWN_COUNT
 from ssn_prune.surgery.from_reference import is_foreign
 from ssn_prune.text import listed
 
@@ -119,6 +121,22 @@ def take_kind(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             extra = tensors.get(f"{name}._extra_state" if name else "_extra_state")
             if extra is not None:
                 layer.set_extra_state(extra)
+
+
+def take_reference_kind(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Take over, in place, the kind of variance that the reference layout implies.
+
+    Args:
+        model: The network, whose layers of another implementation are left alone.
+        tensors: Weights with the network's keys. Where the file says the kind, that holds.
+    """
+    for name, layer in _switchable_prefixes(model).items():
+        prefix = f"{name}." if name else ""
+        weight = tensors.get(f"{prefix}weight")
+        axes = 0 if weight is None else weight.dim()
+        said = axes < VECTORS or f"{prefix}_extra_state" in tensors
+        if isinstance(layer, SwitchableNorm) and not said:
+            layer.correction = OWN_COUNT if axes == VECTORS else FROM_PLANES
 
 
 def _reshaped_keys(layers: Mapping[str, nn.Module]) -> set[str]:

@@ -19,6 +19,7 @@ from ssn_prune.checkpoint.key_matching import (
     misshaped_keys,
     require_same_keys,
     take_kind,
+    take_reference_kind,
 )
 from ssn_prune.checkpoint.prefixes import strip_prefix
 from ssn_prune.checkpoint.reader import open_checkpoint
@@ -122,6 +123,8 @@ def load_checkpoint(
     load_weights(model, stripped.tensors, name, stripped.prefix)
     given = None
     if architecture.given:
+        if correction is None:
+            take_reference_kind(model, stripped.tensors)
         model.eval()
         given = model if foreign_layers(model) else None
         model = adopt_layers(model)

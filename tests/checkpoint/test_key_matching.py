@@ -5,8 +5,8 @@ import torch
 from helpers import TinyNetwork, reference_layout, tiny_network
 from torch import nn
 
-from ssn_prune import SSN2d, load_checkpoint
-from ssn_prune.checkpoint.key_matching import load_weights
+from ssn_prune import SSN2d, SwitchNorm1d, load_checkpoint
+from ssn_prune.checkpoint.key_matching import load_weights, take_reference_kind
 from ssn_prune.checkpoint.prefixes import strip_prefix
 from ssn_prune.errors import ArgumentError, KeyMismatchError
 
@@ -184,6 +184,31 @@ def test_the_reference_layout_is_taken_over_bit_for_bit(tmp_path):
     torch.save({"state_dict": state}, tmp_path / "net.pth")
     loaded = load_checkpoint(tmp_path / "net.pth", arch=ARCH, correction=0).model
     assert_same_state(loaded, original.state_dict())
+
+
+@pytest.mark.parametrize(("correction", "kind"), [(None, 1), (0, 0), (2, 2)])
+def test_the_reference_layout_says_the_kind_of_variance(tmp_path, correction, kind):
+    torch.save(reference_layout(tiny_network()), tmp_path / "net.pth")
+    loaded = load_checkpoint(tmp_path / "net.pth", arch=ARCH, correction=correction).model
+    assert (loaded.sn1.correction, loaded.sn2.correction) == (kind, kind)
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = tiny_network()
+    expected.sn1.correction = expected.sn2.correction = kind
+    assert torch.equal(loaded(x), expected(x))
+
+
+def test_a_layout_of_vectors_says_that_each_variance_has_its_own_count():
+    layer = SwitchNorm1d(4, normalizers=("LN", "BN"))
+    take_reference_kind(nn.Sequential(layer), {"0.weight": torch.ones(1, 4)})
+    assert layer.correction == 2
+
+
+def test_files_of_our_own_layout_keep_the_kind_of_the_network(tmp_path):
+    state = tiny_network().state_dict()
+    older = {key: value for key, value in state.items() if not key.endswith("_extra_state")}
+    for tensors in (state, older):
+        torch.save(tensors, tmp_path / "net.pth")
+        assert load_checkpoint(tmp_path / "net.pth", arch=ARCH).model.sn1.correction == 0
 
 
 def test_num_batches_tracked_is_tolerated():
