@@ -40,7 +40,7 @@ def report(target=sys.argv.pop()):
 atexit.register(report)
 """
 CONVERT = f"""{_REPORT}
-from ssn_prune.cli.app import main
+from ssn_prune.__main__ import main
 checkpoint, arch, arguments, target = sys.argv[1:]
 sys.argv[1:] = ["convert", checkpoint, "--arch", arch, "--arch-args", arguments, "-o", target,
                 "--force", "--quiet"]

@@ -61,7 +61,7 @@ print(time.perf_counter() - start, memory("VmHWM") - base)
 # A process inherits the peak of the one that starts it: the kernel's own count would be ours.
 WITH_PEAK = """
 import pathlib, re, sys
-from ssn_prune.cli.app import main
+from ssn_prune.__main__ import main
 try:
     main()
 finally:
