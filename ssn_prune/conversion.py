@@ -234,6 +234,13 @@ def verify_file(
         SsnPruneError: See its subclasses.
     """
     path = Path(onnx_path)
+    if not path.exists():
+        raise InferenceRuntimeError(
+            f"{path} does not exist",
+            expected="the file that the conversion wrote",
+            found="no such file",
+            hint="check the path; by default the file lies beside its checkpoint",
+        )
     other = other_checkpoint(path, loaded.source)
     inputs = example_inputs(loaded, options.fixed_batch)
     result = prune_loaded(loaded, inputs.pruning, options, progress)

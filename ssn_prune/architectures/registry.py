@@ -72,7 +72,7 @@ def find_architecture(name: str, *, trusted: bool) -> Architecture:
     incomplete = module_without_factory(name) if trusted else None
     if incomplete is not None:
         raise incomplete
-    if not colon:
+    if not (colon and family and rest):
         raise _unknown(name, list(networks))
     if family in LIBRARIES:
         return LIBRARIES[family](name, rest)

@@ -133,6 +133,20 @@ def test_an_unknown_architecture(folder, name, near):
     assert near in error["hint"]
 
 
+@pytest.mark.parametrize("name", [":Net", "torch:", ":"])
+def test_half_a_name_of_an_architecture(folder, name):
+    text, error = fails(folder, FAILURE, "convert", "net.pth", "--arch", name)
+    assert f"unknown architecture {name!r}" in text
+    assert "package.module:factory" in error["expected"]
+
+
+def test_a_file_to_verify_that_is_not_there(folder):
+    options = ("--arch", "helpers:TinyNetwork")
+    text, error = fails(folder, FAILURE, "verify", "net.pth", "none.onnx", *options)
+    assert "none.onnx does not exist" in text
+    assert error["code"] == "runtime_failed"
+
+
 def test_no_architecture(folder):
     assert "--arch" in fails(folder, FAILURE, "convert", "net.pth")[0]
 
