@@ -15,7 +15,9 @@ SECONDS = 60
 
 
 def fuzz(target: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), target, "-seed=1", *options]
+    # A process inherits the peak memory of the one that starts it, which libFuzzer would count.
+    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, str(SCRIPT), target, "-seed=1"]
+    command += options
     environment = {**os.environ, "TMPDIR": str(folder)}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=6 * SECONDS

@@ -62,6 +62,7 @@ def test_gates_of_a_layer_on_a_gpu_are_solved_in_float64(layer_class):
     assert p.device.type == "cuda"
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("layer_class", [SSN2d, SwitchNorm2d])
 def test_gate_gradients_of_compiled_layers(layer_class):
     exact = trained(layer_class, SHAPE[1]).float().double().train()

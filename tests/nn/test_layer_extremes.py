@@ -64,6 +64,7 @@ def test_empty_inputs_are_refused_except_for_empty_batches_in_evaluation(layer_c
     assert SSN1d(3).eval()(torch.zeros(0, 3)).shape == (0, 3)
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_an_empty_batch_is_refused_in_compiled_training_too():
     layer = SSN2d(3)
     run = torch.compile(layer, backend="eager")

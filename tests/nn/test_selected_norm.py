@@ -28,6 +28,7 @@ def test_a_selected_norm_can_be_copied_pickled_and_compiled(pair):
     assert not {"mean_ratios", "var_ratios"} & swapped.state_dict().keys()
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(
     ("pair", "training"), [(NormalizerPair(IN, BN), True), (NormalizerPair(BN, LN), False)]
 )

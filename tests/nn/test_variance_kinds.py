@@ -57,6 +57,7 @@ def layer_of(case: str) -> tuple[SwitchableNorm, Tensor]:
     return layer, torch.randn(shape, generator=generator, dtype=torch.float64) * 2 + 1
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients(case: str, training: bool) -> None:
@@ -73,7 +74,7 @@ def test_values_and_gradients(case: str, training: bool) -> None:
     for value, right in zip(found, gradients, strict=True):
         assert float((value - right).abs().max()) <= 1e-12 * float(right.abs().max())
     layer.load_state_dict(layer_of(case)[0].state_dict())  # a training step changes statistics
-    plain = torch.compile(layer, backend="eager")(x)
+    plain = torch.compile(layer, backend="eager", fullgraph=True)(x)
     assert torch.allclose(plain, expected, rtol=0, atol=1e-13)
 
 
