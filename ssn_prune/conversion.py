@@ -234,6 +234,9 @@ def verify_file(
         SsnPruneError: See its subclasses.
     """
     path = Path(onnx_path)
+    other = other_checkpoint(path, loaded.source)
+    inputs = example_inputs(loaded, options.fixed_batch)
+    result = prune_loaded(loaded, inputs.pruning, options, progress)
     if not path.exists():
         raise InferenceRuntimeError(
             f"{path} does not exist",
@@ -241,9 +244,6 @@ def verify_file(
             found="no such file",
             hint="check the path; by default the file lies beside its checkpoint",
         )
-    other = other_checkpoint(path, loaded.source)
-    inputs = example_inputs(loaded, options.fixed_batch)
-    result = prune_loaded(loaded, inputs.pruning, options, progress)
     batches = verification_batches(inputs, result, options)
     try:
         checks = verify(

@@ -69,7 +69,7 @@ def find_architecture(name: str, *, trusted: bool) -> Architecture:
     networks = {network.name: network for network in NETWORKS}
     if name in networks:
         return networks[name]
-    incomplete = module_without_factory(name) if trusted else None
+    incomplete = module_without_factory(name.removesuffix(":")) if trusted else None
     if incomplete is not None:
         raise incomplete
     if not (colon and family and rest):

@@ -101,10 +101,19 @@ def test_names_like_nothing_are_refused(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["no_such_module_at_all:build", "helpers:no_such_factory", ":", "a:", ":b", "a..b:c"]
+    "name", ["no_such_module_at_all:build", "helpers:no_such_factory", "a..b:c"]
 )
 def test_factories_that_cannot_be_imported_are_refused(name):
     assert "cannot import the factory" in refusal(name).problem
+
+
+@pytest.mark.parametrize("name", [":", "a:", ":b"])
+def test_half_a_factory_is_no_architecture(name):
+    assert "unknown architecture" in refusal(name).problem
+
+
+def test_a_module_without_a_factory_names_those_that_it_has():
+    assert "`arch='helpers:TinyNetwork'`" in refusal("helpers:").hint
 
 
 def test_a_factory_that_builds_no_network_is_refused(tmp_path):
