@@ -17,6 +17,7 @@ from ssn_prune.console import (
     selection_table,
     unconverged_table,
 )
+from ssn_prune.surgery.collector import collector_paused
 
 if TYPE_CHECKING:
     from ssn_prune.training.gate_traces import GateTrace
@@ -37,7 +38,8 @@ def inspect(
 ) -> None:
     """Show what every layer selected. Nothing is built, run or written."""
     out = Output(as_json=json, quiet=quiet)
-    with exit_on_error(out, debug):
+    # All that is read lives until the end: a tenth of the time would go into looking for cycles.
+    with exit_on_error(out, debug), collector_paused():
         with out.steps() as step:
             step("reading")
             from ssn_prune.checkpoint.source import open_weights
