@@ -78,7 +78,7 @@ ARCHITECTURES = (
     "timm:hf-hub:evil/model",
     "hf-hub:evil/model",
     "./canary.py:Net",
-    "/tmp/canary.py:Net",
+    "/canary.py:Net",
     "resnetv1ssn18.__class__",
     "__main__:main",
     ":",
