@@ -23,6 +23,7 @@ from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.surgery.collector import collector_paused
+from ssn_prune.surgery.guest import guest
 from ssn_prune.verification.other_checkpoint import FILE_HINT, other_checkpoint
 from ssn_prune.verification.other_sizes import batches_of_other_sizes, check_every_size
 from ssn_prune.verification.results import VerificationReport
@@ -93,6 +94,7 @@ class ConvertOptions:
         return (self.static_batch or 1) if self.dynamic_axes == "none" else None
 
 
+@guest()
 def convert(
     loaded: LoadedCheckpoint,
     target: Path | str,
@@ -221,6 +223,7 @@ def verification_batches(
     return [*inputs.verification, *batches_of_other_sizes(result, inputs.verification[0])]
 
 
+@guest()
 def verify_file(
     loaded: LoadedCheckpoint,
     onnx_path: Path | str,

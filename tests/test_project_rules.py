@@ -32,6 +32,8 @@ ORDER = [
         "progress",
         "text",
         "file_locks",
+        "process_lock",
+        "thread_streams",
     ),
     ("nn",),
     ("surgery", "checkpoint", "architectures", "selection"),

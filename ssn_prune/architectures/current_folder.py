@@ -10,6 +10,7 @@ import contextlib
 import functools
 import re
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from importlib.abc import MetaPathFinder
@@ -19,15 +20,15 @@ from types import ModuleType
 
 
 class _CurrentFolder(MetaPathFinder):
-    """Finds top-level modules in one folder; a package finds its own submodules."""
+    """Finds top-level modules in one folder, for one thread; a package finds its submodules."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = str(folder)
+        self._folder, self._thread = str(folder), threading.get_ident()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if path is not None:
+        if path is not None or threading.get_ident() != self._thread:
             return None
         found = PathFinder.find_spec(fullname, [self._folder], target)
         return None if found is None or is_owned(fullname) else found

@@ -16,7 +16,6 @@ import importlib.util
 import inspect
 import io
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from torch import nn
 from ssn_prune.architectures.current_folder import current_folder_importable, is_owned
 from ssn_prune.errors import ArchitectureError, ArgumentError, first_line
 from ssn_prune.text import listed
+from ssn_prune.thread_streams import thread_stream
 
 _SHOWN = 8
 
@@ -184,16 +184,13 @@ def _stays_running(name: str, doing: str) -> Iterator[None]:
     Raises:
         ArgumentError: The code inside raises SystemExit or another exception that ends programs.
     """
-    given = sys.stdin
-    sys.stdin = io.StringIO()
     try:
-        yield
+        with thread_stream("stdin", io.StringIO()):
+            yield
     except (Exception, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise _no_library(f"{name} ends the program when it {doing}", error) from error
-    finally:
-        sys.stdin = given
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ from ssn_prune.checkpoint.weights import extract_weights
 from ssn_prune.errors import ArchitectureError, SsnPruneError, first_line
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
+from ssn_prune.surgery.guest import guest
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class LoadedCheckpoint:
     given: nn.Module | None = None
 
 
+@guest()
 def load_checkpoint(
     path: Path | str,
     *,

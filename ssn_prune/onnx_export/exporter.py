@@ -25,10 +25,12 @@ from ssn_prune.onnx_export.saving import save_checked
 from ssn_prune.onnx_export.translate import Translation, translate
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.counting import count_operators
+from ssn_prune.surgery.guest import guest
 
 LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
 
 
+@guest()
 def export_onnx(
     model: nn.Module,
     example_inputs: Tensor | tuple[Any, ...],

@@ -11,6 +11,7 @@ from ssn_prune.nn.axes import channel_weight
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 from ssn_prune.pruning.capture.records import Capture
+from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.forms import moments
 
 
@@ -52,7 +53,9 @@ def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] |
                 weighted = weighted_form(layer, correction).eval()
                 sizes = (2, layer.num_features, *[2] * (call.axes - 2))
                 x = channel_weight(layer).new_zeros(sizes)
-                inside[alike] = count_operators(torch.export.export(weighted, (x,)))
+                with suppress_tracer_output():
+                    program = torch.export.export(weighted, (x,))
+                inside[alike] = count_operators(program)
             for operator, count in inside[alike].items():
                 total[operator] += count
     return dict(total)

@@ -26,6 +26,7 @@ from ssn_prune.surgery._shared_parameters import unshare
 from ssn_prune.surgery.adoption import check_reference
 from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
 from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
+from ssn_prune.surgery.guest import guest
 from ssn_prune.surgery.nested import max_error, tensor_leaves, to_dtype, top1_agreement
 from ssn_prune.surgery.round_gates import round_gates
 
@@ -69,6 +70,7 @@ class PruneResult:
         return self.given if usable and self.given is not None else self.original
 
 
+@guest()
 def prune(
     model: nn.Module,
     example_inputs: Tensor | tuple[Any, ...],

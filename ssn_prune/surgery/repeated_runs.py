@@ -87,8 +87,7 @@ def run_repeatedly(
             raise _no_function(model, changed, drawn=drawn)
         return Repeated(outputs, changed)
 
-    with torch.random.fork_rng(devices=[]):
-        return run_copy(model, run)
+    return run_copy(model, run)
 
 
 def other_values(inputs: Any) -> Any:

@@ -16,6 +16,7 @@ from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.float64 import float64_copy
+from ssn_prune.surgery.guest import guest
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.verification.algebra import check_algebra, check_algebra_in_place
@@ -29,6 +30,7 @@ from ssn_prune.verification.reference_outputs import (
 from ssn_prune.verification.results import AlgebraCheck, RoundingCheck, VerificationReport
 
 
+@guest()
 def verify(
     pruned: PruneResult,
     onnx_path: Path | str | None,

@@ -1,4 +1,8 @@
-"""Suppress the output of torch's tracers: warnings, log lines, and prints to standard error."""
+"""Suppress the output of torch's tracers: warnings, log lines, and prints to standard error.
+
+All of it goes through objects of the whole process. Only what this thread says is dropped: what
+other threads print, log or warn of in the meantime is theirs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,30 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+
+from ssn_prune.thread_streams import thread_stream
+
+_silent: ContextVar[bool] = ContextVar("silent", default=False)  # every thread has its own value
+
+
+class _SilentThread(type):
+    """The type of a class that every warning of a silent thread belongs to."""
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        return _silent.get()
+
+
+class _AnyWarning(Warning, metaclass=_SilentThread):
+    pass
+
+
+def _is_heard(record: logging.LogRecord) -> bool:
+    del record
+    return not _silent.get()
 
 
 @contextlib.contextmanager
@@ -15,11 +43,59 @@ def suppress_tracer_output() -> Iterator[None]:
 
     A failed capture makes torch print the whole graph so far; its message is in the exception.
     """
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+    if _silent.get():
+        yield
+        return
+    token = _silent.set(True)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
+        with (
+            thread_stream("stderr", io.StringIO()),
+            _without_warnings(),
+            _without_log_lines(),
+            _without_monitor(),
+        ):
             yield
     finally:
-        logging.disable(before)
+        _silent.reset(token)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    warnings.simplefilter("ignore", _AnyWarning)
+    filters, entry = warnings.filters, warnings.filters[0]
+    try:
+        yield
+    finally:
+        # Another thread may use a copy of the list meanwhile (catch_warnings), or take it back.
+        for listed in (filters, warnings.filters):
+            if entry in listed:
+                listed.remove(entry)  # type: ignore[attr-defined]  # a list, typed as a sequence
+
+
+@contextlib.contextmanager
+def _without_log_lines() -> Iterator[None]:
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    handlers = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
+    if logging.lastResort is not None:
+        handlers.add(logging.lastResort)
+    for handler in handlers:
+        handler.addFilter(_is_heard)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_heard)
+
+
+@contextlib.contextmanager
+def _without_monitor() -> Iterator[None]:
+    """Count without tqdm's thread: its first bar, shown or not, starts one that stays."""
+    bar: Any = torch.hub.tqdm  # type: ignore[attr-defined]  # torch's substitute has no monitor
+    if not hasattr(bar, "monitor_interval"):
+        yield
+        return
+    before, bar.monitor_interval = bar.monitor_interval, 0
+    try:
+        yield
+    finally:
+        bar.monitor_interval = before
