@@ -19,18 +19,22 @@ _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 def guest() -> Iterator[None]:
     """Around whatever runs or traces a network, and around code of the user that builds one.
 
-    Other threads that come here wait. Afterwards the random generators of torch, NumPy and Python
+    Other threads that come here wait. The caller's autocast is off inside: what is compared and
+    exported is the network as it is. Afterwards the random generators of torch, NumPy and Python
     are where they were.
 
     Raises:
         CaptureError: This process was forked while another thread converted.
     """
-    with process_locked() as forked, _random_state_kept(), _environment_kept():
-        if forked:
-            with _one_thread():
-                yield
-        else:
-            yield
+    with (
+        process_locked() as forked,
+        _random_state_kept(),
+        _environment_kept(),
+        torch.autocast("cpu", enabled=False),
+        torch.autocast("cuda", enabled=False),
+        _one_thread() if forked else contextlib.nullcontext(),
+    ):
+        yield
 
 
 @contextlib.contextmanager

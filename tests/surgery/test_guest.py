@@ -78,9 +78,11 @@ loaded = as_loaded(OneLayer())
 before, threads = process_state(), threads_of_process()
 convert(loaded, "m.onnx")
 assert threads_of_process() == threads
-(name, (old, new)), = changes(before, process_state()).items()
-(made,) = set(new) - set(old)  # an import of torch makes it
-assert name == "temporary files" and made.startswith("torchinductor"), (name, made)
+found = changes(before, process_state())
+old, new = found.pop("temporary files")
+(made,) = set(new) - set(old)
+assert made.startswith("torchinductor")  # an import of torch makes it
+assert found.keys() <= {"logger torch.__trace"}, found  # its handler, unless traces are asked for
 assert not list(pathlib.Path(tempfile.gettempdir(), made).iterdir())
 """
 
@@ -167,6 +169,17 @@ def test_so_does_an_interrupt_wherever_the_network_runs(
         assert changes(before, process_state()) == {}, call
         assert changes(network, network_state(model)) == {}, call
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_a_caller_in_the_middle_of_a_mixed_precision_step(tmp_path: Path) -> None:
+    model = lived_in(OneLayer())
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        before = process_state()
+        report = convert(as_loaded(model), tmp_path / "m.onnx")
+        assert changes(before, process_state()) == {}
+    assert before["autocast"] == (True, torch.bfloat16)
+    assert report.verification is not None
+    assert report.verification.passed
 
 
 def draws() -> OneLayer:

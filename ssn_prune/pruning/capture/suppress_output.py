@@ -18,6 +18,9 @@ import torch
 
 from ssn_prune.thread_streams import thread_stream
 
+_TRACE = "torch.__trace"
+"""torch's logger for files of traces. Its handler takes itself away once it finds that nobody wants
+any; as long as it is there, torch writes down every graph."""
 _silent: ContextVar[bool] = ContextVar("silent", default=False)  # every thread has its own value
 
 
@@ -74,7 +77,8 @@ def _without_warnings() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_log_lines() -> Iterator[None]:
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    known = list(logging.root.manager.loggerDict.items())
+    loggers = [logging.root, *(logger for name, logger in known if name != _TRACE)]
     handlers = {handler for logger in loggers for handler in getattr(logger, "handlers", ())}
     if logging.lastResort is not None:
         handlers.add(logging.lastResort)
