@@ -15,10 +15,11 @@ class _ThreadStream:
 
     def __init__(self, own: TextIO, others: TextIO) -> None:
         self._own, self._others = own, others
-        self._thread: int | None = threading.get_ident()
+        self._here = threading.local()  # a number could be that of a later thread, after a fork
+        self._here.replaced = True
 
     def _stream(self) -> Any:
-        return self._own if threading.get_ident() == self._thread else self._others
+        return self._own if getattr(self._here, "replaced", False) else self._others
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream(), name)
@@ -28,7 +29,7 @@ class _ThreadStream:
 
     def end(self) -> None:
         """Give the other stream to everybody."""
-        self._thread = None
+        self._here.replaced = False
 
 
 @contextlib.contextmanager
