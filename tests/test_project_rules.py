@@ -38,6 +38,7 @@ ORDER = [
     ("example_inputs",),
     ("training",),
     ("pruning",),
+    ("runtime",),
     ("onnx_export",),
     ("verification", "export_formats"),
     ("report",),

@@ -25,8 +25,7 @@ from ssn_prune.onnx_export.saving import save_checked
 from ssn_prune.onnx_export.translate import Translation, translate
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.counting import count_operators
-
-LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
+from ssn_prune.runtime.stored_metadata import LAYER_VALUES_KEY
 
 
 def export_onnx(
