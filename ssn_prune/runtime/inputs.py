@@ -143,11 +143,14 @@ def _fixed_size(dim: Any) -> int | None:
 
 
 def _dynamic(value: onnx.ValueInfoProto, name: str, found: str) -> ArgumentError:
+    """The error for sizes that the file leaves open, with sizes that fit it."""
+    fixed = [_fixed_size(dim) for dim in value.type.tensor_type.shape.dim][1:] or [3, None, None]
+    fitting = tuple(224 if size is None else size for size in fixed)
     return ArgumentError(
         f"{name} has dynamic sizes in {_named(value)}",
-        expected="`input_size=`, as (H, W) or (C, H, W)",
+        expected=f"`input_size=` with {len(fitting)} of them: all but the batch",
         found=found,
-        hint="for example `input_size=(3, 224, 224)`",
+        hint=f"for example `input_size={fitting}`",
     )
 
 
