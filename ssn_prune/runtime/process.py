@@ -184,7 +184,8 @@ def runtime_process(timeout: float) -> Iterator[RuntimeProcess]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # ONNX Runtime prints names in the file as they are
-            cwd=os.sep,  # PYTHONPATH may have an empty entry, which means the current folder
+            cwd=os.sep,
+            env=os.environ | {"PYTHONPATH": _python_path()},
             start_new_session=True,  # Ctrl-C is for this process, which ends that one
         )
     except OSError as error:
@@ -202,6 +203,12 @@ def runtime_process(timeout: float) -> Iterator[RuntimeProcess]:
             running.kill()
             with contextlib.suppress(OSError):  # what it has not read is of no use
                 running.close()
+
+
+def _python_path() -> str:
+    """Its entries as seen from here; an empty one would mean the current folder."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(os.path.abspath(entry) for entry in entries if entry)
 
 
 def _end_of(status: int) -> str:

@@ -11,7 +11,7 @@ import onnxruntime
 
 from ssn_prune.errors import InferenceRuntimeError, first_line
 from ssn_prune.runtime.messages import KINDS_OF_NUMBERS
-from ssn_prune.text import printable, shortened
+from ssn_prune.text import printable, shortened, without_surrogates
 
 
 def open_session(
@@ -43,6 +43,13 @@ def open_session(
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     model = str(source) if isinstance(source, Path) else source
+    if isinstance(model, str) and without_surrogates(model) != model:
+        raise InferenceRuntimeError(
+            f"ONNX Runtime cannot open {name}",
+            expected="a path in Unicode, folders included",
+            found=printable(model),
+            hint="rename it",
+        )
     try:
         return onnxruntime.InferenceSession(
             model, sess_options=options, providers=["CPUExecutionProvider"]

@@ -143,6 +143,22 @@ def test_it_ends_with_the_process_that_started_it(relu):
     assert wait_for_end(pid)
 
 
+def test_it_finds_what_this_process_finds_and_nothing_in_the_current_folder(
+    relu, tmp_path, monkeypatch
+):
+    """A relative entry of PYTHONPATH means the same there; an empty one means nothing."""
+    (tmp_path / "onnxruntime.py").write_text("raise SystemExit(9)")
+    (tmp_path / "vendored").mkdir()
+    (tmp_path / "vendored" / "sitecustomize.py").write_text(
+        f"import pathlib; pathlib.Path({str(tmp_path / 'found')!r}).touch()"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "vendored"]))
+    with runtime_process(60) as running:
+        running.call("open", "m.onnx", relu)
+    assert (tmp_path / "found").exists()
+
+
 def test_its_memory_is_limited_and_it_leaves_no_core_file(relu, monkeypatch):
     monkeypatch.setattr(process, "memory_share", lambda: 3 << 30)
     with runtime_process(60) as running:
