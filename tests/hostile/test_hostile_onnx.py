@@ -6,6 +6,7 @@ A process of its own runs each; here one process serves many files, as long as i
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from cli_checks import ARCH, run_cli
 from helpers import tiny_network
 from hostile_onnx import CASES
 from hostile_onnx_case import ARGUMENT, OK, RUNTIME, VERIFICATION, Place
+from mutations import damage
 
 from ssn_prune import conversion
 from ssn_prune.benchmarking import bench
@@ -103,6 +105,17 @@ def test_a_typed_error_or_a_sound_result(sound, tmp_path, case, name):
     assert len(result.stderr) < 3000
     if name == "bench" or case.bench == OK:
         assert case.found in f"{error['problem']}: {error['found']}"
+
+
+@pytest.mark.parametrize("name", ["verify", "bench"])
+def test_random_damage_is_a_typed_error_or_leaves_a_file_that_runs(sound, tmp_path, name):
+    path = tmp_path / "m.onnx"
+    for index in range(40):
+        path.write_bytes(damage(sound, random.Random(index)))
+        result = run_cli(*command(CASES[0], name, str(path)), "--timeout", "60", "--json")
+        error = json.loads(result.stdout).get("error", {"code": OK, "problem": ""})
+        assert error["code"] in EXIT_CODES, error
+        assert "needs more" not in error["problem"], index
 
 
 def test_names_are_unique():
