@@ -21,8 +21,8 @@ import openvino
 from machine import heading
 from onnx import numpy_helper, parser
 
-from ssn_prune.benchmarking.runtime import time_in_turns
-from ssn_prune.verification.onnx_runtime import open_session
+from ssn_prune.runtime.measuring import time_in_turns
+from ssn_prune.runtime.sessions import open_session
 
 SHAPES = ("64x112x112", "64x56x56", "128x28x28", "256x14x14", "512x7x7")
 

@@ -24,9 +24,10 @@ from machine import heading
 
 from ssn_prune import convert, export_onnx, load_checkpoint
 from ssn_prune.benchmarking.networks import with_all_statistics, without_norms
-from ssn_prune.benchmarking.runtime import runner_of, time_in_turns
 from ssn_prune.conversion import ConvertOptions
-from ssn_prune.verification.onnx_runtime import open_session, rounding_bound
+from ssn_prune.runtime.measuring import runner_of, time_in_turns
+from ssn_prune.runtime.sessions import open_session
+from ssn_prune.verification.onnx_runtime import rounding_bound
 
 
 def openvino_logits(path: Path, x: np.ndarray) -> np.ndarray:

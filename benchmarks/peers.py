@@ -40,16 +40,16 @@ from torch import nn
 from ssn_prune import convert, load_checkpoint
 from ssn_prune.architectures.registry import find_architecture
 from ssn_prune.benchmarking.networks import without_norms
-from ssn_prune.benchmarking.runtime import time_in_turns
 from ssn_prune.checkpoint.loading import LoadedCheckpoint, Source
 from ssn_prune.conversion import ConvertOptions
 from ssn_prune.nn.ssn import SSN
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.onnx_export.exporter import export_onnx
 from ssn_prune.onnx_export.options import ExportOptions
+from ssn_prune.runtime.measuring import time_in_turns
+from ssn_prune.runtime.sessions import open_session
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
-from ssn_prune.verification.onnx_runtime import open_session
 
 _KINDS = (Normalizer.BN, Normalizer.IN, Normalizer.LN)
 _BN, _IN, _LN = (NormalizerPair(kind, kind) for kind in _KINDS)

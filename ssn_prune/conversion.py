@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
+from ssn_prune.runtime.process import TIMEOUT
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.guest import guest
 from ssn_prune.verification.other_checkpoint import FILE_HINT, other_checkpoint
@@ -229,18 +231,25 @@ def verify_file(
     onnx_path: Path | str,
     options: ConvertOptions,
     progress: Progress = no_progress,
+    timeout: float = TIMEOUT,
 ) -> ConversionReport:
     """Verify an existing ONNX file against a checkpoint.
+
+    Args:
+        loaded: The checkpoint; not changed.
+        onnx_path: The file.
+        options: How it was converted.
+        progress: Called with the name of each step before it starts.
+        timeout: Seconds that loading and running the file may take.
 
     Raises:
         VerificationError: A check failed; it says so if the file was made from another checkpoint.
         SsnPruneError: See its subclasses.
     """
     path = Path(onnx_path)
-    other = other_checkpoint(path, loaded.source)
     inputs = example_inputs(loaded, options.fixed_batch)
     result = prune_loaded(loaded, inputs.pruning, options, progress)
-    if not path.exists():
+    if not os.path.exists(path):  # false, too, for a name that no file can have
         raise InferenceRuntimeError(
             f"{path} does not exist",
             expected="the file that the conversion wrote",
@@ -255,14 +264,18 @@ def verify_file(
             batches,
             algebra=options.algebra,
             rounding=options.rounding,
+            timeout=timeout,
             progress=progress,
         )
     except InferenceRuntimeError as error:
+        other = other_checkpoint(path, loaded.source, timeout)
         if other is None:
             raise
         raise other from error
-    if other is not None and checks.rounding is not None and not checks.rounding.passed:
-        raise other
+    if checks.rounding is not None and not checks.rounding.passed:
+        other = other_checkpoint(path, loaded.source, timeout)
+        if other is not None:
+            raise other
     require_passed(checks, FILE_HINT)
     return replace(conversion_report(loaded, result), verification=checks)
 

@@ -31,7 +31,10 @@ def first_line(error: BaseException) -> str:
 
 
 class SsnPruneError(Exception):
-    """Base of all errors that user input can cause.
+    """Base of all errors that user input can cause; only the kinds below it are raised.
+
+    The docstring of a kind says what it means and, after ``Cure:``, what usually helps; a hint is
+    for the case at hand. ``docs/errors.md`` is made of both.
 
     Args:
         problem: One sentence that says what is wrong.
@@ -71,19 +74,29 @@ class SsnPruneError(Exception):
 
 
 class ArgumentError(SsnPruneError):
-    """An option or argument has a value that cannot be used."""
+    """An option or argument has a value that cannot be used.
+
+    Cure: the message says what would be accepted, such as `batch=4`, or which argument to leave
+    out.
+    """
 
     code = "bad_argument"
 
 
 class CheckpointError(SsnPruneError):
-    """The file cannot be read as a checkpoint."""
+    """The file cannot be read as a checkpoint.
+
+    Cure: give the file that torch.save or safetensors wrote, whole; copy a damaged one again.
+    """
 
     code = "bad_checkpoint"
 
 
 class UnsafeCheckpointError(CheckpointError):
     """The pickle asks for a global that could execute code; nothing was executed.
+
+    Cure: save the weights alone, in an environment that you trust:
+    torch.save(model.state_dict(), path).
 
     Args:
         path: The file.
@@ -114,6 +127,9 @@ class UnsafeCheckpointError(CheckpointError):
 class KeyMismatchError(CheckpointError):
     """Keys of the checkpoint and of the network differ.
 
+    Cure: name the network that was trained with `arch=`, its options with `arch_args=`, or the
+    prefix of its keys with `prefix=`.
+
     Attributes:
         missing: Keys of the network that the checkpoint lacks.
         unexpected: Keys of the checkpoint that the network lacks.
@@ -140,19 +156,31 @@ class KeyMismatchError(CheckpointError):
 
 
 class ArchitectureError(SsnPruneError):
-    """The network's architecture cannot be found or built."""
+    """The network's architecture cannot be found or built.
+
+    Cure: pass one of the names that the message lists as `arch=`; if its code fails, mend what
+    the message names.
+    """
 
     code = "bad_architecture"
 
 
 class NoSwitchableLayerError(SsnPruneError):
-    """The network or the file has no switchable normalization layer."""
+    """The network or the file has no switchable normalization layer.
+
+    Cure: give the checkpoint of a network that was trained with SSN or SN;
+    ssn_prune.convert_to_ssn(model).model makes one to train.
+    """
 
     code = "no_switchable_layer"
 
 
 class UnsupportedLayerError(SsnPruneError):
-    """A switchable layer is of a kind that cannot be converted exactly."""
+    """A switchable layer is of a kind that cannot be converted exactly.
+
+    Cure: the message says what differs. For running sums, ssn_prune.recalibrate(model,
+    batches); if they are averages all the same, pass `trust_running_statistics=True`.
+    """
 
     code = "unsupported_layer"
 
@@ -166,6 +194,9 @@ _AVERAGED = (
 
 class UnconvergedGatesError(SsnPruneError):
     """Some gates are not one-hot, so no single normalizer is selected.
+
+    Cure: train on; or pass `on_unconverged='exact'`, which keeps the weighted form, or
+    `on_unconverged='argmax'`, which rounds the gates and reports the error.
 
     Attributes:
         layers: The selections of the layers concerned.
@@ -211,6 +242,8 @@ def _cure_of_gates(layers: Sequence[Any]) -> str:
 class UndefinedVarianceError(SsnPruneError):
     """A Bessel-corrected variance over a single position is selected: it is 0/0.
 
+    Cure: pass a larger `input_size=`, or train the layer without the correction.
+
     Attributes:
         layers: Names of the layers concerned.
     """
@@ -230,31 +263,47 @@ class UndefinedVarianceError(SsnPruneError):
 
 
 class CaptureError(SsnPruneError):
-    """The network cannot be run, copied or captured as the conversion needs it."""
+    """The network cannot be run, copied or captured as the conversion needs it.
+
+    Cure: take out of the network's code what the message names.
+    """
 
     code = "capture_failed"
 
 
 class ExportError(SsnPruneError):
-    """The pruned network cannot be exported."""
+    """The pruned network cannot be exported.
+
+    Cure: pass what the message names, such as `dynamic='batch'` or `static_batch=1`: it was
+    tried. A network that is not pruned yet: export prune(model, inputs).model.
+    """
 
     code = "export_failed"
 
 
 class InferenceRuntimeError(SsnPruneError):
-    """The runtime cannot load or run the exported file."""
+    """The runtime cannot load or run the exported file.
+
+    Cure: convert the checkpoint again; pass a larger `timeout=` for a network that is slow;
+    pass `profile=False` to measure a file whose metadata are damaged.
+    """
 
     code = "runtime_failed"
 
 
 class OutputError(SsnPruneError):
-    """The output file cannot be written."""
+    """The output file cannot be written.
+
+    Cure: choose another path, make its folder, or pass `force=True` to replace a file.
+    """
 
     code = "output_not_written"
 
 
 class VerificationError(SsnPruneError):
     """The outputs of the converted network are not those of the original.
+
+    Cure: verify with the checkpoint and the options of the conversion, or convert again.
 
     Attributes:
         layer: The first switchable layer that is off, if it could be located.

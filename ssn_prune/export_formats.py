@@ -6,8 +6,9 @@ Every format is a row of :data:`EXPORT_FORMATS`, and the suffix of a file choose
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +17,14 @@ from torch import nn
 from ssn_prune.onnx_export.exporter import write_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.progress import Progress
+from ssn_prune.runtime.file_outputs import FileOutput, onnx_outputs
 from ssn_prune.verification.compare import Run
-from ssn_prune.verification.file_outputs import FileOutput, onnx_outputs
-from ssn_prune.verification.onnx_runtime import first_layer_off, open_onnx
+from ssn_prune.verification.onnx_runtime import (
+    first_layer_off,
+    first_layer_off_in,
+    onnx_apart,
+    open_onnx,
+)
 
 
 class FileStats(Protocol):
@@ -78,6 +84,9 @@ class ExportFormat:
             formats that do not say where a layer's output is.
         outputs: Names a file's outputs, and the activations that make them; None for formats that
             do not say.
+        apart: Gives the same row for a file that anyone may have written, with a process of its own
+            in which the file is opened and run within some seconds; None for formats that run here
+            always.
     """
 
     name: str
@@ -86,6 +95,20 @@ class ExportFormat:
     open: Callable[[Path], Run]
     first_layer_off: Callable[[nn.Module, Path, tuple[Any, ...]], str | None] | None = None
     outputs: Callable[[Path], Sequence[FileOutput]] | None = None
+    apart: Callable[[Path, float], AbstractContextManager[ExportFormat]] | None = None
+
+
+@contextmanager
+def _onnx_apart(path: Path, timeout: float) -> Iterator[ExportFormat]:
+    with onnx_apart(path, timeout) as opened:
+        yield replace(
+            EXPORT_FORMATS[0],
+            open=lambda _path: opened.run,
+            first_layer_off=lambda original, _path, batch: first_layer_off_in(
+                opened, original, batch
+            ),
+            outputs=lambda _path: opened.outputs,
+        )
 
 
 EXPORT_FORMATS: tuple[ExportFormat, ...] = (
@@ -96,6 +119,7 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = (
         lambda path: open_onnx(path, path.name),
         first_layer_off,
         onnx_outputs,
+        _onnx_apart,
     ),
 )
 

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def require_writable(target: Path, *, force: bool) -> None:
             f"the folder {folder} does not exist",
             expected="an existing folder",
             found="no such folder",
-            hint=f"create it: mkdir -p {folder}",
+            hint=f"create it: mkdir -p {shlex.quote(str(folder))}",
         )
     with write_errors(target):
         probe = _private_folder(target)

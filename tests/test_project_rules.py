@@ -40,6 +40,7 @@ ORDER = [
     ("example_inputs",),
     ("training",),
     ("pruning",),
+    ("runtime",),
     ("onnx_export",),
     ("verification", "export_formats"),
     ("report",),

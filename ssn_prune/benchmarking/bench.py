@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -10,8 +9,8 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import onnx
 import onnxruntime
 
 from ssn_prune._version import __version__
@@ -23,25 +22,30 @@ from ssn_prune.benchmarking.records import (
     LayerCost,
     NetworkCost,
 )
-from ssn_prune.benchmarking.runtime import (
-    Feed,
-    make_feed,
-    peak_memory,
-    profile_nodes,
-    runner_of,
-    time_in_turns,
-)
-from ssn_prune.onnx_export.loading import load_graph
 from ssn_prune.progress import Progress, no_progress
+from ssn_prune.runtime.process import RuntimeProcess, runtime_process
+from ssn_prune.runtime.stored_metadata import StoredLayer
 
 PROFILED_RUNS = 20
 
 
 @dataclass(frozen=True)
 class _File:
+    """A file that has been opened and run once.
+
+    Attributes:
+        path: Where it is.
+        nodes: ONNX nodes.
+        bytes: Its size, with external data.
+        inputs: What it is given, for the process that runs it.
+        layers: What its layers selected; none if they are not asked for or not said.
+    """
+
     path: Path
-    graph: onnx.ModelProto
-    feed: Feed
+    nodes: int
+    bytes: int
+    inputs: list[dict[str, Any]]
+    layers: tuple[StoredLayer, ...]
 
 
 def bench(
@@ -67,32 +71,32 @@ def bench(
 
     Raises:
         InferenceRuntimeError: A file cannot be read or run.
-        ArgumentError: The inputs do not fit a file.
+        ArgumentError: The inputs do not fit a file, or the timeout is no positive number.
     """
     options = options or BenchOptions()
     sizes = _sizes(input_size)
-    opened = {}
-    for name, path in files.items():
-        graph = load_graph(path)
-        opened[name] = _File(path, graph, make_feed(graph, name, options.batch, sizes))
     progress(f"timing {len(files)} networks, {options.runs} runs each")
-    runners = {
-        name: runner_of(file.path, name, options.threads, file.feed)
-        for name, file in opened.items()
-    }
-    times = time_in_turns(runners, options.runs, options.warmup)
-    runners.clear()
+    with runtime_process(options.timeout) as process:
+        opened = {
+            name: _opened(process, name, path, options, sizes) for name, path in files.items()
+        }
+        process.seconds_left = options.timeout * len(files)
+        label, turns = ", ".join(files), {"runs": options.runs, "warmup": options.warmup}
+        times, _ = process.call("time", label, turns)
     baseline = next((name for name in files if name.endswith(NORM_FREE)), next(iter(files)))
     base = statistics.median(times[baseline])
     networks, layers = [], []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         for label, file in opened.items():
             progress(f"memory and profile of {label}")
-            memory = peak_memory(file.path, options.threads, file.feed, folder)
-            networks.append(_network_cost(label, file, times[label], base, memory))
-            if options.profile:
-                layers += _layer_costs(label, file, options, folder)
+            with runtime_process(options.timeout) as process:
+                how = _how(file.path, options) | {"inputs": file.inputs}
+                memory, _ = process.call("memory", label, how)
+                networks.append(_network_cost(label, file, times[label], base, memory))
+                if file.layers:
+                    process.seconds_left = options.timeout
+                    how |= {"runs": PROFILED_RUNS, "folder": name}
+                    layers += _layer_costs(label, file, process.call("profile", label, how)[0])
     return BenchReport(
         schema_version=SCHEMA_VERSION,
         ssn_prune_version=__version__,
@@ -106,6 +110,25 @@ def bench(
         missing=dict(missing or {}),
         noisy=any(network.noisy for network in networks),
     )
+
+
+def _opened(
+    process: RuntimeProcess,
+    name: str,
+    path: Path,
+    options: BenchOptions,
+    sizes: list[tuple[int, ...]],
+) -> _File:
+    """Have the process open a file and run it once."""
+    process.seconds_left = options.timeout
+    inputs = {"batch": options.batch, "sizes": sizes, "layers": options.profile}
+    found, _ = process.call("add", name, _how(path, options) | inputs)
+    layers = tuple(StoredLayer(**layer) for layer in found["layers"])
+    return _File(path, found["nodes"], found["bytes"], found["inputs"], layers)
+
+
+def _how(path: Path, options: BenchOptions) -> dict[str, Any]:
+    return {"path": os.path.abspath(path), "threads": options.threads}
 
 
 def _sizes(
@@ -124,8 +147,8 @@ def _network_cost(
     )
     return NetworkCost(
         name=name,
-        nodes=len(file.graph.graph.node),
-        file_bytes=file.path.stat().st_size + _external_bytes(file),
+        nodes=file.nodes,
+        file_bytes=file.bytes,
         median_ms=1e3 * median,
         lower_ms=1e3 * lower,
         upper_ms=1e3 * upper,
@@ -134,34 +157,16 @@ def _network_cost(
     )
 
 
-def _external_bytes(file: _File) -> int:
-    locations = {
-        entry.value
-        for tensor in file.graph.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return sum((file.path.parent / location).stat().st_size for location in locations)
-
-
-def _layer_costs(name: str, file: _File, options: BenchOptions, folder: Path) -> list[LayerCost]:
+def _layer_costs(name: str, file: _File, spent: dict[str, float]) -> list[LayerCost]:
     """Costs of the layers that a converted file names in its metadata."""
-    stored = {item.key: item.value for item in file.graph.metadata_props}
-    selection = json.loads(stored.get("ssn_prune.selection", "{}"))
-    if not selection:
-        return []
-    spent = profile_nodes(file.path, options.threads, file.feed, PROFILED_RUNS, folder)
     total = sum(spent.values())
     costs = []
-    for layer, chosen in selection.items():
-        own = [ms for node, ms in spent.items() if node.startswith(f"{layer}/")]
-        if own:
-            mean, var = (
-                choice if isinstance(choice, str) else "mixed"
-                for choice in (chosen["mean"], chosen["var"])
-            )
-            form, share = chosen["form"], sum(own) / total
-            costs.append(LayerCost(name, layer, mean, var, form, len(own), sum(own), share))
+    for layer in file.layers:
+        own = [ms for node, ms in spent.items() if node.startswith(f"{layer.name}/")]
+        if own and total > 0:
+            share = sum(own) / total
+            what = (layer.name, layer.mean, layer.var, layer.form)
+            costs.append(LayerCost(name, *what, len(own), sum(own), share))
     return costs
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ssn_prune.runtime.process import TIMEOUT
+
 SCHEMA_VERSION = 1
 NOISY_SPREAD = 0.1
 """Quartiles further apart than this share of the median mean that the machine was busy."""
@@ -19,6 +21,8 @@ class BenchOptions:
         runs: Timed runs of each network; all networks take turns.
         warmup: Runs before that.
         profile: Also measure what each remaining normalizer costs.
+        timeout: Seconds that loading and running a file may take: to open it, to time it, to
+            measure its memory, and to profile it.
     """
 
     threads: int = 1
@@ -26,6 +30,7 @@ class BenchOptions:
     runs: int = 40
     warmup: int = 3
     profile: bool = True
+    timeout: float = TIMEOUT
 
 
 @dataclass(frozen=True)

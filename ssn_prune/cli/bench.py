@@ -20,6 +20,7 @@ from ssn_prune.cli.options import (
     OnUnconverged,
     Prefix,
     Quiet,
+    Timeout,
     TrustStatistics,
     Unconverged,
     WeightsEntry,
@@ -56,6 +57,7 @@ def bench(
     profile: Annotated[bool, typer.Option(help="Show what each normalizer costs.")] = True,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
+    timeout: Timeout = 600,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -85,7 +87,9 @@ def bench(
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
             )
-            options = BenchOptions(threads=threads, batch=batch, runs=runs, profile=profile)
+            options = BenchOptions(
+                threads=threads, batch=batch, runs=runs, profile=profile, timeout=timeout
+            )
             report = _measure(files, load, converting, options, step)
         if json:
             out.json(to_json(report))

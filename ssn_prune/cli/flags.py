@@ -30,6 +30,7 @@ FLAGS = {
     "threads": "--threads",
     "runs": "--runs",
     "profile": "--profile",
+    "timeout": "--timeout",
 }
 COMMANDS = {"select(model)": "ssn-prune inspect CKPT --json"}
 _ARGUMENT = re.compile(r"`(\w+)=([^`]*)`")

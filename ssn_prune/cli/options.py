@@ -96,6 +96,14 @@ AllowUnverified = Annotated[
     ),
 ]
 VerifyOption = Annotated[Checks, typer.Option("--verify", help="Checks to run.")]
+Timeout = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="SECONDS",
+        help="How long ONNX Runtime may take for a file; its process is ended then.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

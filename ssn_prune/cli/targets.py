@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,12 +78,13 @@ def require_in_order(ckpt: Path, exported: Path) -> None:
     from ssn_prune.export_formats import EXPORT_FORMATS
 
     suffixes = [entry.suffix for entry in EXPORT_FORMATS]
+    names = (str(exported), str(ckpt))
     if ckpt.suffix.lower() in suffixes and exported.suffix.lower() not in suffixes:
         raise ArgumentError(
             "the checkpoint and the exported file are the wrong way round",
             expected="the checkpoint first, then the ONNX file",
             found=f"{ckpt}, then {exported}",
-            hint=f"ssn-prune verify {exported} {ckpt}",
+            hint=f"with the same options: {shlex.join(['ssn-prune', 'verify', *names])}",
         )
 
 

@@ -22,6 +22,7 @@ from ssn_prune.cli.options import (
     OnUnconverged,
     Prefix,
     Quiet,
+    Timeout,
     TrustStatistics,
     Unconverged,
     VerifyOption,
@@ -50,6 +51,7 @@ def verify(
     checks: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
+    timeout: Timeout = 600,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -83,7 +85,7 @@ def verify(
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
             )
-            result = conversion.verify_file(loaded, onnx, options, step)
+            result = conversion.verify_file(loaded, onnx, options, step, timeout)
         write_report(out, result, None)
         if result.verification is not None:
             for line in verification_lines(result.verification):

@@ -25,9 +25,8 @@ from ssn_prune.onnx_export.saving import save_checked
 from ssn_prune.onnx_export.translate import Translation, translate
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.counting import count_operators
+from ssn_prune.runtime.stored_metadata import LAYER_VALUES_KEY
 from ssn_prune.surgery.guest import guest
-
-LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
 
 
 @guest()

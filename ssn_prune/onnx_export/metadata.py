@@ -4,50 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.source import Source
-from ssn_prune.errors import InferenceRuntimeError
 from ssn_prune.json_values import to_json
-from ssn_prune.onnx_export.loading import load_graph
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
-
-SOURCE_KEY = "ssn_prune.source"
-SHA256_KEY = "ssn_prune.source_sha256"
-
-
-@dataclass(frozen=True)
-class StoredSource:
-    """The checkpoint that a file was made from.
-
-    Attributes:
-        file_name: Its name, without folders.
-        sha256: Its hash.
-    """
-
-    file_name: str
-    sha256: str
-
-
-def stored_source(path: Path) -> StoredSource | None:
-    """What an ONNX file says of its checkpoint; None if it says nothing.
-
-    Args:
-        path: The file. Weights in a file of their own are not read.
-    """
-    try:
-        properties = load_graph(path).metadata_props
-    except InferenceRuntimeError:  # the runtime, which is asked next, says what is wrong
-        return None
-    stored = {entry.key: entry.value for entry in properties}
-    name, sha256 = stored.get(SOURCE_KEY), stored.get(SHA256_KEY)
-    return StoredSource(name, sha256) if name and sha256 else None
+from ssn_prune.runtime.stored_metadata import SELECTION_KEY, SHA256_KEY, SOURCE_KEY
 
 
 def layer_paths(plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -101,7 +67,7 @@ def metadata_of(
         "ssn_prune.architecture": source.arch or "",
         "ssn_prune.architecture_arguments": json.dumps(source.arch_args, sort_keys=True),
         "ssn_prune.torch_version": torch.__version__.split("+")[0],
-        "ssn_prune.selection": json.dumps(to_json(selection)),
+        SELECTION_KEY: json.dumps(to_json(selection)),
     }
     if result.report.size_conditions and any_size:
         metadata["ssn_prune.size_conditions"] = json.dumps(result.report.size_conditions)

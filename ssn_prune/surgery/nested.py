@@ -110,5 +110,5 @@ def top1_agreement(value: Tensor, expected: Tensor, margin: float = 0.0) -> floa
     clear = (top2.select(1, 0) - top2.select(1, 1)) > margin
     if not bool(clear.any()):
         return None
-    same = value.argmax(dim=1) == expected.argmax(dim=1)
+    same = value.to(expected.dtype).argmax(dim=1) == expected.argmax(dim=1)
     return float(same[clear].double().mean())

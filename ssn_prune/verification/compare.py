@@ -2,7 +2,7 @@
 
 The bound is set by the original itself: four times its own float32 error on the same inputs, plus
 one float32 unit of the largest output, or of the range of the activation that makes the output
-(see :mod:`ssn_prune.verification.file_outputs`). There is no looser constant. If the network has
+(see :mod:`ssn_prune.runtime.file_outputs`). There is no looser constant. If the network has
 layers of another implementation, the reference is that network, and the error is the smaller one of
 it and of the one with layers of ssn_prune.
 """
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.surgery.nested import max_error, top1_agreement
-from ssn_prune.verification.file_outputs import FileOutput
 from ssn_prune.verification.reference_outputs import ReferenceOutputs
 from ssn_prune.verification.results import RoundingCheck
 
@@ -69,7 +69,7 @@ def check_rounding(
     agreements = [
         top1_agreement(given[0], exact[0], margin=2 * errors_of[0].bound)
         for given, exact in zip(converted, outputs.exact, strict=True)
-        if given[0].shape == exact[0].shape
+        if given and given[0].shape == exact[0].shape
     ]
     known = [share for share in agreements if share is not None]
     agreement = min(known, default=None)

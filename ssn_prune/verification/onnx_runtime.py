@@ -1,19 +1,23 @@
-"""ONNX files in ONNX Runtime on the CPU."""
+"""ONNX files in ONNX Runtime on the CPU: our own here, those of others in another process."""
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import InferenceRuntimeError, first_line
-from ssn_prune.onnx_export.exporter import LAYER_VALUES_KEY
+from ssn_prune.errors import InferenceRuntimeError
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.runtime.file_outputs import FileOutput
+from ssn_prune.runtime.process import TIMEOUT, RuntimeProcess, runtime_process
+from ssn_prune.runtime.sessions import open_session, run_session
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import max_error, tensor_leaves
 from ssn_prune.surgery.output_hooks import SpilledOutputs
@@ -35,65 +39,67 @@ def open_onnx(source: Path | bytes, name: str) -> Run:
         InferenceRuntimeError: ONNX Runtime cannot load it; the function raises it if it cannot run.
     """
     session = open_session(source, name, threads=torch.get_num_threads(), spinning=False)
-    names = [value.name for value in session.get_inputs()]
-
-    def run(batch: tuple[Any, ...]) -> list[Tensor]:
-        arrays = [value.numpy() for value in tensor_leaves(batch)]
-        try:
-            outputs = session.run(None, dict(zip(names, arrays, strict=True)))
-        # ONNX Runtime has a class of its own for every status code and no common base.
-        except Exception as error:
-            raise runtime_error(name, error) from error
-        return [torch.from_numpy(np.asarray(output)) for output in outputs]
-
-    return run
+    return lambda batch: _tensors(run_session(session, name, _arrays(batch)))
 
 
-def open_session(
-    source: Path | bytes,
-    name: str,
-    *,
-    threads: int = 1,
-    spinning: bool = True,
-    profile: Path | None = None,
-) -> Any:
-    """An ``onnxruntime.InferenceSession``.
+@dataclass(frozen=True)
+class OnnxApart:
+    """An ONNX file that is open in a process of its own.
+
+    Attributes:
+        path: The file.
+        outputs: What is known of its outputs, in its order.
+        layer_values: The names of the values that equal the layers' outputs, by layer.
+    """
+
+    path: Path
+    outputs: tuple[FileOutput, ...]
+    layer_values: Mapping[str, str]
+    _process: RuntimeProcess
+
+    def run(self, batch: tuple[Any, ...]) -> list[Tensor]:
+        """Run it on one batch.
+
+        Raises:
+            InferenceRuntimeError: It cannot be run.
+        """
+        _, arrays = self._process.call("run", self.path.name, arrays=_arrays(batch))
+        return _tensors(arrays)
+
+    def run_at(self, batch: tuple[Any, ...], values: Sequence[str]) -> dict[str, Tensor]:
+        """Values inside of it; none if it is larger than one message of protobuf."""
+        how = _how(self.path) | {"values": list(values)}
+        names, arrays = self._process.call("run_at", self.path.name, how, _arrays(batch))
+        return dict(zip(names, _tensors(arrays), strict=True))
+
+
+@contextmanager
+def onnx_apart(path: Path, timeout: float = TIMEOUT) -> Iterator[OnnxApart]:
+    """Open an ONNX file in a process of its own, which ends with the block.
 
     Args:
-        source: The file, or a serialized model.
-        name: Its name, for errors.
-        threads: Number of threads.
-        spinning: Whether threads that wait spin, against whatever else runs.
-        profile: Prefix of a file to write a profile to.
+        path: The file.
+        timeout: Seconds that it may take, all runs together.
 
     Raises:
-        InferenceRuntimeError: ONNX Runtime cannot load it.
+        InferenceRuntimeError: It cannot be loaded, or takes too long.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    options.log_severity_level = 3
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-    model = str(source) if isinstance(source, Path) else source
-    try:
-        return onnxruntime.InferenceSession(
-            model, sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    # ONNX Runtime has a class of its own for every status code and no common base.
-    except Exception as error:
-        raise runtime_error(name, error) from error
+    with runtime_process(timeout) as process:
+        found, _ = process.call("open", path.name, _how(path))
+        outputs = tuple(FileOutput(**output) for output in found["outputs"])
+        yield OnnxApart(path, outputs, found["layer_values"], process)
 
 
-def runtime_error(name: str, error: Exception) -> InferenceRuntimeError:
-    """The error for a file that ONNX Runtime cannot load or run."""
-    return InferenceRuntimeError(
-        f"ONNX Runtime cannot run {name}",
-        expected="an ONNX file for inputs of this network",
-        found=first_line(error),
-        hint="check that the file belongs to this checkpoint and input size",
-    )
+def _how(path: Path) -> dict[str, Any]:
+    return {"path": os.path.abspath(path), "threads": torch.get_num_threads()}
+
+
+def _arrays(batch: tuple[Any, ...]) -> list[np.ndarray]:
+    return [value.numpy() for value in tensor_leaves(batch)]
+
+
+def _tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def first_layer_off(original: nn.Module, path: Path, batch: tuple[Tensor, ...]) -> str | None:
@@ -107,21 +113,25 @@ def first_layer_off(original: nn.Module, path: Path, batch: tuple[Tensor, ...]) 
     Returns:
         The layer's name; None if no layer is off, or the file does not say where they are.
     """
-    model = onnx.load(str(path), load_external_data=True)
-    stored = {item.key: item.value for item in model.metadata_props}
-    values: dict[str, str] = json.loads(stored.get(LAYER_VALUES_KEY, "{}"))
-    known = {output.name for output in model.graph.output}
-    extra = [value for value in dict.fromkeys(values.values()) if value not in known]
-    outputs = [output.name for output in model.graph.output] + extra
-    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in extra)
-    if not values or model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
+    with onnx_apart(path) as opened:
+        return first_layer_off_in(opened, original, batch)
+
+
+def first_layer_off_in(
+    opened: OnnxApart, original: nn.Module, batch: tuple[Tensor, ...]
+) -> str | None:
+    """The same for a file that is open."""
+    layers = {n for n, module in original.named_modules() if isinstance(module, SwitchableNorm)}
+    values = {name: value for name, value in opened.layer_values.items() if name in layers}
+    try:
+        converted = opened.run_at(batch, list(values.values())) if values else {}
+    except InferenceRuntimeError:  # a file that is wrong may also say wrong things of its layers
+        return None
+    if not converted:
         return None
     with SpilledOutputs() as exact, SpilledOutputs() as own:
         run_float64(float64_copy(original), batch, values, exact)
         float32_outputs(original, [batch], values, own)
-        converted = dict(
-            zip(outputs, open_onnx(model.SerializeToString(), path.name)(batch), strict=True)
-        )
         for name, calls in exact.layers.items():
             if calls != 1:
                 continue  # the stored value is that of one call

@@ -5,11 +5,13 @@ Another hash alone is no mistake: weights may have been saved again. It explains
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ssn_prune.checkpoint.source import Source
-from ssn_prune.errors import VerificationError
-from ssn_prune.onnx_export.metadata import stored_source
+from ssn_prune.errors import InferenceRuntimeError, VerificationError
+from ssn_prune.runtime.process import runtime_process
+from ssn_prune.runtime.stored_metadata import StoredSource
 
 FILE_HINT = (
     "see whether the options are those of the conversion (`on_unconverged=`, `input_size=`, "
@@ -17,18 +19,19 @@ FILE_HINT = (
 )
 
 
-def other_checkpoint(path: Path, source: Source) -> VerificationError | None:
+def other_checkpoint(path: Path, source: Source, timeout: float) -> VerificationError | None:
     """The error for a file that is off and that another checkpoint explains.
 
     Args:
         path: The ONNX file.
         source: The checkpoint that it is compared with.
+        timeout: Seconds that reading the file may take.
 
     Returns:
         The error; None if the file does not name its checkpoint, was made from this one, or the
         hash of this one is not known.
     """
-    stored = stored_source(path)
+    stored = _stored_source(path, timeout)
     if stored is None or not source.sha256 or stored.sha256 == source.sha256:
         return None
     return VerificationError(
@@ -38,3 +41,12 @@ def other_checkpoint(path: Path, source: Source) -> VerificationError | None:
         found=f"one with {source.sha256[:16]}..., whose network gives other outputs",
         hint=f"verify with {stored.file_name}, or convert {source.file_name} again",
     )
+
+
+def _stored_source(path: Path, timeout: float) -> StoredSource | None:
+    try:
+        with runtime_process(timeout) as process:
+            found, _ = process.call("source", path.name, {"path": os.path.abspath(path)})
+    except InferenceRuntimeError:  # what is wrong with the file has been found before
+        return None
+    return None if found is None else StoredSource(**found)

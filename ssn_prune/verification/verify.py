@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ssn_prune.export_formats import ExportFormat, format_of
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
+from ssn_prune.runtime.process import TIMEOUT
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.guest import guest
 from ssn_prune.surgery.nested import tensor_leaves
@@ -38,6 +40,7 @@ def verify(
     *,
     algebra: bool = True,
     rounding: bool = True,
+    timeout: float = TIMEOUT,
     progress: Progress = no_progress,
 ) -> VerificationReport:
     """Check that a conversion gives the outputs of the original.
@@ -49,6 +52,8 @@ def verify(
             them, with at least two samples if there is any. :func:`random_batches` makes some.
         algebra: Compare the plan in float64 with the original in float64.
         rounding: Compare the file in ONNX Runtime with the original in float64.
+        timeout: Seconds that loading and running the file may take in all. It runs in a process of
+            its own, which is ended then.
         progress: Called with the name of each step before it starts.
 
     Returns:
@@ -56,6 +61,8 @@ def verify(
 
     Raises:
         VerificationError: The original gives NaN, so nothing can be compared with it.
+        InferenceRuntimeError: The file cannot be loaded or run, or takes too long.
+        ArgumentError: ``timeout`` is no positive number.
     """
     path = Path(onnx_path) if rounding and onnx_path is not None else None
     adoption = pruned.report.adoption
@@ -69,8 +76,17 @@ def verify(
     if path is None or outputs is None:
         return VerificationReport(check, None, adoption)
     progress("verifying: running the file")
-    compared = check_file(format_of(path), path, pruned.original, batches, outputs)
+    with apart(path, timeout) as file_format:
+        compared = check_file(file_format, path, pruned.original, batches, outputs)
     return VerificationReport(check, compared, adoption)
+
+
+def apart(path: Path, timeout: float) -> AbstractContextManager[ExportFormat]:
+    """The format of a file that anyone may have written, which is run apart if it can be."""
+    file_format = format_of(path)
+    return (
+        nullcontext(file_format) if file_format.apart is None else file_format.apart(path, timeout)
+    )
 
 
 def check_file(

@@ -20,11 +20,12 @@ from ssn_prune.benchmarking import records
 from ssn_prune.benchmarking.bench import bench
 from ssn_prune.benchmarking.networks import with_all_statistics, without_norms
 from ssn_prune.benchmarking.records import BenchOptions, NetworkCost
-from ssn_prune.benchmarking.runtime import make_feed, time_in_turns
 from ssn_prune.cli.app import app
 from ssn_prune.console import bench_lines
 from ssn_prune.errors import ArgumentError, InferenceRuntimeError
 from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.runtime.inputs import inputs_of, make_feed
+from ssn_prune.runtime.measuring import time_in_turns
 
 ARCH = ["--arch", "helpers:TinyNetwork"]
 FEW = ["--runs", "4"]
@@ -139,7 +140,7 @@ def test_whole_numbers_are_zero_and_scalars_have_no_batch() -> None:
         helper.make_tensor_value_info("scale", onnx.TensorProto.FLOAT, []),
     ]
     graph = helper.make_model(helper.make_graph([], "g", inputs, []))
-    feed = make_feed(graph, "g", 3, ())
+    feed = make_feed(inputs_of(graph, "g", 3, ()))
     assert feed["ids"].dtype == np.int64
     assert not feed["ids"].any()
     assert (feed["x"].dtype, feed["x"].shape) == (np.float16, (3, 2))
@@ -147,8 +148,9 @@ def test_whole_numbers_are_zero_and_scalars_have_no_batch() -> None:
     open_axis = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3, "h"])
     graph = helper.make_model(helper.make_graph([], "g", [open_axis], []))
     with pytest.raises(ArgumentError, match="has dynamic sizes in x"):
-        make_feed(graph, "g", 1, ())
-    assert make_feed(graph, "g", 1, [(3, 8)])["x"].shape == (1, 3, 8)
+        inputs_of(graph, "g", 1, ())
+    (given,) = inputs_of(graph, "g", 1, [(3, 8)])
+    assert given.shape == (1, 3, 8)
 
 
 def test_networks_take_turns() -> None:

@@ -69,4 +69,4 @@ def test_a_file_that_was_changed_is_not_another_checkpoint(folder: Path) -> None
 def test_the_wrong_way_round_is_a_usage_error(folder: Path) -> None:
     text, error = fails(folder, USAGE, "verify", "net.onnx", "net.pth", *ARCH)
     assert "wrong way round" in text
-    assert error["hint"] == "ssn-prune verify net.pth net.onnx"
+    assert error["hint"] == "with the same options: ssn-prune verify net.pth net.onnx"

@@ -2,10 +2,12 @@
 
 import os
 
+import onnx
 import pytest
 import torch
 from cli_checks import run_cli
 from helpers import tiny_network
+from onnx import helper
 
 ODD = ["[red]net[bold]", os.fsdecode(b"net\xff"), "net\x1b[31m", "net\nwork", "net\u202e"]
 
@@ -33,3 +35,24 @@ def test_an_architecture_with_an_odd_name(tmp_path, name, options):
     result = run_cli("inspect", str(tmp_path / "net.pth"), *options)
     assert result.exit_code == 0
     assert (name in result.stdout) == name.isprintable()
+
+
+def relu() -> bytes:
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in "xy"]
+    node = helper.make_node("Relu", ["x"], ["y"])
+    graph = helper.make_graph([node], "g", values[:1], values[1:])
+    opset = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_onnx_file_with_an_odd_name(tmp_path, name):
+    path = os.fsencode(tmp_path / f"{name}.onnx")
+    with open(path, "wb") as file:
+        file.write(relu())
+    result = run_cli("bench", os.fsdecode(path), "--runs", "2", "--batch", "4")
+    assert "\x1b" not in result.output
+    if "\udcff" not in name:
+        assert result.exit_code == 0, result.stderr
+    else:
+        assert "a path in Unicode" in result.stderr

@@ -106,11 +106,16 @@ def damaged(seed: int, index: int) -> tuple[str, bytes]:
     """The format and the bytes of one damaged file; the same for the same numbers."""
     chance = random.Random(seed * 1_000_003 + index)
     form = list(SEEDS)[index % len(SEEDS)]
-    data = bytearray(SEEDS[form])
-    while bytes(data) == SEEDS[form] or chance.random() < 0.3:
+    return form, damage(SEEDS[form], chance)
+
+
+def damage(sound: bytes, chance: random.Random) -> bytes:
+    """A file with one damage or more."""
+    data = bytearray(sound)
+    while bytes(data) == sound or chance.random() < 0.3:
         if data:
             chance.choice(DAMAGES)(data, chance)
-    return form, bytes(data)
+    return bytes(data)
 
 
 @dataclass

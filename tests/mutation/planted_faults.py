@@ -350,17 +350,17 @@ FAULTS = (
     ),
     Fault(
         "the range of an activation for what is computed from it",
-        "verification/file_outputs.py",
+        "runtime/file_outputs.py",
         "elif node.op_type in REARRANGING:",
         'elif node.op_type in (*REARRANGING, "Mul", "Add"):',
-        ("verification/test_file_outputs.py",),
+        ("runtime/test_file_outputs.py",),
     ),
     Fault(
         "the range of an activation for every output",
         "verification/compare.py",
         "self.scale = 0.0 if output.activation is None else 1.0",
         "self.scale = 1.0",
-        ("verification/test_file_outputs.py",),
+        ("runtime/test_file_outputs.py",),
     ),
     Fault(
         "infinities of both signs are equal",

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ssn_prune import SSN2d, export_onnx, prune, random_batches, verify
 from ssn_prune.errors import VerificationError
-from ssn_prune.verification.file_outputs import FileOutput, onnx_outputs
+from ssn_prune.runtime.file_outputs import FileOutput, onnx_outputs
 from ssn_prune.verification.results import RoundingCheck
 from ssn_prune.verification.verify import require_passed
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 
 from ssn_prune.errors import InferenceRuntimeError
-from ssn_prune.onnx_export.loading import load_graph
+from ssn_prune.runtime.reading import read_model
 
 RANGED = ("Sigmoid", "HardSigmoid", "Tanh", "Softmax")
 """Operators whose values reach 1 and are never larger in magnitude."""
@@ -43,9 +43,14 @@ def onnx_outputs(path: Path) -> tuple[FileOutput, ...]:
         path: The file. Weights in a file of their own are not read.
     """
     try:
-        graph = load_graph(path).graph
+        return outputs_of(read_model(path))
     except InferenceRuntimeError:  # the runtime, which is asked next, says what is wrong
         return ()
+
+
+def outputs_of(model: onnx.ModelProto) -> tuple[FileOutput, ...]:
+    """The outputs of a model, in its order."""
+    graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
     return tuple(
         FileOutput(value.name, "+".join(sorted(_activations(value.name, makers))) or None)

@@ -1,0 +1,106 @@
+"""Measuring ONNX files: taking turns, peak memory, the profile."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ssn_prune.runtime.inputs import Feed
+from ssn_prune.runtime.sessions import open_session
+
+
+def time_in_turns(
+    runners: Mapping[str, Callable[[], object]], runs: int, warmup: int = 3
+) -> dict[str, list[float]]:
+    """Seconds of each run; all take turns, so that noise hits all alike.
+
+    Args:
+        runners: What to time.
+        runs: Timed runs of each.
+        warmup: Runs before that.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runners}
+    for turn in range(warmup + runs):
+        for name, run in runners.items():
+            start = time.perf_counter()
+            run()
+            if turn >= warmup:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def runner_of(path: Path, name: str, threads: int, feed: Feed) -> Callable[[], object]:
+    """A function that runs a file once.
+
+    Raises:
+        InferenceRuntimeError: ONNX Runtime cannot load it.
+    """
+    session = open_session(path, name, threads=threads)
+    return lambda: session.run(None, feed)
+
+
+def added_memory(path: Path, name: str, threads: int, feed: Feed) -> int | None:
+    """What loading and running a file once adds to the peak memory of this process, in bytes.
+
+    The process must be a fresh one.
+
+    Returns:
+        None where the system does not report it.
+
+    Raises:
+        InferenceRuntimeError: ONNX Runtime cannot load it.
+    """
+    before = _peak()
+    runner_of(path, name, threads, feed)()
+    after = _peak()
+    return None if before is None or after is None else after - before
+
+
+def _peak() -> int | None:
+    """The largest resident set of this process so far, in bytes."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    # ru_maxrss counts that of the process that started this one, so Linux's own counter is first.
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    if found:
+        return 1024 * int(found[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def profile_nodes(
+    path: Path, name: str, threads: int, feed: Feed, runs: int, folder: Path
+) -> dict[str, float]:
+    """Milliseconds of every node in one run, median over the runs, by node name.
+
+    Args:
+        path: The file.
+        name: Its name, for errors.
+        threads: Threads of ONNX Runtime.
+        feed: Its inputs.
+        runs: How often it runs.
+        folder: Where the profile goes.
+
+    Raises:
+        InferenceRuntimeError: ONNX Runtime cannot load it.
+    """
+    session = open_session(path, name, threads=threads, profile=folder / "profile")
+    for _ in range(runs):
+        session.run(None, feed)
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    suffix = "_kernel_time"
+    durations: dict[str, list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(suffix):
+            durations.setdefault(event["name"].removesuffix(suffix), []).append(event["dur"] / 1e3)
+    return {node: statistics.median(values) for node, values in durations.items()}

@@ -1,0 +1,234 @@
+"""A process that runs ONNX files, so that one which hangs, crashes or eats memory ends only that.
+
+It is a fresh one, not a fork, since threads of torch do not survive a fork. It
+imports onnx, ONNX Runtime and NumPy, and is killed at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+import ssn_prune
+from ssn_prune.errors import ArgumentError, InferenceRuntimeError, SsnPruneError
+from ssn_prune.runtime.limits import available_memory, memory_share
+from ssn_prune.runtime.messages import receive, send
+
+TIMEOUT = 600.0
+"""Seconds that loading and running a file may take if nothing else is said."""
+
+# This package is loaded from where it lies, whatever else the path has under its name.
+_START = """
+import sys
+from importlib import util
+spec = util.spec_from_file_location("ssn_prune", sys.argv[1])
+package = util.module_from_spec(spec)
+sys.modules["ssn_prune"] = package
+spec.loader.exec_module(package)
+from ssn_prune.runtime.worker import main
+main()
+"""
+
+
+class RuntimeProcess:
+    """The process; :func:`runtime_process` makes one.
+
+    Attributes:
+        timeout: What it is given for a file, for errors.
+        seconds_left: How long it may still take to answer, all calls together.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], timeout: float) -> None:
+        self._process = process
+        self.timeout = timeout
+        self._timed_out = False
+        self.seconds_left = timeout
+
+    def call(
+        self,
+        action: str,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        arrays: Sequence[np.ndarray] = (),
+    ) -> tuple[Any, list[np.ndarray]]:
+        """Have the worker do something.
+
+        Args:
+            action: A method of :class:`~ssn_prune.runtime.worker.Worker`.
+            name: Of the file, for errors.
+            arguments: What the method takes, as ``json.dumps`` takes it.
+            arrays: Arrays of numbers that it takes.
+
+        Returns:
+            The answer, and arrays.
+
+        Raises:
+            SsnPruneError: What the worker raised.
+            InferenceRuntimeError: It took too long or died.
+        """
+        request = {"action": action, "name": name, "arguments": dict(arguments or {})}
+        alarm = threading.Timer(min(self.seconds_left, threading.TIMEOUT_MAX), self._give_up)
+        alarm.daemon = True
+        start = time.monotonic()
+        alarm.start()
+        try:
+            message, found = self._ask(request, arrays)
+        # It sends no nonsense by itself, but what runs in it is the file's.
+        except (EOFError, OSError, ValueError) as error:
+            raise self._ended(name) from error
+        except MemoryError as error:
+            raise _too_large(name, str(error)) from error
+        finally:
+            alarm.cancel()
+            alarm.join()
+            self.seconds_left -= time.monotonic() - start
+        if "error" in message:
+            raise _error_of(message["error"])
+        return message["answer"], found
+
+    def _ask(self, request: Any, arrays: Sequence[np.ndarray]) -> tuple[Any, list[np.ndarray]]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        send(self._process.stdin, request, arrays)
+        available = available_memory()
+        return receive(self._process.stdout, None if available is None else available // 4)
+
+    def _give_up(self) -> None:
+        self._timed_out = True
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Its identifier."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        """End it and whatever it has started."""
+        if not self.alive:
+            return
+        if hasattr(os, "killpg"):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+
+    def close(self) -> None:
+        """Close the way to it."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _ended(self, name: str) -> InferenceRuntimeError:
+        """The error for a process that answers no more."""
+        self.kill()
+        status = self._process.wait()
+        if self._timed_out:
+            return InferenceRuntimeError(
+                f"ONNX Runtime needs more than {self.timeout:g} s for {name}",
+                expected=f"a file that loads and runs within `timeout={self.timeout:g}`",
+                found="no answer; it was ended",
+                hint=f"pass `timeout={max(1, math.ceil(2 * self.timeout))}` if the network is "
+                "that slow; a file with an endless loop in it never ends",
+            )
+        if status == -signal.SIGKILL:
+            cure = "free memory, and try again; or convert the checkpoint again"
+        else:
+            cure = "convert the checkpoint again, and give that file"
+        return InferenceRuntimeError(
+            f"ONNX Runtime died of {name}",
+            expected="a file that loads and runs",
+            found=f"a process that {_end_of(status)}",
+            hint=cure,
+        )
+
+
+@contextmanager
+def runtime_process(timeout: float) -> Iterator[RuntimeProcess]:
+    """Start a process; it is killed when the block ends.
+
+    Args:
+        timeout: Seconds that it may take to answer, all calls together.
+
+    Raises:
+        ArgumentError: The timeout is no positive number.
+        InferenceRuntimeError: It cannot be started.
+    """
+    if not timeout > 0:  # NaN, too
+        raise ArgumentError(
+            "the timeout is no positive number",
+            expected="seconds, more than 0",
+            found=f"`timeout={timeout}`",
+            hint=f"pass `timeout={TIMEOUT:g}`, which is the default",
+        )
+    # -P: a file in the current folder must not be taken for a module of Python or a dependency.
+    memory = memory_share()
+    limits = [str(os.getpid()), "" if memory is None else str(memory)]
+    command = [sys.executable, "-P", "-c", _START, ssn_prune.__file__, *limits]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # ONNX Runtime prints names in the file as they are
+            cwd=os.sep,
+            env=os.environ | {"PYTHONPATH": _python_path()},
+            start_new_session=True,  # Ctrl-C is for this process, which ends that one
+        )
+    except OSError as error:
+        raise InferenceRuntimeError(
+            "the process that runs ONNX files cannot be started",
+            expected=f"Python at {sys.executable}",
+            found=error.strerror or str(error),
+            hint="close programs, or raise the limits of processes and open files (ulimit)",
+        ) from error
+    with process:
+        running = RuntimeProcess(process, timeout)
+        try:
+            yield running
+        finally:
+            running.kill()
+            with contextlib.suppress(OSError):  # what it has not read is of no use
+                running.close()
+
+
+def _python_path() -> str:
+    """Its entries as seen from here; an empty one would mean the current folder."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.pathsep.join(os.path.abspath(entry) for entry in entries if entry)
+
+
+def _end_of(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    known = {entry.value: entry.name for entry in signal.Signals}
+    return f"was ended by {known.get(-status, f'signal {-status}')}"
+
+
+def _too_large(name: str, found: str) -> InferenceRuntimeError:
+    return InferenceRuntimeError(
+        f"the outputs of {name} do not fit into memory",
+        expected="outputs like those of the network",
+        found=found,
+        hint="convert the checkpoint again and verify that file; or free memory",
+    )
+
+
+def _error_of(fields: dict[str, str | None]) -> SsnPruneError:
+    kinds = {kind.code: kind for kind in (ArgumentError, InferenceRuntimeError)}
+    problem = fields["problem"] or ""
+    texts = {key: fields[key] for key in ("expected", "found", "hint")}
+    return kinds[fields["code"] or ""](problem, **texts)

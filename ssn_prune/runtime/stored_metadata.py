@@ -1,0 +1,119 @@
+"""What the conversion stores in a file about itself, read from a file that may say anything."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from ssn_prune.errors import InferenceRuntimeError
+from ssn_prune.text import printable, shortened
+
+SOURCE_KEY = "ssn_prune.source"
+SHA256_KEY = "ssn_prune.source_sha256"
+SELECTION_KEY = "ssn_prune.selection"
+LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
+
+_LONGEST_JSON = 16 << 20
+_LONGEST_NAME = 1000
+
+
+@dataclass(frozen=True)
+class StoredSource:
+    """The checkpoint that a file was made from.
+
+    Attributes:
+        file_name: Its name, without folders.
+        sha256: Its hash.
+    """
+
+    file_name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class StoredLayer:
+    """What one layer selected.
+
+    Attributes:
+        name: Path of the layer.
+        mean: Normalizer of its mean, or ``mixed``.
+        var: Normalizer of its variance, or ``mixed``.
+        form: Class that it became.
+    """
+
+    name: str
+    mean: str
+    var: str
+    form: str
+
+
+def stored_source(model: onnx.ModelProto) -> StoredSource | None:
+    """The checkpoint that a model names; None if it names none in a form that we write."""
+    stored = _properties(model)
+    name, sha256 = stored.get(SOURCE_KEY), stored.get(SHA256_KEY, "")
+    if not name or not re.fullmatch("[0-9a-f]{64}", sha256):
+        return None
+    return StoredSource(printable(shortened(name)), sha256)
+
+
+def stored_layer_values(model: onnx.ModelProto) -> dict[str, str]:
+    """The names of the values that equal the layers' outputs; none if they are malformed."""
+    found = _parsed(_properties(model).get(LAYER_VALUES_KEY, "{}"))
+    if not isinstance(found, dict):
+        return {}
+    return {layer: value for layer, value in found.items() if _is_name(layer) and _is_name(value)}
+
+
+def stored_selection(model: onnx.ModelProto, name: str) -> list[StoredLayer]:
+    """What every layer selected; none if the model does not say.
+
+    Args:
+        model: The model.
+        name: Name of its file, for errors.
+
+    Raises:
+        InferenceRuntimeError: It is not in the form that we write.
+    """
+    text = _properties(model).get(SELECTION_KEY, "{}")
+    found = _parsed(text)
+    if isinstance(found, dict):
+        layers = [_layer(layer, chosen) for layer, chosen in found.items()]
+        known = [layer for layer in layers if layer is not None]
+        if len(known) == len(layers):
+            return known
+    raise InferenceRuntimeError(
+        f"the metadata {SELECTION_KEY} of {name} are damaged",
+        expected="what the conversion writes: a mean, a variance and a form for every layer",
+        found=printable(shortened(text)) or "nothing",
+        hint="convert again, or pass `profile=False` to measure the file without its layers",
+    )
+
+
+def _layer(name: str, chosen: Any) -> StoredLayer | None:
+    if not isinstance(chosen, dict) or not {"mean", "var", "form"} <= chosen.keys():
+        return None
+    mean, var = ("mixed" if isinstance(chosen[k], dict) else chosen[k] for k in ("mean", "var"))
+    texts = (name, mean, var, chosen["form"])
+    return StoredLayer(*texts) if all(map(_is_name, texts)) else None
+
+
+def _properties(model: onnx.ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value; None if there is none, or none that we would write."""
+    if len(text) > _LONGEST_JSON:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME

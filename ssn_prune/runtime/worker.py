@@ -1,0 +1,156 @@
+"""The other side of :mod:`ssn_prune.runtime.process`: does what it is told with ONNX files.
+
+It may hang, crash or run out of memory at any point: whoever started it waits, and ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ssn_prune.errors import SsnPruneError
+from ssn_prune.runtime.external_data import external_files
+from ssn_prune.runtime.file_outputs import outputs_of
+from ssn_prune.runtime.inputs import Input, inputs_of, make_feed
+from ssn_prune.runtime.limits import limit_this_process
+from ssn_prune.runtime.measuring import added_memory, profile_nodes, runner_of, time_in_turns
+from ssn_prune.runtime.messages import receive, send
+from ssn_prune.runtime.reading import read_model
+from ssn_prune.runtime.sessions import open_session, run_session, runtime_error
+from ssn_prune.runtime.stored_metadata import stored_layer_values, stored_selection, stored_source
+
+Arrays = Sequence[np.ndarray]
+Answer = tuple[Any, Arrays]
+
+
+class Worker:
+    """Every public method is an action: it takes plain values and arrays, and answers with both.
+
+    Attributes:
+        name: Of the file that is worked on, for errors.
+    """
+
+    def __init__(self) -> None:
+        self.name = ""
+        self._session: Any = None
+        self._runners: dict[str, Callable[[], object]] = {}
+
+    def source(self, path: str) -> Answer:
+        """The checkpoint that a file names."""
+        found = stored_source(read_model(Path(path)))
+        return (None if found is None else asdict(found)), ()
+
+    def open(self, path: str, threads: int) -> Answer:
+        """Open a file to run it on given inputs; what it says of its outputs and layers."""
+        model = read_model(Path(path))
+        external_files(model, Path(path))
+        outputs = [asdict(output) for output in outputs_of(model)]
+        described = {"outputs": outputs, "layer_values": stored_layer_values(model)}
+        del model
+        self._session = open_session(Path(path), self.name, threads=threads, spinning=False)
+        return described, ()
+
+    def run(self, arrays: Arrays = ()) -> Answer:
+        """Run the open file."""
+        return None, run_session(self._session, self.name, arrays)
+
+    def run_at(self, arrays: Arrays, path: str, threads: int, values: Sequence[str]) -> Answer:
+        """Run a file that was opened before, and give values inside of it; none if it is large."""
+        model = onnx.load(path, load_external_data=True)
+        outputs = [output.name for output in model.graph.output]
+        extra = [value for value in dict.fromkeys(values) if value not in outputs]
+        model.graph.output.extend(
+            onnx.helper.make_empty_tensor_value_info(value) for value in extra
+        )
+        if model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
+            return [], ()
+        content = model.SerializeToString()
+        del model
+        session = open_session(content, self.name, threads=threads, spinning=False)
+        found = dict(zip(outputs + extra, run_session(session, self.name, arrays), strict=True))
+        return list(values), [found[value] for value in values]
+
+    def add(
+        self,
+        path: str,
+        threads: int,
+        batch: int,
+        sizes: Sequence[Sequence[int]],
+        layers: bool,
+    ) -> Answer:
+        """Open a file to time it, and run it once."""
+        model = read_model(Path(path))
+        external = external_files(model, Path(path))
+        inputs = inputs_of(model, self.name, batch, [tuple(size) for size in sizes])
+        described = {
+            "nodes": len(model.graph.node),
+            "bytes": Path(path).stat().st_size + sum(external.values()),
+            "inputs": [asdict(entry) for entry in inputs],
+            "layers": [asdict(layer) for layer in stored_selection(model, self.name)]
+            if layers
+            else [],
+        }
+        del model
+        self._runners[self.name] = runner_of(Path(path), self.name, threads, make_feed(inputs))
+        self._runners[self.name]()
+        return described, ()
+
+    def time(self, runs: int, warmup: int) -> Answer:
+        """Time all files that were added."""
+        return time_in_turns(self._runners, runs, warmup), ()
+
+    def memory(self, path: str, threads: int, inputs: list[dict[str, Any]]) -> Answer:
+        """What a file adds to the memory of this process, which has opened none before."""
+        return added_memory(Path(path), self.name, threads, _feed(inputs)), ()
+
+    def profile(
+        self,
+        path: str,
+        threads: int,
+        inputs: list[dict[str, Any]],
+        runs: int,
+        folder: str,
+    ) -> Answer:
+        """The time of every node."""
+        return profile_nodes(Path(path), self.name, threads, _feed(inputs), runs, Path(folder)), ()
+
+
+def _feed(inputs: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    return make_feed([Input(e["name"], e["dtype"], tuple(e["shape"])) for e in inputs])
+
+
+def main() -> None:
+    """Answer until the one who asks has gone."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # native code may print, and must not print into the answers
+    parent, memory = int(sys.argv[2]), sys.argv[3]
+    limit_this_process(parent, int(memory) if memory else None)
+    worker = Worker()
+    while True:
+        try:
+            request, arrays = receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        worker.name = request["name"]
+        try:
+            given = (arrays,) if arrays else ()
+            content, found = getattr(worker, request["action"])(*given, **request["arguments"])
+        except SsnPruneError as error:
+            send(answers, {"error": _fields(error)})
+        # Files of others make onnx, ONNX Runtime and NumPy raise anything.
+        except Exception as error:  # noqa: BLE001
+            send(answers, {"error": _fields(runtime_error(worker.name, error))})
+        else:
+            send(answers, {"answer": content}, found)
+
+
+def _fields(error: SsnPruneError) -> dict[str, str | None]:
+    texts = {"problem": error.problem, "expected": error.expected}
+    return {"code": error.code, **texts, "found": error.found, "hint": error.hint}

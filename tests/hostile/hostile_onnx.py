@@ -1,0 +1,14 @@
+"""All ONNX files that no conversion writes.
+
+Most are a sound file with one thing changed; ``verify`` compares them with the network of the sound
+one. Weights that lie elsewhere are the right ones: who reads them passes.
+"""
+
+from __future__ import annotations
+
+from hostile_onnx_files import EXTERNAL, FILES
+from hostile_onnx_graphs import ENDLESS, GRAPHS
+from hostile_onnx_metadata import METADATA
+from hostile_onnx_values import SIZES, TYPES
+
+CASES = [*METADATA, *SIZES, *TYPES, *EXTERNAL, *FILES, *GRAPHS, *ENDLESS]

@@ -1,0 +1,73 @@
+"""Sound ONNX files that say wrong things of themselves."""
+
+from __future__ import annotations
+
+import json
+
+import onnx
+from hostile_onnx_case import (
+    OK,
+    VERIFICATION,
+    Edit,
+    OnnxCase,
+    constant,
+    edited,
+    weight,
+)
+from onnx import helper, numpy_helper
+
+
+def says(**values: str) -> Edit:
+    def edit(model: onnx.ModelProto) -> None:
+        stored = {entry.key: entry.value for entry in model.metadata_props}
+        stored |= {f"ssn_prune.{key}": text for key, text in values.items()}
+        helper.set_model_props(model, stored)
+
+    return edit
+
+
+def wrong(model: onnx.ModelProto) -> None:
+    """Other numbers, so that the file's own words on its layers and its source count."""
+    bias = weight(model, "fc.bias")
+    bias.CopyFrom(constant("fc.bias", numpy_helper.to_array(bias) + 1))
+
+
+LAYER = {"mean": "IN", "var": "BN", "form": "InstanceCentre2d"}
+SELECTIONS = {
+    "no JSON": "{",
+    "a list": "[1, 2]",
+    "a number": "7",
+    "nothing": "",
+    "NaN": '{"sn1": NaN}',
+    "deep nesting": '{"sn1": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    "a number without end": '{"sn1": ' + "9" * 100_000 + "}",
+    "a layer that is a text": '{"sn1": "IN"}',
+    "a layer without a form": json.dumps({"sn1": {"mean": "IN", "var": "BN"}}),
+    "a mean that is a list": json.dumps({"sn1": {**LAYER, "mean": ["IN"]}}),
+    "a form that is null": json.dumps({"sn1": {**LAYER, "form": None}}),
+    "a name without end": json.dumps({"s" * 100_000: LAYER}),
+    "17 MB": json.dumps({"sn1": "x" * (17 << 20)}),
+}
+LAYER_OUTPUTS = {
+    "no JSON": "{",
+    "a list": "[]",
+    "deep nesting": "[" * 100_000,
+    "names that are numbers": '{"sn1": 7}',
+    "values that are not there": '{"sn1": "nowhere"}',
+    "layers that are not there": '{"sn9": "conv1"}',
+    "another module": '{"conv1": "input", "": "input"}',
+    "the input": '{"sn1": "input", "sn2": "input"}',
+}
+METADATA = [
+    *(
+        OnnxCase(f"metadata: a selection that is {name}", edited(says(selection=text)), OK, found="damaged")
+        for name, text in SELECTIONS.items()
+    ),
+    *(
+        OnnxCase(f"metadata: outputs of layers that are {name}", edited(wrong, says(layer_outputs=text)), VERIFICATION, OK)
+        for name, text in LAYER_OUTPUTS.items()
+    ),
+    OnnxCase("metadata: a source with control characters", edited(wrong, says(source="\x1b[2J\x07[red]\n" * 99, source_sha256="0" * 64)), VERIFICATION, OK, "was made from"),
+    OnnxCase("metadata: a hash that is none", edited(wrong, says(source="a.pth", source_sha256="g" * 64)), VERIFICATION, OK, "does not give"),
+    OnnxCase("metadata: keys twice", edited(lambda m: m.metadata_props.extend([onnx.StringStringEntryProto(key="ssn_prune.selection", value="{}")] * 2)), OK, OK),
+]  # fmt: skip

@@ -1,0 +1,248 @@
+"""One way or more to each error, and its cure: a command or an option, taken from the hint."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+import pytest
+import torch
+from cli_checks import ARCH, run_cli
+from helpers import Executes, TinyNetwork, one_hot_gates, reference_layout, tiny_network
+from onnx import TensorProto, helper
+from torch import nn
+
+from ssn_prune.runtime import process
+
+Command = list[str]
+
+
+class Cure(Protocol):
+    """What to run instead, from the hint and what was run; it may do something first."""
+
+    def __call__(self, hint: str, command: Command, /) -> Command: ...
+
+
+NETWORKS = """
+import torch
+from helpers import TinyNetwork
+from torch.nn import functional
+
+
+class PerBatch(TinyNetwork):
+    def forward(self, x):
+        return super().forward(x) * (2 if x.shape[0] > 4 else 1)
+
+
+class Pooling(TinyNetwork):
+    def forward(self, x):
+        y = torch.relu(self.sn1(self.conv1(x)))
+        return self.fc(functional.adaptive_avg_pool2d(self.sn2(self.conv2(y)), 2).amax((2, 3)))
+
+
+class Float32Only(TinyNetwork):
+    def forward(self, x):
+        if x.dtype == torch.float64:
+            raise TypeError("float32 only")
+        return super().forward(x)
+"""
+UNCHECKED = ("--verify", "none")
+CONVERT = ("convert", "net.pth", *ARCH)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A command that fails, in a folder with ``net.pth``, and what cures it.
+
+    Attributes:
+        code: Of the error.
+        command: The command.
+        cure: The cure; None if it is something else than a command or an option.
+        words: In the message.
+        prepare: Makes other files of the folder.
+        patch: Changes what the commands meet.
+        repeat: How often the cure may have to be taken.
+    """
+
+    code: str
+    command: tuple[str, ...]
+    cure: Cure | None
+    words: str = ""
+    prepare: Callable[[], object] = lambda: None
+    patch: Callable[[pytest.MonkeyPatch], None] = lambda _: None
+    repeat: int = 1
+
+
+@dataclass(frozen=True)
+class Without:
+    """Leave an option and its value out, which the hint names."""
+
+    name: str
+
+    def __call__(self, hint: str, command: Command) -> Command:
+        assert self.name in hint, hint
+        place = command.index(self.name)
+        return [*command[:place], *command[place + 2 :]]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Pass an option, which the hint names, with values that are for the user to know."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+    def __call__(self, hint: str, command: Command) -> Command:
+        kept = Without(self.name)(hint, command) if self.name in command else command
+        assert self.name in hint, hint
+        return [*kept, self.name, *self.values]
+
+
+@dataclass(frozen=True)
+class Option:
+    """Pass an option with the value that the hint names, instead of another value."""
+
+    name: str
+
+    def __call__(self, hint: str, command: Command) -> Command:
+        value = re.findall(rf"{self.name} ('[^']*'|[^\s,;]+)", hint)[0]
+        return Flag(self.name, tuple(shlex.split(value)))(hint, command)
+
+
+def shell(pattern: str) -> Cure:
+    """Run a command of the hint, then the same again."""
+
+    def cured(hint: str, command: Command) -> Command:
+        subprocess.run(shlex.split(re.search(pattern, hint)[0]), check=True)
+        return command
+
+    return cured
+
+
+def in_order(hint: str, command: Command) -> Command:
+    """Run the command of the hint, with the same options."""
+    _, names = hint.split("with the same options: ssn-prune ")
+    return [*shlex.split(names), *command[3:]]
+
+
+def unchecked(hint: str, command: Command) -> Command:
+    assert "leave the checks out" in hint
+    return [*command, *UNCHECKED]
+
+
+def other_checkpoint(hint: str, command: Command) -> Command:
+    (name,) = re.findall(r"verify with ([\w.]+)", hint)
+    return [command[0], name, *command[2:]]
+
+
+def save(name: str, state: dict[str, Any]) -> None:
+    torch.save({"state_dict": state}, name)
+
+
+def saves_dangerous_file() -> None:
+    torch.save(
+        {"state_dict": tiny_network().state_dict(), "x": Executes(Path("canary"))}, "bad.pth"
+    )
+
+
+def saves_weights_again(hint: str, command: Command) -> Command:
+    assert "torch.save(model.state_dict(), path)" in hint
+    torch.save(tiny_network().state_dict(), "bad.pth")
+    return command
+
+
+def saves_running_sums() -> None:
+    state = tiny_network().state_dict()
+    save("bad.pth", {k: v * 5000 if "running_" in k else v for k, v in state.items()})
+
+
+def saves_soft_gates() -> None:
+    model = tiny_network()
+    model.sn1.mean_fixed.zero_()
+    with torch.no_grad():
+        model.sn1.mean_weight.copy_(torch.tensor([0.6, 0.5, 0.4]))
+    model.sn1.radius.fill_(0.5)
+    save("bad.pth", reference_layout(model))
+
+
+def saves_instance_variance() -> None:
+    model = tiny_network()
+    one_hot_gates(model.sn1, 2, 0)
+    save("bad.pth", reference_layout(model))
+
+
+def saves_wide_network() -> None:
+    model = TinyNetwork(channels=8)
+    for layer in (model.sn1, model.sn2):
+        one_hot_gates(layer, 2, 2)
+    save("bad.pth", model.state_dict())
+
+
+def saves_two_networks() -> None:
+    states = {name: tiny_network(seed).state_dict() for seed, name in enumerate(("a", "b"))}
+    save("bad.pth", {f"{name}.{key}": v for name, s in states.items() for key, v in s.items()})
+
+
+def writes_networks() -> None:
+    Path("catalogue_networks.py").write_text(NETWORKS)
+
+
+def writes_graph(batch: object = "N", height: object = 4, **metadata: str) -> Callable[[], None]:
+    def write() -> None:
+        shape = [batch, 3, height]
+        values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
+        node = helper.make_node("Relu", ["x"], ["y"])
+        graph = helper.make_graph([node], "g", values[:1], values[1:])
+        opsets = [helper.make_opsetid("", 18)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+        helper.set_model_props(model, {f"ssn_prune.{key}": text for key, text in metadata.items()})
+        onnx.save(model, "m.onnx")
+
+    return write
+
+
+def starts_slowly(patch: pytest.MonkeyPatch) -> None:
+    """The process that runs files needs more than a second before it does anything."""
+    patch.setattr(process, "_START", f"import time; time.sleep(1.1)\n{process._START}")
+
+
+def converts() -> None:
+    assert run_cli(*CONVERT, *UNCHECKED).exit_code == 0
+    save("other.pth", tiny_network(seed=1).state_dict())
+
+
+BENCH = ("bench", "m.onnx", "--runs", "2")
+CODE = "catalogue_networks"
+FAILURES = [
+    Failure("bad_argument", (*BENCH, "--batch", "2"), Option("--batch"), "is fixed", writes_graph(4)),
+    Failure("bad_argument", BENCH, Option("--input-size"), "dynamic sizes", writes_graph("N", "H")),
+    Failure("bad_argument", ("inspect", "net.pth", "--weights", "ema"), Without("--weights"), "ema"),
+    Failure("bad_argument", ("inspect", "net.pth", "--prefix", "encoder."), Without("--prefix")),
+    Failure("bad_argument", ("verify", "net.onnx", "net.pth", *ARCH), in_order, "wrong way", converts),
+    Failure("bad_checkpoint", ("inspect", "bad.pth"), None, "not a checkpoint", lambda: Path("bad.pth").write_text("no")),
+    Failure("unsafe_checkpoint", ("inspect", "bad.pth"), saves_weights_again, "system", saves_dangerous_file),
+    Failure("key_mismatch", ("convert", "net.pth", "--arch", "resnetv1ssn18", *UNCHECKED), Flag("--arch", (ARCH[1],))),
+    Failure("key_mismatch", ("convert", "bad.pth", *ARCH, *UNCHECKED), Flag("--arch-args", ('{"channels": 8}',)), "another shape", saves_wide_network),
+    Failure("key_mismatch", ("convert", "bad.pth", *ARCH, *UNCHECKED), Flag("--prefix", ("b.",)), "b.", saves_two_networks),
+    Failure("bad_architecture", ("convert", "net.pth", "--arch", "helpers:TinyNetwrk", *UNCHECKED), Option("--arch"), "TinyNetwrk"),
+    Failure("no_switchable_layer", ("inspect", "bad.pth"), None, "", lambda: save("bad.pth", nn.BatchNorm2d(3).state_dict())),
+    Failure("unsupported_layer", ("convert", "bad.pth", *ARCH, *UNCHECKED), Flag("--trust-running-statistics"), "sums", saves_running_sums),
+    Failure("unconverged_gates", ("convert", "bad.pth", *ARCH, *UNCHECKED), Flag("--on-unconverged", ("exact",)), "sn1", saves_soft_gates),
+    Failure("unconverged_gates", ("convert", "bad.pth", *ARCH, *UNCHECKED), Flag("--on-unconverged", ("argmax",)), "sn1", saves_soft_gates),
+    Failure("undefined_variance", ("convert", "bad.pth", *ARCH, "--input-size", "1x1x1", *UNCHECKED), Flag("--input-size", ("1x8x8",)), "1x1", saves_instance_variance),
+    Failure("capture_failed", ("convert", "net.pth", "--arch", f"{CODE}:Float32Only"), unchecked, "float64", writes_networks),
+    Failure("export_failed", ("convert", "net.pth", "--arch", f"{CODE}:PerBatch"), Option("--static-batch"), "x.shape[0] <= 4", writes_networks),
+    Failure("export_failed", ("convert", "net.pth", "--arch", f"{CODE}:Pooling", "--dynamic", "spatial"), Option("--dynamic"), "adaptive_avg_pool2d to 2x2", writes_networks),
+    Failure("runtime_failed", BENCH, Flag("--no-profile"), "damaged", writes_graph(selection="{")),
+    Failure("runtime_failed", (*BENCH, "--timeout", "1"), Option("--timeout"), "more than 1 s", writes_graph(), starts_slowly, 5),
+    Failure("output_not_written", (*CONVERT, "-o", "net.pth/x.onnx"), None),
+    Failure("output_not_written", (*CONVERT, *UNCHECKED, "-o", "there/a b/x.onnx"), shell("mkdir -p .*"), "does not exist"),
+    Failure("output_not_written", (*CONVERT, *UNCHECKED, "-o", "m.onnx"), Flag("--force"), "exists already", writes_graph()),
+    Failure("verification_failed", ("verify", "other.pth", "net.onnx", *ARCH), other_checkpoint, "was made from", converts),
+]  # fmt: skip
