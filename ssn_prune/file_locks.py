@@ -66,12 +66,14 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
+def sync(path: Path, mode: int | None = None) -> None:
+    """Wait until a file or folder is on the disk, with a new mode, which may forbid to read it."""
     if sys.platform == "win32" and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if mode is not None:
+            path.chmod(mode)
         os.fsync(descriptor)
     except OSError as error:
         if error.errno != errno.EINVAL:  # a file system that cannot sync folders

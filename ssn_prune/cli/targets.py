@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,12 +54,14 @@ def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
     Raises:
         OutputError: Two of the paths are the same file.
     """
+    from ssn_prune.files import resolved
+
     paths = {"the checkpoint": ckpt, "--output": target, "--report": report}
     seen: dict[Path, str] = {}
     for label, path in paths.items():
         if path is None:
             continue
-        other = seen.setdefault(path.resolve(), label)
+        other = seen.setdefault(resolved(path), label)
         if other != label:
             raise OutputError(
                 f"{label} would replace {other}",
@@ -82,7 +85,7 @@ def require_in_order(ckpt: Path, exported: Path) -> None:
             "the checkpoint and the exported file are the wrong way round",
             expected="the checkpoint first, then the ONNX file",
             found=f"{ckpt}, then {exported}",
-            hint=f"ssn-prune verify {exported} {ckpt}",
+            hint=f"ssn-prune verify {shlex.quote(str(exported))} {shlex.quote(str(ckpt))}",
         )
 
 
@@ -90,8 +93,15 @@ def make_folder(folder: Path) -> None:
     """Make a folder and those above it.
 
     Raises:
-        OutputError: It cannot be made.
+        OutputError: It cannot be made, or standard output is meant.
     """
+    if str(folder) == "-":
+        raise OutputError(
+            "--output cannot be standard output",
+            expected="a folder for several files",
+            found="-, which is standard output by convention",
+            hint="name a folder: --output ssn_prune_demo",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
