@@ -17,6 +17,8 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
+# EBADF: network file systems may ask for a descriptor that can write, and folders have none.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 _LOCK_SECONDS = 20.0
 """A lock on the target's folder is held for some renames only."""
 
@@ -58,7 +60,7 @@ def locked(folder: Path) -> Iterator[None]:
                     ) from None
                 time.sleep(0.02)
             except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+                if error.errno not in _NO_LOCKS:
                     raise
                 break
         yield

@@ -168,7 +168,7 @@ def _remove_unreferenced(target: Path) -> None:
         old = _external_files(target)
         content = target.read_bytes() if old else b""
         for path in old:
-            if path.name.encode() not in content:
+            if os.fsencode(path.name) not in content:
                 path.unlink(missing_ok=True)
 
 

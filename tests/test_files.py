@@ -149,6 +149,19 @@ def test_leftovers_of_other_users_and_of_runs_that_end_just_now_do_not_matter(
     assert is_complete(target, "new")
 
 
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOTSUP", "ENOSYS", "EINVAL", "EBADF"])
+def test_a_file_system_without_locks(target, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(getattr(errno, code), "no locks")
+
+    monkeypatch.setattr(file_locks.fcntl, "flock", refuse)
+    leftover = files._private_folder(target)
+    leftover.mkdir()
+    write(target, "new", TAG)
+    assert is_complete(target, "new")
+    assert leftover.is_dir()  # it may be in use
+
+
 def test_a_probe_is_no_leftover_of_another_run(target, monkeypatch):
     mkdir = Path.mkdir
 
@@ -210,6 +223,24 @@ def test_threads_with_one_target_leave_a_complete_file(target):
     for thread in threads:
         thread.join()
     assert is_complete(target, *texts)
+    assert len(names(target.parent)) == 2
+
+
+def test_processes_with_one_target_all_succeed(target):
+    code = (
+        "import sys\n"
+        "from write_faults import *\n"
+        "from ssn_prune.files import require_writable\n"
+        "target, name = Path(sys.argv[1]), sys.argv[2]\n"
+        "for _ in range(15):\n"
+        "    require_writable(target, force=True)\n"
+        "    write(target, f'text{name}', name * 16)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code, str(target)]
+    running = [subprocess.Popen([*command, name], env=environment) for name in "123456"]
+    assert [process.wait() for process in running] == [0] * 6
+    assert is_complete(target, *(f"text{name}" for name in "123456"))
     assert len(names(target.parent)) == 2
 
 

@@ -130,8 +130,10 @@ def test_brackets_in_names(folder):
     assert b"d[/b]/m.pth" in missing.stderr
 
 
-def test_twenty_columns(folder):
-    shell = "script -qec \"stty cols 20; ssn-prune inspect 'net[v2].pth'\" /dev/null"
+@pytest.mark.parametrize("size", ["stty cols 20;", "stty cols 0;", "COLUMNS=20", "COLUMNS=0"])
+def test_few_columns(folder, size):
+    shell = f"script -qec \"{size} ssn-prune inspect 'net[v2].pth'\" /dev/null"
     done = run(folder, shell, TERM="xterm")
     assert done.returncode == 0
     assert b"Traceback" not in done.stdout
+    assert b"layers" in done.stdout
