@@ -4,7 +4,7 @@
 
 Single calls are those of one replacement of a model with a weights file
 (``tests/support/write_faults.py``); whole commands convert the network of the demonstration. About
-six minutes on two CPU cores. Two rows need Linux: one needs strace, and one the right to mount.
+six minutes on two idle cores. Two rows need Linux: one needs strace, one the right to mount.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def random_ends(folder: Path, commands: Commands, kills: int) -> Iterator[Row]:
             process.send_signal(getattr(signal, names[index % len(names)]))
             process.wait()
             state, left = commands.state(target), leftovers(target.parent)
-            row.add(state, left, commands.next_run(target, whole=index % 10 == 9))
+            row.add(state, left, commands.next_run(target, whole=index == count - 1))
         yield row
 
 
@@ -190,8 +190,8 @@ def platform_of(folder: Path) -> str:
 LEGEND = """\
 *partial* also counts a target that is wrong although the run reported success, and a run that ended
 in another way than it should. *Leftovers* are folders `.ssn_prune.*.tmp` beside the target, which a
-kill leaves, and an error in removing them. The next run writes to the same target; after every
-tenth random kill it is a whole command.
+kill leaves, and an error in removing them. The next run writes to the same target; after the last
+random kill and the last random signal it is a whole command.
 """
 
 if __name__ == "__main__":
