@@ -4,33 +4,37 @@ The public names are those of ``__init__.pyi``. Each is imported on first use, s
 package and the help of the command line do not wait for torch.
 """
 
-from __future__ import annotations
-
-import ast
-import importlib
-from pathlib import Path
-from typing import Any
-
-from ssn_prune._renamed import renamed
+# Nothing is imported here, not even of Python: `python -m ssn_prune` puts the current folder first,
+# where a file ast.py may lie, until ssn_prune.__main__ runs.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
-def _modules_of_public_names() -> dict[str, str]:
+def _modules_of_public_names() -> "dict[str, str]":
+    import ast
+    from pathlib import Path
+
     stub = ast.parse(Path(__file__).with_name("__init__.pyi").read_text(encoding="utf-8"))
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: f"{__name__}.{node.module}" for node in imports for alias in node.names}
 
 
-_MODULES = _modules_of_public_names()
-__all__ = sorted(_MODULES)
+def __getattr__(name: str) -> "Any":
+    import importlib
 
+    modules = _modules_of_public_names()
+    if name == "__all__":
+        value: Any = sorted(modules)
+    elif name in modules:
+        value = getattr(importlib.import_module(modules[name]), name)
+    else:
+        from ssn_prune._renamed import renamed
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
         return renamed(__name__, name)
-    value = getattr(importlib.import_module(_MODULES[name]), name)
     globals()[name] = value
     return value
 
 
-def __dir__() -> list[str]:
-    return list(__all__)
+def __dir__() -> "list[str]":
+    return sorted(_modules_of_public_names())

@@ -12,12 +12,20 @@ def main() -> None:
     with exit_on_signals(), sound_streams():
         from ssn_prune.cli.app import app
 
-        app()
+        try:
+            app()
+        # Commands name what they cannot write: this is the help or the version.
+        except OSError as error:
+            sys.exit(f"error: the output cannot be written: {error.strerror or error}")
 
 
 def _forget_the_current_folder() -> None:
     """``python -m`` puts it first, and a file typer.py there would be taken for the package."""
-    if sys.path and sys.path[0] in ("", os.getcwd()) and not sys.flags.safe_path:
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        here = ""
+    if sys.path and sys.path[0] in ("", here) and not sys.flags.safe_path:
         del sys.path[0]
 
 

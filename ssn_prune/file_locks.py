@@ -17,6 +17,8 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
+# EBADF: network file systems may ask for a descriptor that can write, and folders have none.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL, errno.EBADF)
 _LOCK_SECONDS = 20.0
 """A lock on the target's folder is held for some renames only."""
 
@@ -58,7 +60,7 @@ def locked(folder: Path) -> Iterator[None]:
                     ) from None
                 time.sleep(0.02)
             except OSError as error:
-                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+                if error.errno not in _NO_LOCKS:
                     raise
                 break
         yield
@@ -66,12 +68,14 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
+def sync(path: Path, mode: int | None = None) -> None:
+    """Wait until a file or folder is on the disk, with a new mode, which may forbid to read it."""
     if sys.platform == "win32" and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if mode is not None:
+            path.chmod(mode)
         os.fsync(descriptor)
     except OSError as error:
         if error.errno != errno.EINVAL:  # a file system that cannot sync folders

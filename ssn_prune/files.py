@@ -62,10 +62,12 @@ def require_writable(target: Path, *, force: bool) -> None:
             found="no such folder",
             hint=f"create it: mkdir -p {shlex.quote(str(folder))}",
         )
-    with write_errors(target):
+    with write_errors(target), locked(folder):  # or another run removes the probe as a leftover
         probe = _private_folder(target)
-        probe.mkdir()
-        probe.rmdir()
+        try:
+            probe.mkdir()
+        finally:
+            _remove(probe)
 
 
 def _require_regular(target: Path) -> os.stat_result | None:
@@ -117,20 +119,28 @@ def replacing(target: Path) -> Iterator[Path]:
         with write_errors(target):
             _publish(folder, target)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         if lock is not None:
             os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of this run, also if an interrupt comes meanwhile."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _publish(folder: Path, target: Path) -> None:
     """Move the files of a folder to the target's, the model last."""
     model = folder / target.name
     old = _require_regular(target)
-    if old is not None:
-        model.chmod(stat.S_IMODE(old.st_mode))
     weights = sorted(path for path in folder.iterdir() if path != model)
-    for path in (*weights, model):
+    for path in weights:
         sync(path)
+    sync(model, None if old is None else stat.S_IMODE(old.st_mode))
     with locked(target.parent):
         before = set(_external_files(target))
         moved = []
@@ -158,7 +168,7 @@ def _remove_unreferenced(target: Path) -> None:
         old = _external_files(target)
         content = target.read_bytes() if old else b""
         for path in old:
-            if path.name.encode() not in content:
+            if os.fsencode(path.name) not in content:
                 path.unlink(missing_ok=True)
 
 
@@ -166,10 +176,12 @@ def _remove_leftovers(target: Path) -> None:
     """Remove the folders of runs that were killed: nobody holds their locks any more."""
     for path in target.parent.glob(f"{_private_prefix(target)}*.tmp"):
         if path.is_dir() and not path.is_symlink():
-            lock = try_lock(path)
-            if lock is not None:
-                shutil.rmtree(path, ignore_errors=True)
-                os.close(lock)
+            # It may be another user's, or gone by now.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                lock = try_lock(path)
+                if lock is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(lock)
 
 
 def _private_folder(target: Path) -> Path:
@@ -207,6 +219,8 @@ def write_errors(target: Path) -> Iterator[None]:
 
 
 _CURES = {
+    errno.ENOENT: "the folder is gone: create it again, or choose a path in another one",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or choose another disk",
     errno.ENOSPC: "free space on that disk, or choose a path on another one",
     errno.EDQUOT: "free space within your quota, or choose a path on another disk",
     errno.EROFS: "choose a path on a disk that can be written to",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -16,6 +17,7 @@ import pytest
 import write_faults
 from write_faults import fault, is_complete, write
 
+from ssn_prune import file_locks, files
 from ssn_prune.errors import OutputError
 from ssn_prune.files import replacing, require_writable, resolved
 
@@ -129,6 +131,76 @@ def test_leftovers_are_removed_unless_their_run_is_still_there(target):
     assert names(target.parent) == ["model.onnx"]
 
 
+@pytest.mark.parametrize("error", [PermissionError, FileNotFoundError])
+def test_leftovers_of_other_users_and_of_runs_that_end_just_now_do_not_matter(
+    target, monkeypatch, error
+):
+    leftover = files._private_folder(target)
+    leftover.mkdir()
+    open_ = os.open
+
+    def refuse(path, *arguments, **options):
+        if Path(path) == leftover:
+            raise error
+        return open_(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    write(target, "new")
+    assert is_complete(target, "new")
+
+
+@pytest.mark.parametrize("code", ["ENOLCK", "ENOTSUP", "ENOSYS", "EINVAL", "EBADF"])
+def test_a_file_system_without_locks(target, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(getattr(errno, code), "no locks")
+
+    monkeypatch.setattr(file_locks.fcntl, "flock", refuse)
+    leftover = files._private_folder(target)
+    leftover.mkdir()
+    write(target, "new", TAG)
+    assert is_complete(target, "new")
+    assert leftover.is_dir()  # it may be in use
+
+
+def test_a_probe_is_no_leftover_of_another_run(target, monkeypatch):
+    mkdir = Path.mkdir
+
+    def while_another_run_starts(path, *arguments, **options):
+        mkdir(path, *arguments, **options)
+        with pytest.raises(OSError, match="holds a lock"), file_locks.locked(path.parent):
+            pass
+
+    monkeypatch.setattr(file_locks, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(Path, "mkdir", while_another_run_starts)
+    require_writable(target, force=False)
+    assert names(target.parent) == []
+
+
+@pytest.mark.parametrize("at", ["asking", "end"])
+def test_an_interrupt_while_a_folder_is_removed_leaves_nothing(target, monkeypatch, at):
+    rmtree, calls = shutil.rmtree, []
+
+    def interrupted(path, *arguments, **options):
+        calls.append(path)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        rmtree(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        require_writable(target, force=False) if at == "asking" else write(target, "new")
+    assert names(target.parent) == ([] if at == "asking" else ["model.onnx"])
+
+
+def test_the_folder_to_make_is_quoted_for_the_shell(tmp_path):
+    with pytest.raises(OutputError) as refusal:
+        require_writable(tmp_path / "my nets; $(x)" / "m.onnx", force=False)
+    command, _, cure = refusal.value.hint.partition(": ")
+    assert command == "create it"
+    subprocess.run(cure, shell=True, check=True)
+    require_writable(tmp_path / "my nets; $(x)" / "m.onnx", force=False)
+
+
 def test_runs_of_other_targets_are_left_alone(target):
     other = target.with_name("other.onnx")
     with replacing(other) as path:
@@ -154,6 +226,24 @@ def test_threads_with_one_target_leave_a_complete_file(target):
     assert len(names(target.parent)) == 2
 
 
+def test_processes_with_one_target_all_succeed(target):
+    code = (
+        "import sys\n"
+        "from write_faults import *\n"
+        "from ssn_prune.files import require_writable\n"
+        "target, name = Path(sys.argv[1]), sys.argv[2]\n"
+        "for _ in range(15):\n"
+        "    require_writable(target, force=True)\n"
+        "    write(target, f'text{name}', name * 16)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code, str(target)]
+    running = [subprocess.Popen([*command, name], env=environment) for name in "123456"]
+    assert [process.wait() for process in running] == [0] * 6
+    assert is_complete(target, *(f"text{name}" for name in "123456"))
+    assert len(names(target.parent)) == 2
+
+
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_a_new_file_has_the_mode_that_the_umask_gives(target, mask):
     command = f"import os; os.umask({mask}); from write_faults import *; "
@@ -163,12 +253,13 @@ def test_a_new_file_has_the_mode_that_the_umask_gives(target, mask):
     assert stat.S_IMODE(target.stat().st_mode) == 0o666 & ~mask
 
 
-@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o664])
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o664, 0o200, 0])
 def test_a_replaced_file_keeps_its_mode(target, mode):
     write(target, "old")
     target.chmod(mode)
     write(target, "new")
     assert stat.S_IMODE(target.stat().st_mode) == mode
+    target.chmod(0o600)
     assert is_complete(target, "new")
 
 

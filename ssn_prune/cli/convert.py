@@ -87,11 +87,11 @@ def convert(
             step("loading")
             from ssn_prune import conversion
             from ssn_prune.checkpoint.loading import load_checkpoint
-            from ssn_prune.files import require_writable
+            from ssn_prune.files import require_writable, resolved
 
-            require_writable(target, force=force)
+            require_writable(resolved(target), force=force)
             if report_path is not None:
-                require_writable(report_path, force=force)
+                require_writable(resolved(report_path), force=force)
             loaded = load_checkpoint(
                 ckpt,
                 arch=arch,

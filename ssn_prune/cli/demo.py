@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,8 @@ def demo(
 
 def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
     """Leave a checkpoint and an ONNX file in ``folder``."""
+    import io
+
     import numpy as np
     import onnxruntime
     import torch
@@ -41,9 +44,12 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
     from ssn_prune.conversion import ConvertOptions, convert
     from ssn_prune.demo.digits import load_digits
     from ssn_prune.demo.training import accuracy, train
-    from ssn_prune.files import replacing
+    from ssn_prune.files import replacing, require_writable, resolved, write_errors
     from ssn_prune.json_values import to_json
 
+    checkpoint, target = folder / "digits.pth", folder / "digits.onnx"
+    for path in (checkpoint, target):
+        require_writable(resolved(path), force=True)
     data = load_digits()
     out.message(
         f"Training a small SSN network on {len(data.train_images)} handwritten digits: each of its "
@@ -59,9 +65,10 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
                 f"loss {p.loss:.3f}, radius {p.radius:.2f}, one-hot gates {p.one_hot}/{p.gates}",
             ),
         )
-    checkpoint, target = folder / "digits.pth", folder / "digits.onnx"
-    with replacing(checkpoint) as temporary:
-        torch.save({"model": DEMO_NETWORK, "state_dict": model.state_dict()}, temporary)
+    content = io.BytesIO()  # on a full disk, torch.save would raise a RuntimeError
+    torch.save({"model": DEMO_NETWORK, "state_dict": model.state_dict()}, content)
+    with replacing(resolved(checkpoint)) as temporary, write_errors(checkpoint):
+        temporary.write_bytes(content.getbuffer())
 
     with out.steps() as step:
         loaded = load_checkpoint(checkpoint)
@@ -89,4 +96,5 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
         f"ONNX Runtime; {same} of {total} classes are the same"
     )
     out.message(f"[bold]checkpoint[/] {escape(checkpoint)}\n[bold]ONNX[/]       {escape(target)}")
-    out.message(f"next: ssn-prune convert {escape(checkpoint)} -o model.onnx --report report.json")
+    quoted = escape(shlex.quote(str(checkpoint)))
+    out.message(f"next: ssn-prune convert {quoted} -o model.onnx --report report.json")

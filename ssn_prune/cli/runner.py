@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -47,6 +48,7 @@ def exit_on_error(out: Output, debug: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def _messages(out: Output, debug: bool) -> Iterator[None]:
     try:
+        _require_current_folder()
         with _stays_running():
             yield
     except SsnPruneError as error:
@@ -80,6 +82,23 @@ def _messages(out: Output, debug: bool) -> Iterator[None]:
             out.json({"error": fields, "exit_code": FAILURE})
         out.error(f"unexpected {type(error).__name__}: {text}", {"try": hint})
         raise typer.Exit(FAILURE) from None
+
+
+def _require_current_folder() -> None:
+    """Torch's libraries end the process where there is none.
+
+    Raises:
+        OutputError: The current folder was removed.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise OutputError(
+            "the current folder does not exist any more",
+            expected="an existing folder",
+            found=error.strerror,
+            hint="change to another folder: cd ~",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,40 +1,119 @@
-"""Signals that end a command: it cleans up first, and exits with 128 + the signal's number."""
+"""Signals that end a command: it cleans up first, and exits with 128 + the signal's number.
+
+A signal becomes a KeyboardInterrupt, which unwinds the command. Two places do not let it through. A
+module of Python or of a package that is half imported may abort the process or be imported twice:
+the signal waits until the import is over. And an interrupt in a destructor or in the callback of a
+weak reference is dropped by Python: the signal comes again.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
+import sysconfig
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_AGAIN = 0.02
+"""Seconds until a signal that had to wait is tried again."""
+_LONGEST_IMPORT = 10.0
+"""Seconds after which an import is interrupted all the same."""
+_CLEANING = 1.0
+"""Seconds in which another signal is taken for the same wish, and does not disturb the clean-up."""
+
+
+class _Signals:
+    """The signals of one command."""
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.timer: tuple[int, ...] = ()
+        self._arrived = self._raised = 0.0
+        self._installed = _folders_of_packages()
+        self._report = sys.unraisablehook
+
+    def arrives(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.first is None:
+            self.first, self._arrived = number, now
+        if self._raised and now - self._raised < _CLEANING:
+            return
+        can_wait = hasattr(signal, "setitimer") and now - self._arrived < _LONGEST_IMPORT
+        if can_wait and _imports_a_package(frame, self._installed):
+            self._comes_again()
+            return
+        self._raised = now
+        raise KeyboardInterrupt
+
+    def _again(self, _number: int, frame: FrameType | None) -> None:
+        if self.first is not None:
+            self.arrives(self.first, frame)
+
+    def _comes_again(self) -> None:
+        self._raised = 0.0
+        if hasattr(signal, "setitimer"):  # not on Windows
+            signal.signal(signal.SIGALRM, self._again)
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+            self.timer = (signal.SIGALRM,)
+
+    def dropped(self, report: Any) -> None:
+        """Called by Python with an exception that nothing can catch."""
+        if self.first is not None and issubclass(report.exc_type, KeyboardInterrupt):
+            self._comes_again()
+        else:
+            self._report(report)
 
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
     """Make every such signal a KeyboardInterrupt, and exit with its code.
 
-    Signals that are ignored, as under nohup, stay so.
+    Signals that are ignored, as under nohup, stay so. Once one has ended the command, others are
+    ignored while the process ends.
     """
-    arrived: list[int] = []
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        arrived.append(number)
-        raise KeyboardInterrupt
-
-    before = {}
+    signals = _Signals()
+    before: dict[int, Any] = {}
     for name in _NAMES:
         number = getattr(signal, name, None)  # Windows lacks some
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, interrupt)
+            before[number] = signal.signal(number, signals.arrives)
+    hook, sys.unraisablehook = sys.unraisablehook, signals.dropped
     try:
         yield
     # What the interrupt has become on its way does not matter.
     except BaseException:
-        if arrived:
-            sys.exit(128 + arrived[0])
+        if signals.first is not None:
+            sys.exit(128 + signals.first)
         raise
     finally:
+        sys.unraisablehook = hook
+        if signals.first is not None:
+            before |= dict.fromkeys((*before, *signals.timer), signal.SIG_IGN)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _folders_of_packages() -> tuple[str, ...]:
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return (*paths, str(Path(__file__).parents[1]))
+
+
+def _imports_a_package(frame: FrameType | None, installed: tuple[str, ...]) -> bool:
+    """Whether the innermost module that is being imported belongs to Python or to a package.
+
+    A module of the user's own, which may train for hours when it is imported, does not count.
+    """
+    body = None
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith("<frozen importlib"):
+            body = name
+        elif frame.f_code.co_name in ("create_module", "exec_module"):
+            return body is None or body.startswith(installed)
+        frame = frame.f_back
+    return False

@@ -8,14 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_STDERR = 2
+
 
 @contextmanager
 def sound_streams() -> Iterator[None]:
     """While this lasts, no character is too strange for a stream, and none is missing.
 
     A character that a stream cannot encode is written as Python writes it in ASCII. A stream that
-    the caller closed drops what is written.
+    the caller closed drops what is written, and its number is given to no other file: what C code
+    prints would end up in there.
     """
+    nowhere = _standard_descriptors()
     before = {name: getattr(sys, name) for name in ("stdout", "stderr")}
     modes = {}
     for name, stream in before.items():
@@ -34,6 +38,19 @@ def sound_streams() -> Iterator[None]:
             elif name in modes:
                 _drop_what_cannot_be_written(stream)
                 stream.reconfigure(errors=modes[name])
+        for descriptor in nowhere:
+            os.close(descriptor)
+
+
+def _standard_descriptors() -> list[int]:
+    """Open those of standard input, output and error that are closed, to nowhere."""
+    opened: list[int] = []
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if descriptor > _STDERR:
+            os.close(descriptor)
+            return opened
+        opened.append(descriptor)
 
 
 def _drop_what_cannot_be_written(stream: io.TextIOWrapper) -> None:

@@ -54,12 +54,14 @@ def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
     Raises:
         OutputError: Two of the paths are the same file.
     """
+    from ssn_prune.files import resolved
+
     paths = {"the checkpoint": ckpt, "--output": target, "--report": report}
     seen: dict[Path, str] = {}
     for label, path in paths.items():
         if path is None:
             continue
-        other = seen.setdefault(path.resolve(), label)
+        other = seen.setdefault(resolved(path), label)
         if other != label:
             raise OutputError(
                 f"{label} would replace {other}",
@@ -92,8 +94,15 @@ def make_folder(folder: Path) -> None:
     """Make a folder and those above it.
 
     Raises:
-        OutputError: It cannot be made.
+        OutputError: It cannot be made, or standard output is meant.
     """
+    if str(folder) == "-":
+        raise OutputError(
+            "--output cannot be standard output",
+            expected="a folder for several files",
+            found="-, which is standard output by convention",
+            hint="name a folder: --output ssn_prune_demo",
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -30,13 +31,10 @@ class Output:
         self.as_json = as_json
         self.quiet = quiet
         self._document: str | None = None
-        # Tables must survive a pipe: without a terminal, rich would wrap at 80 columns.
-        width = None if sys.stdout.isatty() else 160
-        self.out = _Console(width=width, highlight=False, emoji=False)
-        width = None if sys.stderr.isatty() else 160
+        self.out = _Console(width=_width(sys.stdout), highlight=False, emoji=False)
         # The file itself: sys.stderr is another one while torch traces.
         self.err = _Console(
-            file=sys.stderr, width=width, highlight=False, emoji=False, soft_wrap=True
+            file=sys.stderr, width=_width(sys.stderr), highlight=False, emoji=False, soft_wrap=True
         )
 
     @property
@@ -116,6 +114,13 @@ class Output:
         ):
             task = progress.add_task(description, total=total, note="")
             yield lambda done, note: progress.update(task, completed=done, note=note)
+
+
+def _width(stream: TextIO) -> int | None:
+    """Columns of a stream; None if they are the terminal's."""
+    if not stream.isatty():
+        return 160  # tables must survive a pipe, where rich would wrap at 80 columns
+    return 80 if set(os.environ.get("COLUMNS", "")) == {"0"} else None  # rich would print nothing
 
 
 class _Console(Console):

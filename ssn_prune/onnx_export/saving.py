@@ -8,8 +8,9 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from ssn_prune.errors import ExportError, first_line
+from ssn_prune.errors import ExportError, OutputError, first_line
 from ssn_prune.files import external_name, write_errors
+from ssn_prune.text import shown, without_surrogates
 
 
 def save_checked(graph: ir.Model, temporary: Path, target: Path, limit: int) -> str | None:
@@ -48,6 +49,13 @@ def _save_with_external_data(
     for tensor in tensors:
         digest.update(tensor.tobytes())
     name = external_name(target, digest.hexdigest()[:16])
+    if name != without_surrogates(name):
+        raise OutputError(
+            f"{target} cannot name its file of weights",
+            expected="a name in UTF-8, as a model with its weights in another file stores it",
+            found=shown(target.name),
+            hint="choose another name",
+        )
     ir.save(graph, temporary, external_data=name)
     return name
 

@@ -17,7 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import ArgumentError, SsnPruneError, UnsupportedLayerError, first_line
+from ssn_prune.errors import (
+    ArgumentError,
+    OutputError,
+    SsnPruneError,
+    UnsupportedLayerError,
+    first_line,
+)
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery._shared_parameters import run_float32_copy
 from ssn_prune.surgery.adoption_bounds import (
@@ -135,6 +141,8 @@ def _compare(
         compared = ComparedOutputs(narrow, relative_error)
         try:
             outputs, operator = _run_float64(given, inputs, layers, _both(compared, wide))
+        except OutputError:  # of the disk for temporary files
+            raise
         # Code that refuses float64 raises whatever it likes.
         except Exception as error:  # noqa: BLE001
             operator = f"{type(error).__name__}: {first_line(error)}"
@@ -174,6 +182,8 @@ def _compare_in_float32(
         try:
             wide, _ = _run_float64(adopted, inputs, layers, exact)
             own = Errors(relative_error(mine, wide), dict(exact.in_order()))
+        except OutputError:
+            raise
         # What refuses float64 may be in neither kind of layer. The constant has to do then.
         except Exception:  # noqa: BLE001
             own = Errors(0.0, {})
@@ -207,6 +217,8 @@ def _explained(given: nn.Module) -> Iterator[None]:
     """Say that the adopted network does not run where the given one does."""
     try:
         yield
+    except OutputError:
+        raise
     # Given code may call a layer in a way that no other layer takes, and then raises anything.
     except Exception as error:
         raise UnsupportedLayerError(

@@ -7,6 +7,7 @@ they appear.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from ssn_prune.errors import OutputError
 from ssn_prune.surgery.nested import tensor_leaves, undefined_entries
 
 OutputHook = Callable[[str, list[Tensor]], None]
@@ -84,7 +86,8 @@ class SpilledOutputs:
     """An output hook that writes everything to an anonymous temporary file; a context manager."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
+        with _temporary_disk():
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
         self._records: dict[str, list[list[_Record]]] = {}
 
     def __enter__(self) -> SpilledOutputs:
@@ -99,14 +102,20 @@ class SpilledOutputs:
         self._file.close()
 
     def __call__(self, name: str, values: list[Tensor]) -> None:
-        """Write the output of one call."""
+        """Write the output of one call.
+
+        Raises:
+            OutputError: The disk for temporary files is full or fails.
+        """
         self._records.setdefault(name, []).append([self._written(value) for value in values])
 
     def _written(self, value: Tensor) -> _Record:
         record = _Record(self._file.seek(0, 2), value.shape, value.dtype)
         if value.numel():
             raw = value.cpu().contiguous().flatten().view(torch.uint8)
-            self._file.write(raw.numpy().data)
+            with _temporary_disk():
+                self._file.write(raw.numpy().data)
+                self._file.flush()
         return record
 
     def clear(self) -> None:
@@ -134,6 +143,19 @@ class SpilledOutputs:
         self._file.seek(record.offset)
         self._file.readinto(raw)
         return torch.frombuffer(raw, dtype=record.dtype).view(record.shape)
+
+
+@contextlib.contextmanager
+def _temporary_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            "what the layers give cannot be written to a temporary file",
+            expected="a folder for temporary files with enough space",
+            found=error.strerror or str(error),
+            hint="free space there, or set TMPDIR to a folder on another disk",
+        ) from error
 
 
 class ComparedOutputs:

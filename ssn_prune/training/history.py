@@ -83,6 +83,8 @@ class GateRecords:
         Raises:
             CheckpointError: The file is missing or is not a gate history.
         """
+        if Path(path).exists() and not Path(path).is_file():  # opening a FIFO would wait
+            raise _not_a_history(path, "no regular file")
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as content:
                 header = json.loads(str(content["header"]))

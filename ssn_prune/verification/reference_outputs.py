@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import CaptureError, first_line
+from ssn_prune.errors import CaptureError, OutputError, first_line
 from ssn_prune.surgery._shared_parameters import run_float32_copy
 from ssn_prune.surgery.float64 import float64_arithmetic
 from ssn_prune.surgery.nested import to_dtype
@@ -52,10 +52,13 @@ def run_float64(
 
     Raises:
         CaptureError: It does not run in float64.
+        OutputError: The hook cannot write what it keeps.
     """
     try:
         with float64_arithmetic():
             return run_with_output_hooks(wide, to_dtype(inputs, torch.float64), names, hook)
+    except OutputError:  # of the hook
+        raise
     # The network is the user's code and may raise anything.
     except Exception as error:
         raise CaptureError(

@@ -14,12 +14,14 @@ from ssn_prune.benchmarking.bench import bench
 from ssn_prune.benchmarking.records import BenchOptions
 
 TRAPS = ("resource", "typer", "rich", "torch", "onnx", "numpy", "onnxruntime", "signal", "json")
+# Python itself imports these before our first line: what `python -m` can do without.
+EARLY = ("ast", "typing", "pathlib", "inspect", "textwrap", "dataclasses", "__future__", "secrets")
 
 
 @pytest.fixture
 def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A current folder with a file for each name, which leaves a trace when it is imported."""
-    for name in TRAPS:
+    for name in (*TRAPS, *EARLY):
         trace = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
         (tmp_path / f"{name}.py").write_text(trace)
     monkeypatch.chdir(tmp_path)

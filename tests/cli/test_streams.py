@@ -70,6 +70,33 @@ def test_closed_and_full_streams(folder, redirection, code, option):
     assert (b"standard output" in done.stderr) == (code == 1)
 
 
+@pytest.mark.parametrize("arguments", ["--help", "--version", "convert --help", "demo --help"])
+def test_help_that_cannot_be_written(folder, arguments):
+    done = run(folder, f"ssn-prune {arguments} >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == b"error: the output cannot be written: No space left on device\n"
+    assert run(folder, f"ssn-prune {arguments} >&-").returncode == 0
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)])
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path, closed):
+    code = (
+        "import os, sys\n"
+        "from ssn_prune.cli.streams import sound_streams\n"
+        "with sound_streams():\n"
+        "    with open('model', 'w') as file:\n"
+        "        for number in 0, 1, 2:\n"
+        "            os.fstat(number)\n"
+        "        os.write(2, b'from C code'); os.write(1, b'from C code')\n"
+        "        print(file.fileno(), file=file)\n"
+    )
+    redirections = " ".join(f"{number}{'<' if number == 0 else '>'}&-" for number in closed)
+    (tmp_path / "run.py").write_text(code)
+    done = run(tmp_path, f"{sys.executable} run.py {redirections}")
+    assert done.returncode == 0
+    assert int((tmp_path / "model").read_text()) > 2
+
+
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full", ">&- 2>&-"])
 def test_an_error_that_nobody_reads_keeps_its_code(folder, redirection):
     assert run(folder, f"ssn-prune inspect none.pth {redirection}").returncode == 1
@@ -103,8 +130,10 @@ def test_brackets_in_names(folder):
     assert b"d[/b]/m.pth" in missing.stderr
 
 
-def test_twenty_columns(folder):
-    shell = "script -qec \"stty cols 20; ssn-prune inspect 'net[v2].pth'\" /dev/null"
+@pytest.mark.parametrize("size", ["stty cols 20;", "stty cols 0;", "COLUMNS=20", "COLUMNS=0"])
+def test_few_columns(folder, size):
+    shell = f"script -qec \"{size} ssn-prune inspect 'net[v2].pth'\" /dev/null"
     done = run(folder, shell, TERM="xterm")
     assert done.returncode == 0
     assert b"Traceback" not in done.stdout
+    assert b"layers" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from networks import BN, IN, trained_layer
 from torch import nn
 
 from ssn_prune import export_onnx, prune
-from ssn_prune.errors import ExportError
+from ssn_prune.errors import ExportError, OutputError
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.onnx_export import saving
 
@@ -84,6 +85,19 @@ def test_an_invalid_graph_is_refused(limit: int, tmp_path: Path) -> None:
     model.graph.node(0).op_type = "NoSuchOperator"
     with pytest.raises(ExportError, match="not valid ONNX"):
         saving.save_checked(model, tmp_path / "m.onnx", tmp_path / "m.onnx", limit)
+
+
+@pytest.mark.parametrize("name", ["m[v2].onnx", "\u6f22 \n.onnx", os.fsdecode(b"m\xff.onnx")])
+def test_an_odd_name_with_its_weights_in_another_file(name: str, tmp_path: Path) -> None:
+    model = model_of(ir.tensor(np.zeros(5000, np.float32), name="w"))
+    target = tmp_path / name
+    if name.isascii() or "\n" in name:
+        external = saving.save_checked(model, target, target, 0)
+        assert external is not None
+        assert (tmp_path / external).is_file()
+    else:
+        with pytest.raises(OutputError, match="cannot name its file of weights"):
+            saving.save_checked(model, target, target, 0)
 
 
 def test_shapes_are_checked(tmp_path: Path) -> None:
