@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ssn_prune.nn._algebra import BatchReduction, NormSettings
 from ssn_prune.nn.axes import require_dims
 from ssn_prune.nn.functional import SolvedGates, switchable_norm
+from ssn_prune.nn.fused import GateInputs, runs_fused
 from ssn_prune.nn.variance_kind import FROM_PLANES, KINDS, OWN_COUNT
 from ssn_prune.normalizer import Normalizer
 
@@ -86,6 +87,10 @@ class PlaneNorm(_NormBase):
         See the arguments ``gates`` and ``solved`` of :func:`switchable_norm`.
         """
 
+    @abstractmethod
+    def _gate_inputs(self) -> GateInputs:
+        """The gates, for the kernels."""
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``input`` of shape (N, C, ...).
 
@@ -100,8 +105,11 @@ class PlaneNorm(_NormBase):
             if input.shape[0] == 0 and not self.training:
                 return input.clone()
             self._check_input_size(input)
-        gates, solved = self._ratios_for(input)
         x = input.unsqueeze(-1) if input.dim() == 2 else input
+        if self.training and runs_fused(x):
+            y = self._fused(x)
+            return y.squeeze(-1) if input.dim() == 2 else y
+        gates, solved = self._ratios_for(input)
         running_mean, running_var = self.running_mean, self.running_var
         running = None
         if running_mean is not None and running_var is not None and not self.training:
@@ -113,6 +121,22 @@ class PlaneNorm(_NormBase):
         if self.training and mean is not None and var is not None:
             update_running(self, mean, var)
         return y.squeeze(-1) if input.dim() == 2 else y
+
+    def _fused(self, x: Tensor) -> Tensor:
+        """A training step by the kernels."""
+        from ssn_prune.nn.fused.autograd import RunningStatistics, fused_norm
+
+        running = None
+        mean, var, tracked = self.running_mean, self.running_var, self.num_batches_tracked
+        if self.reduction is None and mean is not None and var is not None and tracked is not None:
+            running = RunningStatistics(mean, var, tracked, self.momentum)
+        settings = NormSettings(
+            self.eps, self.normalizers, self.correction, self.batch_groups, self.reduction
+        )
+        y, shared = fused_norm(x, self.weight, self.bias, self._gate_inputs(), running, settings)
+        if shared is not None:
+            update_running(self, *shared.unbind())
+        return y
 
     def _check_input_dim(self, input: Tensor) -> None:
         require_dims(input, self.dims, self.num_features)
