@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.nn.functional import SolvedGates
-from ssn_prune.nn.fused import GateInputs
+from ssn_prune.nn.fused import GateInputs, GateKind
 from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.planes import reads_host
 from ssn_prune.nn.single_gate import frozen_gate
@@ -81,7 +81,7 @@ class SelectedNorm(PlaneNorm):
         return gates, SolvedGates(mean, var, lambda p, q: (p, q))
 
     def _gate_inputs(self) -> GateInputs:
-        return GateInputs("given", self.mean_ratios, self.var_ratios, lambda p, q: (p, q))
+        return GateInputs(GateKind.GIVEN, self.mean_ratios, self.var_ratios)
 
     def extra_repr(self) -> str:
         """Show the pair beside torch's settings."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ssn_prune.nn.extra_state import ExtraState
 from ssn_prune.nn.functional import SolvedGates
-from ssn_prune.nn.fused import GateInputs
+from ssn_prune.nn.fused import GateInputs, GateKind
 from ssn_prune.nn.gate_batches import freeze_gates
 from ssn_prune.nn.gate_tensors import held_ratios, is_one_hot, solve_gates
 from ssn_prune.nn.planes import HALVES
@@ -112,13 +112,11 @@ class SSN(SwitchableNorm):
         if torch.is_grad_enabled():
             self._train_as_defined()
         if self.gate_definition == "reference":  # statistics are measured without gradients
-            p, q = self.gates()
-            return GateInputs("given", p, q, lambda p, q: (p, q))
+            return GateInputs(GateKind.GIVEN, *self.gates())
         return GateInputs(
-            "sparsestmax",
+            GateKind.SPARSESTMAX,
             self.mean_weight,
             self.var_weight,
-            self._ratios,
             self.radius,
             self.mean_fixed,
             self.var_fixed,

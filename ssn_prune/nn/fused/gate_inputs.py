@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import enum
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
+
+
+class GateKind(enum.Enum):
+    """What makes ratios of the logits; GIVEN where they are ratios."""
+
+    SPARSESTMAX = "sparsestmax"
+    SOFTMAX = "softmax"
+    GIVEN = "given"
 
 
 @dataclass(frozen=True)
@@ -14,20 +21,18 @@ class GateInputs:
     """Both gates of a layer.
 
     Attributes:
-        kind: What makes ratios of the logits; ``"given"`` where they are ratios.
+        kind: Of both.
         mean: Logits of the mean gate, (K,).
         var: Logits of the variance gate, (K,).
-        ratios: The same in operators that can be differentiated: logits (K,) to ratios (K,).
         radius: SparsestMax's, (1,); None for other kinds, as the next three.
         mean_fixed: Whether the mean gate is frozen, (1,).
         var_fixed: Whether the variance gate is frozen, (1,).
         frozen_ratios: Rows of gates that are frozen, (2, K).
     """
 
-    kind: Literal["sparsestmax", "softmax", "given"]
+    kind: GateKind
     mean: Tensor
     var: Tensor
-    ratios: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     radius: Tensor | None = None
     mean_fixed: Tensor | None = None
     var_fixed: Tensor | None = None

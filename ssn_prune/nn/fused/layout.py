@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-TILE = 4096  # entries that a program holds at a time
-WARPS = 8  # of a program that passes over the activation
-_THREADS = 32 * WARPS
+# Entries that a program holds at a time, and its warps: a reduction keeps two sums an entry.
+_REDUCED, REDUCING_WARPS = 2048, 4
+_MAPPED, MAPPING_WARPS = 4096, 8
 # Parts of a plane are pooled by unrolled loops, so there are few.
 _MOST_PARTS = 8
 _PROGRAMS_PER_MULTIPROCESSOR = 6
@@ -18,26 +18,22 @@ _LINE = 64  # channels: 128 bytes of half precision
 
 
 @dataclass(frozen=True)
-class PlaneLayout:
-    """The division of an (N, C, M) view of an activation.
+class Tiles:
+    """How the programs of one kind divide an (N, C, M) view of an activation.
 
     Attributes:
-        channels_last: Whether the channels of a position are neighbours, else the positions.
-        block_channels: Channels of a tile, a power of two.
-        block_positions: Positions of a tile, a power of two.
-        lanes: Threads for each channel of a tile.
-        parts: Parts of a plane that are reduced by themselves.
-        pieces: Parts of a plane where nothing is reduced.
+        channels: Of a tile, a power of two.
+        positions: Of a tile, a power of two.
         rows: Programs along samples and channels.
+        parts: Programs along the positions of a plane.
+        lanes: Threads for each channel of a tile.
     """
 
-    channels_last: bool
-    block_channels: int
-    block_positions: int
-    lanes: int
-    parts: int
-    pieces: int
+    channels: int
+    positions: int
     rows: int
+    parts: int
+    lanes: int
 
 
 def power_of_two(value: int) -> int:
@@ -67,29 +63,41 @@ def laid_out_as(values: Tensor, x: Tensor) -> Tensor:
     return values if same else torch.empty_like(x).copy_(values)
 
 
-def plane_layout(
+def reducing_tiles(
     sizes: tuple[int, int, int], *, channels_last: bool, multiprocessors: int
-) -> PlaneLayout:
-    """The division of a dense tensor.
+) -> Tiles:
+    """The division for kernels that reduce.
 
     Args:
         sizes: N, C and M.
-        channels_last: Its layout.
+        channels_last: The layout of the activation.
         multiprocessors: Those of the device.
     """
+    wanted = multiprocessors * _PROGRAMS_PER_MULTIPROCESSOR
+    return _tiles(sizes, channels_last, wanted, _REDUCED, REDUCING_WARPS, _MOST_PARTS)
+
+
+def mapping_tiles(
+    sizes: tuple[int, int, int], *, channels_last: bool, multiprocessors: int
+) -> Tiles:
+    """The division for kernels that map every entry; see :func:`reducing_tiles`."""
+    wanted = 2 * multiprocessors * _PROGRAMS_PER_MULTIPROCESSOR
+    return _tiles(sizes, channels_last, wanted, _MAPPED, MAPPING_WARPS, wanted)
+
+
+def _tiles(
+    sizes: tuple[int, int, int],
+    channels_last: bool,
+    wanted: int,
+    entries: int,
+    warps: int,
+    most_parts: int,
+) -> Tiles:
     n, c, positions = sizes
-    widest = TILE // min(power_of_two(c), _LINE) if channels_last else TILE
+    widest = entries // min(power_of_two(c), _LINE) if channels_last else entries
     block_positions = min(power_of_two(positions), widest)
-    block_channels = min(power_of_two(c), TILE // block_positions)
+    block_channels = min(power_of_two(c), entries // block_positions)
     rows = n * -(-c // block_channels)
-    wanted = -(-multiprocessors * _PROGRAMS_PER_MULTIPROCESSOR // rows)
     tiles = -(-positions // block_positions)
-    return PlaneLayout(
-        channels_last,
-        block_channels,
-        block_positions,
-        max(1, _THREADS // block_channels),
-        parts=max(1, min(wanted, tiles // _TILES_PER_PART, _MOST_PARTS)),
-        pieces=max(1, min(2 * wanted, tiles // _TILES_PER_PART)),
-        rows=rows,
-    )
+    parts = max(1, min(-(-wanted // rows), tiles // _TILES_PER_PART, most_parts))
+    return Tiles(block_channels, block_positions, rows, parts, max(1, 32 * warps // block_channels))

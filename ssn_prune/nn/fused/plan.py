@@ -9,13 +9,18 @@ import torch
 from torch import Tensor
 
 from ssn_prune.nn._algebra import NormSettings
-from ssn_prune.nn.fused.layout import WARPS, PlaneLayout, plane_layout, power_of_two
+from ssn_prune.nn.fused.layout import (
+    MAPPING_WARPS,
+    REDUCING_WARPS,
+    mapping_tiles,
+    power_of_two,
+    reducing_tiles,
+)
 from ssn_prune.nn.variance_kind import FROM_PLANES, OWN_COUNT
 from ssn_prune.normalizer import Normalizer
 
-# Tiles of the kernels that pool (N, C) values over the samples and over the channels.
-_BATCH_TILE, _BATCH_COLUMNS = 512, 4
-_LAYER_TILE, _LAYER_ROWS = 512, 2
+# Entries and widths of the tiles of (N, C) values that are pooled over samples and over channels.
+_POOLED, _BATCH_COLUMNS, _LAYER_ROWS = 512, 2, 1
 
 
 @dataclass(frozen=True)
@@ -23,10 +28,11 @@ class FusedPlan:
     """What the launches need beside tensors.
 
     Attributes:
-        layout: The division of x.
         positions: M.
-        passes: That division, as the kernels take it that reduce x.
-        maps: The same, for those that map x.
+        reducing: The grid of the kernels that reduce x.
+        reduction: The rest of what they are given.
+        mapping: The grid of the kernels that map x.
+        map: The rest of what they are given.
         pooled: Which pooled statistics there are, and of which kind.
         statistics: The same, and whether IN takes part.
         choices: Which normalizer each logit stands for.
@@ -36,10 +42,11 @@ class FusedPlan:
             part.
     """
 
-    layout: PlaneLayout
     positions: int
-    passes: dict[str, int]
-    maps: dict[str, int]
+    reducing: tuple[int, int]
+    reduction: dict[str, int]
+    mapping: tuple[int, int]
+    map: dict[str, int]
     pooled: dict[str, bool]
     statistics: dict[str, bool]
     choices: dict[str, int]
@@ -48,14 +55,9 @@ class FusedPlan:
     programs: int
 
     @property
-    def reducing(self) -> tuple[int, int]:
-        """The grid of the kernels that reduce x."""
-        return self.layout.rows, self.layout.parts
-
-    @property
-    def mapping(self) -> tuple[int, int]:
-        """The grid of the kernels that map x."""
-        return self.layout.rows, self.layout.pieces
+    def parts(self) -> int:
+        """Parts of a plane that are reduced by themselves."""
+        return self.reducing[1]
 
 
 def plan_for(x: Tensor, settings: NormSettings) -> FusedPlan:
@@ -84,24 +86,33 @@ def _plan(
     multiprocessors = 1
     if device.type == "cuda":
         multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count
-    layout = plane_layout(sizes, channels_last=channels_last, multiprocessors=multiprocessors)
+    reducing, mapping = (
+        tiles(sizes, channels_last=channels_last, multiprocessors=multiprocessors)
+        for tiles in (reducing_tiles, mapping_tiles)
+    )
     columns, rows = min(power_of_two(c), _BATCH_COLUMNS), min(power_of_two(n), _LAYER_ROWS)
-    passes = {
-        "CHANNELS_LAST": channels_last,
-        "BLOCK_C": layout.block_channels,
-        "BLOCK_M": layout.block_positions,
-        "num_warps": WARPS,
-    }
     pooled = {
         "OWN_COUNT": correction == OWN_COUNT,
         "HAS_LN": Normalizer.LN in offered,
         "HAS_BN": Normalizer.BN in offered,
     }
     return FusedPlan(
-        layout,
         positions,
-        passes=passes,
-        maps={"LANES": layout.lanes, **passes},
+        (reducing.rows, reducing.parts),
+        {
+            "CHANNELS_LAST": channels_last,
+            "BLOCK_C": reducing.channels,
+            "BLOCK_M": reducing.positions,
+            "num_warps": REDUCING_WARPS,
+        },
+        (mapping.rows, mapping.parts),
+        {
+            "CHANNELS_LAST": channels_last,
+            "BLOCK_C": mapping.channels,
+            "BLOCK_M": mapping.positions,
+            "LANES": mapping.lanes,
+            "num_warps": MAPPING_WARPS,
+        },
         pooled=pooled,
         statistics={"HAS_IN": Normalizer.IN in offered, **pooled},
         choices={
@@ -110,10 +121,10 @@ def _plan(
             "K": len(offered),
         },
         pooling={
-            "BATCH_ROWS": min(power_of_two(n // groups), _BATCH_TILE // columns),
+            "BATCH_ROWS": min(power_of_two(n // groups), _POOLED // columns),
             "BATCH_COLUMNS": columns,
             "LAYER_ROWS": rows,
-            "LAYER_COLUMNS": min(power_of_two(c), _LAYER_TILE // rows),
+            "LAYER_COLUMNS": min(power_of_two(c), _POOLED // rows),
         },
         from_planes=correction == FROM_PLANES,
         programs=-(-c // columns) + (-(-n // rows) if Normalizer.LN in offered else 0),

@@ -3,7 +3,7 @@
 It is computed where it is used, in float64, from what is pooled in one tensor of float64:
 
 =================== ============================================================================
-24                  both gates, see :mod:`ssn_prune.nn.fused.gate_kernels`
+24                  both gates, see :mod:`ssn_prune.nn.fused.kernels.gates`
 (2, N)              LN's means and variances; unused without LN
 (2, G, C)           BN's, for each of G groups of the batch; unused without BN
 =================== ============================================================================
@@ -14,7 +14,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssn_prune.nn.fused.plane_kernels import part_of, strides
+from ssn_prune.nn.fused.kernels.planes import part_of, strides
 
 
 @triton.jit
@@ -173,7 +173,7 @@ def normalize(
         HAS_LN,
         HAS_BN,
     )
-    scale = 1.0 / tl.sqrt(var + EPS)
+    scale = tl.rsqrt(var + EPS)
     if weight is not None:
         scale = scale * tl.load(weight + c).to(tl.float64)
     added = reference * 0.0

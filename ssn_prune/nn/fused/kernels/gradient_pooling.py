@@ -1,12 +1,12 @@
-"""The (N, C) part of the backward pass, and the gradient of the input.
+"""The (N, C) part of the backward pass.
 
 With T, H and the symbols of :mod:`ssn_prune.nn.functional`. One launch pools the gradients of the
 mixed mean and variance into one tensor of float64, ``sums``; the next passes them on to the planes,
 computed where they are used, and to the gates:
 
 =================== ============================================================================
-(2, N)              sums over the channels, for LN
-(2, G, C)           sums over the samples of a group, for BN
+(2, N)              means over the channels, for LN: what each plane gets of it
+(2, G, C)           means over the samples of a group, for BN; sums if processes share it
 (programs, 2, 3)    what each program adds to the gradients of the ratios
 =================== ============================================================================
 """
@@ -16,17 +16,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssn_prune.nn.fused.gate_kernels import pull_back
-from ssn_prune.nn.fused.mixture_kernels import (
+from ssn_prune.nn.fused.kernels.mixture import (
     batch_statistics,
     bessel,
-    gathered,
     layer_statistics,
     mixture,
-    spread,
-    weighted,
 )
-from ssn_prune.nn.fused.plane_kernels import part_of, strides
 
 
 @triton.jit
@@ -87,7 +82,7 @@ def _mixed_gradients(
         HAS_LN,
         HAS_BN,
     )
-    rstd = 1.0 / tl.sqrt(var + EPS)
+    rstd = tl.rsqrt(var + EPS)
     scale = rstd
     if weight is not None:
         scale = scale * tl.load(weight + c).to(tl.float64)
@@ -112,6 +107,7 @@ def pool_gradients(
     groups,
     EPS: tl.constexpr,
     OWN_COUNT: tl.constexpr,
+    SHARED: tl.constexpr,
     HAS_IN: tl.constexpr,
     HAS_LN: tl.constexpr,
     HAS_BN: tl.constexpr,
@@ -124,7 +120,7 @@ def pool_gradients(
     """Gradients of the mixed statistics, pooled; weight, bias; and a part of those of the ratios.
 
     Args:
-        scratch: See :func:`ssn_prune.nn.fused.plane_kernels.gradient_sums`. Out: in its last two
+        scratch: See :func:`ssn_prune.nn.fused.kernels.planes.gradient_sums`. Out: in its last two
             rows, the gradients of the mixed mean and variance, (2, N, C).
         sums: Out: see the module.
         weight_gradient: Out: (C,), or None.
@@ -186,8 +182,14 @@ def pool_gradients(
                 pooled_m = tl.sum(pooled_mean, axis=0)
                 pooled_v = tl.sum(pooled_var, axis=0)
                 here = group * C + column
-                tl.store(batch_gradient + here, pooled_m, mask=in_c)
-                tl.store(batch_gradient + groups * C + here, pooled_v, mask=in_c)
+                share = 1.0 / (tl.zeros((BATCH_COLUMNS,), tl.float64) + size)
+                factor = share
+                if OWN_COUNT:
+                    factor = share * bessel(M / share)
+                if SHARED:
+                    share, factor = share * 0.0 + 1.0, share * 0.0 + 1.0
+                tl.store(batch_gradient + here, pooled_m * share, mask=in_c)
+                tl.store(batch_gradient + groups * C + here, pooled_v * factor, mask=in_c)
                 moment = tl.load(batch + here)
                 bn_mean += tl.sum(tl.where(in_c, moment * pooled_m, 0.0), axis=0)
                 moment = tl.load(batch + groups * C + here)
@@ -232,8 +234,12 @@ def pool_gradients(
                 layer_var += tl.where(inside, to_var, 0.0)
             pooled_m = tl.sum(layer_mean, axis=1)
             pooled_v = tl.sum(layer_var, axis=1)
-            tl.store(layer_gradient + n, pooled_m, mask=n < N)
-            tl.store(layer_gradient + N + n, pooled_v, mask=n < N)
+            share = 1.0 / (tl.zeros((LAYER_ROWS,), tl.float64) + C)
+            factor = share
+            if OWN_COUNT:
+                factor = share * bessel(M / share)
+            tl.store(layer_gradient + n, pooled_m * share, mask=n < N)
+            tl.store(layer_gradient + N + n, pooled_v * factor, mask=n < N)
             layer = layer_statistics(pooled) + row
             moment = tl.load(layer)
             ln_mean = tl.sum(tl.where(n < N, moment * pooled_m, 0.0), axis=0)
@@ -246,149 +252,3 @@ def pool_gradients(
     tl.store(out + 3, in_var)
     tl.store(out + 4, ln_var)
     tl.store(out + 5, bn_var)
-
-
-@triton.jit
-def _total(sums, programs, BLOCK_P: tl.constexpr):
-    """The sum of one column of (programs, 6)."""
-    total = tl.zeros((BLOCK_P,), tl.float64)
-    for begin in range(0, programs, BLOCK_P):
-        p = begin + tl.arange(0, BLOCK_P)
-        total += tl.load(sums + 6 * p, mask=p < programs, other=0.0)
-    return tl.sum(total, axis=0)
-
-
-@triton.jit(do_not_specialize=["N", "groups", "programs"])
-def input_gradient(
-    grad,
-    x,
-    result,
-    scratch,
-    moments,
-    pooled,
-    sums,
-    weight,
-    mean_gradient,
-    var_gradient,
-    N,
-    C,
-    M,
-    groups,
-    programs,
-    EPS: tl.constexpr,
-    FROM_PLANES: tl.constexpr,
-    OWN_COUNT: tl.constexpr,
-    SHARED: tl.constexpr,
-    HAS_IN: tl.constexpr,
-    HAS_LN: tl.constexpr,
-    HAS_BN: tl.constexpr,
-    FIRST: tl.constexpr,
-    SECOND: tl.constexpr,
-    K: tl.constexpr,
-    PARTS: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    LANES: tl.constexpr,
-):
-    """scale * g + slope * (x - mean_in) + shift; the first program also finishes the gates.
-
-    Args:
-        grad: g, laid out as x.
-        x: (N, C, M).
-        result: Out: the gradient of x, laid out as x; None if nobody needs it.
-        scratch: See :func:`pool_gradients`.
-        sums: See the module.
-        mean_gradient: Out: those of the mean gate's logits, (K,); None if nobody needs the gates'.
-        var_gradient: The same of the variance gate.
-        programs: Those of :func:`pool_gradients`.
-        SHARED: Whether BN's part of ``sums`` is that of all processes, divided by their samples and
-            multiplied by the factor of a corrected variance.
-    """
-    layer_gradient, batch_gradient, gate_sums = parts_of(sums, N, C, groups)
-    if mean_gradient is not None:
-        if (tl.program_id(0) == 0) & (tl.program_id(1) == 0):
-            for_in = _total(gate_sums, programs, BLOCK_P)
-            for_ln = _total(gate_sums + 1, programs, BLOCK_P)
-            for_bn = _total(gate_sums + 2, programs, BLOCK_P)
-            pull_back(mean_gradient, pooled, for_in, for_ln, for_bn, FIRST, SECOND, K)
-            for_in = _total(gate_sums + 3, programs, BLOCK_P)
-            for_ln = _total(gate_sums + 4, programs, BLOCK_P)
-            for_bn = _total(gate_sums + 5, programs, BLOCK_P)
-            pull_back(var_gradient, pooled + 12, for_in, for_ln, for_bn, FIRST, SECOND, K)
-    if result is not None:
-        blocks = tl.cdiv(C, BLOCK_C)
-        n = tl.program_id(0) // blocks
-        channels = (tl.program_id(0) % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)
-        in_c = channels < C
-        channel_stride, position_stride = strides(C, M, CHANNELS_LAST)
-        sample = n.to(tl.int64) * C * M
-        c = spread(channels, C, LANES)
-        first = tl.load(x + (sample + c * channel_stride)).to(tl.float32)
-        reference = first.to(tl.float64)
-        size = N // groups
-        group = n // size
-        mean_in, _, _, var = mixture(
-            moments,
-            pooled,
-            reference,
-            n,
-            c,
-            group,
-            N,
-            C,
-            M,
-            groups,
-            OWN_COUNT,
-            HAS_IN,
-            HAS_LN,
-            HAS_BN,
-        )
-        scale = 1.0 / tl.sqrt(var + EPS)
-        if weight is not None:
-            scale = scale * tl.load(weight + c).to(tl.float64)
-        to_mean, to_var = reference * 0.0, reference * 0.0
-        if HAS_IN:
-            p, q = tl.load(pooled), tl.load(pooled + 12)
-            if OWN_COUNT:
-                q = q * bessel(q * 0.0 + M)
-            mixed = scratch + (2 * PARTS + 1) * N * C + n * C + c
-            to_mean += weighted(p, tl.load(mixed).to(tl.float64))
-            to_var += weighted(q, tl.load(mixed + N * C).to(tl.float64))
-        if HAS_LN:
-            p, q = tl.load(pooled + 1) / C, tl.load(pooled + 13) / C
-            if OWN_COUNT:
-                q = q * bessel((q * 0.0 + M) * C)
-            passed = weighted(q, tl.load(layer_gradient + N + n))
-            deviation = reference + mean_in - tl.load(layer_statistics(pooled) + n)
-            to_mean += weighted(p, tl.load(layer_gradient + n))
-            to_mean += tl.where(q == 0.0, 0.0, 2.0 * deviation * passed)
-            to_var += passed
-        if HAS_BN:
-            p, q = tl.load(pooled + 2), tl.load(pooled + 14)
-            if not SHARED:
-                p, q = p / size, q / size
-                if OWN_COUNT:
-                    q = q * bessel((q * 0.0 + M) * size)
-            here = group * C + c
-            passed = weighted(q, tl.load(batch_gradient + groups * C + here))
-            deviation = reference + mean_in - tl.load(batch_statistics(pooled, N) + here)
-            to_mean += weighted(p, tl.load(batch_gradient + here))
-            to_mean += tl.where(q == 0.0, 0.0, 2.0 * deviation * passed)
-            to_var += passed
-        slope = 2.0 * to_var / M
-        if FROM_PLANES:
-            slope = slope * bessel(slope * 0.0 + M)
-        scale, slope, shift = gathered(scale), gathered(slope), gathered(to_mean / M)
-        centre, first = gathered(mean_in), gathered(first)
-        offset = sample + channels * channel_stride
-        start, stop = part_of(M, BLOCK_M)
-        for begin in range(start, stop, BLOCK_M):
-            m = begin + tl.arange(0, BLOCK_M)
-            inside = in_c[:, None] & (m < stop)[None, :]
-            places = offset[:, None] + m[None, :] * position_stride
-            g = tl.load(grad + places, mask=inside, other=0.0).to(tl.float32)
-            value = tl.load(x + places, mask=inside, other=0.0).to(tl.float32)
-            value = slope * ((value - first) - centre) + (scale * g + shift)
-            tl.store(result + places, value, mask=inside)

@@ -58,7 +58,7 @@ def plane_moments(
     mean = tl.zeros((BLOCK_C, BLOCK_M), tl.float32)
     squares = tl.zeros((BLOCK_C, BLOCK_M), tl.float32)
     count = 0.0
-    for begin in range(start, stop, BLOCK_M):
+    for begin in tl.range(start, stop, BLOCK_M, num_stages=3):
         m = begin + tl.arange(0, BLOCK_M)
         inside = in_c[:, None] & (m < stop)[None, :]
         value = tl.load(base[:, None] + m[None, :] * position_stride, mask=inside, other=0.0)
@@ -117,7 +117,7 @@ def gradient_sums(
     start, stop = part_of(M, BLOCK_M)
     total = tl.zeros((BLOCK_C, BLOCK_M), tl.float32)
     with_x = tl.zeros((BLOCK_C, BLOCK_M), tl.float32)
-    for begin in range(start, stop, BLOCK_M):
+    for begin in tl.range(start, stop, BLOCK_M, num_stages=3):
         m = begin + tl.arange(0, BLOCK_M)
         inside = in_c[:, None] & (m < stop)[None, :]
         places = offset[:, None] + m[None, :] * position_stride

@@ -10,8 +10,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ssn_prune.nn.fused.gate_kernels import solve_gate
-from ssn_prune.nn.fused.mixture_kernels import batch_statistics, bessel, layer_statistics
+from ssn_prune.nn.fused.kernels.gates import solve_gate
+from ssn_prune.nn.fused.kernels.mixture import batch_statistics, bessel, layer_statistics
 
 
 @triton.jit
@@ -73,7 +73,7 @@ def _pool_batch(
         squares = tl.zeros((ROWS, COLUMNS), tl.float64)
         within = tl.zeros((ROWS, COLUMNS), tl.float64)
         first = group * size * C + column
-        origin, unused_mean, unused_var = _merged(scratch, first, planes, M, PARTS, BLOCK_M)
+        origin, _mean, _var = _merged(scratch, first, planes, M, PARTS, BLOCK_M)
         for begin in range(0, size, ROWS):
             row = begin + tl.arange(0, ROWS)
             inside = (row < size)[:, None] & in_c[None, :]
@@ -133,12 +133,12 @@ def _pool_layer(
     sums = tl.zeros((ROWS, COLUMNS), tl.float64)
     squares = tl.zeros((ROWS, COLUMNS), tl.float64)
     within = tl.zeros((ROWS, COLUMNS), tl.float64)
-    origin, unused_mean, unused_var = _merged(scratch, row * C, planes, M, PARTS, BLOCK_M)
+    origin, _mean, _var = _merged(scratch, row * C, planes, M, PARTS, BLOCK_M)
     for begin in range(0, C, COLUMNS):
         column = begin + tl.arange(0, COLUMNS)
         inside = (n < N)[:, None] & (column < C)[None, :]
         plane = row[:, None] * C + tl.minimum(column, C - 1)[None, :]
-        absolute, relative, var = _merged(scratch, plane, planes, M, PARTS, BLOCK_M)
+        absolute, _relative, var = _merged(scratch, plane, planes, M, PARTS, BLOCK_M)
         moved = absolute - origin[:, None]
         sums += tl.where(inside, moved, 0.0)
         squares += tl.where(inside, moved * moved, 0.0)
@@ -193,9 +193,9 @@ def pool(
     """Pool, solve, and take the batch into the running statistics.
 
     Args:
-        scratch: See :func:`ssn_prune.nn.fused.plane_kernels.plane_moments`.
+        scratch: See :func:`ssn_prune.nn.fused.kernels.planes.plane_moments`.
         moments: Out: plane means less the reference, and variances, (2, N, C) float32.
-        pooled: Out: see :mod:`ssn_prune.nn.fused.mixture_kernels`.
+        pooled: Out: see :mod:`ssn_prune.nn.fused.kernels.mixture`.
         tracked: Batches so far, this one included if MOMENTUM is negative, which stands for the
             plain average; else it is counted here.
         SHARED: Whether BN's go on to other processes, without the factor of its own count.
