@@ -26,12 +26,14 @@ def traced_norm(
 
     Gradients of gradients are refused by the compiler itself.
     """
+    # The compiler takes no tensor twice, which a shared gate is.
+    var_logits = gates.var.view_as(gates.var) if gates.var is gates.mean else gates.var
     result: Tensor = _TracedNorm.apply(
         x,
         weight,
         bias,
         gates.mean,
-        gates.var,
+        var_logits,
         gates.radius,
         gates.mean_fixed,
         gates.var_fixed,

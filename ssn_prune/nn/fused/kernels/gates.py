@@ -261,4 +261,4 @@ def pull_back(
             value += tl.where(j1 == 0.0, 0.0, j1 * g1)
         if K > 2:
             value += tl.where(j2 == 0.0, 0.0, j2 * for_bn)
-        tl.store(out + i, value.to(out.dtype.element_ty))
+        tl.store(out + i, value.to(tl.float32).to(out.dtype.element_ty))

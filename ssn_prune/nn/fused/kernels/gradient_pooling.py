@@ -198,10 +198,18 @@ def pool_gradients(
         in_var = tl.sum(tl.sum(by_var, axis=0), axis=0)
         if weight_gradient is not None:
             value = tl.sum(for_weight, axis=0)
-            tl.store(weight_gradient + c, value.to(weight_gradient.dtype.element_ty), mask=in_c)
+            tl.store(
+                weight_gradient + c,
+                value.to(tl.float32).to(weight_gradient.dtype.element_ty),
+                mask=in_c,
+            )
         if bias_gradient is not None:
             value = tl.sum(for_bias, axis=0)
-            tl.store(bias_gradient + c, value.to(bias_gradient.dtype.element_ty), mask=in_c)
+            tl.store(
+                bias_gradient + c,
+                value.to(tl.float32).to(bias_gradient.dtype.element_ty),
+                mask=in_c,
+            )
     else:
         if HAS_LN:
             n = (program - channel_programs) * LAYER_ROWS + tl.arange(0, LAYER_ROWS)

@@ -71,10 +71,12 @@ def plane_moments(
     total = tl.maximum(stop - start, 0)
     full = total // BLOCK_M
     counts = full + (tl.arange(0, BLOCK_M) < total - full * BLOCK_M).to(tl.int32)
-    counts = counts.to(tl.float32)[None, :]
-    pooled = tl.sum(mean * counts, axis=1) / tl.maximum(total, 1)
+    # The gradient of a gate is a small difference of large sums, which must not be rounded before.
+    weighted = mean.to(tl.float64) * counts[None, :]
+    pooled = (tl.sum(weighted, axis=1) / tl.maximum(total, 1)).to(tl.float32)
     deviation = mean - pooled[:, None]
-    squares = tl.sum(squares + counts * deviation * deviation, axis=1)
+    spread = squares + counts.to(tl.float32)[None, :] * deviation * deviation
+    squares = tl.sum(spread.to(tl.float64), axis=1).to(tl.float32)
 
     planes = N * C
     here = scratch + n * C + c
@@ -128,7 +130,10 @@ def gradient_sums(
         with_x += tl.where(inside, g * centred, 0.0)
     planes = N * C
     here = scratch + n * C + c
-    tl.store(here + (2 * part) * planes, tl.sum(total, axis=1), mask=in_c)
-    tl.store(here + (2 * part + 1) * planes, tl.sum(with_x, axis=1), mask=in_c)
+    # As above: not rounded before it is one number.
+    sums = tl.sum(total.to(tl.float64), axis=1).to(tl.float32)
+    tl.store(here + (2 * part) * planes, sums, mask=in_c)
+    sums = tl.sum(with_x.to(tl.float64), axis=1).to(tl.float32)
+    tl.store(here + (2 * part + 1) * planes, sums, mask=in_c)
     if part == 0:
         tl.store(here + 2 * tl.num_programs(1) * planes, reference, mask=in_c)

@@ -106,10 +106,10 @@ def _pool_batch(
             share = 1.0 / (share * 0.0 + tl.load(tracked))
         old = tl.load(running_mean + column).to(tl.float64)
         new = old + share * (new_mean / groups - old)
-        tl.store(running_mean + c, new.to(running_mean.dtype.element_ty), mask=in_c)
+        tl.store(running_mean + c, new.to(tl.float32).to(running_mean.dtype.element_ty), mask=in_c)
         old = tl.load(running_var + column).to(tl.float64)
         new = old + share * (new_var / groups - old)
-        tl.store(running_var + c, new.to(running_var.dtype.element_ty), mask=in_c)
+        tl.store(running_var + c, new.to(tl.float32).to(running_var.dtype.element_ty), mask=in_c)
 
 
 @triton.jit
