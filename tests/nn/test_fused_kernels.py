@@ -16,7 +16,7 @@ EXPECTED = 150
 
 def test_kernels_agree_with_the_formulas_in_the_interpreter() -> None:
     pytest.importorskip("triton", reason="Triton comes with torch on Linux only")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "fused"]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "fused"]
     found = subprocess.run(
         command,
         cwd=TESTS,
