@@ -25,7 +25,9 @@ import torch
 import triton
 
 HERE = Path(__file__).resolve().parent
-sys.path.extend(map(str, (HERE, HERE / "research", HERE.parent / "tests" / "support")))
+sys.path.append(str(HERE))
+sys.path.append(str(HERE / "research"))
+sys.path.append(str(HERE.parent / "tests" / "support"))
 
 import gpu_agreement
 import gpu_layers
