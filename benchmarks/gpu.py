@@ -24,10 +24,8 @@ from pathlib import Path
 import torch
 import triton
 
-HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE))
-sys.path.append(str(HERE / "research"))
-sys.path.append(str(HERE.parent / "tests" / "support"))
+sys.path.append(str(Path(__file__).resolve().parent / "research"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
 import gpu_agreement
 import gpu_layers
