@@ -108,13 +108,19 @@ def in_turns(runs: dict[str, Run], rounds: int, steps: int) -> dict[str, list[fl
     return times
 
 
-def time_rows(size: tuple[int, ...], compiled: bool, rounds: int, steps: int) -> list[str]:
+def time_rows(
+    size: tuple[int, ...],
+    compiled: bool,
+    rounds: int,
+    steps: int,
+    networks: dict[str, Callable[[], nn.Module]] = NETWORKS,
+) -> list[str]:
     """Rows of the table of times: launched by the host, and as CUDA graphs."""
     torch.compiler.reset()
     x = torch.randn(size, device="cuda").to(memory_format=torch.channels_last)
     mode = "compiled" if compiled else "eager"
     runs: dict[str, Run] = {}
-    for name, build in NETWORKS.items():
+    for name, build in networks.items():
         print(f"{size}, {mode}: {name}", flush=True)
         model = build()
         runs[name] = prepare(model, x, compiled=compiled)

@@ -26,7 +26,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from training_speed_gpu import profiled
 
-SIZES = ((64, 64, 112, 112), (64, 128, 28, 28), (64, 512, 7, 7))
+SIZES = (
+    (64, 64, 112, 112),
+    (64, 128, 28, 28),
+    (64, 512, 7, 7),
+    (256, 64, 32, 32),
+    (256, 512, 2, 2),
+)
+HEADING = [
+    "| input | mode | layer | kernels | us | long ones | us | waits | kept | peak |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+]
 LONG = 10.0  # microseconds; kernels on (N, C) values take 1 to 6
 
 
@@ -107,8 +117,7 @@ def main() -> None:
     lines = [
         f"torch {torch.__version__}, {torch.cuda.get_device_name()}, {date.today()}.",
         "",
-        "| input | mode | layer | kernels | us | long ones | us | waits | kept | peak |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *HEADING,
     ]
     for size in SIZES:
         for compiled in (False, True):

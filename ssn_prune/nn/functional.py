@@ -32,7 +32,7 @@ of large sums. The passes over x are in :mod:`ssn_prune.nn.planes`, the (N, C) p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -173,7 +173,16 @@ class _SwitchableNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
         if torch.is_grad_enabled():  # create_graph: the gradient itself is differentiated
-            return _differentiable_gradients(ctx, grad)
+            *inputs, running_mean, running_var, _ = ctx.saved_tensors
+            found = differentiable_gradients(
+                Differentiated(*inputs),
+                ctx.needs_input_grad[:5],
+                (lambda p, q: (p, q)) if ctx.solved is None else ctx.solved.ratios,
+                ctx.settings,
+                grad,
+                (running_mean, running_var),
+            )
+            return (*found, *[None] * 4)
         x, weight, bias, mean_gate, _, _, _, plane_mean = ctx.saved_tensors
         settings, solved, host = ctx.settings, ctx.solved, planes.reads_host(x)
         algebra, ratios, used, difference, rstd = ctx.algebra
@@ -244,17 +253,53 @@ def _gate_gradients(
     return both[0], both[1]
 
 
-def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-    """For gradients of gradients: differentiate the plain formula instead."""
-    *inputs, running_mean, running_var, _ = ctx.saved_tensors
+@dataclass(frozen=True)
+class Differentiated:
+    """The inputs that gradients are taken of.
+
+    Attributes:
+        x: (N, C, ...).
+        weight: (C,), or None.
+        bias: (C,), or None.
+        mean_gate: Ratios of the mean gate, or its logits, (K,).
+        var_gate: The same of the variance gate.
+    """
+
+    x: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    mean_gate: Tensor
+    var_gate: Tensor
+
+
+def differentiable_gradients(
+    inputs: Differentiated,
+    needed: Sequence[bool],
+    ratios: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    settings: NormSettings,
+    grad: Tensor,
+    running: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> list[Tensor | None]:
+    """Gradients of :func:`switchable_norm` that can be differentiated themselves.
+
+    Args:
+        inputs: What it was given.
+        needed: Of which of the five a gradient is needed.
+        ratios: Makes ratios of what is given of the gates.
+        settings: See :func:`switchable_norm`.
+        grad: The gradient of the output.
+        running: See :func:`switchable_norm`.
+    """
+    listed = (inputs.x, inputs.weight, inputs.bias, inputs.mean_gate, inputs.var_gate)
     # Aliases: a shared gate comes twice, and each place has a gradient of its own.
-    inputs = [None if t is None else t.view_as(t) for t in inputs]
-    x, weight, bias, mean_gate, var_gate = inputs
-    p, q = mean_gate, var_gate
-    if ctx.solved is not None:
-        p, q = ctx.solved.ratios(mean_gate, var_gate)
-    y = plain_formula(x, weight, bias, p, q, running_mean, running_var, ctx.settings)[0]
-    needed = [t for t, needs in zip(inputs, ctx.needs_input_grad, strict=False) if needs]
-    found = iter(torch.autograd.grad(y, needed, grad, create_graph=True))
-    gradients = [next(found) if needs else None for needs in ctx.needs_input_grad[:5]]
-    return (*gradients, *[None] * 4)
+    x, weight, bias, mean_gate, var_gate = aliases = [
+        None if t is None else t.view_as(t) for t in listed
+    ]
+    assert x is not None
+    assert mean_gate is not None
+    assert var_gate is not None
+    p, q = ratios(mean_gate, var_gate)
+    y = plain_formula(x, weight, bias, p, q, *running, settings)[0]
+    sought = [t for t, needs in zip(aliases, needed, strict=True) if needs and t is not None]
+    found = iter(torch.autograd.grad(y, sought, grad, create_graph=True))
+    return [next(found) if needs else None for needs in needed]

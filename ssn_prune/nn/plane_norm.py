@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ssn_prune.nn._algebra import BatchReduction, NormSettings
 from ssn_prune.nn.axes import require_dims
 from ssn_prune.nn.functional import SolvedGates, switchable_norm
+from ssn_prune.nn.fused import GateInputs, RunningStatistics, runs_fused, runs_operators
 from ssn_prune.nn.variance_kind import FROM_PLANES, KINDS, OWN_COUNT
 from ssn_prune.normalizer import Normalizer
 
@@ -86,6 +87,14 @@ class PlaneNorm(_NormBase):
         See the arguments ``gates`` and ``solved`` of :func:`switchable_norm`.
         """
 
+    def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """The ratios that follow from what :meth:`_gate_inputs` gives, differentiably."""
+        return mean, var
+
+    @abstractmethod
+    def _gate_inputs(self) -> GateInputs:
+        """The gates, for the kernels."""
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize ``input`` of shape (N, C, ...).
 
@@ -100,19 +109,50 @@ class PlaneNorm(_NormBase):
             if input.shape[0] == 0 and not self.training:
                 return input.clone()
             self._check_input_size(input)
-        gates, solved = self._ratios_for(input)
-        x = input.unsqueeze(-1) if input.dim() == 2 else input
+        y = self._normalized(input.unsqueeze(-1) if input.dim() == 2 else input)
+        return y.squeeze(-1) if input.dim() == 2 else y
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        # Workers and processes share nothing at inference, with or without running statistics.
+        groups, reduction = (self.batch_groups, self.reduction) if self.training else (1, None)
+        settings = NormSettings(self.eps, self.normalizers, self.correction, groups, reduction)
+        if self.training and runs_fused(x):
+            return self._fused(x, settings)
+        if self.training and reduction is None and runs_operators(x):
+            return self._traced(x, settings)
+        gates, solved = self._ratios_for(x)
         running_mean, running_var = self.running_mean, self.running_var
         running = None
         if running_mean is not None and running_var is not None and not self.training:
             running = running_mean, running_var
-        # Workers and processes share nothing at inference, with or without running statistics.
-        groups, reduction = (self.batch_groups, self.reduction) if self.training else (1, None)
-        settings = NormSettings(self.eps, self.normalizers, self.correction, groups, reduction)
         y, mean, var = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
         if self.training and mean is not None and var is not None:
             update_running(self, mean, var)
-        return y.squeeze(-1) if input.dim() == 2 else y
+        return y
+
+    def _fused(self, x: Tensor, settings: NormSettings) -> Tensor:
+        """A training step by the kernels."""
+        from ssn_prune.nn.fused.autograd import fused_norm
+
+        gates = self._gate_inputs()
+        running = self._running_statistics() if settings.reduction is None else None
+        y, shared = fused_norm(x, self.weight, self.bias, gates, self._ratios, running, settings)
+        if shared is not None:
+            update_running(self, *shared.unbind())
+        return y
+
+    def _traced(self, x: Tensor, settings: NormSettings) -> Tensor:
+        """A training step by the kernels, for a compiler."""
+        from ssn_prune.nn.fused.traced import traced_norm
+
+        running = self._running_statistics()
+        return traced_norm(x, self.weight, self.bias, self._gate_inputs(), running, settings)
+
+    def _running_statistics(self) -> RunningStatistics | None:
+        mean, var, tracked = self.running_mean, self.running_var, self.num_batches_tracked
+        if mean is None or var is None or tracked is None:
+            return None
+        return RunningStatistics(mean, var, tracked, self.momentum)
 
     def _check_input_dim(self, input: Tensor) -> None:
         require_dims(input, self.dims, self.num_features)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ssn_prune.nn.functional import SolvedGates
+from ssn_prune.nn.fused import GateInputs, GateKind
 from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.planes import reads_host
 from ssn_prune.nn.single_gate import frozen_gate
@@ -78,6 +79,9 @@ class SelectedNorm(PlaneNorm):
             for choice in (self.pair.mean, self.pair.var)
         )
         return gates, SolvedGates(mean, var, lambda p, q: (p, q))
+
+    def _gate_inputs(self) -> GateInputs:
+        return GateInputs(GateKind.GIVEN, self.mean_ratios, self.var_ratios)
 
     def extra_repr(self) -> str:
         """Show the pair beside torch's settings."""

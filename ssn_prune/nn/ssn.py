@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ssn_prune.nn.extra_state import ExtraState
 from ssn_prune.nn.functional import SolvedGates
+from ssn_prune.nn.fused import GateInputs, GateKind
 from ssn_prune.nn.gate_batches import freeze_gates
 from ssn_prune.nn.gate_tensors import held_ratios, is_one_hot, solve_gates
 from ssn_prune.nn.planes import HALVES
@@ -106,6 +107,21 @@ class SSN(SwitchableNorm):
         if self.training and torch.is_grad_enabled():
             self._train_as_defined()
         return super()._ratios_for(input)
+
+    def _gate_inputs(self) -> GateInputs:
+        if torch.is_grad_enabled():
+            self._train_as_defined()
+        if self.gate_definition == "reference":  # statistics are measured without gradients
+            return GateInputs(GateKind.GIVEN, *self.gates())
+        return GateInputs(
+            GateKind.SPARSESTMAX,
+            self.mean_weight,
+            self.var_weight,
+            self.radius,
+            self.mean_fixed,
+            self.var_fixed,
+            self.frozen_ratios,
+        )
 
     def _train_as_defined(self) -> None:
         if self.gate_definition != "reference":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ssn_prune.nn.functional import SolvedGates
+from ssn_prune.nn.fused import GateInputs, GateKind
 from ssn_prune.nn.single_gate import softmax_gate
 from ssn_prune.nn.switchable import SwitchableNorm
 
@@ -14,6 +15,9 @@ class SwitchNorm(SwitchableNorm):
 
     def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         return mean.softmax(dim=0), var.softmax(dim=0)
+
+    def _gate_inputs(self) -> GateInputs:
+        return GateInputs(GateKind.SOFTMAX, self.mean_weight, self.var_weight)
 
     def solved_gates(self) -> SolvedGates:
         """See the base class."""

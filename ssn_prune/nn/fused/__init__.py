@@ -1,0 +1,26 @@
+"""The switchable normalizer in training on a GPU, fused: six launches of Triton kernels a step.
+
+========= =========================== ============ ============
+launch    kernel                      reads        writes
+========= =========================== ============ ============
+forward   ``plane_moments``           x            (N, C)
+forward   ``pool``, with the gates    (N, C)       (N, C)
+forward   ``normalize``               x            y
+backward  ``gradient_sums``           x, gradient  (N, C)
+backward  ``pool_gradients``          (N, C)       (N, C)
+backward  ``input_gradient``          x, gradient  gradient
+========= =========================== ============ ============
+
+That is what BatchNorm reads and writes. Sums over positions are float32, the rest is float64.
+
+Under ``torch.compile`` the reductions and the (N, C) part are two operators, and scale and shift
+are left to the compiler (:mod:`ssn_prune.nn.fused.traced`). Evaluation, export, float64 and other
+devices take :mod:`ssn_prune.nn.functional`. Triton comes with torch where torch has CUDA; it is
+imported at the first use.
+"""
+
+from ssn_prune.nn.fused.availability import runs_fused, runs_operators
+from ssn_prune.nn.fused.gate_inputs import GateInputs, GateKind
+from ssn_prune.nn.fused.running_statistics import RunningStatistics
+
+__all__ = ["GateInputs", "GateKind", "RunningStatistics", "runs_fused", "runs_operators"]

@@ -1,0 +1,39 @@
+"""What the kernels need to know of the gates of a layer."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+class GateKind(enum.Enum):
+    """What makes ratios of the logits; GIVEN where they are ratios."""
+
+    SPARSESTMAX = "sparsestmax"
+    SOFTMAX = "softmax"
+    GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class GateInputs:
+    """Both gates of a layer.
+
+    Attributes:
+        kind: Of both.
+        mean: Logits of the mean gate, (K,).
+        var: Logits of the variance gate, (K,).
+        radius: SparsestMax's, (1,); None for other kinds, as the next three.
+        mean_fixed: Whether the mean gate is frozen, (1,).
+        var_fixed: Whether the variance gate is frozen, (1,).
+        frozen_ratios: Rows of gates that are frozen, (2, K).
+    """
+
+    kind: GateKind
+    mean: Tensor
+    var: Tensor
+    radius: Tensor | None = None
+    mean_fixed: Tensor | None = None
+    var_fixed: Tensor | None = None
+    frozen_ratios: Tensor | None = None
