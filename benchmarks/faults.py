@@ -4,7 +4,7 @@
 
 Single calls are those of one replacement of a model with a weights file
 (``tests/support/write_faults.py``); whole commands convert the network of the demonstration. About
-six minutes on two idle cores. Two rows need Linux: one needs strace, one the right to mount.
+seven minutes of processor time. Two rows need Linux: one needs strace, one the right to mount.
 """
 
 from __future__ import annotations
