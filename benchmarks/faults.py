@@ -90,15 +90,19 @@ class Commands:
 
 def random_ends(folder: Path, commands: Commands, kills: int) -> Iterator[Row]:
     """Whole commands that are ended at random moments."""
-    chance = random.Random(0)
+    chance, longest = random.Random(0), commands.seconds
     for names, count in ((("SIGKILL",), kills), (("SIGINT", "SIGTERM", "SIGHUP"), kills // 3)):
         row = Row(f"{', '.join(names)} at a random moment", "`ssn-prune convert`")
         for index in range(count):
-            target = Path(tempfile.mkdtemp(dir=folder)) / "model.onnx"
-            if index % 2:
-                target.write_bytes(commands.old)
-            process = commands.start(target)
-            time.sleep(chance.uniform(0, 1.1 * commands.seconds))
+            while True:
+                target = Path(tempfile.mkdtemp(dir=folder)) / "model.onnx"
+                if index % 2:
+                    target.write_bytes(commands.old)
+                process = commands.start(target)
+                time.sleep(chance.uniform(0, longest))
+                if process.poll() is None:
+                    break
+                longest *= 0.9  # it was already over: the machine is faster than before
             process.send_signal(getattr(signal, names[index % len(names)]))
             process.wait()
             state, left = commands.state(target), leftovers(target.parent)

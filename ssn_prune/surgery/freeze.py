@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import UnsupportedLayerError
+from ssn_prune.nn.fused import runs_on
 from ssn_prune.nn.inference import InstanceNorm2d, InstanceNorm3d
 from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.selected import SelectedNorm
@@ -84,7 +85,8 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
     maps, as SSN does) and GroupNorm(1, C), mixed ones a :class:`SelectedNorm`, which computes only
     what was selected. A SelectedNorm also takes the place of layers for which torch's module would
     compute something else: Bessel-corrected ones, those that share statistics among processes or
-    emulate workers, and IN/IN of SSN1d, whose (N, C) inputs InstanceNorm1d takes for one sample.
+    emulate workers, and IN/IN of SSN1d, whose (N, C) inputs InstanceNorm1d takes for one sample;
+    and of IN/IN and LN/LN on a GPU, where its kernels (:mod:`ssn_prune.nn.fused`) read less memory.
 
     From here on a BN/BN layer follows torch's BatchNorm: ``running_var`` is the unbiased estimate
     instead of the population variance, and a training batch with one value per channel (one image
@@ -163,6 +165,8 @@ def _native(layer: SSN, pair: NormalizerPair) -> nn.Module | None:
     if pair.mean != pair.var or layer.correction:
         return None
     channels, eps, affine = layer.num_features, layer.eps, layer.affine
+    if pair.mean is not Normalizer.BN and runs_on(layer.mean_weight.device):
+        return None  # torch has no kernels for these that keep channels-last inputs as they are
     if pair.mean is Normalizer.LN:
         return nn.GroupNorm(1, channels, eps=eps, affine=affine)
     if pair.mean is Normalizer.IN:

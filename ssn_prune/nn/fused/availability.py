@@ -39,6 +39,11 @@ def runs_operators(x: Tensor) -> bool:
     return torch.compiler.is_dynamo_compiling() and _is_suited(x) and _compiles_kernels()
 
 
+def runs_on(device: torch.device) -> bool:
+    """Whether there are kernels for tensors of a device."""
+    return (device.type == "cuda" or (device.type == "cpu" and is_interpreted())) and has_triton()
+
+
 def _is_suited(x: Tensor) -> bool:
     return x.dtype in _DTYPES and (x.is_cuda or (x.device.type == "cpu" and is_interpreted()))
 
