@@ -95,12 +95,12 @@ def switchable_norm(
         solved: The ratios as numbers, where they can be read without waiting.
 
     Returns:
-        The output in the shape and dtype of ``x``; and the batch's mean and variance (C,), averaged
-        over the groups, or twice None if ``running`` is given or BN is not offered. These two carry
+        The output in the shape and dtype of ``x``; and the batch's mean and variance, (2, C),
+        averaged over the groups, or None if ``running`` is given or BN is not offered. They carry
         no gradient.
     """
     running_mean, running_var = (None, None) if running is None else running
-    if planes.is_traced():  # the compiler fuses the plain formula better
+    if solved is None and planes.is_traced():  # the compiler fuses the plain formula better
         return plain_formula(x, weight, bias, *gates, running_mean, running_var, settings)
     result: Normalized = _SwitchableNorm.apply(
         x, weight, bias, *gates, running_mean, running_var, settings, solved
@@ -125,50 +125,48 @@ class _SwitchableNorm(torch.autograd.Function):
         solved: SolvedGates | None,
     ) -> Normalized:
         work = computed(x)
-        host = planes.reads_host(x)
         samples, channels = x.shape[:2]
         shape = (settings.groups, samples // settings.groups, channels)
         # NaN and infinity pass through without a warning, as they do in torch.
         with np.errstate(all="ignore"):
             z, plane_mean, moments, unit = planes.standardize(work)
+            host = isinstance(moments, np.ndarray)
+            positions = positions_of(x)
             ratios, used = _ratios(mean_gate, var_gate, solved, host)
             if settings.correction == FROM_PLANES:
-                moments[1] *= bessel_factor(x, settings.correction)
+                moments[1] *= bessel_factor(positions, settings.correction)
             running = None
             if running_mean is not None and running_var is not None:
                 running = planes.to_array(torch.stack((running_mean, running_var)), host)
-            positions = positions_of(x)
             algebra = MomentMixture(moments.reshape(2, *shape), running, settings, positions)
             if settings.correction and positions == 1:
                 algebra.undefine(ratios)
             mixed = algebra.mixed(ratios, used)
             rstd = rsqrt(mixed[1] + settings.eps)
             scale = rstd if weight is None else rstd * planes.to_array(weight, host)
-            difference = planes.to_array(plane_mean, host).reshape(shape) - mixed[0]
+            subtracted = planes.to_array(plane_mean, host).reshape(shape)
+            difference = subtracted - mixed[0]
             shift = difference * scale
             if bias is not None:
-                shift = shift + planes.to_array(bias, host)
-            factor = scale * (unit if isinstance(unit, float) else unit.reshape(shape))
+                shift += planes.to_array(bias, host)
+            factor = scale if isinstance(unit, float) else scale * unit.reshape(shape)
             if factor.shape != shift.shape:  # BN's constants are one value per channel
                 factor = factor + shift * 0.0
             y = planes.scale_and_shift_(
-                z,
-                planes.to_tensor(factor, work, samples, channels),
-                planes.to_tensor(shift, work, samples, channels),
+                z, planes.to_planes(factor, work), planes.to_planes(shift, work)
             )
+            batch = None
+            if algebra.batch is not None:
+                batch = planes.to_tensor(algebra.batch, work, 2, channels)
+                ctx.mark_non_differentiable(batch)
         y = y if work is x else y.to(x.dtype)
 
-        ctx.settings, ctx.solved = settings, solved
-        ctx.algebra = algebra, ratios, used, difference, rstd
+        ctx.settings, ctx.solved, ctx.positions = settings, solved, positions
+        ctx.algebra = algebra, ratios, used, subtracted, difference, rstd, scale
         ctx.save_for_backward(
             x, weight, bias, mean_gate, var_gate, running_mean, running_var, plane_mean
         )
-        if algebra.batch is None:
-            return y, None, None
-        with np.errstate(all="ignore"):
-            batch = planes.to_tensor(algebra.batch, work, 2, channels).unbind()
-        ctx.mark_non_differentiable(*batch)
-        return y, batch[0], batch[1]
+        return y, batch
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
@@ -184,43 +182,36 @@ class _SwitchableNorm(torch.autograd.Function):
             )
             return (*found, *[None] * 4)
         x, weight, bias, mean_gate, _, _, _, plane_mean = ctx.saved_tensors
-        settings, solved, host = ctx.settings, ctx.solved, planes.reads_host(x)
-        algebra, ratios, used, difference, rstd = ctx.algebra
+        settings, solved, positions = ctx.settings, ctx.solved, ctx.positions
+        algebra, ratios, used, subtracted, difference, rstd, scale = ctx.algebra
         needs_x, needs_weight, needs_bias, *needs_gates = ctx.needs_input_grad[:5]
         work = x if x.dtype == plane_mean.dtype else x.to(plane_mean.dtype)
         grad = grad.to(work.dtype)
         if work.is_contiguous():
             grad = grad.contiguous()  # sums and means hand out expanded gradients
-        samples, channels = x.shape[:2]
+        channels = x.shape[1]
         shape = difference.shape
 
         with np.errstate(all="ignore"):
             total, with_x, combine = planes.backward_passes(grad, work, plane_mean)
             total, with_x = total.reshape(shape), with_x.reshape(shape)
-            scale = rstd if weight is None else rstd * planes.to_array(weight, host)
             deviation = (difference * total + with_x) * rstd
-            gradient = stack(-(scale * total), deviation * (scale * rstd * -0.5))
+            gradient = stack(total, deviation)
+            sums = gradient.reshape(2, -1, channels).sum(1)
+            gradient *= scale
+            gradient[0] *= -1.0
+            gradient[1] *= rstd * -0.5
             gates, to_planes = algebra.backward(ratios, used, gradient, gates=any(needs_gates))
             grad_x = None
             if needs_x:
-                positions = positions_of(x)
-                to_planes = to_planes * (1.0 / positions)
-                slope = to_planes[1] * (2.0 * bessel_factor(x, settings.correction))
-                subtracted = planes.to_array(plane_mean, host).reshape(shape)
+                to_planes *= 1.0 / positions
+                slope = to_planes[1] * (2.0 * bessel_factor(positions, settings.correction))
                 offset = to_planes[0] + slope * (subtracted - algebra.planes[0])
                 full = scale if scale.shape == shape else scale + slope * 0.0
-                sizes = (samples, channels)
-                grad_x = combine(
-                    planes.to_tensor(full, work, *sizes),
-                    planes.to_tensor(slope, work, *sizes),
-                    planes.to_tensor(offset, work, *sizes),
-                )
+                grad_x = combine(*(planes.to_planes(v, work) for v in (full, slope, offset)))
                 grad_x = grad_x if work is x else grad_x.to(x.dtype)
-            grad_weight, grad_bias = None, None
-            if needs_weight:
-                grad_weight = planes.to_tensor(deviation.sum((0, 1)), weight, channels)
-            if needs_bias:
-                grad_bias = planes.to_tensor(total.sum((0, 1)), bias, channels)
+            grad_weight = planes.to_tensor(sums[1], weight, channels) if needs_weight else None
+            grad_bias = planes.to_tensor(sums[0], bias, channels) if needs_bias else None
             grad_mean, grad_var = _gate_gradients(gates, mean_gate, solved)
         return (grad_x, grad_weight, grad_bias, grad_mean, grad_var, *[None] * 4)
 
@@ -246,11 +237,11 @@ def _gate_gradients(
     if isinstance(values[0], Tensor):
         both = torch.stack(values).to(gate.dtype).view(2, -1)
         return both[0], both[1]
-    rows = [float(value) for value in values[: len(gate)]], [float(v) for v in values[len(gate) :]]
+    size = len(values) // 2
+    mean, var = [float(value) for value in values[:size]], [float(value) for value in values[size:]]
     if solved is not None:
-        rows = solved.mean.vector_jacobian(rows[0]), solved.var.vector_jacobian(rows[1])
-    both = gate.new_tensor(rows)
-    return both[0], both[1]
+        mean, var = solved.mean.vector_jacobian(mean), solved.var.vector_jacobian(var)
+    return planes.to_tensor(np.array(mean), gate, size), planes.to_tensor(np.array(var), gate, size)
 
 
 @dataclass(frozen=True)

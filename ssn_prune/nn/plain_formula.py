@@ -13,7 +13,7 @@ from ssn_prune.nn import planes
 from ssn_prune.nn._algebra import MomentMixture, NormSettings
 from ssn_prune.nn.planes import bessel_factor, computed, positions_of
 
-Normalized = tuple[Tensor, Tensor | None, Tensor | None]
+Normalized = tuple[Tensor, Tensor | None]
 
 
 def plain_formula(
@@ -32,18 +32,20 @@ def plain_formula(
             "statistics that are shared among processes can neither be compiled nor differentiated "
             "twice; keep them local (the default) for that"
         )
-    work = computed(x)
+    work, positions = computed(x), positions_of(x)
     axes = list(range(2, x.dim()))
     var, mean = torch.var_mean(work, dim=axes, correction=0)
     wide = planes.wide_dtype(x)
-    moments = torch.stack((mean.to(wide), var.to(wide) * bessel_factor(x, settings.correction)))
+    moments = torch.stack(
+        (mean.to(wide), var.to(wide) * bessel_factor(positions, settings.correction))
+    )
     running = None
     if running_mean is not None and running_var is not None:
         running = torch.stack((running_mean, running_var)).detach().to(wide)
     sizes = (settings.groups, mean.shape[0] // settings.groups, mean.shape[1])
-    algebra = MomentMixture(moments.view(2, *sizes), running, settings, positions_of(x))
+    algebra = MomentMixture(moments.view(2, *sizes), running, settings, positions)
     ratios = torch.stack((p, q)).to(wide)
-    if settings.correction and positions_of(x) == 1:
+    if settings.correction and positions == 1:
         algebra.undefine(ratios)
     mixed_mean, mixed_var = algebra.mixed(ratios, [True] * len(p)).unbind()
     scale = (mixed_var + settings.eps).rsqrt()
@@ -54,5 +56,4 @@ def plain_formula(
     y = centred * scale.expand(sizes).reshape(planar).to(work.dtype)
     if bias is not None:
         y = y + bias.view(-1, *planar[2:])
-    batch = (None, None) if algebra.batch is None else algebra.batch.detach().unbind()
-    return (y.to(x.dtype), *batch)
+    return y.to(x.dtype), None if algebra.batch is None else algebra.batch.detach()

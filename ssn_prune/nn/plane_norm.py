@@ -125,9 +125,9 @@ class PlaneNorm(_NormBase):
         running = None
         if running_mean is not None and running_var is not None and not self.training:
             running = running_mean, running_var
-        y, mean, var = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
-        if self.training and mean is not None and var is not None:
-            update_running(self, mean, var)
+        y, batch = switchable_norm(x, self.weight, self.bias, gates, running, settings, solved)
+        if self.training and batch is not None:
+            update_running(self, batch)
         return y
 
     def _fused(self, x: Tensor, settings: NormSettings) -> Tensor:
@@ -138,7 +138,7 @@ class PlaneNorm(_NormBase):
         running = self._running_statistics() if settings.reduction is None else None
         y, shared = fused_norm(x, self.weight, self.bias, gates, self._ratios, running, settings)
         if shared is not None:
-            update_running(self, *shared.unbind())
+            update_running(self, shared)
         return y
 
     def _traced(self, x: Tensor, settings: NormSettings) -> Tensor:
@@ -202,14 +202,13 @@ class PlaneNorm(_NormBase):
 
 
 @torch.no_grad()
-def update_running(layer: Any, mean: Tensor, var: Tensor) -> None:
+def update_running(layer: Any, batch: Tensor) -> None:
     """Take the moments of a batch into a layer's running statistics, in place.
 
     Args:
         layer: It has torch's ``momentum``, and ``running_mean``, ``running_var`` and
             ``num_batches_tracked``; nothing happens if these are None.
-        mean: Shape (C,).
-        var: Shape (C,).
+        batch: Mean and variance, (2, C).
     """
     running_mean, running_var = layer.running_mean, layer.running_var
     count: Tensor | None = layer.num_batches_tracked
@@ -219,5 +218,6 @@ def update_running(layer: Any, mean: Tensor, var: Tensor) -> None:
     share: float | Tensor | None = layer.momentum
     if share is None:  # the plain average; on the device, so that nobody waits
         share = count.to(running_mean.dtype).reciprocal()
-    running_mean.lerp_(mean.to(running_mean.dtype), share)
-    running_var.lerp_(var.to(running_var.dtype), share)
+    found = batch.to(running_mean.dtype)
+    running_mean.lerp_(found[0], share)
+    running_var.lerp_(found[1], share)

@@ -72,7 +72,7 @@ class SelectedNorm(PlaneNorm):
 
     def _ratios_for(self, input: Tensor) -> tuple[tuple[Tensor, Tensor], SolvedGates | None]:
         gates = (self.mean_ratios, self.var_ratios)
-        if not (reads_host(self.mean_ratios) and reads_host(input)):
+        if not reads_host(self.mean_ratios, input):
             return gates, None
         mean, var = (
             frozen_gate([float(normalizer is choice) for normalizer in self.normalizers])

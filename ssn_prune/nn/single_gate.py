@@ -49,13 +49,13 @@ class GateSolution:
             return [0.0] * len(gradient)
         inside = [gradient[i] for i in self.support]
         mean = sum(inside) / len(inside)
-        inside = [g - mean for g in inside]
-        if self.direction:
-            along = sum(n * g for n, g in zip(self.direction, inside, strict=True))
-            inside = [g - along * n for n, g in zip(self.direction, inside, strict=True)]
+        direction = self.direction or [0.0] * len(inside)
+        along = 0.0
+        for n, g in zip(direction, inside, strict=True):
+            along += n * (g - mean)
         result = [0.0] * len(gradient)
-        for i, g in zip(self.support, inside, strict=True):
-            result[i] = self.gain * g
+        for i, n, g in zip(self.support, direction, inside, strict=True):
+            result[i] = self.gain * (g - mean - along * n)
         return result
 
 
@@ -97,7 +97,7 @@ def solve_gate(logits: list[float], radius: float) -> GateSolution:
     """
     k = len(logits)
     # Infinities are subtracted below, as in the tensor form, so they end as NaN too.
-    if any(math.isnan(z) for z in logits) or math.isinf(max(logits)):
+    if not math.isfinite(sum(logits)) and (any(map(math.isnan, logits)) or max(logits) == math.inf):
         return GateSolution([math.nan] * k, list(range(k)), [], 1.0)
     order = sorted(range(k), key=logits.__getitem__, reverse=True)  # stable: lowest index first
     top = logits[order[0]]
@@ -134,17 +134,15 @@ def solve_gate(logits: list[float], radius: float) -> GateSolution:
 def _on_sphere(s: list[float], radius: float) -> tuple[list[float], int, list[float], float]:
     """The largest face whose point at this radius is non-negative; ``s`` is sorted, s[0] = 0."""
     for m in range(len(s), 1, -1):
-        span = -s[m - 1]
-        # A tied face has no direction of its own: go towards its lowest index. Dividing by the
-        # span keeps the length from underflowing.
-        w = [value / span for value in s[:m]] if span else [1.0] + [0.0] * (m - 1)
+        # A tied face has no direction of its own: go towards its lowest index.
+        w = s[:m] if s[m - 1] else [1.0] + [0.0] * (m - 1)
         mean = sum(w) / m
         c = [value - mean for value in w]
-        length = math.sqrt(sum([value * value for value in c]))
+        length = math.hypot(*c)  # does not underflow
         r_m = math.sqrt(max(radius * radius - (1 / m - 1 / len(s)), 0.0))
         if m == 2 or 1 / m + r_m / length * c[-1] >= -_SLACK:
             n = [value / length for value in c]
             p = [max(1 / m + r_m * value, 0.0) for value in n]
-            gain = r_m / (length * span) if span else 1.0
+            gain = r_m / length if s[m - 1] else 1.0
             return p + [0.0] * (len(s) - m), m, n, gain
     return [1.0], 1, [], 0.0  # a single choice

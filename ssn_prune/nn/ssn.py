@@ -140,11 +140,12 @@ class SSN(SwitchableNorm):
 
     def solved_gates(self) -> SolvedGates:
         """See the base class."""
-        return SolvedGates(self._solved(0), self._solved(1), self._ratios)
+        mean = self._solved(self.mean_weight.tolist(), self.mean_fixed, 0)
+        return SolvedGates(
+            mean, self._solved(self.var_weight.tolist(), self.var_fixed, 1), self._ratios
+        )
 
-    def _solved(self, row: int) -> GateSolution:
-        frozen = (self.mean_fixed, self.var_fixed)[row]
-        logits = (self.mean_weight, self.var_weight)[row].tolist()
+    def _solved(self, logits: list[float], frozen: Tensor, row: int) -> GateSolution:
         if not frozen.item():
             wide = self._solves_in_float64()
             return solved(logits, self.radius.item(), self.gate_definition, float64=wide)

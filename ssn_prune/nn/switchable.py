@@ -126,7 +126,7 @@ class SwitchableNorm(PlaneNorm):
 
     def _ratios_for(self, input: Tensor) -> tuple[tuple[Tensor, Tensor], SolvedGates | None]:
         mean, var = self.mean_weight, self.var_weight
-        if reads_host(mean) and reads_host(input):
+        if reads_host(mean, input):
             return (mean, var), self.solved_gates()
         if torch.compiler.is_exporting():
             return self.gates(), None

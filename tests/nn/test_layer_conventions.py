@@ -230,3 +230,12 @@ def test_fix_refuses_what_the_layer_does_not_offer():
         shared.fix(Normalizer.IN, Normalizer.LN)
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
     assert not any(int(m.mean_fixed) or int(m.var_fixed) for m in (layer, shared))
+
+
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_the_output_can_be_changed_in_place(size):
+    """As nn.ReLU(inplace=True) does; autograd refuses it for views that a function returns."""
+    layer, x = SSN2d(3).train(size > 1), torch.randn(2, 3, size, size, requires_grad=True)
+    expected = torch.autograd.grad(layer(x).relu().sum(), x)
+    found = torch.autograd.grad(layer(x).relu_().sum(), x)
+    assert torch.equal(found[0], expected[0])

@@ -172,10 +172,10 @@ class MomentMixture:
             ratios: (2, K).
             used: False for a normalizer whose ratios are known to be zero.
         """
-        total = None
+        total, columns = None, _columns(ratios)
         for k, moments in enumerate(self.of):
             if used[k]:
-                term = moments * _column(ratios, k)
+                term = moments * columns[k]
                 total = term if total is None else total + term
         return self.planes * 0.0 if total is None else total
 
@@ -196,7 +196,8 @@ class MomentMixture:
         """
         to_mean: list[Array] = []
         to_var: list[Array] = []
-        total = gradient * 0.0
+        total = None
+        columns = _columns(ratios)
         for k, normalizer in enumerate(self.settings.normalizers):
             if not gates and not used[k]:
                 continue
@@ -212,20 +213,24 @@ class MomentMixture:
                 continue
             if normalizer is Normalizer.BN and self.settings.reduction is not None:
                 pooled = _as_like(self.settings.reduction.summed(_as_tensor(pooled)), pooled)
-            pooled = pooled * (_column(ratios, k) * share)
+            pooled = pooled * (columns[k] * share)
             if self.settings.correction == OWN_COUNT:
                 pooled[1] *= self._factors[k]
+            if deviation is None:  # of the planes themselves
+                total = pooled if total is None else total + pooled
+                continue
+            total = gradient * 0.0 if total is None else total
             total += pooled
-            if deviation is not None:
-                total[0] += deviation * (pooled[1] * 2.0)
-        return to_mean + to_var, total
+            total[0] += deviation * (pooled[1] * 2.0)
+        return to_mean + to_var, gradient * 0.0 if total is None else total
 
 
 _CHANNELS, _SAMPLES = 3, 2
 
 
-def _column(ratios: Array, k: int) -> Array:
-    return ratios[:, k].reshape(2, 1, 1, 1)
+def _columns(ratios: Array) -> Array:
+    """Ratios (2, K), for row k to broadcast over moments, (2, G, n, C)."""
+    return ratios.T.reshape(-1, 2, 1, 1, 1)
 
 
 def _axis(normalizer: Normalizer) -> int:

@@ -63,4 +63,9 @@ def has_triton() -> bool:
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def is_interpreted() -> bool:
     """Whether Triton's interpreter runs the kernels, on tensors of the CPU."""
+    return _is_interpreter_set()
+
+
+@cache
+def _is_interpreter_set() -> bool:  # Triton reads it once, too
     return os.environ.get("TRITON_INTERPRET") == "1"

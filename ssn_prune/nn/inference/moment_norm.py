@@ -129,10 +129,9 @@ class MomentNorm(nn.Module):
             torch.tensor(ratios, dtype=torch.float64, device=x.device)
             for ratios in (self.mean_ratios, self.var_ratios)
         )
-        y, mean, var = switchable_norm(x, self.weight, self.bias, (p, q), None, settings)
-        assert mean is not None  # BN is among the normalizers and uses the batch
-        assert var is not None
-        update_running(self, mean, var)
+        y, batch = switchable_norm(x, self.weight, self.bias, (p, q), None, settings)
+        assert batch is not None  # BN is among the normalizers and uses the batch
+        update_running(self, batch)
         return y.squeeze(-1) if input.dim() == 2 else y
 
     def _normalized(self, x: Tensor) -> Tensor:
