@@ -72,11 +72,9 @@ def launch_statistics(
     moments = scratch.new_empty((2, n, c))
     size = pooled_size(n, c, settings.groups)
     pooled = torch.empty(size, dtype=torch.float64, device=x.device)
-    momentum = 0.0
-    if running is not None:
-        momentum = -1.0 if running.momentum is None else running.momentum
-        if running.momentum is None:
-            running.tracked.add_(1)
+    averages = running is not None and running.momentum is None
+    if running is not None and averages:
+        running.tracked.add_(1)
     pool[(plan.programs + 1,)](
         scratch,
         moments,
@@ -92,7 +90,8 @@ def launch_statistics(
         None if running is None else running.tracked,
         *sizes,
         settings.groups,
-        MOMENTUM=momentum,
+        0.0 if running is None else float(running.momentum or 0.0),
+        AVERAGES=averages,
         FROM_PLANES=plan.from_planes,
         SHARED=settings.reduction is not None,
         TRACKS=running is not None,

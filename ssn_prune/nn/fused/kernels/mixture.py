@@ -36,6 +36,12 @@ def bessel(count):
 
 
 @triton.jit
+def not_negative(value):
+    """0 where rounding made it negative; unlike the larger of both, NaN where it is NaN."""
+    return tl.where(value < 0.0, 0.0, value)
+
+
+@triton.jit
 def weighted(ratio, value):
     """Ratio times value; a normalizer without a share does not spread its NaN."""
     return tl.where(ratio == 0.0, 0.0, ratio * value)
