@@ -19,7 +19,7 @@ devices take :mod:`ssn_prune.nn.functional`. Triton comes with torch where torch
 imported at the first use.
 """
 
-from ssn_prune.nn.fused.availability import runs_fused, runs_on, runs_operators
+from ssn_prune.nn.fused.availability import runs_fused, runs_on, runs_operators, take
 from ssn_prune.nn.fused.gate_inputs import GateInputs, GateKind
 from ssn_prune.nn.fused.running_statistics import RunningStatistics
 
@@ -30,4 +30,5 @@ __all__ = [
     "runs_fused",
     "runs_on",
     "runs_operators",
+    "take",
 ]
