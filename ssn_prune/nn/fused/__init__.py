@@ -15,8 +15,8 @@ That is what BatchNorm reads and writes. Sums over positions are float32, the re
 
 Under ``torch.compile`` the reductions and the (N, C) part are two operators, and scale and shift
 are left to the compiler (:mod:`ssn_prune.nn.fused.traced`). Evaluation, export, float64 and other
-devices take :mod:`ssn_prune.nn.functional`. Triton comes with torch where torch has CUDA; it is
-imported at the first use.
+devices take :mod:`ssn_prune.nn.functional`, and so does a layer whose tensors are strided or on
+another device. Triton comes with torch where torch has CUDA; it is imported at the first use.
 """
 
 from ssn_prune.nn.fused.availability import runs_fused, runs_on, runs_operators, take
