@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ssn_prune.nn._algebra import BatchReduction, NormSettings
 from ssn_prune.nn.axes import require_dims
 from ssn_prune.nn.functional import SolvedGates, switchable_norm
-from ssn_prune.nn.fused import GateInputs, RunningStatistics, runs_fused, runs_operators
+from ssn_prune.nn.fused import GateInputs, RunningStatistics, runs_fused, runs_operators, take
 from ssn_prune.nn.variance_kind import FROM_PLANES, KINDS, OWN_COUNT
 from ssn_prune.normalizer import Normalizer
 
@@ -116,10 +116,9 @@ class PlaneNorm(_NormBase):
         # Workers and processes share nothing at inference, with or without running statistics.
         groups, reduction = (self.batch_groups, self.reduction) if self.training else (1, None)
         settings = NormSettings(self.eps, self.normalizers, self.correction, groups, reduction)
-        if self.training and runs_fused(x):
-            return self._fused(x, settings)
-        if self.training and reduction is None and runs_operators(x):
-            return self._traced(x, settings)
+        y = self._by_kernels(x, settings) if self.training else None
+        if y is not None:
+            return y
         gates, solved = self._ratios_for(x)
         running_mean, running_var = self.running_mean, self.running_var
         running = None
@@ -130,23 +129,27 @@ class PlaneNorm(_NormBase):
             update_running(self, batch)
         return y
 
-    def _fused(self, x: Tensor, settings: NormSettings) -> Tensor:
-        """A training step by the kernels."""
+    def _by_kernels(self, x: Tensor, settings: NormSettings) -> Tensor | None:
+        """A training step by the kernels; None if they do not take this input or this layer."""
+        eager = runs_fused(x)
+        if not eager and not (settings.reduction is None and runs_operators(x)):
+            return None
+        gates, running = self._gate_inputs(), self._running_statistics()
+        tracked = () if running is None else running.tensors()
+        if not take(x, self.weight, self.bias, *gates.tensors(), *tracked):
+            return None
+        if not eager:
+            from ssn_prune.nn.fused.traced import traced_norm
+
+            self._require_size(x)  # a compiler sees no other checks
+            return traced_norm(x, self.weight, self.bias, gates, running, settings)
         from ssn_prune.nn.fused.autograd import fused_norm
 
-        gates = self._gate_inputs()
-        running = self._running_statistics() if settings.reduction is None else None
+        running = running if settings.reduction is None else None
         y, shared = fused_norm(x, self.weight, self.bias, gates, self._ratios, running, settings)
         if shared is not None:
             update_running(self, shared)
         return y
-
-    def _traced(self, x: Tensor, settings: NormSettings) -> Tensor:
-        """A training step by the kernels, for a compiler."""
-        from ssn_prune.nn.fused.traced import traced_norm
-
-        running = self._running_statistics()
-        return traced_norm(x, self.weight, self.bias, self._gate_inputs(), running, settings)
 
     def _running_statistics(self) -> RunningStatistics | None:
         mean, var, tracked = self.running_mean, self.running_var, self.num_batches_tracked
@@ -160,11 +163,15 @@ class PlaneNorm(_NormBase):
             raise TypeError(f"expected a floating input, got {input.dtype}")
 
     def _check_input_size(self, input: Tensor) -> None:
+        self._require_size(input)
+        if self.training:
+            self._warn_of_one_position(input)
+
+    def _require_size(self, input: Tensor) -> None:
         if input.numel() == 0:
             raise ValueError(f"there is nothing to normalize in an input of {tuple(input.shape)}")
         if self.training:
             self._require_defined(input)
-            self._warn_of_one_position(input)
         if self.training and input.shape[0] % self.batch_groups:
             raise ValueError(
                 f"a batch of {input.shape[0]} cannot be split into {self.batch_groups} equal groups"

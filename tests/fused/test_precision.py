@@ -68,3 +68,25 @@ def test_an_outlier_at_the_first_position_costs_nothing():
     wanted, found = expected(layer, x), measured(layer, x)
     error = float((found["output"] - wanted["output"]).abs().max())
     assert error <= 1e-6 * float(wanted["output"].abs().max())
+
+
+@NUMPY_WARNS
+@pytest.mark.parametrize("normalizer", [0, 1, 2])
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_plane_in_parts_does_not_lose_what_is_not_finite(value, normalizer, monkeypatch):
+    from ssn_prune.nn.fused import layout
+    from ssn_prune.nn.fused.plan import _plan
+
+    monkeypatch.setattr(layout, "_REDUCED", 64)
+    monkeypatch.setattr(layout, "_PROGRAMS_PER_MULTIPROCESSOR", 40)
+    monkeypatch.setattr(layout, "_TILES_PER_PART", 2)
+    _plan.cache_clear()
+    layer = trained(SSN2d, 3).float()
+    layer.fix(layer.normalizers[normalizer], layer.normalizers[normalizer])
+    x = maps((2, 3, 19, 23)).float()
+    x[1, 2, -1, -1] = value
+    y = layer(x)
+    _plan.cache_clear()
+    assert y[1, 2].isnan().all()
+    assert y[0, :2].isfinite().all()
+    assert layer.running_var[2].isnan()

@@ -48,6 +48,8 @@ class Compiler:
                 if isinstance(value, torch.Tensor):
                     signature[name] = TYPES[value.dtype]
                     attributes[(index,)] = [["tt.divisibility", 16]]
+                elif isinstance(value, float) and name not in options:
+                    signature[name] = "fp32"
                 elif value is None or name in options or value == 1:
                     signature[name], constants[name] = "constexpr", value
                 else:

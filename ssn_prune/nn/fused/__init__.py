@@ -11,15 +11,16 @@ backward  ``pool_gradients``          (N, C)       (N, C)
 backward  ``input_gradient``          x, gradient  gradient
 ========= =========================== ============ ============
 
-That is what BatchNorm reads and writes. Sums over positions are float32, the rest is float64.
+That is what BatchNorm reads and writes. A lane sums over positions in float32; what follows is
+float64, except the sums of the gradient where they wait in memory.
 
 Under ``torch.compile`` the reductions and the (N, C) part are two operators, and scale and shift
 are left to the compiler (:mod:`ssn_prune.nn.fused.traced`). Evaluation, export, float64 and other
-devices take :mod:`ssn_prune.nn.functional`. Triton comes with torch where torch has CUDA; it is
-imported at the first use.
+devices take :mod:`ssn_prune.nn.functional`, and so does a layer whose tensors are strided or on
+another device. Triton comes with torch where torch has CUDA; it is imported at the first use.
 """
 
-from ssn_prune.nn.fused.availability import runs_fused, runs_on, runs_operators
+from ssn_prune.nn.fused.availability import runs_fused, runs_on, runs_operators, take
 from ssn_prune.nn.fused.gate_inputs import GateInputs, GateKind
 from ssn_prune.nn.fused.running_statistics import RunningStatistics
 
@@ -30,4 +31,5 @@ __all__ = [
     "runs_fused",
     "runs_on",
     "runs_operators",
+    "take",
 ]

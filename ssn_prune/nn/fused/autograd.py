@@ -50,6 +50,7 @@ def fused_norm(
         The output in the shape, dtype and layout of ``x``; and, with a reduction, the statistics
         of all processes, (2, C), averaged over the groups, float64 and without a gradient.
     """
+    x = dense(x)  # out here, where a copy has a gradient
     result: tuple[Tensor, Tensor | None] = _FusedNorm.apply(
         x, weight, bias, gates.mean, gates.var, gates, ratios, running, settings
     )
@@ -57,7 +58,7 @@ def fused_norm(
 
 
 class _FusedNorm(torch.autograd.Function):
-    """Saves x, eight bytes for every plane of it, and what is pooled."""
+    """Saves x, sixteen bytes for every plane of it, and what is pooled."""
 
     @staticmethod
     def forward(
@@ -72,11 +73,12 @@ class _FusedNorm(torch.autograd.Function):
         running: RunningStatistics | None,
         settings: NormSettings,
     ) -> tuple[Tensor, Tensor | None]:
-        x = dense(x)
         plan = plan_for(x, settings)
         with torch.cuda.device_of(x):
             found = launch_statistics(x, gates, running, settings, plan)
             moments, pooled = found.moments, found.pooled
+            if running is not None:
+                running.mark_changed()
             shared = None
             if settings.reduction is not None and plan.pooled["HAS_BN"]:
                 shared, ctx.shared_factors = _share(pooled, settings, plan, x)
@@ -96,7 +98,7 @@ class _FusedNorm(torch.autograd.Function):
                 **plan.statistics,
                 **plan.map,
             )
-        ctx.plan, ctx.ratios, ctx.settings = plan, ratios, settings
+        ctx.ratios, ctx.settings = ratios, settings
         ctx.save_for_backward(x, weight, bias, mean_logits, var_logits, moments, pooled)
         if shared is not None:
             ctx.mark_non_differentiable(shared)
@@ -111,7 +113,9 @@ class _FusedNorm(torch.autograd.Function):
                 inputs, ctx.needs_input_grad[:5], ctx.ratios, ctx.settings, grad
             )
             return (*wanted, None, None, None, None)
-        plan, settings = ctx.plan, ctx.settings
+        settings = ctx.settings
+        x = dense(x)  # what was saved may have been moved, and come back in another layout
+        plan = plan_for(x, settings)
         needs_x, needs_weight, needs_bias, *needs_gates = ctx.needs_input_grad[:5]
         n, c = x.shape[:2]
         sizes = (n, c, plan.positions)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from functools import cache
 from importlib.util import find_spec
 
@@ -12,6 +14,11 @@ from torch import Tensor
 from ssn_prune.nn.planes import is_jit_traced
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_PLAIN = (Tensor, torch.nn.Parameter)
+# The kernels count in 32 bits, a tile beyond the end included: the entries of a sample, and up to
+# 19 numbers of every plane.
+_MOST_INDICES = 2**31 - 2**24
+_MOST_OF_A_PLANE = 19
 
 
 def runs_fused(x: Tensor) -> bool:
@@ -21,13 +28,13 @@ def runs_fused(x: Tensor) -> bool:
     transformed, other forms are needed.
     """
     return (
-        _is_suited(x)
-        and not torch.compiler.is_compiling()
-        and type(x) in (Tensor, torch.nn.Parameter)
+        not torch.compiler.is_compiling()
+        and runs_on(x.device)
+        and _is_suited(x)
+        and type(x) in _PLAIN
         and not is_jit_traced()
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._functorch.maybe_current_level() is None
-        and has_triton()
     )
 
 
@@ -36,36 +43,65 @@ def runs_operators(x: Tensor) -> bool:
 
     No file may hold one: an export sees the plain formula.
     """
-    return torch.compiler.is_dynamo_compiling() and _is_suited(x) and _compiles_kernels()
+    return torch.compiler.is_dynamo_compiling() and _compiles_kernels(x.device) and _is_suited(x)
 
 
+def take(x: Tensor, *state: Tensor | None) -> bool:
+    """Whether the kernels take the tensors of a layer, which they know by their addresses.
+
+    What they do not take, the operators of torch do, or say what is wrong with it.
+
+    Args:
+        x: The input.
+        state: Parameters and buffers.
+    """
+    device = x.device
+    return all(
+        value is None
+        or (
+            value.device == device
+            and value.dtype != torch.float64
+            and value.is_contiguous()
+            and type(value) in _PLAIN
+        )
+        for value in state
+    )
+
+
+@cache
 def runs_on(device: torch.device) -> bool:
-    """Whether there are kernels for tensors of a device."""
-    return (device.type == "cuda" or (device.type == "cpu" and is_interpreted())) and has_triton()
+    """Whether there are kernels for tensors of a device.
+
+    Triton comes with torch where torch has CUDA. To launch anything it needs a C compiler, Python's
+    headers and a GPU that it knows, which only a launch tells.
+    """
+    interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    if not (device.type == "cuda" or interpreted) or find_spec("triton") is None:
+        return False
+    try:
+        from ssn_prune.nn.fused.kernels.trial import launch_trial
+
+        launch_trial(device)
+    except Exception as error:  # noqa: BLE001 - whatever is missing, training goes on without
+        warnings.warn(
+            f"Triton launches no kernels on {device}, so switchable layers train by several times "
+            f"as many operators of torch; the cause: {type(error).__name__}: {error}",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def _is_suited(x: Tensor) -> bool:
-    return x.dtype in _DTYPES and (x.is_cuda or (x.device.type == "cpu" and is_interpreted()))
+    planes = x.shape[0] * x.shape[1]
+    return (
+        x.dtype in _DTYPES
+        and planes * _MOST_OF_A_PLANE <= _MOST_INDICES
+        and math.prod(x.shape[1:]) <= _MOST_INDICES
+    )
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _compiles_kernels() -> bool:
+def _compiles_kernels(device: torch.device) -> bool:
     # Asked outside of what is traced: inside, torch 2.11 takes every compilation for an export.
-    return has_triton() and not torch.compiler.is_exporting()
-
-
-@cache
-def has_triton() -> bool:
-    """Whether Triton is installed. It comes with torch where torch has CUDA."""
-    return find_spec("triton") is not None
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def is_interpreted() -> bool:
-    """Whether Triton's interpreter runs the kernels, on tensors of the CPU."""
-    return _is_interpreter_set()
-
-
-@cache
-def _is_interpreter_set() -> bool:  # Triton reads it once, too
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    return not torch.compiler.is_exporting() and runs_on(device)

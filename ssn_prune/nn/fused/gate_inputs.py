@@ -37,3 +37,14 @@ class GateInputs:
     mean_fixed: Tensor | None = None
     var_fixed: Tensor | None = None
     frozen_ratios: Tensor | None = None
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """All of them."""
+        return (
+            self.mean,
+            self.var,
+            self.radius,
+            self.mean_fixed,
+            self.var_fixed,
+            self.frozen_ratios,
+        )

@@ -67,16 +67,14 @@ def launch_statistics(
     n, c = x.shape[:2]
     sizes = (n, c, plan.positions)
     parts = plan.parts
-    scratch = torch.empty((2 * parts + 1, n, c), dtype=torch.float32, device=x.device)
+    scratch = torch.empty((2 * parts + 1, n, c), dtype=torch.float64, device=x.device)
     plane_moments[plan.reducing](x, scratch, *sizes, **plan.reduction)
     moments = scratch.new_empty((2, n, c))
     size = pooled_size(n, c, settings.groups)
     pooled = torch.empty(size, dtype=torch.float64, device=x.device)
-    momentum = 0.0
-    if running is not None:
-        momentum = -1.0 if running.momentum is None else running.momentum
-        if running.momentum is None:
-            running.tracked.add_(1)
+    averages = running is not None and running.momentum is None
+    if running is not None and averages:
+        running.tracked.add_(1)
     pool[(plan.programs + 1,)](
         scratch,
         moments,
@@ -92,7 +90,8 @@ def launch_statistics(
         None if running is None else running.tracked,
         *sizes,
         settings.groups,
-        MOMENTUM=momentum,
+        0.0 if running is None else float(running.momentum or 0.0),
+        AVERAGES=averages,
         FROM_PLANES=plan.from_planes,
         SHARED=settings.reduction is not None,
         TRACKS=running is not None,
@@ -120,10 +119,10 @@ def launch_gradients(
     n, c = x.shape[:2]
     sizes = (n, c, plan.positions)
     parts = plan.parts
-    scratch = moments.new_empty((2 * parts + 3, n, c))
+    scratch = torch.empty((2 * parts + 3, n, c), dtype=torch.float32, device=x.device)
     gradient_sums[plan.reducing](grad, x, moments, scratch, *sizes, **plan.reduction)
     sums = pooled.new_empty(2 * n + 2 * settings.groups * c + 6 * plan.programs)
-    like = moments if weight is None else weight
+    like = scratch if weight is None else weight
     weight_gradient, bias_gradient = (like.new_empty(c) if need else None for need in needs)
     pool_gradients[(plan.programs,)](
         scratch,

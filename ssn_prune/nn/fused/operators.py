@@ -69,7 +69,7 @@ def statistics(
     n, c = x.shape[:2]
     with torch.cuda.device_of(x):
         found = launch_statistics(x, gates, running, settings, plan)
-        constants = found.moments.new_empty((3, n, c))
+        constants = torch.empty((3, n, c), dtype=torch.float32, device=x.device)
         plane_constants[(-(-n * c // _BLOCK),)](
             found.scratch,
             found.moments,
@@ -116,7 +116,7 @@ def gradients(
         found = launch_gradients(
             laid_out_as(grad, x), x, weight, moments, pooled, settings, plan, (True, True)
         )
-        slopes = moments.new_empty((2, n, c))
+        slopes = found.scratch.new_empty((2, n, c))
         mean_gradient, var_gradient = map(torch.empty_like, (mean_logits, var_logits))
         gradient_constants[(-(-n * c // _BLOCK),)](
             found.scratch,
@@ -168,7 +168,7 @@ def _statistics_shapes(
     n, c = x.shape[:2]
     return (
         x.new_empty((3, n, c), dtype=torch.float32),
-        x.new_empty((2, n, c), dtype=torch.float32),
+        x.new_empty((2, n, c), dtype=torch.float64),
         x.new_empty(pooled_size(n, c, groups), dtype=torch.float64),
     )
 
@@ -180,7 +180,7 @@ def _gradient_shapes(
     weight: Tensor | None,
     mean_logits: Tensor,
     var_logits: Tensor,
-    moments: Tensor,
+    moments: Tensor,  # noqa: ARG001
     pooled: Tensor,  # noqa: ARG001
     eps: float,  # noqa: ARG001
     offered: list[int],  # noqa: ARG001
@@ -188,9 +188,10 @@ def _gradient_shapes(
     groups: int,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     n, c = x.shape[:2]
-    like = moments if weight is None else weight
+    single = x.new_empty((2, n, c), dtype=torch.float32)
+    like = single if weight is None else weight
     return (
-        moments.new_empty((2, n, c)),
+        single,
         like.new_empty(c),
         like.new_empty(c),
         torch.empty_like(mean_logits),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -22,3 +23,12 @@ class RunningStatistics:
     var: Tensor
     tracked: Tensor
     momentum: float | None
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All three."""
+        return self.mean, self.var, self.tracked
+
+    def mark_changed(self) -> None:
+        """Tell torch of an update that it has not seen: whoever saved them must not use them."""
+        versioned = [value for value in self.tensors() if not value.is_inference()]
+        torch.autograd.graph.increment_version(versioned)

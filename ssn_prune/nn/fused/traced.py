@@ -126,7 +126,7 @@ class _TracedNorm(torch.autograd.Function):
         )
         reference, scale = _by_plane(constants[0], x), _by_plane(constants[2], x)
         slope, shift = (_by_plane(values, x) for values in slopes.unbind())
-        centred = (x.float() - reference) - _by_plane(moments[0], x)
+        centred = (x.float() - reference) - _by_plane(moments[0].float(), x)
         for_x = slope * centred + (scale * grad.float() + shift)
         return (
             for_x.to(x.dtype),

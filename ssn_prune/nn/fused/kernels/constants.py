@@ -47,7 +47,7 @@ def plane_constants(
     _in, _var, mean, var = mixture(
         moments,
         pooled,
-        reference.to(tl.float64),
+        reference,
         n,
         c,
         n // (N // groups),
@@ -64,7 +64,7 @@ def plane_constants(
     if weight is not None:
         scale = scale * tl.load(weight + c).to(tl.float64)
     inside = index < planes
-    tl.store(constants + index, reference, mask=inside)
+    tl.store(constants + index, reference.to(tl.float32), mask=inside)
     tl.store(constants + planes + index, mean.to(tl.float32), mask=inside)
     tl.store(constants + 2 * planes + index, scale.to(tl.float32), mask=inside)
 

@@ -86,7 +86,8 @@ def _mixed_gradients(
     scale = rstd
     if weight is not None:
         scale = scale * tl.load(weight + c).to(tl.float64)
-    deviation = ((mean_in - mean) * total + with_x) * rstd
+    # H is about the rounded mean.
+    deviation = ((mean_in.to(tl.float32).to(tl.float64) - mean) * total + with_x) * rstd
     to_mean = -scale * total
     to_var = deviation * (scale * rstd * -0.5)
     return reference + mean_in, var_in, total, deviation, to_mean, to_var

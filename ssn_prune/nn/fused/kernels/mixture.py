@@ -36,6 +36,12 @@ def bessel(count):
 
 
 @triton.jit
+def not_negative(value):
+    """0 where rounding made it negative; unlike the larger of both, NaN where it is NaN."""
+    return tl.where(value < 0.0, 0.0, value)
+
+
+@triton.jit
 def weighted(ratio, value):
     """Ratio times value; a normalizer without a share does not spread its NaN."""
     return tl.where(ratio == 0.0, 0.0, ratio * value)
@@ -61,7 +67,7 @@ def mixture(
     """Statistics of some planes; all float64, means less the reference.
 
     Args:
-        moments: Plane means less the reference, and variances, (2, N, C) float32.
+        moments: Plane means less the reference, and variances, (2, N, C) float64.
         pooled: See the module.
         reference: Of the planes, float64.
         n: Samples, at most N - 1.
@@ -72,8 +78,8 @@ def mixture(
         IN's mean and variance, and the mixed ones.
     """
     plane = n * C + c
-    mean_in = tl.load(moments + plane).to(tl.float64)
-    var_in = tl.load(moments + N * C + plane).to(tl.float64)
+    mean_in = tl.load(moments + plane)
+    var_in = tl.load(moments + N * C + plane)
     if OWN_COUNT:
         var_in = var_in * bessel(reference * 0.0 + M)
     mean, var = reference * 0.0, reference * 0.0

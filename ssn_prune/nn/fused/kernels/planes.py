@@ -42,7 +42,7 @@ def plane_moments(
 
     Args:
         x: (N, C, M).
-        scratch: Out: means and squares by part, then the references, (2 parts + 1, N, C) float32.
+        scratch: Out: means and squares by part, then the references, (2 parts + 1, N, C) float64.
     """
     blocks = tl.cdiv(C, BLOCK_C)
     n = tl.program_id(0) // blocks
@@ -73,17 +73,20 @@ def plane_moments(
     counts = full + (tl.arange(0, BLOCK_M) < total - full * BLOCK_M).to(tl.int32)
     # The gradient of a gate is a small difference of large sums, which must not be rounded before.
     weighted = mean.to(tl.float64) * counts[None, :]
-    pooled = (tl.sum(weighted, axis=1) / tl.maximum(total, 1)).to(tl.float32)
-    deviation = mean - pooled[:, None]
+    pooled = tl.sum(weighted, axis=1) / tl.maximum(total, 1)
+    deviation = mean - pooled.to(tl.float32)[:, None]
     spread = squares + counts.to(tl.float32)[None, :] * deviation * deviation
-    squares = tl.sum(spread.to(tl.float64), axis=1).to(tl.float32)
+    # About the exact mean, not the rounded one.
+    error = pooled - pooled.to(tl.float32).to(tl.float64)
+    squares = tl.sum(spread.to(tl.float64), axis=1) - total * error * error
+    squares = tl.where(squares < 0.0, 0.0, squares)
 
     planes = N * C
     here = scratch + n * C + c
     tl.store(here + (2 * part) * planes, pooled, mask=in_c)
     tl.store(here + (2 * part + 1) * planes, squares, mask=in_c)
     if part == 0:
-        tl.store(here + 2 * tl.num_programs(1) * planes, reference, mask=in_c)
+        tl.store(here + 2 * tl.num_programs(1) * planes, reference.to(tl.float64), mask=in_c)
 
 
 @triton.jit(do_not_specialize=["N"])
@@ -99,12 +102,12 @@ def gradient_sums(
     BLOCK_C: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """T = sum of g, and H = sum of g (x - mean_in), by part of a plane.
+    """T = sum of g, and H = sum of g (x - mean_in) with mean_in rounded, by part of a plane.
 
     Args:
         grad: g, (N, C, M), laid out as x.
         x: (N, C, M).
-        moments: Plane means less the reference, and variances, (2, N, C) float32.
+        moments: Plane means less the reference, and variances, (2, N, C) float64.
         scratch: Out: T and H by part, then the references, (2 parts + 3, N, C) float32.
     """
     blocks = tl.cdiv(C, BLOCK_C)
@@ -115,7 +118,7 @@ def gradient_sums(
     channel_stride, position_stride = strides(C, M, CHANNELS_LAST)
     offset = n.to(tl.int64) * C * M + c * channel_stride
     reference = tl.load(x + offset, mask=in_c, other=0.0).to(tl.float32)
-    mean = tl.load(moments + n * C + c, mask=in_c, other=0.0)
+    mean = tl.load(moments + n * C + c, mask=in_c, other=0.0).to(tl.float32)
     start, stop = part_of(M, BLOCK_M)
     total = tl.zeros((BLOCK_C, BLOCK_M), tl.float32)
     with_x = tl.zeros((BLOCK_C, BLOCK_M), tl.float32)

@@ -11,7 +11,12 @@ import triton
 import triton.language as tl
 
 from ssn_prune.nn.fused.kernels.gates import solve_gate
-from ssn_prune.nn.fused.kernels.mixture import batch_statistics, bessel, layer_statistics
+from ssn_prune.nn.fused.kernels.mixture import (
+    batch_statistics,
+    bessel,
+    layer_statistics,
+    not_negative,
+)
 
 
 @triton.jit
@@ -33,7 +38,7 @@ def _merged(scratch, plane, planes, M, PARTS: tl.constexpr, BLOCK_M: tl.constexp
             squares += mean * mean * count
         mean = total / M
         # Shifted by the reference, and float64: nothing that matters cancels.
-        var = tl.maximum((within + (squares - total * mean)) / M, 0.0)
+        var = not_negative((within + (squares - total * mean)) / M)
     return reference + mean, mean, var
 
 
@@ -51,7 +56,8 @@ def _pool_batch(
     C,
     M,
     groups,
-    MOMENTUM: tl.constexpr,
+    momentum,
+    AVERAGES: tl.constexpr,
     FROM_PLANES: tl.constexpr,
     OWN_COUNT: tl.constexpr,
     SHARED: tl.constexpr,
@@ -82,8 +88,8 @@ def _pool_batch(
             absolute, relative, var = _merged(scratch, plane, planes, M, PARTS, BLOCK_M)
             if FROM_PLANES:
                 var = var * bessel(absolute * 0.0 + M)
-            tl.store(moments + plane, relative.to(tl.float32), mask=inside)
-            tl.store(moments + planes + plane, var.to(tl.float32), mask=inside)
+            tl.store(moments + plane, relative, mask=inside)
+            tl.store(moments + planes + plane, var, mask=inside)
             if HAS_BN:
                 moved = absolute - origin[None, :]
                 sums += tl.where(inside, moved, 0.0)
@@ -92,7 +98,7 @@ def _pool_batch(
         if HAS_BN:
             mean = tl.sum(sums, axis=0) / size
             var = tl.sum(within, axis=0) / size
-            var += tl.maximum(tl.sum(squares, axis=0) / size - mean * mean, 0.0)
+            var += not_negative(tl.sum(squares, axis=0) / size - mean * mean)
             mean += origin
             if OWN_COUNT and not SHARED:
                 var = var * bessel((mean * 0.0 + M) * size)
@@ -101,8 +107,8 @@ def _pool_batch(
             new_mean += mean
             new_var += var
     if HAS_BN and TRACKS:
-        share = tl.zeros((COLUMNS,), tl.float64) + MOMENTUM
-        if MOMENTUM < 0:  # the plain average; this batch has been counted
+        share = tl.zeros((COLUMNS,), tl.float64) + momentum
+        if AVERAGES:  # this batch has been counted
             share = 1.0 / (share * 0.0 + tl.load(tracked))
         old = tl.load(running_mean + column).to(tl.float64)
         new = old + share * (new_mean / groups - old)
@@ -147,7 +153,7 @@ def _pool_layer(
     inner = tl.sum(within, axis=1) / C
     if FROM_PLANES:
         inner = inner * bessel(mean * 0.0 + M)
-    var = inner + tl.maximum(tl.sum(squares, axis=1) / C - mean * mean, 0.0)
+    var = inner + not_negative(tl.sum(squares, axis=1) / C - mean * mean)
     if OWN_COUNT:
         var = var * bessel((mean * 0.0 + M) * C)
     tl.store(layer + n, mean + origin, mask=n < N)
@@ -172,7 +178,8 @@ def pool(
     C,
     M,
     groups,
-    MOMENTUM: tl.constexpr,
+    momentum,
+    AVERAGES: tl.constexpr,
     FROM_PLANES: tl.constexpr,
     OWN_COUNT: tl.constexpr,
     SHARED: tl.constexpr,
@@ -194,11 +201,11 @@ def pool(
 
     Args:
         scratch: See :func:`ssn_prune.nn.fused.kernels.planes.plane_moments`.
-        moments: Out: plane means less the reference, and variances, (2, N, C) float32.
+        moments: Out: plane means less the reference, and variances, (2, N, C) float64.
         pooled: Out: see :mod:`ssn_prune.nn.fused.kernels.mixture`.
-        tracked: Batches so far, this one included if MOMENTUM is negative, which stands for the
-            plain average; else it is counted here.
-        SHARED: Whether BN's go on to other processes, without the factor of its own count.
+        tracked: Batches so far, this one included if AVERAGES; else it is counted here.
+        momentum: torch's; not known when compiled, as some schedules change it at every step.
+        AVERAGES: Whether the running statistics are the plain average of all batches.
         SHARED: Whether BN's go on to other processes, biased as it is.
     """
     program = tl.program_id(0)
@@ -219,7 +226,8 @@ def pool(
             C,
             M,
             groups,
-            MOMENTUM,
+            momentum,
+            AVERAGES,
             FROM_PLANES,
             OWN_COUNT,
             SHARED,
@@ -250,5 +258,5 @@ def pool(
     else:
         solve_gate(pooled, mean_logits, radius, mean_fixed, frozen, 0, GATE, FIRST, SECOND, K)
         solve_gate(pooled + 12, var_logits, radius, var_fixed, frozen, 1, GATE, FIRST, SECOND, K)
-        if TRACKS and MOMENTUM >= 0:
+        if TRACKS and not AVERAGES:
             tl.store(tracked, tl.load(tracked) + 1)
