@@ -6,6 +6,8 @@ import sys
 
 def main() -> None:
     """Run the command line; from here on a signal ends it cleanly."""
+    # ONNX Runtime would report to its maker, and keep files in the home and temporary folders.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from ssn_prune.cli.signals import exit_on_signals
     from ssn_prune.cli.streams import sound_streams
 

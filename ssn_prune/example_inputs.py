@@ -21,18 +21,19 @@ FIXED_BATCHES = 4
 def random_batches(
     shapes: Sequence[tuple[int, ...]], batch_sizes: Sequence[int], seed: int = 0
 ) -> list[tuple[Tensor, ...]]:
-    """Standard normal inputs, the same at every call.
+    """Standard normal inputs, the same at every call: float32 on the CPU.
 
     Args:
         shapes: Shape of each input without the batch axis.
         batch_sizes: One call per entry.
         seed: Seed of the generator.
     """
-    generator = torch.Generator().manual_seed(seed)
-    return [
-        tuple(torch.randn(size, *shape, generator=generator) for shape in shapes)
-        for size in batch_sizes
-    ]
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return [tuple(_noise((size, *shape), generator) for shape in shapes) for size in batch_sizes]
+
+
+def _noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 @dataclass(frozen=True)

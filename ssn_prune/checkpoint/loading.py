@@ -120,6 +120,7 @@ def load_checkpoint(
     if arch is None:  # what the file says must not decide how much memory is taken
         arguments = _outlined(architecture, arguments, kind, tensors, prefix)
     model, arguments = _build_matching(architecture, arguments, kind, tensors, prefix)
+    _require_memory(model, name)
     stripped = strip_prefix(tensors, model.state_dict(), prefix)
     require_usable(model, stripped.tensors)
     load_weights(model, stripped.tensors, name, stripped.prefix)
@@ -219,6 +220,16 @@ def _build_matching(
         return _build(architecture, {**fixed, **inferred}), inferred
     except ArchitectureError:  # a factory without num_classes: the key check reports the rest
         return _build(architecture, fixed), arguments
+
+
+def _require_memory(model: nn.Module, name: str) -> None:
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise ArchitectureError(
+            f"{name} builds a network without memory for its tensors",
+            expected="tensors on the CPU",
+            found="tensors on the device meta",
+            hint="take torch.device('meta') or torch.set_default_device('meta') out of its code",
+        )
 
 
 def _swap_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

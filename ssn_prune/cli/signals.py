@@ -9,6 +9,7 @@ weak reference is dropped by Python: the signal comes again.
 from __future__ import annotations
 
 import signal
+import site
 import sys
 import sysconfig
 import time
@@ -100,7 +101,8 @@ def exit_on_signals() -> Iterator[None]:
 
 def _folders_of_packages() -> tuple[str, ...]:
     paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return (*paths, str(Path(__file__).parents[1]))
+    others = (*site.getsitepackages(), site.getusersitepackages())
+    return (*paths, *others, str(Path(__file__).parents[1]))
 
 
 def _imports_a_package(frame: FrameType | None, installed: tuple[str, ...]) -> bool:
@@ -108,12 +110,12 @@ def _imports_a_package(frame: FrameType | None, installed: tuple[str, ...]) -> b
 
     A module of the user's own, which may train for hours when it is imported, does not count.
     """
-    body = None
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith("<frozen importlib"):
-            body = name
-        elif frame.f_code.co_name in ("create_module", "exec_module"):
-            return body is None or body.startswith(installed)
+        code = frame.f_code
+        imports = code.co_filename.startswith("<frozen importlib")
+        if imports and code.co_name in ("create_module", "exec_module"):
+            # Its own frames say less: a module in C calls Python code of anybody, or none.
+            path = getattr(frame.f_locals.get("self"), "path", None)
+            return path is None or path.startswith(installed)
         frame = frame.f_back
     return False

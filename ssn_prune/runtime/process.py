@@ -185,7 +185,8 @@ def runtime_process(timeout: float) -> Iterator[RuntimeProcess]:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # ONNX Runtime prints names in the file as they are
             cwd=os.sep,
-            env=os.environ | {"PYTHONPATH": _python_path()},
+            # ONNX Runtime would report to its maker, and keep files in the home folder.
+            env=os.environ | {"PYTHONPATH": _python_path(), "ORT_DISABLE_TELEMETRY": "1"},
             start_new_session=True,  # Ctrl-C is for this process, which ends that one
         )
     except OSError as error:

@@ -33,7 +33,7 @@ from ssn_prune.surgery.adoption_bounds import (
     float64_bound,
     judged,
 )
-from ssn_prune.surgery.adoption_errors import cannot_run
+from ssn_prune.surgery.adoption_errors import cannot_run, require_same_kind
 from ssn_prune.surgery.difference import difference_at
 from ssn_prune.surgery.float64 import (
     as_reference_in_float64,
@@ -117,6 +117,7 @@ def _run_own(model: nn.Module, inputs: tuple[Any, ...], allow_unverified: bool) 
         found = f"{type(error).__name__}: {first_line(error)}"
         if allow_unverified:
             return AdoptionCheck(False, "code_cannot_run", found)
+        require_same_kind(model, inputs, error)
         shapes = ", ".join("x".join(map(str, leaf.shape)) for leaf in tensor_leaves(inputs))
         raise ArgumentError(
             f"the network cannot run on inputs of size {shapes}",

@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from ssn_prune.errors import UnsupportedLayerError, first_line
+from ssn_prune.errors import ArgumentError, UnsupportedLayerError, first_line
+from ssn_prune.surgery.nested import tensor_leaves
+
+
+def require_same_kind(model: nn.Module, inputs: tuple[Any, ...], error: Exception) -> None:
+    """Say why a network fails that has another precision or device than its inputs.
+
+    Args:
+        model: The network.
+        inputs: Inputs of one call.
+        error: What it raised.
+
+    Raises:
+        ArgumentError: It has.
+    """
+    own, given = _kinds(model.parameters()), _kinds(tensor_leaves(inputs))
+    if own and given and not own & given:
+        expected, found = (" and ".join(sorted(kinds)) for kinds in (given, own))
+        raise ArgumentError(
+            f"the network is in {found}, and its inputs are in {expected}",
+            expected=f"parameters in {expected}",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            hint="let the factory return model.float().cpu(); to `prune`, pass inputs that are "
+            "like the parameters of the network",
+        ) from error
+
+
+def _kinds(tensors: Iterable[Tensor]) -> set[str]:
+    real = (tensor for tensor in tensors if tensor.is_floating_point())
+    return {f"{str(t.dtype).removeprefix('torch.')} on {t.device.type}" for t in real}
 
 
 def cannot_run(given: nn.Module, error: Exception) -> UnsupportedLayerError:

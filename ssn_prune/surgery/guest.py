@@ -19,9 +19,13 @@ _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 def guest() -> Iterator[None]:
     """Around whatever runs or traces a network, and around code of the user that builds one.
 
-    Other threads that come here wait. The caller's autocast is off inside: what is compared and
-    exported is the network as it is. Afterwards the random generators of torch, NumPy and Python
-    are where they were.
+    Other threads that come here wait. The caller's autocast is off inside, and new tensors are
+    float32 and on the CPU, whatever the caller's defaults: what is compared and exported is the
+    network as it is. Afterwards the random generators of torch, NumPy and Python are where they
+    were, and the defaults are the caller's.
+
+    The default type is the process's, since torch knows no other: where it is not float32, other
+    threads that make tensors meanwhile get float32, too. The default device is the thread's.
 
     Raises:
         CaptureError: This process was forked while another thread converted.
@@ -32,6 +36,8 @@ def guest() -> Iterator[None]:
         _environment_kept(),
         torch.autocast("cpu", enabled=False),
         torch.autocast("cuda", enabled=False),
+        _float32_by_default(),
+        _cpu_by_default(),
         _one_thread() if forked else contextlib.nullcontext(),
     ):
         yield
@@ -58,6 +64,25 @@ def _environment_kept() -> Iterator[None]:
     finally:
         if not named:
             os.environ.pop(_CACHE, None)
+
+
+@contextlib.contextmanager
+def _float32_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    if before == torch.float32:
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _cpu_by_default() -> contextlib.AbstractContextManager[object]:
+    if torch.get_default_device().type == "cpu":
+        return contextlib.nullcontext()
+    return torch.device("cpu")
 
 
 @contextlib.contextmanager

@@ -113,6 +113,35 @@ def test_the_import_of_a_package_is_not_interrupted(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (143, "False\n", "")
 
 
+FRAMES = """
+import sys
+from ssn_prune.cli import signals
+PATH, NAME = sys.argv[1:]
+seen = []
+def called_by_the_module():
+    seen.append(signals._imports_a_package(sys._getframe(), ("/packages/",)))
+def runs(module):
+    code = "called()"
+    exec(compile(code, NAME, "exec"), {"called": called_by_the_module})
+from importlib.machinery import SourceFileLoader
+SourceFileLoader.get_code = lambda self, name: compile("runs(None)", NAME, "exec")
+import types
+module = types.ModuleType("m")
+module.runs = runs
+SourceFileLoader("m", PATH).exec_module(module)
+print(seen)
+"""
+
+
+@pytest.mark.parametrize("frame", ["<frozen abc>", "<string>", "/elsewhere/x.py", "/packages/x.py"])
+@pytest.mark.parametrize(("path", "waits"), [("/packages/m.so", True), ("/own/m.py", False)])
+def test_what_is_imported_counts_whatever_code_it_calls(path, waits, frame):
+    # A module in C has no frame of its own: NumPy's call abc's, and then drop the interrupt.
+    command = [sys.executable, "-c", FRAMES, path, frame]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"[{waits}]\n"
+
+
 def test_the_import_of_the_users_own_module_is_interrupted(tmp_path):
     text = "import os, time\nos.kill(os.getpid(), 15)\ntime.sleep(30)\n"
     (tmp_path / "trains.py").write_text(text)

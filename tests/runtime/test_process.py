@@ -195,3 +195,14 @@ def test_large_outputs_are_refused_before_they_are_read(relu, monkeypatch):
         four = [np.zeros(4, np.float32)]
         with pytest.raises(InferenceRuntimeError, match="do not fit into memory"):
             running.call("run", "m.onnx", arrays=four)
+
+
+def test_it_leaves_no_files_about_the_user(relu, tmp_path, monkeypatch):
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR"):
+        monkeypatch.setenv(name, str(own))
+    with runtime_process(60) as running:
+        running.call("open", "m.onnx", relu)
+    assert list(own.iterdir()) == []
