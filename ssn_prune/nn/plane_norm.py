@@ -225,6 +225,5 @@ def update_running(layer: Any, batch: Tensor) -> None:
     share: float | Tensor | None = layer.momentum
     if share is None:  # the plain average; on the device, so that nobody waits
         share = count.to(running_mean.dtype).reciprocal()
-    found = batch.to(running_mean.dtype)
-    running_mean.lerp_(found[0], share)
-    running_var.lerp_(found[1], share)
+    running_mean.lerp_(batch[0].to(running_mean.dtype), share)
+    running_var.lerp_(batch[1].to(running_var.dtype), share)
