@@ -6,6 +6,7 @@ import sys
 
 def main() -> None:
     """Run the command line; from here on a signal ends it cleanly."""
+    _forget_the_current_folder()
     # ONNX Runtime would report to its maker, and keep files in the home and temporary folders.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from ssn_prune.cli.signals import exit_on_signals
@@ -22,15 +23,21 @@ def main() -> None:
 
 
 def _forget_the_current_folder() -> None:
-    """``python -m`` puts it first, and a file typer.py there would be taken for the package."""
+    """A file typer.py there would be taken for the package.
+
+    ``python -m`` puts it first, and so does an empty entry of PYTHONPATH, which nobody means.
+    """
     try:
         here = os.getcwd()
     except FileNotFoundError:  # it was removed
         here = ""
-    if sys.path and sys.path[0] in ("", here) and not sys.flags.safe_path:
-        del sys.path[0]
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    named = any(entry and os.path.abspath(entry) == here for entry in entries)
+    put_first = 0 if sys.flags.safe_path else 1
+    before_python = put_first if named else put_first + len(entries)
+    kept = [path for path in sys.path[:before_python] if path not in ("", here)]
+    sys.path[:before_python] = kept
 
 
 if __name__ == "__main__":
-    _forget_the_current_folder()
     main()

@@ -28,18 +28,39 @@ def traps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def environment() -> dict[str, str]:
+def environment(entry: str | None = None) -> dict[str, str]:
     installed = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(installed)}
+    before = [] if entry is None else [entry]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(before + installed)}
 
 
-def test_the_command_line_imports_none_of_them(traps):
-    # -m puts the current folder first, before PYTHONPATH.
-    command = [sys.executable, "-m", "ssn_prune", "--help"]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+CONSOLE = "from ssn_prune.__main__ import main; main()"  # what an installed ssn-prune runs
+
+
+@pytest.mark.parametrize("entry", [None, ""], ids=["no entry", "empty entry"])
+@pytest.mark.parametrize(
+    "start", [["-m", "ssn_prune"], ["-P", "-m", "ssn_prune"], ["-Pc", CONSOLE]]
+)
+def test_the_command_line_imports_none_of_them(traps, start, entry):
+    # -m puts the current folder first, before PYTHONPATH, whose empty entry is the same folder.
+    if entry is not None:  # Python itself, before our first line
+        for name in EARLY:
+            (traps / f"{name}.py").unlink()
+    command = [sys.executable, *start, "--help"]
+    given = environment(entry)
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "convert" in done.stdout
     assert not (traps / "ran").exists()
+
+
+def test_a_folder_that_PYTHONPATH_names_is_searched(tmp_path, monkeypatch):
+    (tmp_path / "typer.py").write_text("raise SystemExit('found')")
+    monkeypatch.chdir(tmp_path)
+    command = [sys.executable, "-P", "-m", "ssn_prune", "--help"]
+    given = environment(str(tmp_path))
+    done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "found"
 
 
 def test_a_file_is_measured_without_them(traps, monkeypatch):
