@@ -7,7 +7,6 @@ import tempfile
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from training_samples import EXAMPLES, street, zipped
 
@@ -15,6 +14,8 @@ from training_samples import EXAMPLES, street, zipped
 @pytest.fixture
 def own_temporary_folder(tmp_path_factory, monkeypatch):
     """A temporary folder that no other process writes to."""
+    import torch  # pickled names must not find torch's constants in this module
+
     # The first capture of a process imports half of torch, which makes a folder for its caches.
     torch.export.export(torch.nn.Identity(), (torch.ones(1),))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))

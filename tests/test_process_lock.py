@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from library_networks import OneLayer, as_loaded
+from library_networks import OneLayer, as_loaded, convert_one_layer
 from networks import BN, IN, LN
 from process_state import changes, process_state
 from torch import Tensor
@@ -149,7 +149,7 @@ def test_a_process_that_was_forked_during_a_conversion_says_so_at_once(tmp_path:
             assert Waits.reached.wait(SECONDS)
             child = forked(work)
             spawned = multiprocessing.get_context("spawn").Process(
-                target=convert_in_child, args=(str(tmp_path / "spawned.onnx"),)
+                target=convert_one_layer, args=(str(tmp_path / "spawned.onnx"),)
             )
             spawned.start()
         finally:
@@ -161,10 +161,6 @@ def test_a_process_that_was_forked_during_a_conversion_says_so_at_once(tmp_path:
     assert spawned.exitcode == 0
     assert error_of(tmp_path / "spawned.onnx", OneLayer()) < 2e-5
     assert not (tmp_path / "child.onnx").exists()
-
-
-def convert_in_child(path: str) -> None:
-    convert(as_loaded(OneLayer()), path)
 
 
 @pytest.mark.usefixtures("_waiting")

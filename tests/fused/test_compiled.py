@@ -41,21 +41,21 @@ def operators(graphs):
     return set(re.findall(r"ssn_prune\.\w+", " ".join(f"{n.target} {n.args}" for n in nodes)))
 
 
+OPTIONS = [
+    {},
+    {"affine": False, "momentum": None},
+    {"correction": 1, "groups": 2},
+    {"shared_gate": True},
+    {"frozen": True, "track_running_stats": False},
+    {"normalizers": ("LN", "BN"), "radius": 0.0},
+]
+
+
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"affine": False},
-        {"momentum": None},
-        {"correction": 1, "groups": 2},
-        {"shared_gate": True},
-        {"frozen": True},
-        {"normalizers": ("LN", "BN"), "radius": 0.0},
-        {"track_running_stats": False},
-    ],
+    ("layer_class", "options"),
+    [*[(SSN2d, options) for options in OPTIONS], (SwitchNorm2d, {})],
     ids=str,
 )
-@pytest.mark.parametrize("layer_class", [SSN2d, SwitchNorm2d])
 def test_compiled_training_follows_the_formula(layer_class, options):
     layer = trained(layer_class, 3, **options).float()
     x = maps((4, 3, 5, 4), "channels_last").float()

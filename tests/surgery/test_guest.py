@@ -92,6 +92,7 @@ def test_so_does_the_first_conversion_of_a_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _FIRST]
     paths = os.pathsep.join(map(str, (Path(ssn_prune.__file__).parents[1], SUPPORT)))
     changed = {"PYTHONPATH": paths, "TMPDIR": str(tmp_path / "temporary")}
+    changed["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime's own file; see docs/reliability.md
     environment = {name: os.environ[name] for name in os.environ if "INDUCTOR" not in name}
     done = subprocess.run(
         command, env=environment | changed, cwd=tmp_path, capture_output=True, text=True

@@ -29,12 +29,12 @@ def runs_fused(x: Tensor) -> bool:
     """
     return (
         not torch.compiler.is_compiling()
-        and runs_on(x.device)
-        and _is_suited(x)
         and type(x) in _PLAIN
+        and _is_suited(x)
         and not is_jit_traced()
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._functorch.maybe_current_level() is None
+        and runs_on(x.device)
     )
 
 
