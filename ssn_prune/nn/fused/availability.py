@@ -43,7 +43,11 @@ def runs_operators(x: Tensor) -> bool:
 
     No file may hold one: an export sees the plain formula.
     """
-    return torch.compiler.is_dynamo_compiling() and _compiles_kernels(x.device) and _is_suited(x)
+    if not torch.compiler.is_dynamo_compiling():
+        return False
+    from ssn_prune.nn.fused.compiling import compiles_kernels  # imports the compiler
+
+    return bool(compiles_kernels(x.device)) and _is_suited(x)
 
 
 def take(x: Tensor, *state: Tensor | None) -> bool:
@@ -99,9 +103,3 @@ def _is_suited(x: Tensor) -> bool:
         and planes * _MOST_OF_A_PLANE <= _MOST_INDICES
         and math.prod(x.shape[1:]) <= _MOST_INDICES
     )
-
-
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _compiles_kernels(device: torch.device) -> bool:
-    # Asked outside of what is traced: inside, torch 2.11 takes every compilation for an export.
-    return not torch.compiler.is_exporting() and runs_on(device)

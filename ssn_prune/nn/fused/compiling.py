@@ -1,0 +1,14 @@
+"""What a compiler asks while it traces, and takes as it is."""
+
+from __future__ import annotations
+
+import torch
+
+from ssn_prune.nn.fused.availability import runs_on
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def compiles_kernels(device: torch.device) -> bool:
+    """Whether the network is compiled, not exported, for a device that has kernels."""
+    # Asked outside of what is traced: inside, torch 2.11 takes every compilation for an export.
+    return not torch.compiler.is_exporting() and runs_on(device)
