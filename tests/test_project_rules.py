@@ -104,7 +104,7 @@ def test_mathematics_does_no_input_or_output() -> None:
     allowed = {"__future__", "abc", "collections", "dataclasses", "math", "typing"}
     allowed |= {"numpy", "torch", "triton", "ssn_prune", "struct", "warnings", "enum", "functools"}
     # Whether Triton is there, and whether its interpreter is asked for.
-    of_file = {"availability.py": {"os", "importlib"}}
+    of_file = {"devices.py": {"os", "importlib"}}
     for path in (PACKAGE / "nn").rglob("*.py"):
         found = {module.split(".")[0] for module in imports(path)}
         assert found <= allowed | of_file.get(path.name, set()), path

@@ -20,7 +20,8 @@ devices take :mod:`ssn_prune.nn.functional`, and so does a layer whose tensors a
 another device. Triton comes with torch where torch has CUDA; it is imported at the first use.
 """
 
-from ssn_prune.nn.fused.availability import runs_fused, runs_on, runs_operators, take
+from ssn_prune.nn.fused.availability import runs_fused, runs_operators, take
+from ssn_prune.nn.fused.devices import runs_on
 from ssn_prune.nn.fused.gate_inputs import GateInputs, GateKind
 from ssn_prune.nn.fused.running_statistics import RunningStatistics
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-import warnings
-from functools import cache
-from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
+from ssn_prune.nn.fused.devices import runs_on
 from ssn_prune.nn.planes import is_jit_traced
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -70,30 +67,6 @@ def take(x: Tensor, *state: Tensor | None) -> bool:
         )
         for value in state
     )
-
-
-@cache
-def runs_on(device: torch.device) -> bool:
-    """Whether there are kernels for tensors of a device.
-
-    Triton comes with torch where torch has CUDA. To launch anything it needs a C compiler, Python's
-    headers and a GPU that it knows, which only a launch tells.
-    """
-    interpreted = device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
-    if not (device.type == "cuda" or interpreted) or find_spec("triton") is None:
-        return False
-    try:
-        from ssn_prune.nn.fused.kernels.trial import launch_trial
-
-        launch_trial(device)
-    except Exception as error:  # noqa: BLE001 - whatever is missing, training goes on without
-        warnings.warn(
-            f"Triton launches no kernels on {device}, so switchable layers train by several times "
-            f"as many operators of torch; the cause: {type(error).__name__}: {error}",
-            stacklevel=2,
-        )
-        return False
-    return True
 
 
 def _is_suited(x: Tensor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ssn_prune.nn.fused.availability import runs_on
+from ssn_prune.nn.fused.devices import runs_on
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
