@@ -3,7 +3,8 @@
 A signal becomes a KeyboardInterrupt, which unwinds the command. Two places do not let it through. A
 module of Python or of a package that is half imported may abort the process or be imported twice:
 the signal waits until the import is over. And an interrupt in a destructor or in the callback of a
-weak reference is dropped by Python: the signal comes again.
+weak reference is dropped by Python: the signal comes again. So it does if the command still runs
+after a while, because other code has taken the interrupt for an error of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _LONGEST_IMPORT = 10.0
 _CLEANING = 1.0
 """Seconds in which another signal is taken for the same wish, and does not disturb the clean-up."""
 
+_SWALLOWED = 3.0
+"""Seconds after which a command that still runs is interrupted again."""
+
 
 class _Signals:
     """The signals of one command."""
@@ -34,6 +38,7 @@ class _Signals:
     def __init__(self) -> None:
         self.first: int | None = None
         self.timer: tuple[int, ...] = ()
+        self.over = False
         self._arrived = self._raised = 0.0
         self._installed = _folders_of_packages()
         self._report = sys.unraisablehook
@@ -42,13 +47,14 @@ class _Signals:
         now = time.monotonic()
         if self.first is None:
             self.first, self._arrived = number, now
-        if self._raised and now - self._raised < _CLEANING:
+        if self.over or (self._raised and now - self._raised < _CLEANING):
             return
         can_wait = hasattr(signal, "setitimer") and now - self._arrived < _LONGEST_IMPORT
         if can_wait and _imports_a_package(frame, self._installed):
             self._comes_again()
             return
         self._raised = now
+        self._in(_SWALLOWED)
         raise KeyboardInterrupt
 
     def _again(self, _number: int, frame: FrameType | None) -> None:
@@ -57,9 +63,12 @@ class _Signals:
 
     def _comes_again(self) -> None:
         self._raised = 0.0
+        self._in(_AGAIN)
+
+    def _in(self, seconds: float) -> None:
         if hasattr(signal, "setitimer"):  # not on Windows
             signal.signal(signal.SIGALRM, self._again)
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
             self.timer = (signal.SIGALRM,)
 
     def dropped(self, report: Any) -> None:
@@ -88,6 +97,7 @@ def exit_on_signals() -> Iterator[None]:
         yield
     # What the interrupt has become on its way does not matter.
     except BaseException:
+        signals.over = True
         if signals.first is not None:
             sys.exit(128 + signals.first)
         raise

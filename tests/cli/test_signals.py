@@ -84,6 +84,24 @@ def test_a_signal_ends_a_command_after_clean_up(checkpoint, tmp_path, name, code
     assert sorted(p.name for p in tmp_path.iterdir() if p.suffix) == ["net.pth", "waits.py"]
 
 
+def test_an_interrupt_that_the_network_takes_for_its_own_error_comes_again(checkpoint, tmp_path):
+    swallows = "try: time.sleep(60)\n        except BaseException: time.sleep(60)"
+    assert WAITS.count("time.sleep(60)") == 1
+    (tmp_path / "waits.py").write_text(WAITS.replace("time.sleep(60)", swallows))
+    command = [sys.executable, "-m", "ssn_prune", "convert", "net.pth", "--arch", "waits:Waits"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(1200):
+        if (tmp_path / "ready").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, shown = process.communicate(timeout=30)
+    assert (process.returncode, shown) == (143, "error: interrupted; no file is half written\n")
+    assert not list(tmp_path.glob(".ssn_prune.*.tmp"))
+
+
 def test_a_signal_during_the_imports_ends_it_too(tmp_path):
     code = (
         "import os, signal, sys\n"
