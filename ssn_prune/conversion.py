@@ -17,7 +17,7 @@ from ssn_prune.example_inputs import ExampleInputs, example_inputs
 from ssn_prune.export_formats import format_of
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
-from ssn_prune.onnx_export.options import Dynamic, ExportOptions
+from ssn_prune.onnx_export.options import Dynamic, ExportOptions, require_versions
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
@@ -50,7 +50,7 @@ class ConvertOptions:
         dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both).
         static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
         opset: ONNX operator set.
-        ir_version: ONNX file format version.
+        ir_version: ONNX file format version; by default the oldest that the file may have.
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.
         allow_unverified_layers: Accept layers of another implementation that cannot run here.
@@ -63,7 +63,7 @@ class ConvertOptions:
     dynamic: Dynamic = "batch"
     static_batch: int | None = None
     opset: int = ExportOptions.opset
-    ir_version: int = ExportOptions.ir_version
+    ir_version: int | None = None
     preprocessing: str | None = None
     trust_running_statistics: bool = False
     allow_unverified_layers: bool = False
@@ -121,6 +121,7 @@ def convert(
         SsnPruneError: See its subclasses; nothing has been written then.
     """
     options = options or ConvertOptions()
+    require_versions(options.opset, options.ir_version)
     path = resolved(target)
     require_writable(path, force=force)
     inputs = example_inputs(loaded, options.fixed_batch)

@@ -58,8 +58,11 @@ def convert(
     static_batch: Annotated[
         int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
     ] = None,
-    opset: Annotated[int, typer.Option(min=18, help="ONNX operator set.")] = 18,
-    ir_version: Annotated[int, typer.Option(min=8, help="ONNX file format version.")] = 10,
+    opset: Annotated[int, typer.Option(help="ONNX operator set.")] = 18,
+    ir_version: Annotated[
+        int | None,
+        typer.Option(help="ONNX file format version (default: that of the operator set)."),
+    ] = None,
     fold: Annotated[bool, typer.Option(help="Fold into convolutions.")] = True,
     preprocessing: Annotated[
         str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")

@@ -19,6 +19,7 @@ from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
+from ssn_prune.onnx_export.ir_version import oldest_ir_version, require_ir_version
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, ExportOptions, require_known
 from ssn_prune.onnx_export.results import OnnxStats, PassRecord
 from ssn_prune.onnx_export.saving import save_checked
@@ -127,7 +128,6 @@ def _require_pruned(model: nn.Module) -> None:
 
 
 def _add_provenance(graph: ir.Model, layer_values: dict[str, str], options: ExportOptions) -> None:
-    graph.ir_version = options.ir_version
     graph.producer_name, graph.producer_version = "ssn_prune", __version__
     graph.metadata_props.update(options.metadata or {})
     if layer_values:
@@ -140,6 +140,9 @@ def _add_provenance(graph: ir.Model, layer_values: dict[str, str], options: Expo
             found=f"operator set {opset}",
             hint=f"pass `opset={DEFAULT_OPSET}`, which is the default",
         )
+    oldest = oldest_ir_version(graph)
+    require_ir_version(options.ir_version, oldest, "what the graph contains")
+    graph.ir_version = options.ir_version or oldest
 
 
 def _stats(

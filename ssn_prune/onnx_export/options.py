@@ -10,10 +10,10 @@ import onnx
 
 from ssn_prune.errors import ArgumentError
 from ssn_prune.files import SINGLE_FILE_LIMIT
+from ssn_prune.onnx_export.ir_version import ir_version_of_opset, require_ir_version
 
 Dynamic = Literal["none", "batch", "spatial"]
 DEFAULT_OPSET = 18
-DEFAULT_IR_VERSION = 10
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class ExportOptions:
 
     Attributes:
         opset: ONNX operator set.
-        ir_version: ONNX file format version; newer ones exclude older runtimes.
+        ir_version: ONNX file format version; by default the oldest that the operator set and the
+            content allow, since newer ones shut out older runtimes.
         dynamic: Which axes of the inputs are dynamic: ``"none"``, ``"batch"`` (axis 0) or
             ``"spatial"`` (axis 0 and those after the channels).
         input_names: Names of the inputs, by default ``input``, ``input_1``, ...
@@ -33,7 +34,7 @@ class ExportOptions:
     """
 
     opset: int = DEFAULT_OPSET
-    ir_version: int = DEFAULT_IR_VERSION
+    ir_version: int | None = None
     dynamic: Dynamic = "batch"
     input_names: tuple[str, ...] | None = None
     metadata: Mapping[str, str] | None = None
@@ -45,8 +46,8 @@ def require_known(options: ExportOptions) -> None:
     """Refuse options that no export can follow.
 
     Raises:
-        ArgumentError: Two inputs have one name, or there is no such operator set or kind of dynamic
-            axes.
+        ArgumentError: Two inputs have one name, or there is no such operator set, format version or
+            kind of dynamic axes.
     """
     names = options.input_names or ()
     if len(set(names)) != len(names):
@@ -63,11 +64,21 @@ def require_known(options: ExportOptions) -> None:
             found=repr(options.dynamic),
             hint='pass `dynamic="batch"`, which is the default',
         )
+    require_versions(options.opset, options.ir_version)
+
+
+def require_versions(opset: int, ir_version: int | None) -> None:
+    """Refuse an operator set or a format version that no file can have.
+
+    Raises:
+        ArgumentError: There is no such operator set, or none with such a format version.
+    """
     newest = onnx.defs.onnx_opset_version()
-    if not DEFAULT_OPSET <= options.opset <= newest:
+    if not DEFAULT_OPSET <= opset <= newest:
         raise ArgumentError(
-            f"operator set {options.opset} cannot be exported",
+            f"operator set {opset} cannot be exported",
             expected=f"{DEFAULT_OPSET} to {newest}",
-            found=str(options.opset),
+            found=f"`opset={opset}`",
             hint=f"pass `opset={DEFAULT_OPSET}`: every current runtime reads it",
         )
+    require_ir_version(ir_version, ir_version_of_opset(opset), f"operator set {opset}")
