@@ -19,6 +19,7 @@ from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
 from ssn_prune.onnx_export.options import Dynamic, ExportOptions, require_versions
 from ssn_prune.onnx_export.results import OnnxStats
+from ssn_prune.onnx_export.targets import dynamic_axes
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
@@ -47,9 +48,11 @@ class ConvertOptions:
         fold: Fold into convolutions and linear layers.
         algebra: Run the algebra check.
         rounding: Run the rounding check.
-        dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both).
+        target: What the file is for; see :data:`ssn_prune.onnx_export.targets.TARGETS`.
+        dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both); by
+            default ``"batch"``, or ``"none"`` for a target that takes no dynamic batch.
         static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
-        opset: ONNX operator set.
+        opset: ONNX operator set; by default 18, or the newest that the target reads.
         ir_version: ONNX file format version; by default the oldest that the file may have.
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.
@@ -60,9 +63,10 @@ class ConvertOptions:
     fold: bool = True
     algebra: bool = True
     rounding: bool = True
-    dynamic: Dynamic = "batch"
+    target: str = ExportOptions.target
+    dynamic: Dynamic | None = None
     static_batch: int | None = None
-    opset: int = ExportOptions.opset
+    opset: int | None = None
     ir_version: int | None = None
     preprocessing: str | None = None
     trust_running_statistics: bool = False
@@ -70,13 +74,14 @@ class ConvertOptions:
 
     @property
     def dynamic_axes(self) -> Dynamic:
-        """The dynamic sizes, given the batch size.
+        """The dynamic sizes, given the batch size and the target.
 
         Raises:
-            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together.
+            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together, or
+                the target takes no such sizes.
         """
         if self.static_batch is None:
-            return self.dynamic
+            return dynamic_axes(self.target, self.dynamic)
         if self.dynamic == "spatial":
             raise ArgumentError(
                 "a fixed batch size and dynamic spatial sizes exclude each other",
@@ -91,7 +96,7 @@ class ConvertOptions:
         """The batch size of the file; None if it takes any.
 
         Raises:
-            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together.
+            ArgumentError: See ``dynamic_axes``.
         """
         return (self.static_batch or 1) if self.dynamic_axes == "none" else None
 
@@ -203,6 +208,7 @@ def _export_options(
     loaded: LoadedCheckpoint, result: PruneResult, options: ConvertOptions
 ) -> ExportOptions:
     return ExportOptions(
+        target=options.target,
         opset=options.opset,
         ir_version=options.ir_version,
         dynamic=options.dynamic_axes,

@@ -21,11 +21,13 @@ class ExportOptions:
     """How to export.
 
     Attributes:
-        opset: ONNX operator set.
+        target: What the file is for; a row of :data:`ssn_prune.onnx_export.targets.TARGETS`.
+        opset: ONNX operator set; by default 18, or the newest that the target reads.
         ir_version: ONNX file format version; by default the oldest that the operator set and the
             content allow, since newer ones shut out older runtimes.
         dynamic: Which axes of the inputs are dynamic: ``"none"``, ``"batch"`` (axis 0) or
-            ``"spatial"`` (axis 0 and those after the channels).
+            ``"spatial"`` (axis 0 and those after the channels); by default ``"batch"``, or
+            ``"none"`` for a target that takes no dynamic batch.
         input_names: Names of the inputs, by default ``input``, ``input_1``, ...
         metadata: Strings to store in the file.
         layer_paths: For each normalization layer the modules whose output equals its own; the
@@ -33,9 +35,10 @@ class ExportOptions:
         single_file_limit: Bytes of weights above which they go into a file of their own.
     """
 
-    opset: int = DEFAULT_OPSET
+    target: str = "portable"
+    opset: int | None = None
     ir_version: int | None = None
-    dynamic: Dynamic = "batch"
+    dynamic: Dynamic | None = None
     input_names: tuple[str, ...] | None = None
     metadata: Mapping[str, str] | None = None
     layer_paths: Mapping[str, tuple[str, ...]] | None = None
@@ -57,22 +60,23 @@ def require_known(options: ExportOptions) -> None:
             found=", ".join(names),
             hint="leave `input_names` out to get input, input_1, ...",
         )
-    if options.dynamic not in get_args(Dynamic):
+    if options.dynamic is not None and options.dynamic not in get_args(Dynamic):
         raise ArgumentError(
             f"unknown kind of dynamic axes {options.dynamic!r}",
             expected=" or ".join(get_args(Dynamic)),
             found=repr(options.dynamic),
-            hint='pass `dynamic="batch"`, which is the default',
+            hint="leave `dynamic=` out, which makes the batch size dynamic",
         )
     require_versions(options.opset, options.ir_version)
 
 
-def require_versions(opset: int, ir_version: int | None) -> None:
+def require_versions(opset: int | None, ir_version: int | None) -> None:
     """Refuse an operator set or a format version that no file can have.
 
     Raises:
         ArgumentError: There is no such operator set, or none with such a format version.
     """
+    opset = DEFAULT_OPSET if opset is None else opset
     newest = onnx.defs.onnx_opset_version()
     if not DEFAULT_OPSET <= opset <= newest:
         raise ArgumentError(
