@@ -49,7 +49,7 @@ class ConvertOptions:
         rounding: Run the rounding check.
         dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both).
         static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
-        opset: ONNX operator set.
+        opset: ONNX operator set, 13 to 21; detection models to 20.
         ir_version: ONNX file format version; by default the oldest that the file may have.
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.

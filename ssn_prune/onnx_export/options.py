@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import onnx
-
 from ssn_prune.errors import ArgumentError
 from ssn_prune.files import SINGLE_FILE_LIMIT
 from ssn_prune.onnx_export.ir_version import ir_version_of_opset, require_ir_version
 
 Dynamic = Literal["none", "batch", "spatial"]
 DEFAULT_OPSET = 18
+OLDEST_OPSET, NEWEST_OPSET = 13, 21
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class ExportOptions:
     """How to export.
 
     Attributes:
-        opset: ONNX operator set.
+        opset: ONNX operator set, 13 to 21; detection models, which are traced, to 20.
         ir_version: ONNX file format version; by default the oldest that the operator set and the
             content allow, since newer ones shut out older runtimes.
         dynamic: Which axes of the inputs are dynamic: ``"none"``, ``"batch"`` (axis 0) or
@@ -73,11 +72,10 @@ def require_versions(opset: int, ir_version: int | None) -> None:
     Raises:
         ArgumentError: There is no such operator set, or none with such a format version.
     """
-    newest = onnx.defs.onnx_opset_version()
-    if not DEFAULT_OPSET <= opset <= newest:
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise ArgumentError(
             f"operator set {opset} cannot be exported",
-            expected=f"{DEFAULT_OPSET} to {newest}",
+            expected=f"{OLDEST_OPSET} to {NEWEST_OPSET}",
             found=f"`opset={opset}`",
             hint=f"pass `opset={DEFAULT_OPSET}`: every current runtime reads it",
         )

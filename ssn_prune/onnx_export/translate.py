@@ -19,6 +19,8 @@ from ssn_prune.onnx_export.names import (
     name_inputs,
     name_outputs,
 )
+from ssn_prune.onnx_export.opsets.definitions import EXPORTED_OPSET
+from ssn_prune.onnx_export.opsets.lower import lower
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.onnx_export.passes.table import apply_passes
 from ssn_prune.onnx_export.results import PassRecord
@@ -45,7 +47,7 @@ def translate(
     model: nn.Module,
     options: ExportOptions,
 ) -> Translation:
-    """Translate a program with torch's exporter, then apply our own passes.
+    """Translate a program with torch's exporter, apply our own passes, and lower the operator set.
 
     Args:
         program: As captured.
@@ -54,12 +56,14 @@ def translate(
         options: How to export.
 
     Raises:
-        ExportError: It cannot be translated, or a batch axis became fixed.
+        ExportError: It cannot be translated, or not in that operator set, or a batch axis became
+            fixed.
     """
     inputs = program.call_spec.in_spec
+    opset = max(options.opset, EXPORTED_OPSET)
     with translation_errors():
         exported = torch.onnx.export(
-            program, dynamo=True, opset_version=options.opset, verbose=False, optimize=True
+            program, dynamo=True, opset_version=opset, verbose=False, optimize=True
         )
     assert exported is not None  # returned whenever no file is asked for
     graph = exported.model
@@ -68,6 +72,7 @@ def translate(
     name_outputs(graph, outputs)
     values = layer_values(graph, dict(options.layer_paths or {}))
     passes = apply_passes(graph, model)
+    lower(graph, options.opset)
     kept = {value.name for node in graph.graph for value in node.outputs}
     clean(graph)
     if options.dynamic != "none":
