@@ -36,7 +36,8 @@ def lower(model: ir.Model, opset: int) -> None:
         if opset < entry.since:
             for node in list(model.graph.all_nodes()):
                 if not node.domain and node.op_type in entry.operators:
-                    entry.rewrite(model.graph, node)
+                    assert isinstance(node.graph, ir.Graph)  # the whole graph, or a branch
+                    entry.rewrite(node.graph, node)
     _require_defined(model, opset)
     for node in model.graph.all_nodes():
         for name in needless_attributes(node, opset):

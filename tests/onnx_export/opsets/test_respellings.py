@@ -86,16 +86,19 @@ def test_a_sum_keeps_its_axes_as_an_input() -> None:
     assert len(assert_same(model, 13, x=X).graph.node[-1].input) == 2
 
 
-def test_reduce_operators_in_a_branch_are_respelled() -> None:
+def test_operators_in_a_branch_are_respelled() -> None:
+    bodies = {
+        "then": "a = Constant<value = int64[1] {1}>() then_y = ReduceMax(x, a)",
+        "else": "h = HardSwish(x1) s = Shape<end=1>(x) f = Cast<to=1>(s) else_y = Add(h, f)",
+    }
     branches = [
-        f"{name}_branch = {name} () => (float[n, 1, 4, 5] {name}_y) {{ "
-        f"{name}_a = Constant<value = int64[1] {{1}}>() {name}_y = {operator}(x, {name}_a) }}"
-        for name, operator in (("then", "ReduceMax"), ("else", "ReduceMean"))
+        f"{name}_branch = {name} () => (float[n, 1, 4, 5] {name}_y) {{ {body} }}"
+        for name, body in bodies.items()
     ]
-    signature = "(bool c, float[n, 3, 4, 5] x) => (float[n, 1, 4, 5] y)"
+    signature = "(bool c, float[n, 3, 4, 5] x, float[n, 1, 4, 5] x1) => (float[n, 1, 4, 5] y)"
     model = model_of(f"y = If(c) <{', '.join(branches)}>", signature)
     for condition in (True, False):
-        assert_same(model, 13, c=np.array(condition), x=X)
+        assert_same(model, 13, c=np.array(condition), x=X, x1=X[:, :1])
 
 
 @given(
