@@ -16,6 +16,7 @@ from ssn_prune.onnx_export.opsets.definitions import (
     needless_attributes,
 )
 from ssn_prune.onnx_export.opsets.table import RESPELLINGS
+from ssn_prune.onnx_export.options import NEWEST_OPSET
 
 _SHOWN = 4
 
@@ -66,8 +67,8 @@ def _require_defined(model: ir.Model, opset: int) -> None:
 
 def _first_with(node: ir.Node, opset: int) -> int:
     """The first operator set after another one that lacks nothing of a node."""
-    later = range(opset + 1, EXPORTED_OPSET)
-    return next((number for number in later if lacking(node, number) is None), EXPORTED_OPSET)
+    later = range(opset + 1, NEWEST_OPSET)
+    return next((number for number in later if lacking(node, number) is None), NEWEST_OPSET)
 
 
 def _listed(paths: list[str]) -> str:

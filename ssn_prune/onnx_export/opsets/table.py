@@ -62,6 +62,7 @@ IMPLIED: dict[tuple[str, str], int | str] = {
 """Attributes, and the value by which an operator does what it does where it lacks the attribute."""
 
 NEW_VALUES: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {
+    ("Pad", "mode"): (19, ("wrap",)),  # torch's exporter writes it in 18, too
     ("ScatterElements", "reduction"): (18, ("max", "min")),
     ("ScatterND", "reduction"): (18, ("max", "min")),
 }
