@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -232,6 +233,9 @@ def verify_file(
     options: ConvertOptions,
     progress: Progress = no_progress,
     timeout: float = TIMEOUT,
+    *,
+    provider: str = "cpu",
+    runtimes: Sequence[str] = (),
 ) -> ConversionReport:
     """Verify an existing ONNX file against a checkpoint.
 
@@ -241,6 +245,8 @@ def verify_file(
         options: How it was converted.
         progress: Called with the name of each step before it starts.
         timeout: Seconds that loading and running the file may take.
+        provider: ONNX Runtime's execution provider, as for :func:`ssn_prune.verify`.
+        runtimes: Other runtimes to run the file in, as there.
 
     Raises:
         VerificationError: A check failed; it says so if the file was made from another checkpoint.
@@ -264,6 +270,8 @@ def verify_file(
             batches,
             algebra=options.algebra,
             rounding=options.rounding,
+            provider=provider,
+            runtimes=runtimes,
             timeout=timeout,
             progress=progress,
         )

@@ -19,6 +19,7 @@ from ssn_prune.cli.options import (
     Json,
     OnUnconverged,
     Prefix,
+    Provider,
     Quiet,
     Timeout,
     TrustStatistics,
@@ -50,6 +51,7 @@ def bench(
     on_unconverged: OnUnconverged = Unconverged.error,
     batch: Annotated[int, typer.Option(min=1, help="Samples per run.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
+    provider: Provider = "cpu",
     runs: Annotated[int, typer.Option(min=2, help="Timed runs of each network.")] = 40,
     static: Annotated[
         bool, typer.Option("--static", help="Convert checkpoints with a fixed batch size.")
@@ -88,7 +90,12 @@ def bench(
                 allow_unverified_layers=allow_unverified_layers,
             )
             options = BenchOptions(
-                threads=threads, batch=batch, runs=runs, profile=profile, timeout=timeout
+                threads=threads,
+                batch=batch,
+                runs=runs,
+                profile=profile,
+                provider=provider,
+                timeout=timeout,
             )
             report = _measure(files, load, converting, options, step)
         if json:
