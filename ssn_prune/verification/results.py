@@ -50,12 +50,14 @@ class RuntimeCheck:
         runtime: Its name.
         version: Its version.
         passed: Whether the error is at most the bound.
-        error: Of the output that is furthest off.
+        error: Of the output that uses most of its bound.
+        original_float32_error: The smallest one of the networks that the file is compared with.
         twin_error: The same of the network with BatchNorm in place of the switchable layers,
             against itself in float64; None if that does not run in this runtime.
-        bound: What is allowed; see :mod:`ssn_prune.runtime.backends.bound`.
+        bound: What is allowed: what :mod:`ssn_prune.runtime.backends.bound` or the rounding check
+            allows, whichever is more.
         onnxruntime_error: That of the file in ONNX Runtime on the CPU.
-        output: The output that is furthest off.
+        output: The output that uses most of its bound.
         scale: Its largest value, or the range of the activation that makes it.
     """
 
@@ -63,6 +65,7 @@ class RuntimeCheck:
     version: str
     passed: bool
     error: float
+    original_float32_error: float
     twin_error: float | None
     bound: float
     onnxruntime_error: float

@@ -103,7 +103,7 @@ def verify(
     others: tuple[RuntimeCheck, ...] = ()
     if backends:
         progress(f"verifying: running the file in {', '.join(b.title for b in backends)}")
-        others = check_in_runtimes(backends, path, pruned.original, batches, outputs.exact, timeout)
+        others = check_in_runtimes(backends, path, pruned.original, batches, outputs, timeout)
     return VerificationReport(check, compared, adoption, others)
 
 

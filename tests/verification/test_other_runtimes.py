@@ -32,7 +32,9 @@ from ssn_prune.runtime.backends.table import backend_of
 from ssn_prune.runtime.file_options import FileOptions
 from ssn_prune.runtime.process import runtime_process
 from ssn_prune.surgery.float64 import float64_copy
+from ssn_prune.verification.compare import errors_of_outputs
 from ssn_prune.verification.other_runtimes import Twin, check_in_runtime, export_twin
+from ssn_prune.verification.reference_outputs import ReferenceOutputs
 from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import require_passed
 
@@ -129,12 +131,15 @@ class Compiled:
 def check_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: Path, exact, twin: Twin):
     """Check the file in a runtime with faults."""
 
-    def check(of_file: float | str, of_twin: float | str) -> RuntimeCheck:
+    def check(of_file: float | str, of_twin: float | str, own_error: float = 0.0) -> RuntimeCheck:
+        own = [[value * (1 + own_error)] for (value,) in exact]
+        outputs = ReferenceOutputs(exact, (own,))
+        usual = errors_of_outputs(own, outputs)
         faults = {file.name: of_file, twin.path.name: of_twin}
         (tmp_path / "openvino.py").write_text(FAKE.format(faults=faults))
         before = os.environ.get("PYTHONPATH", "")
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), before]))
-        return check_in_runtime(OPENVINO, file, BATCHES, exact, 1e-7, twin, 60)
+        return check_in_runtime(OPENVINO, file, BATCHES, outputs, usual, twin, 60)
 
     return check
 
@@ -147,7 +152,7 @@ def test_a_runtime_that_is_wrong_fails_and_is_named(check_with) -> None:
     assert not report.passed
     with pytest.raises(VerificationError, match=r"in OpenVINO \d+\.\d+\.\d+: output") as caught:
         require_passed(report)
-    assert "1e-07 in ONNX Runtime" in caught.value.found
+    assert "of 0 in ONNX Runtime" in caught.value.found
     assert "run the file in ONNX Runtime" in caught.value.hint
     wrong_everywhere = dataclasses.replace(check, onnxruntime_error=1.0)
     with pytest.raises(VerificationError) as caught:
@@ -161,6 +166,13 @@ def test_a_runtime_that_is_less_exact_with_the_twin_passes(check_with) -> None:
     check = check_with(2e-5, 4e-6)
     assert check.passed
     assert check.bound == pytest.approx(4e-5, rel=0.1)
+
+
+def test_a_network_that_loses_as_many_digits_itself_passes(check_with) -> None:
+    check = check_with(2e-5, 0.0, own_error=1e-5)
+    assert check.passed
+    assert check.bound == pytest.approx(4 * check.original_float32_error + 1e-6, rel=1e-9)
+    assert check.original_float32_error == check.onnxruntime_error == pytest.approx(1e-5, rel=1e-3)
 
 
 def test_a_twin_that_is_as_wrong_is_no_excuse(check_with) -> None:
