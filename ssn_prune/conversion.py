@@ -25,9 +25,11 @@ from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.runtime.process import TIMEOUT
+from ssn_prune.runtime.providers import provider_named
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.guest import guest
 from ssn_prune.verification.other_checkpoint import FILE_HINT, other_checkpoint
+from ssn_prune.verification.other_runtimes import installed_backends
 from ssn_prune.verification.other_sizes import batches_of_other_sizes, check_every_size
 from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import (
@@ -252,6 +254,8 @@ def verify_file(
         VerificationError: A check failed; it says so if the file was made from another checkpoint.
         SsnPruneError: See its subclasses.
     """
+    provider = provider_named(provider)  # before the work that takes long
+    installed_backends(runtimes)
     path = Path(onnx_path)
     inputs = example_inputs(loaded, options.fixed_batch)
     result = prune_loaded(loaded, inputs.pruning, options, progress)

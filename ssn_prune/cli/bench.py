@@ -80,6 +80,7 @@ def bench(
             from ssn_prune.benchmarking.records import BenchOptions
             from ssn_prune.conversion import ConvertOptions
             from ssn_prune.json_values import to_json
+            from ssn_prune.runtime.providers import provider_named
 
             converting = ConvertOptions(
                 on_unconverged=on_unconverged.value,
@@ -94,7 +95,7 @@ def bench(
                 batch=batch,
                 runs=runs,
                 profile=profile,
-                provider=provider,
+                provider=provider_named(provider),  # before anything is converted
                 timeout=timeout,
             )
             report = _measure(files, load, converting, options, step)

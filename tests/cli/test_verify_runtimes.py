@@ -79,7 +79,7 @@ def test_a_benchmark_names_its_provider_and_refuses_one_that_is_not_there(
     result = run_cli("bench", file, "--input-size", "1x8x8", "--runs", "2", "--json")
     document = json.loads(result.stdout)
     assert document["provider"] == "CPUExecutionProvider"
-    assert document["options"]["provider"] == "cpu"
+    assert document["options"]["provider"] == "CPUExecutionProvider"
     refused = run_cli("bench", file, "--input-size", "1x8x8", "--provider", "abacus")
     assert refused.exit_code == 2
     assert "no execution provider 'abacus'" in refused.stderr
