@@ -1,0 +1,34 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from ssn_prune.runtime.backends.interface import OpenFile
+
+
+def open_openvino(path: Path, _shapes: Sequence[tuple[int, ...]], threads: int) -> OpenFile:
+    """Open a file; it takes every shape that the file takes.
+
+    Left to itself, OpenVINO computes in bfloat16 or float16 where the processor can.
+    """
+    import openvino
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+
+    def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = compiled(list(arrays))
+        # Its arrays lie in memory that the next run writes to.
+        return [np.array(found[output]) for output in compiled.outputs]
+
+    return run
+
+
+def openvino_version() -> str:
+    """The installed version."""
+    return metadata.version("openvino")
