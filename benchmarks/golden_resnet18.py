@@ -29,6 +29,11 @@ from ssn_prune.runtime.measuring import runner_of, time_in_turns
 from ssn_prune.runtime.sessions import open_session
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
+ONE_SAMPLE = {
+    "pruned, one sample": "portable",
+    "pruned, one sample, for ONNX Runtime": "onnxruntime",
+}
+
 
 def openvino_logits(path: Path, x: np.ndarray) -> np.ndarray:
     """The same file in OpenVINO on the CPU, in float32 (it may choose bfloat16 otherwise)."""
@@ -53,9 +58,10 @@ def main() -> None:
         report = convert(loaded, folder / "pruned.onnx")
         elapsed = time.perf_counter() - start
         nodes = {"pruned": report.onnx.nodes if report.onnx else 0}
-        one = ConvertOptions(algebra=False, rounding=False, static_batch=1)
-        fixed = convert(loaded, folder / "pruned, one sample.onnx", one)
-        nodes["pruned, one sample"] = fixed.onnx.nodes if fixed.onnx else 0
+        for label, target in ONE_SAMPLE.items():
+            options = ConvertOptions(algebra=False, rounding=False, target=target, static_batch=1)
+            fixed = convert(loaded, folder / f"{label}.onnx", options)
+            nodes[label] = fixed.onnx.nodes if fixed.onnx else 0
         for label, change in (("no norms", without_norms), ("all statistics", with_all_statistics)):
             model = change(loaded.model)
             nodes[label] = export_onnx(model, x[:2], folder / f"{label}.onnx").nodes
@@ -63,7 +69,7 @@ def main() -> None:
         second = openvino_logits(folder / "pruned.onnx", x.numpy())
         feed = {"input": x[:1].numpy()}
         runners = {
-            label: runner_of(folder / f"{label}.onnx", label, threads=1, feed=feed)
+            label: runner_of(folder / f"{label}.onnx", label, threads=1, feed=feed)[0]
             for label in nodes
         }
         times = time_in_turns(runners, arguments.runs)

@@ -101,7 +101,9 @@ def _by_hand(loaded: LoadedCheckpoint, x: torch.Tensor, path: Path, _: Path) -> 
 
 
 def _ours(loaded: LoadedCheckpoint, x: torch.Tensor, path: Path, _: Path) -> None:
-    options = ConvertOptions(algebra=False, rounding=False, static_batch=len(x))
+    options = ConvertOptions(
+        algebra=False, rounding=False, target="onnxruntime", static_batch=len(x)
+    )
     convert(loaded, path, options, force=True)
 
 

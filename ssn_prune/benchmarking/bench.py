@@ -41,6 +41,7 @@ class _File:
         inputs: What it is given, for the process that runs it.
         layers: What its layers selected; none if they are not asked for or not said.
         provider: The execution provider that its session names.
+        target: The runtime that it is for; None if it does not say.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class _File:
     inputs: list[dict[str, Any]]
     layers: tuple[StoredLayer, ...]
     provider: str
+    target: str | None
 
 
 def bench(
@@ -131,8 +133,8 @@ def _opened(
     inputs = {"batch": options.batch, "sizes": sizes, "layers": options.profile}
     found, _ = process.call("add", name, _how(path, options) | inputs)
     layers = tuple(StoredLayer(**layer) for layer in found["layers"])
-    described = (found["nodes"], found["bytes"], found["inputs"], layers, found["provider"])
-    return _File(path, *described)
+    described = {k: found[k] for k in ("nodes", "bytes", "inputs", "provider", "target")}
+    return _File(path, layers=layers, **described)
 
 
 def _how(path: Path, options: BenchOptions) -> dict[str, Any]:
@@ -163,6 +165,7 @@ def _network_cost(
         upper_ms=1e3 * upper,
         ratio=median / base,
         memory_bytes=memory,
+        target=file.target,
     )
 
 

@@ -50,6 +50,7 @@ class NetworkCost:
         ratio: Median over that of the base line.
         memory_bytes: What loading and running it once adds to the peak resident memory of a process
             of its own; None where the system does not report it.
+        target: The runtime that the file is for; None if it does not say.
     """
 
     name: str
@@ -60,6 +61,7 @@ class NetworkCost:
     upper_ms: float
     ratio: float
     memory_bytes: int | None
+    target: str | None = None
 
     @property
     def noisy(self) -> bool:

@@ -21,6 +21,8 @@ from ssn_prune.cli.options import (
     Prefix,
     Provider,
     Quiet,
+    Target,
+    Targets,
     Timeout,
     TrustStatistics,
     Unconverged,
@@ -56,6 +58,7 @@ def bench(
     static: Annotated[
         bool, typer.Option("--static", help="Convert checkpoints with a fixed batch size.")
     ] = False,
+    target: Target = Targets.portable,
     profile: Annotated[bool, typer.Option(help="Show what each normalizer costs.")] = True,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
@@ -86,6 +89,7 @@ def bench(
                 on_unconverged=on_unconverged.value,
                 algebra=False,
                 rounding=False,
+                target=target.value,
                 static_batch=batch if static else None,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,

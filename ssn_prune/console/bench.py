@@ -27,7 +27,7 @@ def bench_table(report: BenchReport) -> Table:
     for network in report.networks:
         memory = network.memory_bytes
         table.add_row(
-            escape(network.name),
+            escape(network.name + _purpose(network.target)),
             str(network.nodes),
             f"{network.file_bytes / 1e6:.1f} MB",
             f"{network.median_ms:.2f} ms",
@@ -36,6 +36,10 @@ def bench_table(report: BenchReport) -> Table:
             "" if memory is None else f"{memory / 1e6:.0f} MB",
         )
     return table
+
+
+def _purpose(target: str | None) -> str:
+    return "" if target in (None, "portable") else f", for {target}"
 
 
 def layer_cost_table(report: BenchReport) -> Table:

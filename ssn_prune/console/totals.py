@@ -10,6 +10,7 @@ from ssn_prune.console.text import escape
 from ssn_prune.text import listed
 
 if TYPE_CHECKING:
+    from ssn_prune.onnx_export.results import OnnxStats
     from ssn_prune.pruning.results import RoundedGates
     from ssn_prune.report import ConversionReport
 
@@ -36,11 +37,20 @@ def totals_table(report: ConversionReport) -> Table:
             fired = ", ".join(f"{entry.code} {entry.count}" for entry in onnx.passes)
             table.add_row("passes that fired", "", fired)
         table.add_row("file", "", f"{onnx.bytes / 1e6:.2f} MB")
+        table.add_row("for", "", _purpose(onnx))
     folded = sum(layer.fold is not None for layer in report.layers)
     gone = sum(layer.form == "Identity" for layer in report.layers)
     table.add_row("switchable layers", str(len(report.layers)), "0")
     table.add_row("  with a fold / gone entirely", "", f"{folded} / {gone}")
     return table
+
+
+def _purpose(onnx: OnnxStats) -> str:
+    """The target, and the versions that decide what reads the file."""
+    versions = f"opset {onnx.opset}, IR {onnx.ir_version}"
+    batches = {shape[0] for shape in onnx.inputs.values() if shape}
+    fixed = [str(size) for size in batches if isinstance(size, int)]
+    return f"{onnx.target}, {versions}" + (f", batch {', '.join(fixed)}" if fixed else "")
 
 
 def capture_lines(report: ConversionReport) -> list[str]:

@@ -61,6 +61,12 @@ def stored_source(model: onnx.ModelProto) -> StoredSource | None:
     return StoredSource(printable(shortened(name)), sha256)
 
 
+def stored_target(model: onnx.ModelProto) -> str | None:
+    """What a model says it is for; None if it says nothing that we would write."""
+    found = _properties(model).get(TARGET_KEY, "")
+    return found if re.fullmatch("[a-z0-9]{1,40}", found) else None
+
+
 def stored_layer_values(model: onnx.ModelProto) -> dict[str, str]:
     """The names of the values that equal the layers' outputs; none if they are malformed."""
     found = _parsed(_properties(model).get(LAYER_VALUES_KEY, "{}"))

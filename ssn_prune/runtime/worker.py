@@ -29,7 +29,12 @@ from ssn_prune.runtime.messages import receive, send
 from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.reading import read_model
 from ssn_prune.runtime.sessions import open_session, run_session, runtime_error
-from ssn_prune.runtime.stored_metadata import stored_layer_values, stored_selection, stored_source
+from ssn_prune.runtime.stored_metadata import (
+    stored_layer_values,
+    stored_selection,
+    stored_source,
+    stored_target,
+)
 
 Arrays = Sequence[np.ndarray]
 Answer = tuple[Any, Arrays]
@@ -114,7 +119,8 @@ class Worker:
         model = read_model(Path(path))
         external = external_files(model, Path(path))
         inputs = inputs_of(model, self.name, batch, [tuple(size) for size in sizes])
-        described = {
+        described: dict[str, Any] = {
+            "target": stored_target(model),
             "nodes": len(model.graph.node),
             "bytes": Path(path).stat().st_size + sum(external.values()),
             "inputs": [asdict(entry) for entry in inputs],

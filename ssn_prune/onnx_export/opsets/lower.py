@@ -22,16 +22,16 @@ _SHOWN = 4
 
 
 def lower(model: ir.Model, opset: int) -> None:
-    """Write a graph of operator set 18 in an older one, in place; values keep their names.
+    """Write a graph of operator set 18 in that or an older one; in place, values keep their names.
 
     Args:
         model: The graph, with the exporter's notes on which module a node comes from.
-        opset: The operator set. Nothing is done from 18 on.
+        opset: The operator set. Nothing is done in newer ones, in which the exporter writes itself.
 
     Raises:
         ExportError: The operator set lacks something that the graph needs.
     """
-    if opset >= EXPORTED_OPSET:
+    if opset > EXPORTED_OPSET:
         return
     for entry in RESPELLINGS:
         if opset < entry.since:

@@ -1,4 +1,4 @@
-"""What is spelled differently before operator set 18, in which torch's exporter writes."""
+"""What is spelled differently in operator sets before the one that torch's exporter supposes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import onnx_ir as ir
 from ssn_prune.onnx_export.opsets import (
     axes_as_attribute,
     cast_like,
+    circular_pad,
     hard_swish,
     mish,
     reshape_zeros,
@@ -35,6 +36,7 @@ class Respelling:
 
 
 RESPELLINGS: tuple[Respelling, ...] = (
+    Respelling(("Pad",), 19, circular_pad.rewrite),
     Respelling(axes_as_attribute.OPERATORS, 18, axes_as_attribute.rewrite),
     Respelling(("Split",), 18, split_sizes.rewrite),
     Respelling(("Mish",), 18, mish.rewrite),

@@ -150,6 +150,30 @@ def test_activations(operator: str, opset: int, reference) -> None:
     assert kinds(lowered(model, opset + 1)) == [operator]
 
 
+@given(
+    before=st.tuples(*[st.integers(0, 3)] * 2),
+    after=st.tuples(*[st.integers(0, 3)] * 2),
+    some=st.booleans(),
+    opset=st.sampled_from((13, 18)),
+)
+def test_circular_padding(
+    before: tuple[int, int], after: tuple[int, int], some: bool, opset: int
+) -> None:
+    given_ = [*before, *after] if some else [0, 0, *before, 0, 0, *after]
+    numbers = ", ".join(map(str, given_))
+    body = f"p = Constant<value = int64[{len(given_)}] {{{numbers}}}>() "
+    axes = "a = Constant<value = int64[2] {-2, 3}>() " if some else ""
+    inputs = "x, p, , a" if some else "x, p"
+    text = f'{body}{axes}y = Pad<mode="wrap">({inputs})'
+    graph = parser.parse_model(
+        f'<ir_version: 8, opset_import: ["" : 18]> g (float[n, 3, 4, 5] x) => (y) {{ {text} }}'
+    )
+    found = lowered(onnx.shape_inference.infer_shapes(graph, data_prop=True), opset)
+    assert "Pad" not in kinds(found)
+    expected = np.pad(X, ((0, 0), (0, 0), *zip(before, after, strict=True)), mode="wrap")
+    np.testing.assert_array_equal(run(found, x=X)[0], expected)
+
+
 def test_a_cast_to_the_type_of_another_value() -> None:
     model = model_of("y = CastLike(x, i)", "(float[n] x, int64[1] i) => (int64[n] y)")
     found = assert_same(model, 14, x=np.float32([1.5, -2.5]), i=np.int64([0]))

@@ -1,0 +1,64 @@
+"""Circular padding: Pad does it from operator set 19 on, but torch's exporter writes it in 18, too.
+
+Before, the last entries of an axis are sliced off and put before it, and the first ones after it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from ssn_prune.onnx_export.passes.editing import constant, emit, rank, replace
+
+_TO_THE_END = np.iinfo(np.int64).max
+
+
+def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
+    """Write the padding as slices, if its sizes are constants that are not negative."""
+    mode, value = node.attributes.get_string("mode"), node.inputs[0]
+    if mode != "wrap" or value is None or value.shape is None:
+        return False
+    widths = _widths(node, rank(value))
+    if widths is None or min(map(min, widths.values()), default=0) < 0:
+        return False
+    sizes = list(value.shape)
+    for axis, (before, after) in widths.items():
+        parts = [value]
+        if before:
+            parts.insert(0, _slice(graph, node, value, axis, -before, _TO_THE_END))
+        if after:
+            parts.append(_slice(graph, node, value, axis, 0, after))
+        size = sizes[axis]
+        sizes[axis] = size + before + after if isinstance(size, int) else None
+        if len(parts) > 1:
+            value = emit(graph, node, "Concat", parts, sizes, axis=axis)
+    if value is node.inputs[0]:
+        value = emit(graph, node, "Identity", [value], sizes)
+    replace(graph, node, value)
+    return True
+
+
+def _widths(node: ir.Node, axes: int) -> dict[int, tuple[int, int]] | None:
+    """What goes before and after each axis; None if the graph computes it."""
+    pads = node.inputs[1]
+    chosen = node.inputs[3] if len(node.inputs) > 3 else None
+    if pads is None or pads.const_value is None:
+        return None
+    if chosen is None:
+        order = list(range(axes))
+    elif chosen.const_value is None:
+        return None
+    else:
+        order = [int(axis) % axes for axis in chosen.const_value.numpy()]
+    before, after = pads.const_value.numpy().reshape(2, -1).tolist()
+    return {axis: (int(b), int(a)) for axis, b, a in zip(order, before, after, strict=True)}
+
+
+def _slice(
+    graph: ir.Graph, node: ir.Node, value: ir.Value, axis: int, start: int, end: int
+) -> ir.Value:
+    assert value.shape is not None  # checked
+    shape = list(value.shape)
+    shape[axis] = abs(start) or end
+    bounds = [constant(graph, np.array([n]), "bound") for n in (start, end, axis)]
+    return emit(graph, node, "Slice", [value, *bounds], shape)
