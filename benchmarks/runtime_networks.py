@@ -19,7 +19,7 @@ from ssn_prune.nn.ssn import SSN, SSN1d, SSN2d, SSN3d
 from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
 from ssn_prune.surgery.copying import copy_model, replace_modules
 
-_BATCH_NORM = NormalizerPair(Normalizer.BN, Normalizer.BN)
+BATCH_NORM = NormalizerPair(Normalizer.BN, Normalizer.BN)
 _TWINS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
@@ -79,8 +79,10 @@ SMALL: dict[str, Network] = {
     "3-d": Network(lambda: Residual(nn.Conv3d, SSN3d), (3, 4, 6, 9)),
 }
 
+REFERENCE = "ResNet-18"
+
 LARGE: dict[str, Network] = {
-    "ResNet-18": Network(_registered("resnetv1ssn18"), (3, 160, 192)),
+    REFERENCE: Network(_registered("resnetv1ssn18"), (3, 160, 192)),
     "ResNet-50": Network(_registered("torchvision:resnet50"), (3, 160, 192)),
     "MobileNetV2": Network(_registered("torchvision:mobilenet_v2"), (3, 160, 192)),
     "DeepLabV3": Network(
@@ -98,10 +100,9 @@ def samples_of(size: Sequence[int], count: int) -> Tensor:
     return torch.randn(count, *size, generator=generator) + means
 
 
-def network_of(
-    network: Network, name: str, pairs: Sequence[NormalizerPair] = ALL_PAIRS
-) -> LoadedCheckpoint:
-    """The network with pairs for its layers in a random order, as if it had been trained."""
+def network_of(name: str, pairs: Sequence[NormalizerPair] = ALL_PAIRS) -> LoadedCheckpoint:
+    """The network of this name, as if trained: each layer selects one of the pairs."""
+    network = (SMALL | LARGE)[name]
     torch.manual_seed(0)
     model = network.build().eval()
     x = samples_of(network.size, 4)
@@ -110,11 +111,11 @@ def network_of(
     return LoadedCheckpoint(model.eval(), network.size, source)
 
 
-def twin_of(network: Network, name: str) -> nn.Module:
-    """The network with torch's own BatchNorm in the place of every layer."""
-    model = copy_model(network_of(network, name, [_BATCH_NORM]).model)
-    layers = [module for module in model.modules() if isinstance(module, SSN)]
-    return replace_modules(model, [(layer, _batch_norm(layer)) for layer in layers]).eval()
+def with_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy with torch's own BatchNorm in the place of every layer."""
+    twin = copy_model(model)
+    layers = [module for module in twin.modules() if isinstance(module, SSN)]
+    return replace_modules(twin, [(layer, _batch_norm(layer)) for layer in layers]).eval()
 
 
 def _batch_norm(layer: SSN) -> nn.Module:
