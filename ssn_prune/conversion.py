@@ -17,8 +17,9 @@ from ssn_prune.example_inputs import ExampleInputs, example_inputs
 from ssn_prune.export_formats import format_of
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
-from ssn_prune.onnx_export.options import Dynamic, ExportOptions
+from ssn_prune.onnx_export.options import Dynamic, ExportOptions, require_versions
 from ssn_prune.onnx_export.results import OnnxStats
+from ssn_prune.onnx_export.targets import dynamic_axes
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
@@ -47,10 +48,12 @@ class ConvertOptions:
         fold: Fold into convolutions and linear layers.
         algebra: Run the algebra check.
         rounding: Run the rounding check.
-        dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both).
+        target: What the file is for; see :data:`ssn_prune.onnx_export.targets.TARGETS`.
+        dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both); by
+            default ``"batch"``, or ``"none"`` for a target that takes no dynamic batch.
         static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
-        opset: ONNX operator set.
-        ir_version: ONNX file format version.
+        opset: ONNX operator set; by default 18, or the newest that the target reads.
+        ir_version: ONNX file format version; by default the oldest that the file may have.
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.
         allow_unverified_layers: Accept layers of another implementation that cannot run here.
@@ -60,23 +63,25 @@ class ConvertOptions:
     fold: bool = True
     algebra: bool = True
     rounding: bool = True
-    dynamic: Dynamic = "batch"
+    target: str = ExportOptions.target
+    dynamic: Dynamic | None = None
     static_batch: int | None = None
-    opset: int = ExportOptions.opset
-    ir_version: int = ExportOptions.ir_version
+    opset: int | None = None
+    ir_version: int | None = None
     preprocessing: str | None = None
     trust_running_statistics: bool = False
     allow_unverified_layers: bool = False
 
     @property
     def dynamic_axes(self) -> Dynamic:
-        """The dynamic sizes, given the batch size.
+        """The dynamic sizes, given the batch size and the target.
 
         Raises:
-            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together.
+            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together, or
+                the target takes no such sizes.
         """
         if self.static_batch is None:
-            return self.dynamic
+            return dynamic_axes(self.target, self.dynamic)
         if self.dynamic == "spatial":
             raise ArgumentError(
                 "a fixed batch size and dynamic spatial sizes exclude each other",
@@ -91,7 +96,7 @@ class ConvertOptions:
         """The batch size of the file; None if it takes any.
 
         Raises:
-            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together.
+            ArgumentError: See ``dynamic_axes``.
         """
         return (self.static_batch or 1) if self.dynamic_axes == "none" else None
 
@@ -121,6 +126,7 @@ def convert(
         SsnPruneError: See its subclasses; nothing has been written then.
     """
     options = options or ConvertOptions()
+    require_versions(options.opset, options.ir_version)
     path = resolved(target)
     require_writable(path, force=force)
     inputs = example_inputs(loaded, options.fixed_batch)
@@ -202,6 +208,7 @@ def _export_options(
     loaded: LoadedCheckpoint, result: PruneResult, options: ConvertOptions
 ) -> ExportOptions:
     return ExportOptions(
+        target=options.target,
         opset=options.opset,
         ir_version=options.ir_version,
         dynamic=options.dynamic_axes,

@@ -61,14 +61,14 @@ def export_variants(
     pruned = folder / f"{PRUNED}.onnx"
     convert(loaded, pruned, options)
     files, missing = {PRUNED: pruned}, {}
-    dynamic = options.dynamic_axes
+    how = ExportOptions(target=options.target, dynamic=options.dynamic_axes)
     inputs = example_inputs(loaded, options.fixed_batch).export
     adopted = adopt_layers(loaded.model)
     for name, change in ((ORIGINAL, with_all_statistics), (NORM_FREE, without_norms)):
         path = folder / f"{name}.onnx"
         try:
             with torch.no_grad():
-                export_onnx(change(adopted), inputs, path, options=ExportOptions(dynamic=dynamic))
+                export_onnx(change(adopted), inputs, path, options=how)
         except ExportError as error:
             missing[name] = error.problem
             continue

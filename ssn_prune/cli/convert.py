@@ -15,12 +15,13 @@ from ssn_prune.cli.options import (
     Correction,
     Debug,
     Dynamic,
-    DynamicAxes,
     InputSize,
     Json,
     OnUnconverged,
     Prefix,
     Quiet,
+    Target,
+    Targets,
     TrustStatistics,
     Unconverged,
     VerifyOption,
@@ -54,12 +55,18 @@ def convert(
     input_size: InputSize = None,
     correction: Correction = None,
     on_unconverged: OnUnconverged = Unconverged.error,
-    dynamic: Dynamic = DynamicAxes.batch,
+    target: Target = Targets.portable,
+    dynamic: Dynamic = None,
     static_batch: Annotated[
         int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
     ] = None,
-    opset: Annotated[int, typer.Option(min=18, help="ONNX operator set.")] = 18,
-    ir_version: Annotated[int, typer.Option(min=8, help="ONNX file format version.")] = 10,
+    opset: Annotated[
+        int | None, typer.Option(help="ONNX operator set (default: 18, or what the target reads).")
+    ] = None,
+    ir_version: Annotated[
+        int | None,
+        typer.Option(help="ONNX file format version (default: that of the operator set)."),
+    ] = None,
     fold: Annotated[bool, typer.Option(help="Fold into convolutions.")] = True,
     preprocessing: Annotated[
         str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
@@ -80,16 +87,16 @@ def convert(
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
-        target = default_target(ckpt) if output is None else file_path("--output", output)
+        path = default_target(ckpt) if output is None else file_path("--output", output)
         report_path = None if report is None else file_path("--report", report)
-        require_distinct(ckpt, target, report_path)
+        require_distinct(ckpt, path, report_path)
         with out.steps() as step:
             step("loading")
             from ssn_prune import conversion
             from ssn_prune.checkpoint.loading import load_checkpoint
             from ssn_prune.files import require_writable, resolved
 
-            require_writable(resolved(target), force=force)
+            require_writable(resolved(path), force=force)
             if report_path is not None:
                 require_writable(resolved(report_path), force=force)
             loaded = load_checkpoint(
@@ -106,7 +113,8 @@ def convert(
                 fold=fold,
                 algebra=verify in (Checks.all, Checks.algebra),
                 rounding=verify in (Checks.all, Checks.rounding),
-                dynamic=dynamic.value,
+                target=target.value,
+                dynamic=None if dynamic is None else dynamic.value,
                 static_batch=static_batch,
                 opset=opset,
                 ir_version=ir_version,
@@ -114,8 +122,8 @@ def convert(
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
             )
-            result = conversion.convert(loaded, target, options, force=force, progress=step)
-        write_report(out, result, report_path, written=target)
+            result = conversion.convert(loaded, path, options, force=force, progress=step)
+        write_report(out, result, report_path, written=path)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
         for line in [*capture_lines(result), *one_position_lines(result)]:
@@ -125,4 +133,4 @@ def convert(
         if result.verification is not None:
             for line in verification_lines(result.verification):
                 out.message(line)
-        out.message(f"[bold]wrote {escape(target)}[/]")
+        out.message(f"[bold]wrote {escape(path)}[/]")

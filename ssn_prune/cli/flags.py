@@ -18,6 +18,7 @@ FLAGS = {
     "correction": "--correction",
     "on_unconverged": "--on-unconverged",
     "fold": "--fold",
+    "target": "--target",
     "dynamic": "--dynamic",
     "static_batch": "--static-batch",
     "opset": "--opset",

@@ -26,6 +26,19 @@ class Checks(enum.StrEnum):
     none = "none"
 
 
+class Targets(enum.StrEnum):
+    """What a file is for: the rows of the library's table."""
+
+    portable = "portable"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    opencv = "opencv"
+    mnn = "mnn"
+    tract = "tract"
+    ncnn = "ncnn"
+    tflite = "tflite"
+
+
 class DynamicAxes(enum.StrEnum):
     """Which axes of the inputs are dynamic."""
 
@@ -78,9 +91,14 @@ OnUnconverged = Annotated[
         "the error."
     ),
 ]
+Target = Annotated[
+    Targets, typer.Option(help="The runtime that the file is for; portable is for all of them.")
+]
 Dynamic = Annotated[
-    DynamicAxes,
-    typer.Option(help="Dynamic sizes: none, the batch, or batch and spatial sizes."),
+    DynamicAxes | None,
+    typer.Option(
+        help="Dynamic sizes: none, the batch (default), or batch and spatial sizes (spatial)."
+    ),
 ]
 TrustStatistics = Annotated[
     bool,

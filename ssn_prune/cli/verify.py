@@ -16,7 +16,6 @@ from ssn_prune.cli.options import (
     Correction,
     Debug,
     Dynamic,
-    DynamicAxes,
     InputSize,
     Json,
     OnUnconverged,
@@ -44,7 +43,7 @@ def verify(
     input_size: InputSize = None,
     correction: Correction = None,
     on_unconverged: OnUnconverged = Unconverged.error,
-    dynamic: Dynamic = DynamicAxes.batch,
+    dynamic: Dynamic = None,
     static_batch: Annotated[
         int | None, typer.Option(min=1, help="Batch size of a file with a fixed one.")
     ] = None,
@@ -80,7 +79,7 @@ def verify(
                 on_unconverged=on_unconverged.value,
                 algebra=checks in (Checks.all, Checks.algebra),
                 rounding=checks in (Checks.all, Checks.rounding),
-                dynamic=dynamic.value,
+                dynamic=None if dynamic is None else dynamic.value,
                 static_batch=static_batch,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,

@@ -37,6 +37,20 @@ def spatial_mean(x: Tensor) -> Tensor:
     return x.mean(axes, keepdim=True) if axes else x
 
 
+def channel_axes(values: Tensor) -> tuple[int, ...]:
+    """The axes over which one number per plane, (N, C, *) with ones, becomes one per sample.
+
+    The channels and the last axis, which has one entry: the same numbers. Converters for small
+    runtimes take a reduction over axis 1 alone for one over (N, C) vectors and lose the axis.
+    """
+    return (1, values.dim() - 1) if values.dim() > 2 else (1,)
+
+
+def channel_mean(values: Tensor) -> Tensor:
+    """The mean over channels of one number per plane, (N, C, *) with ones; C becomes 1."""
+    return values.mean(channel_axes(values), keepdim=True)
+
+
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
     """View values of shape (C,) so that they broadcast over x, (N, C, *)."""
     return values.view(-1, *[1] * (x.dim() - 2))

@@ -19,13 +19,15 @@ from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
+from ssn_prune.onnx_export.ir_version import oldest_ir_version, require_ir_version
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, ExportOptions, require_known
 from ssn_prune.onnx_export.results import OnnxStats, PassRecord
 from ssn_prune.onnx_export.saving import save_checked
+from ssn_prune.onnx_export.targets import Settings, settings_of
 from ssn_prune.onnx_export.translate import Translation, translate
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.counting import count_operators
-from ssn_prune.runtime.stored_metadata import LAYER_VALUES_KEY
+from ssn_prune.runtime.stored_metadata import LAYER_VALUES_KEY, TARGET_KEY
 from ssn_prune.surgery.guest import guest
 
 
@@ -84,14 +86,17 @@ def write_onnx(
         ArgumentError: The operator set or the kind of dynamic axes does not exist.
     """
     require_known(options)
+    settings = settings_of(options)
     _require_pruned(model)
-    translation, operators, left_out = _translated(model, example_inputs, options, progress)
+    translation, operators, left_out = _translated(
+        model, example_inputs, options, settings, progress
+    )
     graph = translation.graph
-    _add_provenance(graph, translation.layer_values, options)
+    _add_provenance(graph, translation.layer_values, options, settings)
     progress("writing")
     external = save_checked(graph, temporary, target, options.single_file_limit)
     stats = _stats(graph, temporary, target, external, translation.passes)
-    stats = replace(stats, left_out=left_out)
+    stats = replace(stats, target=settings.target.name, left_out=left_out)
     # onnxscript's rewrite rules remember the last graph that they saw, as long as the process runs.
     for value in graph.graph.initializers.values():
         value.const_value = None
@@ -99,17 +104,21 @@ def write_onnx(
 
 
 def _translated(
-    model: nn.Module, inputs: tuple[Any, ...], options: ExportOptions, progress: Progress
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    options: ExportOptions,
+    settings: Settings,
+    progress: Progress,
 ) -> tuple[Translation, dict[str, int] | None, tuple[str, ...]]:
     if is_detection_model(model):
         progress("tracing to ONNX")
-        graph = trace_to_onnx(model, inputs, options.opset, options.dynamic == "spatial")
+        graph = trace_to_onnx(model, inputs, settings.opset, settings.dynamic == "spatial")
         return Translation(graph, {}, ()), None, ()
     progress("capturing the pruned network")
-    program, outputs = capture_program(model, inputs, options.dynamic)
+    program, outputs = capture_program(model, inputs, settings.dynamic)
     operators = count_operators(program)
     progress("translating to ONNX")
-    return translate(program, outputs.names, model, options), operators, outputs.left_out
+    return translate(program, outputs.names, model, options, settings), operators, outputs.left_out
 
 
 def _require_pruned(model: nn.Module) -> None:
@@ -126,20 +135,25 @@ def _require_pruned(model: nn.Module) -> None:
         )
 
 
-def _add_provenance(graph: ir.Model, layer_values: dict[str, str], options: ExportOptions) -> None:
-    graph.ir_version = options.ir_version
+def _add_provenance(
+    graph: ir.Model, layer_values: dict[str, str], options: ExportOptions, settings: Settings
+) -> None:
     graph.producer_name, graph.producer_version = "ssn_prune", __version__
     graph.metadata_props.update(options.metadata or {})
+    graph.metadata_props[TARGET_KEY] = settings.target.name
     if layer_values:
         graph.metadata_props[LAYER_VALUES_KEY] = json.dumps(layer_values)
     opset = graph.opset_imports[""]
-    if opset != options.opset:
+    if opset != settings.opset:
         raise ExportError(
-            f"the exporter could not convert the graph to operator set {options.opset}",
-            expected=f"operator set {options.opset}",
+            f"the exporter could not convert the graph to operator set {settings.opset}",
+            expected=f"operator set {settings.opset}",
             found=f"operator set {opset}",
             hint=f"pass `opset={DEFAULT_OPSET}`, which is the default",
         )
+    oldest = oldest_ir_version(graph)
+    require_ir_version(options.ir_version, oldest, "what the graph contains")
+    graph.ir_version = options.ir_version or oldest
 
 
 def _stats(

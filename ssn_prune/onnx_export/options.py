@@ -10,10 +10,10 @@ import onnx
 
 from ssn_prune.errors import ArgumentError
 from ssn_prune.files import SINGLE_FILE_LIMIT
+from ssn_prune.onnx_export.ir_version import ir_version_of_opset, require_ir_version
 
 Dynamic = Literal["none", "batch", "spatial"]
 DEFAULT_OPSET = 18
-DEFAULT_IR_VERSION = 10
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,13 @@ class ExportOptions:
     """How to export.
 
     Attributes:
-        opset: ONNX operator set.
-        ir_version: ONNX file format version; newer ones exclude older runtimes.
+        target: What the file is for; a row of :data:`ssn_prune.onnx_export.targets.TARGETS`.
+        opset: ONNX operator set; by default 18, or the newest that the target reads.
+        ir_version: ONNX file format version; by default the oldest that the operator set and the
+            content allow, since newer ones shut out older runtimes.
         dynamic: Which axes of the inputs are dynamic: ``"none"``, ``"batch"`` (axis 0) or
-            ``"spatial"`` (axis 0 and those after the channels).
+            ``"spatial"`` (axis 0 and those after the channels); by default ``"batch"``, or
+            ``"none"`` for a target that takes no dynamic batch.
         input_names: Names of the inputs, by default ``input``, ``input_1``, ...
         metadata: Strings to store in the file.
         layer_paths: For each normalization layer the modules whose output equals its own; the
@@ -32,9 +35,10 @@ class ExportOptions:
         single_file_limit: Bytes of weights above which they go into a file of their own.
     """
 
-    opset: int = DEFAULT_OPSET
-    ir_version: int = DEFAULT_IR_VERSION
-    dynamic: Dynamic = "batch"
+    target: str = "portable"
+    opset: int | None = None
+    ir_version: int | None = None
+    dynamic: Dynamic | None = None
     input_names: tuple[str, ...] | None = None
     metadata: Mapping[str, str] | None = None
     layer_paths: Mapping[str, tuple[str, ...]] | None = None
@@ -45,8 +49,8 @@ def require_known(options: ExportOptions) -> None:
     """Refuse options that no export can follow.
 
     Raises:
-        ArgumentError: Two inputs have one name, or there is no such operator set or kind of dynamic
-            axes.
+        ArgumentError: Two inputs have one name, or there is no such operator set, format version or
+            kind of dynamic axes.
     """
     names = options.input_names or ()
     if len(set(names)) != len(names):
@@ -56,18 +60,29 @@ def require_known(options: ExportOptions) -> None:
             found=", ".join(names),
             hint="leave `input_names` out to get input, input_1, ...",
         )
-    if options.dynamic not in get_args(Dynamic):
+    if options.dynamic is not None and options.dynamic not in get_args(Dynamic):
         raise ArgumentError(
             f"unknown kind of dynamic axes {options.dynamic!r}",
             expected=" or ".join(get_args(Dynamic)),
             found=repr(options.dynamic),
-            hint='pass `dynamic="batch"`, which is the default',
+            hint="leave `dynamic=` out, which makes the batch size dynamic",
         )
+    require_versions(options.opset, options.ir_version)
+
+
+def require_versions(opset: int | None, ir_version: int | None) -> None:
+    """Refuse an operator set or a format version that no file can have.
+
+    Raises:
+        ArgumentError: There is no such operator set, or none with such a format version.
+    """
+    opset = DEFAULT_OPSET if opset is None else opset
     newest = onnx.defs.onnx_opset_version()
-    if not DEFAULT_OPSET <= options.opset <= newest:
+    if not DEFAULT_OPSET <= opset <= newest:
         raise ArgumentError(
-            f"operator set {options.opset} cannot be exported",
+            f"operator set {opset} cannot be exported",
             expected=f"{DEFAULT_OPSET} to {newest}",
-            found=str(options.opset),
+            found=f"`opset={opset}`",
             hint=f"pass `opset={DEFAULT_OPSET}`: every current runtime reads it",
         )
+    require_ir_version(ir_version, ir_version_of_opset(opset), f"operator set {opset}")

@@ -24,7 +24,8 @@ class PassRecord:
 class OnnxStats:
     """An exported file: nodes, operators by kind, bytes, and how it was exported.
 
-    ``left_out`` are the network's outputs that are no tensors, each with its type.
+    ``target`` is what it is for; ``left_out`` are the network's outputs that are no tensors, each
+    with its type.
     """
 
     file_name: str
@@ -38,3 +39,4 @@ class OnnxStats:
     outputs: dict[str, list[str | int]]
     passes: tuple[PassRecord, ...] = ()
     left_out: tuple[str, ...] = ()
+    target: str = "portable"

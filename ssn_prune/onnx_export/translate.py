@@ -20,8 +20,9 @@ from ssn_prune.onnx_export.names import (
     name_outputs,
 )
 from ssn_prune.onnx_export.options import ExportOptions
-from ssn_prune.onnx_export.passes.table import apply_passes
+from ssn_prune.onnx_export.passes.table import PASSES, apply_passes
 from ssn_prune.onnx_export.results import PassRecord
+from ssn_prune.onnx_export.targets import Settings
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def translate(
     outputs: Sequence[str],
     model: nn.Module,
     options: ExportOptions,
+    settings: Settings,
 ) -> Translation:
     """Translate a program with torch's exporter, then apply our own passes.
 
@@ -51,7 +53,8 @@ def translate(
         program: As captured.
         outputs: Names of its outputs.
         model: What it was captured from.
-        options: How to export.
+        options: Names.
+        settings: What the file is for.
 
     Raises:
         ExportError: It cannot be translated, or a batch axis became fixed.
@@ -59,7 +62,7 @@ def translate(
     inputs = program.call_spec.in_spec
     with translation_errors():
         exported = torch.onnx.export(
-            program, dynamo=True, opset_version=options.opset, verbose=False, optimize=True
+            program, dynamo=True, opset_version=settings.opset, verbose=False, optimize=True
         )
     assert exported is not None  # returned whenever no file is asked for
     graph = exported.model
@@ -67,10 +70,11 @@ def translate(
     name_inputs(graph, options.input_names or input_names(count))
     name_outputs(graph, outputs)
     values = layer_values(graph, dict(options.layer_paths or {}))
-    passes = apply_passes(graph, model)
+    chosen = [entry for entry in PASSES if entry.code in settings.target.passes]
+    passes = apply_passes(graph, model, chosen)
     kept = {value.name for node in graph.graph for value in node.outputs}
     clean(graph)
-    if options.dynamic != "none":
+    if settings.dynamic != "none":
         _require_dynamic_batch(graph)
     name_dynamic_axes(graph)
     return Translation(

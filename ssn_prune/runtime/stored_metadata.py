@@ -16,6 +16,7 @@ SOURCE_KEY = "ssn_prune.source"
 SHA256_KEY = "ssn_prune.source_sha256"
 SELECTION_KEY = "ssn_prune.selection"
 LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
+TARGET_KEY = "ssn_prune.target"
 
 _LONGEST_JSON = 16 << 20
 _LONGEST_NAME = 1000

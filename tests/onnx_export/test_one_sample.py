@@ -17,7 +17,7 @@ from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
-STATIC = ExportOptions(dynamic="none")
+STATIC = ExportOptions(target="onnxruntime", dynamic="none")
 
 
 def _outputs(path: Path, x: Tensor) -> list[Tensor]:

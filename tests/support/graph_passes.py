@@ -17,6 +17,7 @@ from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.options import Dynamic, ExportOptions
 from ssn_prune.onnx_export.passes.table import PASSES, OnnxPass, apply_passes
 from ssn_prune.onnx_export.results import PassRecord
+from ssn_prune.onnx_export.targets import find_target, settings_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Exported:
         """The graph after some passes, which must be valid."""
         model = ir.from_proto(onnx.load_from_string(self.data))
         unknown = _without_shape(model)
-        records = apply_passes(model, self.network, tuple(passes))
+        records = apply_passes(model, self.network, passes)
         assert _without_shape(model) <= unknown  # later passes go by shapes
         proto = ir.to_proto(model)
         onnx.checker.check_model(proto, full_check=True)
@@ -48,14 +49,16 @@ def exported(network: nn.Module, x: Tensor, dynamic: Dynamic) -> Exported:
     """Export as usual, but stop before the passes."""
     found: list[bytes] = []
 
-    def keep(graph: ir.Model, _network: nn.Module) -> tuple[PassRecord, ...]:
+    def keep(graph: ir.Model, *_: object) -> tuple[PassRecord, ...]:
         found.append(ir.to_proto(graph).SerializeToString())
         return ()
 
     program, kept = capture_program(network, (x,), dynamic)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(translate_module, "apply_passes", keep)
-        translate_module.translate(program, kept.names, network, ExportOptions(dynamic=dynamic))
+        options = ExportOptions(dynamic=dynamic)
+        settings = settings_of(options)
+        translate_module.translate(program, kept.names, network, options, settings)
     return Exported(network, found[0])
 
 
@@ -74,3 +77,9 @@ def pass_named(code: str) -> OnnxPass:
     """The row of the table."""
     (found,) = [entry for entry in PASSES if entry.code == code]
     return found
+
+
+def passes_of(target: str) -> list[OnnxPass]:
+    """The passes of a target, in their order."""
+    codes = find_target(target).passes
+    return [entry for entry in PASSES if entry.code in codes]

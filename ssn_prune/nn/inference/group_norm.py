@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ssn_prune.nn.axes import in_dtype_of, per_channel, spatial_mean
+from ssn_prune.nn.axes import channel_mean, in_dtype_of, per_channel, spatial_mean
 from ssn_prune.nn.planes import computed
 
 
@@ -36,8 +36,8 @@ class GroupNorm(nn.GroupNorm):
         return in_dtype_of(input, self._normalized(computed(input)))
 
     def _normalized(self, x: Tensor) -> Tensor:
-        centred = x - spatial_mean(x).mean(1, keepdim=True)
-        var = spatial_mean(centred * centred).mean(1, keepdim=True)
+        centred = x - channel_mean(spatial_mean(x))
+        var = channel_mean(spatial_mean(centred * centred))
         deviation = (var + self.eps).sqrt()
         if not self.affine:
             return centred / deviation

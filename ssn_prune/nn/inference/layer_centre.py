@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ssn_prune.nn.axes import per_channel, require_dims, spatial_mean
+from ssn_prune.nn.axes import channel_axes, per_channel, require_dims, spatial_mean
 
 
 class LayerCentre(nn.Module):
@@ -35,7 +35,8 @@ class LayerCentre(nn.Module):
         """Centre (N, C, *)."""
         require_dims(input, self.dims)
         mean_in = spatial_mean(input)
-        mean_ln = (mean_in * per_channel(self.coefficient, mean_in)).sum(1, keepdim=True)
+        weighted = mean_in * per_channel(self.coefficient, mean_in)
+        mean_ln = weighted.sum(channel_axes(weighted), keepdim=True)
         mean = per_channel(self.scale, input) * mean_ln
         if self.bias is None:
             return input - mean

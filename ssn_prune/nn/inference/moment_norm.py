@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ssn_prune.nn._algebra import NormSettings
 from ssn_prune.nn.axes import (
+    channel_mean,
     in_dtype_of,
     normalize_channels,
     per_channel,
@@ -163,7 +164,7 @@ class MomentNorm(nn.Module):
         factor, layer_factor = bessel_factors(x, self.correction, self.var_ratios)
         if q == _LN and p != _IN and self.correction != FROM_PLANES:
             centred = x - self._layer_mean(mean_in)
-            var = spatial_mean(centred * centred).mean(1, keepdim=True)
+            var = channel_mean(spatial_mean(centred * centred))
             return self._corrected(Measured(centred, _LN, var, self.eps), layer_factor)
         centred = x - mean_in
         squares = spatial_mean(centred * centred)
@@ -193,7 +194,7 @@ class MomentNorm(nn.Module):
 
     def _layer_mean(self, mean_in: Tensor) -> Tensor:
         """The LN mean, relative to what has been subtracted from each channel."""
-        mean = mean_in.mean(1, keepdim=True)
+        mean = channel_mean(mean_in)
         for shift in (self.offset, self.centre):
             if shift is not None:
                 mean = mean + per_channel(in_dtype_of(mean, shift.mean() - shift), mean)
@@ -217,7 +218,7 @@ class MomentNorm(nn.Module):
         if ratios[Normalizer.LN]:
             spread = mean_in - self._layer_mean(mean_in)
             own = self.correction == OWN_COUNT
-            total = ((var_in if own else corrected) + spread * spread).mean(1, keepdim=True)
+            total = channel_mean((var_in if own else corrected) + spread * spread)
             total = total * layer_factor if own else total
             terms.append((ratios[Normalizer.LN], total))
         if running_var is not None:

@@ -2,7 +2,7 @@
 
 .. code-block:: text
 
-    ReduceSum(mean * coefficient, axis 1)  ->  MatMul(coefficient, mean)        mean: (N, C, 1)
+    ReduceSum(mean * coefficient, axes [1, 2])  ->  MatMul(coefficient, mean)    mean: (N, C, 1)
 
 of a :class:`~ssn_prune.nn.inference.LayerCentre`. OpenVINO 2026.4 merges a product per channel into
 a mean over the last of three axes, and takes the wrong channels. The same real number, summed in
@@ -44,4 +44,4 @@ def _is_over_channels(node: ir.Node) -> bool:
     constant_axes = None if axes is None else axes.const_value
     if constant_axes is None or (keep is not None and keep.as_int() != 1):
         return False
-    return bool(constant_axes.numpy().tolist() == [1])
+    return bool(constant_axes.numpy().tolist() == [1, 2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -14,9 +14,11 @@ from ssn_prune.onnx_export.names import module_path
 from ssn_prune.onnx_export.passes import (
     bias_with_mean,
     channel_sum_1d,
+    constants_at_rank,
     max_pool_first,
     one_sample,
     scale_and_shift,
+    volume_mean,
 )
 from ssn_prune.onnx_export.results import PassRecord
 
@@ -47,12 +49,15 @@ PASSES: tuple[OnnxPass, ...] = (
     OnnxPass("bias_with_mean", bias_with_mean.rewrite, (InstanceCentre,)),
     OnnxPass("channel_sum_1d", channel_sum_1d.rewrite, (LayerCentre,)),
     OnnxPass("max_pool_first", max_pool_first.rewrite),
+    OnnxPass("volume_mean", volume_mean.rewrite),
+    OnnxPass("constants_at_rank", constants_at_rank.rewrite),
 )
-"""In the order in which they are applied: what is normalized in one pass has no mean to move."""
+"""In the order in which they are applied: what is normalized in one pass has no mean to move. Which
+of them a file gets is up to its target, see :mod:`ssn_prune.onnx_export.targets`."""
 
 
 def apply_passes(
-    model: ir.Model, network: nn.Module, passes: tuple[OnnxPass, ...] = PASSES
+    model: ir.Model, network: nn.Module, passes: Sequence[OnnxPass]
 ) -> tuple[PassRecord, ...]:
     """Apply passes to an exported graph, in place.
 

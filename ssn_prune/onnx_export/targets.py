@@ -1,0 +1,137 @@
+"""What a file is for: runtimes, what each of them can read, and which forms serve it best.
+
+The default file is the portable one, which all of them read. A row differs from it only where the
+default file fails in that runtime or is slower there; ``docs/targets.md`` has the measurements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssn_prune.errors import ArgumentError
+from ssn_prune.onnx_export.options import DEFAULT_OPSET, Dynamic, ExportOptions
+
+_PORTABLE_PASSES = (
+    "scale_and_shift",
+    "bias_with_mean",
+    "channel_sum_1d",
+    "max_pool_first",
+    "volume_mean",
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of file.
+
+    Attributes:
+        name: For options, reports and metadata.
+        title: What reads it.
+        highest_opset: The newest operator set that it may have; None for any.
+        highest_ir_version: The newest format version; None for any.
+        dynamic: Which axes may be dynamic, the default first.
+        passes: Those over the exported graph, rows of
+            :data:`ssn_prune.onnx_export.passes.table.PASSES`.
+    """
+
+    name: str
+    title: str
+    highest_opset: int | None = None
+    highest_ir_version: int | None = None
+    dynamic: tuple[Dynamic, ...] = ("batch", "spatial", "none")
+    passes: tuple[str, ...] = _PORTABLE_PASSES
+
+
+PORTABLE = "portable"
+TARGETS: tuple[Target, ...] = (
+    Target(PORTABLE, "every runtime"),
+    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES)),
+    Target("openvino", "OpenVINO", passes=("one_sample", *_PORTABLE_PASSES)),
+    Target("opencv", "OpenCV", dynamic=("none", "batch")),
+    Target("mnn", "MNN"),
+    Target("tract", "tract", dynamic=("none",)),
+    Target("ncnn", "ncnn through pnnx", dynamic=("none",)),
+    Target(
+        "tflite",
+        "TFLite through onnx2tf",
+        dynamic=("none",),
+        passes=(*_PORTABLE_PASSES, "constants_at_rank"),
+    ),
+)
+
+
+def find_target(name: str) -> Target:
+    """A row of the table.
+
+    Raises:
+        ArgumentError: There is none with this name.
+    """
+    for target in TARGETS:
+        if target.name == name:
+            return target
+    raise ArgumentError(
+        f"there is no target {name!r}",
+        expected=" or ".join(target.name for target in TARGETS),
+        found=f"`target={name}`",
+        hint="leave `target=` out for a file that every runtime reads",
+    )
+
+
+def dynamic_axes(name: str, dynamic: Dynamic | None) -> Dynamic:
+    """The dynamic axes of a file for a target.
+
+    Args:
+        name: The target's name.
+        dynamic: What was asked for; None for the target's default.
+
+    Raises:
+        ArgumentError: There is no such target, or it cannot have these.
+    """
+    target = find_target(name)
+    if dynamic is None:
+        return target.dynamic[0]
+    if dynamic not in target.dynamic:
+        raise _beyond(target, "dynamic", repr(dynamic), " or ".join(map(repr, target.dynamic)))
+    return dynamic
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a file gets where the options leave it to the target.
+
+    Attributes:
+        target: What the file is for.
+        opset: Its operator set.
+        dynamic: Its dynamic axes.
+    """
+
+    target: Target
+    opset: int
+    dynamic: Dynamic
+
+
+def settings_of(options: ExportOptions) -> Settings:
+    """What the options and their target settle on.
+
+    Raises:
+        ArgumentError: There is no such target, or an option is beyond its limits.
+    """
+    target = find_target(options.target)
+    opset, highest = options.opset, target.highest_opset
+    if opset is None:
+        opset = DEFAULT_OPSET if highest is None else min(DEFAULT_OPSET, highest)
+    elif highest is not None and opset > highest:
+        raise _beyond(target, "opset", str(opset), f"at most {highest}")
+    version, newest = options.ir_version, target.highest_ir_version
+    if version is not None and newest is not None and version > newest:
+        raise _beyond(target, "ir_version", str(version), f"at most {newest}")
+    return Settings(target, opset, dynamic_axes(options.target, options.dynamic))
+
+
+def _beyond(target: Target, option: str, found: str, expected: str) -> ArgumentError:
+    return ArgumentError(
+        f"{target.title} cannot read such a file",
+        expected=f"`{option}=`: {expected}",
+        found=f"`target={target.name}` and `{option}={found}`",
+        hint=f"leave `{option}=` out",
+    )
