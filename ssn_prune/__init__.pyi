@@ -76,5 +76,6 @@ from .training.radius import RadiusSchedule as RadiusSchedule
 from .training.recalibrate import recalibrate as recalibrate
 from .verification.results import AlgebraCheck as AlgebraCheck
 from .verification.results import RoundingCheck as RoundingCheck
+from .verification.results import RuntimeCheck as RuntimeCheck
 from .verification.results import VerificationReport as VerificationReport
 from .verification.verify import verify as verify

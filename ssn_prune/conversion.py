@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,9 +26,11 @@ from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.runtime.process import TIMEOUT
+from ssn_prune.runtime.providers import provider_named
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.guest import guest
 from ssn_prune.verification.other_checkpoint import FILE_HINT, other_checkpoint
+from ssn_prune.verification.other_runtimes import installed_backends
 from ssn_prune.verification.other_sizes import batches_of_other_sizes, check_every_size
 from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import (
@@ -239,6 +242,9 @@ def verify_file(
     options: ConvertOptions,
     progress: Progress = no_progress,
     timeout: float = TIMEOUT,
+    *,
+    provider: str = "cpu",
+    runtimes: Sequence[str] = (),
 ) -> ConversionReport:
     """Verify an existing ONNX file against a checkpoint.
 
@@ -248,11 +254,15 @@ def verify_file(
         options: How it was converted.
         progress: Called with the name of each step before it starts.
         timeout: Seconds that loading and running the file may take.
+        provider: ONNX Runtime's execution provider, as for :func:`ssn_prune.verify`.
+        runtimes: Other runtimes to run the file in, as there.
 
     Raises:
         VerificationError: A check failed; it says so if the file was made from another checkpoint.
         SsnPruneError: See its subclasses.
     """
+    provider = provider_named(provider)  # before the work that takes long
+    installed_backends(runtimes)
     path = Path(onnx_path)
     inputs = example_inputs(loaded, options.fixed_batch)
     result = prune_loaded(loaded, inputs.pruning, options, progress)
@@ -271,6 +281,8 @@ def verify_file(
             batches,
             algebra=options.algebra,
             rounding=options.rounding,
+            provider=provider,
+            runtimes=runtimes,
             timeout=timeout,
             progress=progress,
         )

@@ -282,10 +282,11 @@ class ExportError(SsnPruneError):
 
 
 class InferenceRuntimeError(SsnPruneError):
-    """The runtime cannot load or run the exported file.
+    """The runtime cannot load or run the exported file, or is not installed.
 
     Cure: convert the checkpoint again; pass a larger `timeout=` for a network that is slow;
-    pass `profile=False` to measure a file whose metadata are damaged.
+    pass `profile=False` to measure a file whose metadata are damaged; install a runtime with the
+    command that the message gives.
     """
 
     code = "runtime_failed"
@@ -303,7 +304,8 @@ class OutputError(SsnPruneError):
 class VerificationError(SsnPruneError):
     """The outputs of the converted network are not those of the original.
 
-    Cure: verify with the checkpoint and the options of the conversion, or convert again.
+    Cure: verify with the checkpoint and the options of the conversion, or convert again. Where
+    another runtime is off, run the file in ONNX Runtime.
 
     Attributes:
         layer: The first switchable layer that is off, if it could be located.

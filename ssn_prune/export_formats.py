@@ -18,6 +18,7 @@ from ssn_prune.onnx_export.exporter import write_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.progress import Progress
 from ssn_prune.runtime.file_outputs import FileOutput, onnx_outputs
+from ssn_prune.runtime.providers import CPU
 from ssn_prune.verification.compare import Run
 from ssn_prune.verification.onnx_runtime import (
     first_layer_off,
@@ -85,8 +86,9 @@ class ExportFormat:
         outputs: Names a file's outputs, and the activations that make them; None for formats that
             do not say.
         apart: Gives the same row for a file that anyone may have written, with a process of its own
-            in which the file is opened and run within some seconds; None for formats that run here
-            always.
+            in which the file is opened and run within some seconds on an execution provider; None
+            for formats that run here always, on the CPU.
+        provider: The execution provider that files run on; None for formats without one.
     """
 
     name: str
@@ -95,12 +97,13 @@ class ExportFormat:
     open: Callable[[Path], Run]
     first_layer_off: Callable[[nn.Module, Path, tuple[Any, ...]], str | None] | None = None
     outputs: Callable[[Path], Sequence[FileOutput]] | None = None
-    apart: Callable[[Path, float], AbstractContextManager[ExportFormat]] | None = None
+    apart: Callable[[Path, float, str], AbstractContextManager[ExportFormat]] | None = None
+    provider: str | None = None
 
 
 @contextmanager
-def _onnx_apart(path: Path, timeout: float) -> Iterator[ExportFormat]:
-    with onnx_apart(path, timeout) as opened:
+def _onnx_apart(path: Path, timeout: float, provider: str) -> Iterator[ExportFormat]:
+    with onnx_apart(path, timeout, provider) as opened:
         yield replace(
             EXPORT_FORMATS[0],
             open=lambda _path: opened.run,
@@ -108,6 +111,7 @@ def _onnx_apart(path: Path, timeout: float) -> Iterator[ExportFormat]:
                 opened, original, batch
             ),
             outputs=lambda _path: opened.outputs,
+            provider=opened.provider,
         )
 
 
@@ -120,6 +124,7 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = (
         first_layer_off,
         onnx_outputs,
         _onnx_apart,
+        CPU,
     ),
 )
 

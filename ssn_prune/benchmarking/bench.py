@@ -24,6 +24,7 @@ from ssn_prune.benchmarking.records import (
 )
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.runtime.process import RuntimeProcess, runtime_process
+from ssn_prune.runtime.providers import CPU, provider_named
 from ssn_prune.runtime.stored_metadata import StoredLayer
 
 PROFILED_RUNS = 20
@@ -39,6 +40,7 @@ class _File:
         bytes: Its size, with external data.
         inputs: What it is given, for the process that runs it.
         layers: What its layers selected; none if they are not asked for or not said.
+        provider: The execution provider that its session names.
     """
 
     path: Path
@@ -46,6 +48,7 @@ class _File:
     bytes: int
     inputs: list[dict[str, Any]]
     layers: tuple[StoredLayer, ...]
+    provider: str
 
 
 def bench(
@@ -56,7 +59,7 @@ def bench(
     missing: Mapping[str, str] | None = None,
     progress: Progress = no_progress,
 ) -> BenchReport:
-    """Measure ONNX files in ONNX Runtime on the CPU, all in one run, taking turns.
+    """Measure ONNX files in ONNX Runtime, all in one run, taking turns.
 
     Args:
         files: By the name to show.
@@ -71,12 +74,15 @@ def bench(
 
     Raises:
         InferenceRuntimeError: A file cannot be read or run.
-        ArgumentError: The inputs do not fit a file, or the timeout is no positive number.
+        ArgumentError: The inputs do not fit a file, the timeout is no positive number, or the
+            execution provider is not installed or does not work.
     """
     options = options or BenchOptions()
+    provider = provider_named(options.provider)
+    limited = provider == CPU
     sizes = _sizes(input_size)
     progress(f"timing {len(files)} networks, {options.runs} runs each")
-    with runtime_process(options.timeout) as process:
+    with runtime_process(options.timeout, limited=limited) as process:
         opened = {
             name: _opened(process, name, path, options, sizes) for name, path in files.items()
         }
@@ -89,7 +95,7 @@ def bench(
     with tempfile.TemporaryDirectory() as name:
         for label, file in opened.items():
             progress(f"memory and profile of {label}")
-            with runtime_process(options.timeout) as process:
+            with runtime_process(options.timeout, limited=limited) as process:
                 how = _how(file.path, options) | {"inputs": file.inputs}
                 memory, _ = process.call("memory", label, how)
                 networks.append(_network_cost(label, file, times[label], base, memory))
@@ -109,6 +115,7 @@ def bench(
         layers=tuple(sorted(layers, key=lambda layer: -layer.milliseconds)),
         missing=dict(missing or {}),
         noisy=any(network.noisy for network in networks),
+        provider=next(iter(opened.values())).provider,
     )
 
 
@@ -124,11 +131,13 @@ def _opened(
     inputs = {"batch": options.batch, "sizes": sizes, "layers": options.profile}
     found, _ = process.call("add", name, _how(path, options) | inputs)
     layers = tuple(StoredLayer(**layer) for layer in found["layers"])
-    return _File(path, found["nodes"], found["bytes"], found["inputs"], layers)
+    described = (found["nodes"], found["bytes"], found["inputs"], layers, found["provider"])
+    return _File(path, *described)
 
 
 def _how(path: Path, options: BenchOptions) -> dict[str, Any]:
-    return {"path": os.path.abspath(path), "threads": options.threads}
+    provider = provider_named(options.provider)
+    return {"path": os.path.abspath(path), "threads": options.threads, "provider": provider}
 
 
 def _sizes(

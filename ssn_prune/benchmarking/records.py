@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssn_prune.runtime.process import TIMEOUT
+from ssn_prune.runtime.providers import CPU
 
 SCHEMA_VERSION = 1
 NOISY_SPREAD = 0.1
@@ -21,6 +22,7 @@ class BenchOptions:
         runs: Timed runs of each network; all networks take turns.
         warmup: Runs before that.
         profile: Also measure what each remaining normalizer costs.
+        provider: ONNX Runtime's execution provider: its name, or what precedes the suffix.
         timeout: Seconds that loading and running a file may take: to open it, to time it, to
             measure its memory, and to profile it.
     """
@@ -30,6 +32,7 @@ class BenchOptions:
     runs: int = 40
     warmup: int = 3
     profile: bool = True
+    provider: str = "cpu"
     timeout: float = TIMEOUT
 
 
@@ -105,6 +108,7 @@ class BenchReport:
         layers: Normalizers that are left, the most expensive first.
         missing: Networks that could not be exported for comparison, with the reason.
         noisy: Whether a latency was so unsteady that the ratios are not to be trusted.
+        provider: The execution provider of ONNX Runtime that the session names.
     """
 
     schema_version: int
@@ -118,3 +122,4 @@ class BenchReport:
     layers: tuple[LayerCost, ...]
     missing: dict[str, str]
     noisy: bool
+    provider: str = CPU

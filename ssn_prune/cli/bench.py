@@ -19,6 +19,7 @@ from ssn_prune.cli.options import (
     Json,
     OnUnconverged,
     Prefix,
+    Provider,
     Quiet,
     Timeout,
     TrustStatistics,
@@ -50,6 +51,7 @@ def bench(
     on_unconverged: OnUnconverged = Unconverged.error,
     batch: Annotated[int, typer.Option(min=1, help="Samples per run.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
+    provider: Provider = "cpu",
     runs: Annotated[int, typer.Option(min=2, help="Timed runs of each network.")] = 40,
     static: Annotated[
         bool, typer.Option("--static", help="Convert checkpoints with a fixed batch size.")
@@ -78,6 +80,7 @@ def bench(
             from ssn_prune.benchmarking.records import BenchOptions
             from ssn_prune.conversion import ConvertOptions
             from ssn_prune.json_values import to_json
+            from ssn_prune.runtime.providers import provider_named
 
             converting = ConvertOptions(
                 on_unconverged=on_unconverged.value,
@@ -88,7 +91,12 @@ def bench(
                 allow_unverified_layers=allow_unverified_layers,
             )
             options = BenchOptions(
-                threads=threads, batch=batch, runs=runs, profile=profile, timeout=timeout
+                threads=threads,
+                batch=batch,
+                runs=runs,
+                profile=profile,
+                provider=provider_named(provider),  # before anything is converted
+                timeout=timeout,
             )
             report = _measure(files, load, converting, options, step)
         if json:

@@ -8,7 +8,7 @@ import re
 import shlex
 from typing import Any
 
-# Arguments of load_checkpoint, convert, bench and their options.
+# Arguments of load_checkpoint, convert, verify, bench and their options.
 FLAGS = {
     "arch": "--arch",
     "arch_args": "--arch-args",
@@ -31,6 +31,8 @@ FLAGS = {
     "threads": "--threads",
     "runs": "--runs",
     "profile": "--profile",
+    "provider": "--provider",
+    "runtimes": "--with",
     "timeout": "--timeout",
 }
 COMMANDS = {"select(model)": "ssn-prune inspect CKPT --json"}

@@ -114,12 +114,19 @@ AllowUnverified = Annotated[
     ),
 ]
 VerifyOption = Annotated[Checks, typer.Option("--verify", help="Checks to run.")]
+Provider = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Execution provider of ONNX Runtime: cpu, cuda, or another that is installed.",
+    ),
+]
 Timeout = Annotated[
     int,
     typer.Option(
         min=1,
         metavar="SECONDS",
-        help="How long ONNX Runtime may take for a file; its process is ended then.",
+        help="How long a runtime may take for a file; its process is ended then.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -20,6 +20,7 @@ from ssn_prune.cli.options import (
     Json,
     OnUnconverged,
     Prefix,
+    Provider,
     Quiet,
     Timeout,
     TrustStatistics,
@@ -48,6 +49,16 @@ def verify(
         int | None, typer.Option(min=1, help="Batch size of a file with a fixed one.")
     ] = None,
     checks: VerifyOption = Checks.all,
+    provider: Provider = "cpu",
+    runtimes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="RUNTIME",
+            help="Another runtime to run the file in, such as openvino; may be repeated. A wrong "
+            "name lists all.",
+        ),
+    ] = None,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
     timeout: Timeout = 600,
@@ -84,7 +95,15 @@ def verify(
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
             )
-            result = conversion.verify_file(loaded, onnx, options, step, timeout)
+            result = conversion.verify_file(
+                loaded,
+                onnx,
+                options,
+                step,
+                timeout,
+                provider=provider,
+                runtimes=runtimes or (),
+            )
         write_report(out, result, None)
         if result.verification is not None:
             for line in verification_lines(result.verification):

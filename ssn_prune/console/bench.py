@@ -18,8 +18,8 @@ _LAYERS_SHOWN = 20
 def bench_table(report: BenchReport) -> Table:
     """Latency and memory of every network."""
     options = report.options
-    title = f"ONNX Runtime {report.onnxruntime_version}, {options.threads} thread(s), batch "
-    title += f"{options.batch}, {options.runs} runs taking turns"
+    title = f"ONNX Runtime {report.onnxruntime_version}, {report.provider}, {options.threads} "
+    title += f"thread(s), batch {options.batch}, {options.runs} runs taking turns"
     table = Table(title=title, title_justify="left")
     table.add_column("network", no_wrap=True)
     for name in ("nodes", "file", "median", "quartiles", "ratio", "memory"):

@@ -8,7 +8,11 @@ from ssn_prune.console.text import escape
 
 if TYPE_CHECKING:
     from ssn_prune.surgery.results import AdoptionCheck
-    from ssn_prune.verification.results import RoundingCheck, VerificationReport
+    from ssn_prune.verification.results import (
+        RoundingCheck,
+        RuntimeCheck,
+        VerificationReport,
+    )
 
 
 def verification_lines(report: VerificationReport) -> list[str]:
@@ -20,19 +24,41 @@ def verification_lines(report: VerificationReport) -> list[str]:
             f"{algebra.output_error:.1e} of scale, worst layer {escape(algebra.worst_layer)} by "
             f"{algebra.worst_layer_error:.1e} (allowed {algebra.tolerance:.0e})"
         )
-    if (rounding := report.rounding) is not None:
-        top1 = rounding.top1_agreement
-        lines.append(
-            f"{_mark(rounding.passed)} rounding: ONNX Runtime is off by {rounding.max_error:.2e}, "
-            f"the original in float32 by {rounding.original_float32_error:.2e} (allowed "
-            f"{rounding.bound:.2e}; {_scale(rounding)}) over {rounding.inputs} inputs"
-            + (f"; top-1 agreement {top1:.0%}" if top1 is not None else "")
-        )
+    if report.rounding is not None:
+        lines.append(_rounding_line(report.rounding))
+    lines += [_runtime_line(check) for check in report.runtimes]
     if not lines:
         lines.append("[yellow]not verified[/]: both checks were switched off")
     if report.adoption is not None:
         lines[:0] = _adoption_lines(report.adoption)
     return lines
+
+
+def _rounding_line(rounding: RoundingCheck) -> str:
+    top1 = rounding.top1_agreement
+    return (
+        f"{_mark(rounding.passed)} rounding: {_where(rounding)} is off by "
+        f"{rounding.max_error:.2e}, the original in float32 by "
+        f"{rounding.original_float32_error:.2e} (allowed {rounding.bound:.2e}; "
+        f"{_scale(rounding)}) over {rounding.inputs} inputs"
+    ) + (f"; top-1 agreement {top1:.0%}" if top1 is not None else "")
+
+
+def _where(rounding: RoundingCheck) -> str:
+    """What ran the file."""
+    return "the file" if rounding.provider is None else f"ONNX Runtime ({rounding.provider})"
+
+
+def _runtime_line(check: RuntimeCheck) -> str:
+    """The error in another runtime, beside ONNX Runtime's and the twin's."""
+    twin = "does not run there"
+    if check.twin_error is not None:
+        twin = f"by {check.twin_error:.1e} there"
+    return (
+        f"{_mark(check.passed)} {check.runtime} {escape(check.version)}: off by {check.error:.1e} "
+        f"of the largest output, ONNX Runtime by {check.onnxruntime_error:.1e}, a twin with "
+        f"BatchNorm {twin} (allowed {check.bound:.0e})"
+    )
 
 
 def _scale(rounding: RoundingCheck) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ssn_prune.runtime.inputs import Feed
+from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.sessions import open_session
 
 
@@ -34,17 +35,21 @@ def time_in_turns(
     return times
 
 
-def runner_of(path: Path, name: str, threads: int, feed: Feed) -> Callable[[], object]:
-    """A function that runs a file once.
+def runner_of(
+    path: Path, name: str, threads: int, feed: Feed, provider: str = CPU
+) -> tuple[Callable[[], object], str]:
+    """A function that runs a file once, and the execution provider that it runs on.
 
     Raises:
         InferenceRuntimeError: ONNX Runtime cannot load it.
     """
-    session = open_session(path, name, threads=threads)
-    return lambda: session.run(None, feed)
+    session = open_session(path, name, threads=threads, provider=provider)
+    return (lambda: session.run(None, feed)), session.get_providers()[0]
 
 
-def added_memory(path: Path, name: str, threads: int, feed: Feed) -> int | None:
+def added_memory(
+    path: Path, name: str, threads: int, feed: Feed, provider: str = CPU
+) -> int | None:
     """What loading and running a file once adds to the peak memory of this process, in bytes.
 
     The process must be a fresh one.
@@ -56,7 +61,8 @@ def added_memory(path: Path, name: str, threads: int, feed: Feed) -> int | None:
         InferenceRuntimeError: ONNX Runtime cannot load it.
     """
     before = _peak()
-    runner_of(path, name, threads, feed)()
+    run, _ = runner_of(path, name, threads, feed, provider)
+    run()
     after = _peak()
     return None if before is None or after is None else after - before
 
@@ -79,7 +85,13 @@ def _peak() -> int | None:
 
 
 def profile_nodes(
-    path: Path, name: str, threads: int, feed: Feed, runs: int, folder: Path
+    path: Path,
+    name: str,
+    threads: int,
+    feed: Feed,
+    runs: int,
+    folder: Path,
+    provider: str = CPU,
 ) -> dict[str, float]:
     """Milliseconds of every node in one run, median over the runs, by node name.
 
@@ -90,11 +102,14 @@ def profile_nodes(
         feed: Its inputs.
         runs: How often it runs.
         folder: Where the profile goes.
+        provider: The execution provider.
 
     Raises:
         InferenceRuntimeError: ONNX Runtime cannot load it.
     """
-    session = open_session(path, name, threads=threads, profile=folder / "profile")
+    session = open_session(
+        path, name, threads=threads, profile=folder / "profile", provider=provider
+    )
     for _ in range(runs):
         session.run(None, feed)
     events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

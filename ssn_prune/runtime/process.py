@@ -22,6 +22,7 @@ import numpy as np
 
 import ssn_prune
 from ssn_prune.errors import ArgumentError, InferenceRuntimeError, SsnPruneError
+from ssn_prune.runtime.backends.table import ONNX_RUNTIME
 from ssn_prune.runtime.limits import available_memory, memory_share
 from ssn_prune.runtime.messages import receive, send
 
@@ -46,12 +47,14 @@ class RuntimeProcess:
 
     Attributes:
         timeout: What it is given for a file, for errors.
+        runtime: What runs the files, for errors.
         seconds_left: How long it may still take to answer, all calls together.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], timeout: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], timeout: float, runtime: str) -> None:
         self._process = process
         self.timeout = timeout
+        self.runtime = runtime
         self._timed_out = False
         self.seconds_left = timeout
 
@@ -138,7 +141,7 @@ class RuntimeProcess:
         status = self._process.wait()
         if self._timed_out:
             return InferenceRuntimeError(
-                f"ONNX Runtime needs more than {self.timeout:g} s for {name}",
+                f"{self.runtime} needs more than {self.timeout:g} s for {name}",
                 expected=f"a file that loads and runs within `timeout={self.timeout:g}`",
                 found="no answer; it was ended",
                 hint=f"pass `timeout={max(1, math.ceil(2 * self.timeout))}` if the network is "
@@ -148,8 +151,10 @@ class RuntimeProcess:
             cure = "free memory, and try again; or convert the checkpoint again"
         else:
             cure = "convert the checkpoint again, and give that file"
+        if self.runtime != ONNX_RUNTIME.title:
+            cure = f"use another version of {self.runtime}, or run the file in ONNX Runtime"
         return InferenceRuntimeError(
-            f"ONNX Runtime died of {name}",
+            f"{self.runtime} died of {name}",
             expected="a file that loads and runs",
             found=f"a process that {_end_of(status)}",
             hint=cure,
@@ -157,11 +162,16 @@ class RuntimeProcess:
 
 
 @contextmanager
-def runtime_process(timeout: float) -> Iterator[RuntimeProcess]:
+def runtime_process(
+    timeout: float, runtime: str = ONNX_RUNTIME.title, *, limited: bool = True
+) -> Iterator[RuntimeProcess]:
     """Start a process; it is killed when the block ends.
 
     Args:
         timeout: Seconds that it may take to answer, all calls together.
+        runtime: What runs the files, for errors.
+        limited: Bound its memory, by the addresses that it may have. The drivers of devices take
+            far more addresses than memory.
 
     Raises:
         ArgumentError: The timeout is no positive number.
@@ -175,7 +185,7 @@ def runtime_process(timeout: float) -> Iterator[RuntimeProcess]:
             hint=f"pass `timeout={TIMEOUT:g}`, which is the default",
         )
     # -P: a file in the current folder must not be taken for a module of Python or a dependency.
-    memory = memory_share()
+    memory = memory_share() if limited else None
     limits = [str(os.getpid()), "" if memory is None else str(memory)]
     command = [sys.executable, "-P", "-c", _START, ssn_prune.__file__, *limits]
     try:
@@ -197,7 +207,7 @@ def runtime_process(timeout: float) -> Iterator[RuntimeProcess]:
             hint="close programs, or raise the limits of processes and open files (ulimit)",
         ) from error
     with process:
-        running = RuntimeProcess(process, timeout)
+        running = RuntimeProcess(process, timeout, runtime)
         try:
             yield running
         finally:

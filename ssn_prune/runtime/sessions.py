@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime on the CPU."""
+"""Sessions of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import onnxruntime
 
 from ssn_prune.errors import InferenceRuntimeError, first_line
 from ssn_prune.runtime.messages import KINDS_OF_NUMBERS
+from ssn_prune.runtime.providers import CPU, provider_with_options, require_provider
 from ssn_prune.text import printable, shortened, without_surrogates
 
 
@@ -21,6 +22,8 @@ def open_session(
     threads: int = 1,
     spinning: bool = True,
     profile: Path | None = None,
+    provider: str = CPU,
+    float32: bool = False,
 ) -> Any:
     """An ``onnxruntime.InferenceSession``.
 
@@ -30,9 +33,12 @@ def open_session(
         threads: Number of threads.
         spinning: Whether threads that wait spin, against whatever else runs.
         profile: Prefix of a file to write a profile to.
+        provider: The execution provider.
+        float32: Do without fewer digits than float32 has, where the device would choose them.
 
     Raises:
         InferenceRuntimeError: ONNX Runtime cannot load it.
+        ArgumentError: It would run elsewhere than on that provider.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -51,12 +57,16 @@ def open_session(
             hint="rename it",
         )
     try:
-        return onnxruntime.InferenceSession(
-            model, sess_options=options, providers=["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(
+            model,
+            sess_options=options,
+            providers=[provider_with_options(provider, float32=float32)],
         )
     # ONNX Runtime has a class of its own for every status code and no common base.
     except Exception as error:
         raise runtime_error(name, error) from error
+    require_provider(session, name, provider)
+    return session
 
 
 def run_session(session: Any, name: str, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ import numpy as np
 import onnx
 
 from ssn_prune.errors import SsnPruneError
+from ssn_prune.runtime.backends.running import RunningFile
+from ssn_prune.runtime.backends.table import backend_of
 from ssn_prune.runtime.external_data import external_files
+from ssn_prune.runtime.file_options import options_of
 from ssn_prune.runtime.file_outputs import outputs_of
 from ssn_prune.runtime.inputs import Input, inputs_of, make_feed
 from ssn_prune.runtime.limits import limit_this_process
 from ssn_prune.runtime.measuring import added_memory, profile_nodes, runner_of, time_in_turns
 from ssn_prune.runtime.messages import receive, send
+from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.reading import read_model
 from ssn_prune.runtime.sessions import open_session, run_session, runtime_error
 from ssn_prune.runtime.stored_metadata import stored_layer_values, stored_selection, stored_source
@@ -39,7 +44,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.name = ""
-        self._session: Any = None
+        self._run: Callable[[Arrays], list[np.ndarray]]
         self._runners: dict[str, Callable[[], object]] = {}
 
     def source(self, path: str) -> Answer:
@@ -47,21 +52,35 @@ class Worker:
         found = stored_source(read_model(Path(path)))
         return (None if found is None else asdict(found)), ()
 
-    def open(self, path: str, threads: int) -> Answer:
+    def open(self, path: str, threads: int, provider: str = CPU) -> Answer:
         """Open a file to run it on given inputs; what it says of its outputs and layers."""
         model = read_model(Path(path))
         external_files(model, Path(path))
         outputs = [asdict(output) for output in outputs_of(model)]
         described = {"outputs": outputs, "layer_values": stored_layer_values(model)}
         del model
-        self._session = open_session(Path(path), self.name, threads=threads, spinning=False)
+        session = self._exact_session(Path(path), threads, provider)
+        described["provider"] = session.get_providers()[0]
+        self._run = partial(run_session, session, self.name)
         return described, ()
+
+    def open_in(self, path: str, threads: int, runtime: str) -> Answer:
+        """Choose a runtime to run a file in, which opens it later; the version, and the options."""
+        model = read_model(Path(path))
+        external_files(model, Path(path))
+        backend = backend_of(runtime)
+        self._run = RunningFile(backend, Path(path), threads)
+        outputs = [asdict(output) for output in outputs_of(model)]
+        options = asdict(options_of(model))
+        return {"version": backend.version(), "outputs": outputs, "options": options}, ()
 
     def run(self, arrays: Arrays = ()) -> Answer:
         """Run the open file."""
-        return None, run_session(self._session, self.name, arrays)
+        return None, self._run(arrays)
 
-    def run_at(self, arrays: Arrays, path: str, threads: int, values: Sequence[str]) -> Answer:
+    def run_at(
+        self, arrays: Arrays, path: str, threads: int, values: Sequence[str], provider: str = CPU
+    ) -> Answer:
         """Run a file that was opened before, and give values inside of it; none if it is large."""
         model = onnx.load(path, load_external_data=True)
         outputs = [output.name for output in model.graph.output]
@@ -73,9 +92,14 @@ class Worker:
             return [], ()
         content = model.SerializeToString()
         del model
-        session = open_session(content, self.name, threads=threads, spinning=False)
+        session = self._exact_session(content, threads, provider)
         found = dict(zip(outputs + extra, run_session(session, self.name, arrays), strict=True))
         return list(values), [found[value] for value in values]
+
+    def _exact_session(self, source: Path | bytes, threads: int, provider: str) -> Any:
+        return open_session(
+            source, self.name, threads=threads, spinning=False, provider=provider, float32=True
+        )
 
     def add(
         self,
@@ -84,6 +108,7 @@ class Worker:
         batch: int,
         sizes: Sequence[Sequence[int]],
         layers: bool,
+        provider: str = CPU,
     ) -> Answer:
         """Open a file to time it, and run it once."""
         model = read_model(Path(path))
@@ -98,17 +123,21 @@ class Worker:
             else [],
         }
         del model
-        self._runners[self.name] = runner_of(Path(path), self.name, threads, make_feed(inputs))
-        self._runners[self.name]()
+        feed = make_feed(inputs)
+        run, described["provider"] = runner_of(Path(path), self.name, threads, feed, provider)
+        self._runners[self.name] = run
+        run()
         return described, ()
 
     def time(self, runs: int, warmup: int) -> Answer:
         """Time all files that were added."""
         return time_in_turns(self._runners, runs, warmup), ()
 
-    def memory(self, path: str, threads: int, inputs: list[dict[str, Any]]) -> Answer:
+    def memory(
+        self, path: str, threads: int, inputs: list[dict[str, Any]], provider: str = CPU
+    ) -> Answer:
         """What a file adds to the memory of this process, which has opened none before."""
-        return added_memory(Path(path), self.name, threads, _feed(inputs)), ()
+        return added_memory(Path(path), self.name, threads, _feed(inputs), provider), ()
 
     def profile(
         self,
@@ -117,9 +146,11 @@ class Worker:
         inputs: list[dict[str, Any]],
         runs: int,
         folder: str,
+        provider: str = CPU,
     ) -> Answer:
         """The time of every node."""
-        return profile_nodes(Path(path), self.name, threads, _feed(inputs), runs, Path(folder)), ()
+        how = (threads, _feed(inputs), runs, Path(folder), provider)
+        return profile_nodes(Path(path), self.name, *how), ()
 
 
 def _feed(inputs: list[dict[str, Any]]) -> dict[str, np.ndarray]:

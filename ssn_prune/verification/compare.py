@@ -55,16 +55,7 @@ def check_rounding(
         InferenceRuntimeError: The file cannot be run.
     """
     converted = [run(batch) for batch in batches]
-    count = len(outputs.exact[0])
-    if len(listed) != count:
-        listed = [FileOutput(f"output {index}") for index in range(count)]
-    errors_of = [_OutputErrors(entry, len(outputs.float32)) for entry in listed]
-    for batch, exact in enumerate(outputs.exact):
-        given = converted[batch]
-        missing = len(given) != len(exact)
-        for index, errors in enumerate(errors_of):
-            value = torch.empty(0) if missing else given[index]
-            errors.add(value, [own[batch][index] for own in outputs.float32], exact[index])
+    errors_of = errors_of_outputs(converted, outputs, listed)
     worst = max(errors_of, key=lambda errors: errors.ratio)
     agreements = [
         top1_agreement(given[0], exact[0], margin=2 * errors_of[0].bound)
@@ -88,7 +79,32 @@ def check_rounding(
     )
 
 
-class _OutputErrors:
+def errors_of_outputs(
+    converted: Sequence[Sequence[Tensor]],
+    outputs: ReferenceOutputs,
+    listed: Sequence[FileOutput] = (),
+) -> list[OutputErrors]:
+    """Compare what a file has given with the reference, output by output.
+
+    Args:
+        converted: What the file gives for each batch.
+        outputs: What the reference gives for them.
+        listed: What is known of the file's outputs, in their order.
+    """
+    count = len(outputs.exact[0])
+    if len(listed) != count:
+        listed = [FileOutput(f"output {index}") for index in range(count)]
+    errors_of = [OutputErrors(entry, len(outputs.float32)) for entry in listed]
+    for batch, exact in enumerate(outputs.exact):
+        given = converted[batch]
+        missing = len(given) != len(exact)
+        for index, errors in enumerate(errors_of):
+            value = torch.empty(0) if missing else given[index]
+            errors.add(value, [own[batch][index] for own in outputs.float32], exact[index])
+    return errors_of
+
+
+class OutputErrors:
     """Errors of one output over all batches; every output has a bound of its own."""
 
     def __init__(self, output: FileOutput, networks: int) -> None:
@@ -98,6 +114,7 @@ class _OutputErrors:
         self.own_errors = [0.0] * networks
 
     def add(self, value: Tensor, own: Sequence[Tensor], exact: Tensor) -> None:
+        """Take a batch into account."""
         error, scale = max_error(value, exact)
         self.error = max(self.error, error)
         for index, single in enumerate(own):
@@ -110,15 +127,25 @@ class _OutputErrors:
         return min(self.own_errors)
 
     @property
+    def relative_error(self) -> float:
+        """The error in units of the scale."""
+        if self.scale > 0:
+            return self.error / self.scale
+        return float("inf") if self.error > 0 else 0.0
+
+    @property
     def bound(self) -> float:
+        """What the error may be."""
         return rounding_bound(self.own_error, self.scale)
 
     @property
     def passed(self) -> bool:
+        """Whether it is that, and the network itself gives numbers."""
         return bool(np.isfinite(self.bound)) and self.error <= self.bound
 
     @property
     def ratio(self) -> float:
+        """The share of the bound that is used."""
         if self.passed:
             return self.error / self.bound if self.bound > 0 else 0.0
         return float("inf")

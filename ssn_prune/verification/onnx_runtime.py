@@ -1,4 +1,4 @@
-"""ONNX files in ONNX Runtime on the CPU: our own here, those of others in another process."""
+"""ONNX files in ONNX Runtime: our own here, those of others in another process."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ssn_prune.errors import InferenceRuntimeError
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.runtime.process import TIMEOUT, RuntimeProcess, runtime_process
+from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.sessions import open_session, run_session
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import max_error, tensor_leaves
@@ -26,7 +27,7 @@ from ssn_prune.verification.reference_outputs import float32_outputs, run_float6
 
 
 def open_onnx(source: Path | bytes, name: str) -> Run:
-    """Open an ONNX file with torch's number of threads.
+    """Open an ONNX file on the CPU with torch's number of threads.
 
     Args:
         source: The file, or a serialized model.
@@ -39,7 +40,7 @@ def open_onnx(source: Path | bytes, name: str) -> Run:
         InferenceRuntimeError: ONNX Runtime cannot load it; the function raises it if it cannot run.
     """
     session = open_session(source, name, threads=torch.get_num_threads(), spinning=False)
-    return lambda batch: _tensors(run_session(session, name, _arrays(batch)))
+    return lambda batch: to_tensors(run_session(session, name, to_arrays(batch)))
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class OnnxApart:
         path: The file.
         outputs: What is known of its outputs, in its order.
         layer_values: The names of the values that equal the layers' outputs, by layer.
+        provider: The execution provider that it runs on.
     """
 
     path: Path
     outputs: tuple[FileOutput, ...]
     layer_values: Mapping[str, str]
+    provider: str
     _process: RuntimeProcess
 
     def run(self, batch: tuple[Any, ...]) -> list[Tensor]:
@@ -63,42 +66,47 @@ class OnnxApart:
         Raises:
             InferenceRuntimeError: It cannot be run.
         """
-        _, arrays = self._process.call("run", self.path.name, arrays=_arrays(batch))
-        return _tensors(arrays)
+        _, arrays = self._process.call("run", self.path.name, arrays=to_arrays(batch))
+        return to_tensors(arrays)
 
     def run_at(self, batch: tuple[Any, ...], values: Sequence[str]) -> dict[str, Tensor]:
         """Values inside of it; none if it is larger than one message of protobuf."""
-        how = _how(self.path) | {"values": list(values)}
-        names, arrays = self._process.call("run_at", self.path.name, how, _arrays(batch))
-        return dict(zip(names, _tensors(arrays), strict=True))
+        how = _how(self.path, self.provider) | {"values": list(values)}
+        names, arrays = self._process.call("run_at", self.path.name, how, to_arrays(batch))
+        return dict(zip(names, to_tensors(arrays), strict=True))
 
 
 @contextmanager
-def onnx_apart(path: Path, timeout: float = TIMEOUT) -> Iterator[OnnxApart]:
+def onnx_apart(path: Path, timeout: float = TIMEOUT, provider: str = CPU) -> Iterator[OnnxApart]:
     """Open an ONNX file in a process of its own, which ends with the block.
 
     Args:
         path: The file.
         timeout: Seconds that it may take, all runs together.
+        provider: The execution provider, by ONNX Runtime's name.
 
     Raises:
         InferenceRuntimeError: It cannot be loaded, or takes too long.
+        ArgumentError: It would run elsewhere than on that provider.
     """
-    with runtime_process(timeout) as process:
-        found, _ = process.call("open", path.name, _how(path))
+    with runtime_process(timeout, limited=provider == CPU) as process:
+        found, _ = process.call("open", path.name, _how(path, provider))
         outputs = tuple(FileOutput(**output) for output in found["outputs"])
-        yield OnnxApart(path, outputs, found["layer_values"], process)
+        yield OnnxApart(path, outputs, found["layer_values"], found["provider"], process)
 
 
-def _how(path: Path) -> dict[str, Any]:
-    return {"path": os.path.abspath(path), "threads": torch.get_num_threads()}
+def _how(path: Path, provider: str) -> dict[str, Any]:
+    threads = torch.get_num_threads()
+    return {"path": os.path.abspath(path), "threads": threads, "provider": provider}
 
 
-def _arrays(batch: tuple[Any, ...]) -> list[np.ndarray]:
+def to_arrays(batch: tuple[Any, ...]) -> list[np.ndarray]:
+    """The inputs of one call, in the order of a file."""
     return [value.numpy() for value in tensor_leaves(batch)]
 
 
-def _tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
+def to_tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
+    """Outputs of a file, to be compared."""
     return [torch.from_numpy(array) for array in arrays]
 
 

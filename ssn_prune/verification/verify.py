@@ -17,19 +17,30 @@ from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.runtime.process import TIMEOUT
+from ssn_prune.runtime.providers import provider_named
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.guest import guest
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.verification.algebra import check_algebra, check_algebra_in_place
 from ssn_prune.verification.compare import check_rounding
+from ssn_prune.verification.other_runtimes import (
+    check_in_runtimes,
+    installed_backends,
+    require_right,
+)
 from ssn_prune.verification.reference_outputs import (
     Outputs,
     ReferenceOutputs,
     float32_outputs,
     run_float64,
 )
-from ssn_prune.verification.results import AlgebraCheck, RoundingCheck, VerificationReport
+from ssn_prune.verification.results import (
+    AlgebraCheck,
+    RoundingCheck,
+    RuntimeCheck,
+    VerificationReport,
+)
 
 
 @guest()
@@ -40,6 +51,8 @@ def verify(
     *,
     algebra: bool = True,
     rounding: bool = True,
+    provider: str = "cpu",
+    runtimes: Sequence[str] = (),
     timeout: float = TIMEOUT,
     progress: Progress = no_progress,
 ) -> VerificationReport:
@@ -47,13 +60,16 @@ def verify(
 
     Args:
         pruned: Result of :func:`ssn_prune.prune`.
-        onnx_path: The exported file; may be None if ``rounding`` is off.
+        onnx_path: The exported file; may be None if ``rounding`` is off and ``runtimes`` is empty.
         batches: Inputs of several calls, at least 4 samples in all; the algebra check uses one of
             them, with at least two samples if there is any. :func:`random_batches` makes some.
         algebra: Compare the plan in float64 with the original in float64.
         rounding: Compare the file in ONNX Runtime with the original in float64.
-        timeout: Seconds that loading and running the file may take in all. It runs in a process of
-            its own, which is ended then.
+        provider: ONNX Runtime's execution provider for that, such as ``"cuda"``; files of other
+            formats run on the CPU.
+        runtimes: Other runtimes to compare the ONNX file in, such as ``"openvino"``.
+        timeout: Seconds that loading and running the file may take in all, in each runtime. It runs
+            in a process of its own, which is ended then.
         progress: Called with the name of each step before it starts.
 
     Returns:
@@ -61,10 +77,14 @@ def verify(
 
     Raises:
         VerificationError: The original gives NaN, so nothing can be compared with it.
-        InferenceRuntimeError: The file cannot be loaded or run, or takes too long.
-        ArgumentError: ``timeout`` is no positive number.
+        InferenceRuntimeError: The file cannot be loaded or run, or takes too long; or a runtime is
+            not installed.
+        ArgumentError: ``timeout`` is no positive number, there is no such runtime, or the provider
+            is not installed or does not work.
     """
-    path = Path(onnx_path) if rounding and onnx_path is not None else None
+    backends = installed_backends(runtimes)
+    path = Path(onnx_path) if (rounding or backends) and onnx_path is not None else None
+    device = provider_named(provider)
     adoption = pruned.report.adoption
     check, outputs = check_in_float64(
         Networks.of(pruned),
@@ -75,18 +95,24 @@ def verify(
     )
     if path is None or outputs is None:
         return VerificationReport(check, None, adoption)
-    progress("verifying: running the file")
-    with apart(path, timeout) as file_format:
-        compared = check_file(file_format, path, pruned.original, batches, outputs)
-    return VerificationReport(check, compared, adoption)
+    compared = None
+    if rounding:
+        progress("verifying: running the file")
+        with _apart(path, timeout, device) as file_format:
+            compared = check_file(file_format, path, pruned.original, batches, outputs)
+    others: tuple[RuntimeCheck, ...] = ()
+    if backends:
+        progress(f"verifying: running the file in {', '.join(b.title for b in backends)}")
+        others = check_in_runtimes(backends, path, pruned.original, batches, outputs, timeout)
+    return VerificationReport(check, compared, adoption, others)
 
 
-def apart(path: Path, timeout: float) -> AbstractContextManager[ExportFormat]:
+def _apart(path: Path, timeout: float, provider: str) -> AbstractContextManager[ExportFormat]:
     """The format of a file that anyone may have written, which is run apart if it can be."""
     file_format = format_of(path)
-    return (
-        nullcontext(file_format) if file_format.apart is None else file_format.apart(path, timeout)
-    )
+    if file_format.apart is None:
+        return nullcontext(file_format)
+    return file_format.apart(path, timeout, provider)
 
 
 def check_file(
@@ -110,6 +136,7 @@ def check_file(
     """
     listed = () if file_format.outputs is None else file_format.outputs(path)
     found = check_rounding(file_format.open(path), batches, outputs, listed)
+    found = replace(found, provider=file_format.provider)
     if found.passed or file_format.first_layer_off is None:
         return found
     layer = file_format.first_layer_off(original, path, batches[0])
@@ -219,7 +246,7 @@ def require_passed(report: VerificationReport, hint: str = NOTHING_WRITTEN) -> N
         hint: What to try then.
 
     Raises:
-        VerificationError: It names the first layer that is off.
+        VerificationError: It names the first layer that is off, or the runtime.
     """
     algebra, rounding = report.algebra, report.rounding
     if algebra is not None and not algebra.passed:
@@ -258,6 +285,7 @@ def require_passed(report: VerificationReport, hint: str = NOTHING_WRITTEN) -> N
             + (f", top-1 agreement {agreement:.1%}" if agreement is not None else ""),
             hint=hint,
         )
+    require_right(report.runtimes, hint)
 
 
 def _place(layer: str | None) -> str:

@@ -41,14 +41,14 @@ SHAPE: dict[str, set[str]] = {
         *("file_name", "bytes", "external_data", "nodes", "operators", "opset", "ir_version"),
         *("inputs", "outputs"),
     },
-    "verification": {"algebra", "rounding"},
+    "verification": {"algebra", "rounding", "runtimes"},
     "verification.algebra": {
         *("passed", "output_error", "worst_layer", "worst_layer_error", "first_layer_off"),
         "tolerance",
     },
     "verification.rounding": {
         *("passed", "max_error", "original_float32_error", "bound", "scale", "top1_agreement"),
-        *("inputs", "batch_sizes", "first_layer_off"),
+        *("inputs", "batch_sizes", "first_layer_off", "output", "activation", "provider"),
     },
 }
 

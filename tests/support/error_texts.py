@@ -44,4 +44,5 @@ def converting() -> set[str]:
     """Arguments of what the commands call."""
     records = (ssn_prune.ConvertOptions, ssn_prune.ExportOptions, BenchOptions)
     names = {field.name for record in records for field in dataclasses.fields(record)}
-    return names | parameters_of(ssn_prune.load_checkpoint, ssn_prune.convert)
+    functions = (ssn_prune.load_checkpoint, ssn_prune.convert, ssn_prune.verify)
+    return names | parameters_of(*functions)

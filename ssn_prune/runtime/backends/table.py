@@ -82,7 +82,7 @@ def backend_of(name: str) -> Backend:
         raise ArgumentError(
             f"no runtime is called {name!r}",
             expected=" or ".join(names),
-            found=repr(name),
+            found=f"`runtimes={name}`",
             hint="pass one of these names",
         )
     return BACKENDS[names.index(name)]

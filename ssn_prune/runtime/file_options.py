@@ -1,0 +1,36 @@
+"""The options that a file was exported with, as far as the file shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import onnx
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Options of an export.
+
+    Attributes:
+        opset: ONNX operator set.
+        ir_version: ONNX file format version.
+        dynamic: Which sizes of the inputs are open: none, that of the first axis, or more.
+    """
+
+    opset: int
+    ir_version: int
+    dynamic: Literal["none", "batch", "spatial"]
+
+
+def options_of(model: onnx.ModelProto) -> FileOptions:
+    """The options of a model."""
+    opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
+    shapes = [value.type.tensor_type.shape.dim for value in model.graph.input]
+    fixed = [[dim.HasField("dim_value") for dim in shape] for shape in shapes]
+    dynamic: Literal["none", "batch", "spatial"] = "none"
+    if not all(all(shape[1:]) for shape in fixed):
+        dynamic = "spatial"
+    elif not all(all(shape) for shape in fixed):
+        dynamic = "batch"
+    return FileOptions(opset, model.ir_version, dynamic)

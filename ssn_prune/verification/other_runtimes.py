@@ -1,0 +1,259 @@
+"""A file in other runtimes than ONNX Runtime, against the original in float64.
+
+A runtime may compute a network less exactly than ONNX Runtime, so the bound follows what it makes
+of a network of the same make without any switchable layer
+(:mod:`ssn_prune.pruning.batch_norm_twin`), and is at least that of the rounding check. Every file
+runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.errors import InferenceRuntimeError, SsnPruneError, VerificationError
+from ssn_prune.onnx_export.exporter import write_onnx
+from ssn_prune.onnx_export.options import ExportOptions
+from ssn_prune.pruning.batch_norm_twin import batch_norm_twin
+from ssn_prune.runtime.backends.bound import bound_in_runtime
+from ssn_prune.runtime.backends.interface import Backend
+from ssn_prune.runtime.backends.running import require_installed
+from ssn_prune.runtime.backends.table import ONNX_RUNTIME, backend_of
+from ssn_prune.runtime.file_options import FileOptions
+from ssn_prune.runtime.file_outputs import FileOutput
+from ssn_prune.runtime.process import RuntimeProcess, runtime_process
+from ssn_prune.surgery.float64 import float64_copy
+from ssn_prune.verification.compare import OutputErrors, errors_of_outputs
+from ssn_prune.verification.onnx_runtime import to_arrays, to_tensors
+from ssn_prune.verification.reference_outputs import ReferenceOutputs, run_float64
+from ssn_prune.verification.results import RuntimeCheck
+
+Batches = Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The network with BatchNorm alone.
+
+    Attributes:
+        path: Its file.
+        outputs: What it gives in float64 for the same inputs.
+    """
+
+    path: Path
+    outputs: ReferenceOutputs
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A file that a process runs in a runtime."""
+
+    path: Path
+    version: str
+    outputs: tuple[FileOutput, ...]
+    options: FileOptions
+    process: RuntimeProcess
+
+    def errors(self, batches: Batches, outputs: ReferenceOutputs) -> list[OutputErrors]:
+        """Run it, and compare it with the reference."""
+        return errors_of_outputs([self._run(b) for b in batches], outputs, self.outputs)
+
+    def _run(self, batch: tuple[Any, ...]) -> list[Tensor]:
+        _, arrays = self.process.call("run", self.path.name, arrays=to_arrays(batch))
+        return to_tensors(arrays)
+
+
+def check_in_runtimes(
+    backends: Sequence[Backend],
+    path: Path,
+    original: nn.Module,
+    batches: Batches,
+    outputs: ReferenceOutputs,
+    timeout: float,
+) -> tuple[RuntimeCheck, ...]:
+    """Run an ONNX file in several runtimes and compare it with the reference.
+
+    Args:
+        backends: The runtimes, which are installed.
+        path: The file.
+        original: The network with switchable layers; not changed.
+        batches: Inputs of several calls.
+        outputs: What the reference gives for them.
+        timeout: Seconds that each runtime may take for each file.
+
+    Raises:
+        InferenceRuntimeError: A runtime cannot load or run the file, or takes too long.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with _opened(ONNX_RUNTIME, path, timeout) as opened:
+            usual = opened.errors(batches, outputs)
+            options = opened.options
+        twin = export_twin(original, batches, options, Path(folder))
+        return tuple(
+            check_in_runtime(backend, path, batches, outputs, usual, twin, timeout)
+            for backend in backends
+        )
+
+
+def check_in_runtime(
+    backend: Backend,
+    path: Path,
+    batches: Batches,
+    outputs: ReferenceOutputs,
+    usual: Sequence[OutputErrors],
+    twin: Twin | None,
+    timeout: float,
+) -> RuntimeCheck:
+    """The same in one runtime.
+
+    Args:
+        backend: The runtime.
+        path: The file.
+        batches: Inputs of several calls.
+        outputs: What the reference gives for them.
+        usual: The errors in ONNX Runtime, output by output.
+        twin: What the bound is made from; None if there is none.
+        timeout: Seconds that it may take for each file.
+    """
+    with _opened(backend, path, timeout) as opened:
+        found = opened.errors(batches, outputs)
+        version = opened.version
+    twin_error = None if twin is None else _twin_error(backend, twin, batches, timeout)
+    allowed = [max(bound_in_runtime(twin_error), _own_bound(output)) for output in found]
+    index = max(range(len(found)), key=lambda i: found[i].relative_error / allowed[i])
+    worst = found[index]
+    return RuntimeCheck(
+        runtime=backend.name,
+        version=version,
+        passed=worst.relative_error <= allowed[index],
+        error=worst.relative_error,
+        original_float32_error=worst.own_error / worst.scale if worst.scale > 0 else 0.0,
+        twin_error=twin_error,
+        bound=allowed[index],
+        onnxruntime_error=usual[index].relative_error,
+        output=worst.output.name,
+        scale=worst.scale,
+    )
+
+
+def _own_bound(output: OutputErrors) -> float:
+    """What the rounding check allows: some networks lose more digits than any runtime."""
+    finite = output.scale > 0 and math.isfinite(output.bound)
+    return output.bound / output.scale if finite else 0.0
+
+
+@contextmanager
+def _opened(backend: Backend, path: Path, timeout: float) -> Iterator[_Opened]:
+    how = {"path": os.path.abspath(path), "threads": torch.get_num_threads()}
+    with runtime_process(timeout, backend.title) as process:
+        found, _ = process.call("open_in", path.name, how | {"runtime": backend.name})
+        outputs = tuple(FileOutput(**output) for output in found["outputs"])
+        options = FileOptions(**found["options"])
+        yield _Opened(path, found["version"], outputs, options, process)
+
+
+def export_twin(
+    original: nn.Module, batches: Batches, options: FileOptions, folder: Path
+) -> Twin | None:
+    """Export the twin of a network.
+
+    Args:
+        original: The network with switchable layers; not changed.
+        batches: Inputs of several calls.
+        options: How the file was exported that it is the twin of.
+        folder: Where its file goes.
+
+    Returns:
+        The twin; None if it cannot be exported like that, or does not run.
+    """
+    twin, path = batch_norm_twin(original), folder / "twin.onnx"
+    how = ExportOptions(opset=options.opset, ir_version=options.ir_version, dynamic=options.dynamic)
+    try:
+        with torch.no_grad():
+            write_onnx(twin, _example(batches, options), path, path, how)
+        wide = float64_copy(twin)
+        exact = [run_float64(wide, batch) for batch in batches]
+        return Twin(path, ReferenceOutputs(exact, ()))
+    except SsnPruneError:  # the file may have options that we do not export with
+        return None
+
+
+def _example(batches: Batches, options: FileOptions) -> tuple[Any, ...]:
+    """Inputs of one call to export with: two samples or more where the batch is open."""
+    if options.dynamic == "none":
+        return batches[0]
+    most = max(batches, key=lambda batch: min(_samples(batch), default=0))
+    if min(_samples(most), default=2) >= 2:
+        return most
+    return tuple(torch.cat([x, x]) if isinstance(x, Tensor) else x for x in most)
+
+
+def _samples(batch: tuple[Any, ...]) -> list[int]:
+    """Samples of each input; none of lists of images, which are no batches."""
+    return [len(x) for x in batch if isinstance(x, Tensor)]
+
+
+def _twin_error(backend: Backend, twin: Twin, batches: Batches, timeout: float) -> float | None:
+    try:
+        with _opened(backend, twin.path, timeout) as opened:
+            errors = opened.errors(batches, twin.outputs)
+    except InferenceRuntimeError:  # an operator of the network's own that the runtime gets wrong
+        return None
+    error = max(output.relative_error for output in errors)
+    return error if math.isfinite(error) else None
+
+
+def installed_backends(names: Sequence[str]) -> list[Backend]:
+    """Runtimes by their names, each once.
+
+    Raises:
+        ArgumentError: There is no runtime of that name.
+        InferenceRuntimeError: It is not installed.
+    """
+    backends = [backend_of(name) for name in dict.fromkeys(names)]
+    for backend in backends:
+        require_installed(backend)
+    return backends
+
+
+def require_right(checks: Sequence[RuntimeCheck], hint: str) -> None:
+    """Raise if the file is wrong in a runtime.
+
+    Args:
+        checks: What was found in each.
+        hint: What to try where the file is wrong in ONNX Runtime, too.
+
+    Raises:
+        VerificationError: It names the runtime.
+    """
+    for check in checks:
+        if check.passed:
+            continue
+        runtime = f"{backend_of(check.runtime).title} {check.version}"
+        twin = "cannot be run there"
+        if check.twin_error is not None:
+            twin = f"is off by {check.twin_error:.2g} there"
+        right_elsewhere = check.onnxruntime_error <= check.bound
+        raise VerificationError(
+            f"the exported file does not give the original's outputs in {runtime}: "
+            f"{check.output} is off",
+            layer=None,
+            expected=f"an error of at most {check.bound:.2g} of the largest output (the original "
+            f"in float32 is off by {check.original_float32_error:.2g}, the same network with "
+            f"BatchNorm alone {twin})",
+            found=f"an error of {check.error:.3g}; of {check.onnxruntime_error:.2g} in ONNX "
+            "Runtime",
+            hint="run the file in ONNX Runtime, where it is right, or in another version of "
+            f"{backend_of(check.runtime).title}"
+            if right_elsewhere
+            else hint,
+        )
