@@ -17,12 +17,15 @@ from torch import nn
 
 from ssn_prune import convert, load_checkpoint
 from ssn_prune.conversion import ConvertOptions
+from ssn_prune.onnx_export.options import Dynamic
+from ssn_prune.onnx_export.targets import find_target
 from ssn_prune.runtime.backends.fixed_shapes import write_fixed_shapes
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
 
 # Where each input of a call begins and ends among the samples.
 BATCHES = {"open": ((0, 1), (1, 3), (3, 6)), "fixed": ((0, 1), (1, 2), (2, 3))}
+_DYNAMIC: dict[str, Dynamic] = {"open": "batch", "fixed": "none"}
 TWIN = "twin"
 _SAMPLES = 6
 
@@ -73,13 +76,15 @@ def export_all(
     np.save(samples, x.numpy())
     expected = _in_float64(loaded.model, x, folder / "expected.npz")
     files = []
-    for form in BATCHES:
-        for target in targets:
-            path = folder / f"{target or 'default'}-{form}.onnx"
-            how: dict[str, Any] = {"target": target} if target else {}
-            if form == "fixed":
-                how["static_batch"] = 1
-            convert(loaded, path, ConvertOptions(algebra=False, rounding=False, **how))
+    for target in targets:
+        for form in BATCHES:
+            if _DYNAMIC[form] not in find_target(target).dynamic:
+                continue
+            path = folder / f"{target}-{form}.onnx"
+            options = ConvertOptions(
+                algebra=False, rounding=False, target=target, dynamic=_DYNAMIC[form]
+            )
+            convert(loaded, path, options)
             files.append(File(name, form, target, path, samples, expected, _sha256(path)))
     expected = _in_float64(twin, x, folder / "expected-twin.npz")
     opened = folder / "twin-open.onnx"

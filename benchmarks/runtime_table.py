@@ -17,7 +17,7 @@ def table_of(cells: Sequence[Cell], runtimes: Sequence[str]) -> str:
     lines.append("|---" * (3 + len(runtimes)) + "|")
     for (network, form, target), row in rows.items():
         found = [_text(row[name], reasons) if name in row else "" for name in runtimes]
-        lines.append("| " + " | ".join([network, form, target or "default", *found]) + " |")
+        lines.append("| " + " | ".join([network, form, target, *found]) + " |")
     if reasons:
         lines += ["", *(f"{index}. {reason}" for reason, index in reasons.items())]
     return "\n".join(lines)

@@ -35,6 +35,8 @@ from runtime_files import TWIN, File, describe, export_all
 from runtime_networks import LARGE, SMALL
 from runtime_table import table_of
 
+from ssn_prune.onnx_export.targets import PORTABLE, TARGETS
+
 _RESULTS = Path(__file__).with_name("results")
 _YARDSTICK = "ort"  # its errors stand beside those of the others
 Ran = tuple[str, dict[File, Outcome]]
@@ -66,7 +68,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help=f"only {', '.join(SMALL)}, untimed")
     parser.add_argument("--networks", nargs="+", choices=[*SMALL, *LARGE])
     parser.add_argument("--runtimes", nargs="+", choices=known, default=known)
-    parser.add_argument("--targets", nargs="+", default=[""], help="default: no target")
+    targets = [target.name for target in TARGETS]
+    parser.add_argument("--targets", nargs="+", choices=targets, default=targets)
     parser.add_argument("--checkpoint", type=Path, help="the trained reference ResNet-18")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--environments", type=Path, help="where they are kept")
@@ -110,7 +113,8 @@ def _cells(
             def run(one: Environment, exported=exported, target=target) -> Ran:
                 python, future = made[one]
                 future.result()
-                return run_files(one, python, exported, target / one.name, options.runs)
+                files = [file for file in exported if _concerns(file, one)]
+                return run_files(one, python, files, target / one.name, options.runs)
 
             waiting.append((exported, {one: pool.submit(run, one) for one in made}))
             if options.runs:
@@ -119,6 +123,12 @@ def _cells(
         for exported, running in waiting:
             cells += _judged(exported, running, versions)
     return cells, files, versions
+
+
+def _concerns(file: File, environment: Environment) -> bool:
+    """Whether it is run there: a file for one runtime runs in that one and in the yardstick."""
+    everywhere = file.target in (PORTABLE, TWIN) or environment.name == _YARDSTICK
+    return everywhere or file.target == environment.backend
 
 
 def _judged(
@@ -132,8 +142,9 @@ def _judged(
             found.setdefault(environment.name, {}).setdefault(file.form, {})[file.target] = outcome
     return [
         judge(file, runtime, forms[file.form], found[_YARDSTICK][file.form])
-        for runtime, forms in found.items()
         for file in files
+        for runtime, forms in found.items()
+        if file.target in forms[file.form]
     ]
 
 
@@ -143,7 +154,7 @@ def _check(cells: list[Cell], expected: int) -> None:
     right = sum(cell.verdict == "right" for cell in ours)
     failed = [cell for cell in ours if cell.verdict != "right" and not cell.as_twin]
     for cell in failed:
-        where = f"{cell.network}, {cell.form} batch, {cell.target or 'default'} in {cell.runtime}"
+        where = f"{cell.network}, {cell.form} batch, {cell.target} in {cell.runtime}"
         print(f"{where}: {cell.verdict}, error {cell.error}, bound {cell.bound}: {cell.reason}")
     print(f"{right} cells are right, {expected} are expected; {len(failed)} fail")
     if failed or right < expected:
