@@ -1,8 +1,4 @@
-"""Run files in an environment, and judge what comes out.
-
-A file is right if its largest error is at most max(1e-5, 10 times its twin's in that runtime) of
-the largest output; see ``ssn_prune.runtime.backends.bound``.
-"""
+"""Run files in an environment; what ends the worker's process ends only that."""
 
 from __future__ import annotations
 
@@ -18,9 +14,8 @@ from typing import Any
 
 import numpy as np
 from runtime_environments import Environment
-from runtime_files import BATCHES, TWIN, File
-
-from ssn_prune.runtime.backends.bound import bound_in_runtime
+from runtime_files import BATCHES, File
+from runtime_verdicts import TWIN, Outcome
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SECONDS_A_JOB = 300.0
@@ -38,56 +33,6 @@ class Job:
     outputs: str
     twin: str | None = None
     runs: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a file in a runtime.
-
-    Attributes:
-        kind: ``"ran"``, ``"refused"``, ``"crashed"`` or ``"hung"``.
-        reason: Why it did not run, in the runtime's words.
-        error: The largest error in units of the largest output; None if it did not run.
-        seconds: Of one sample, of the file and of its twin, if they were timed.
-    """
-
-    kind: str
-    reason: str = ""
-    error: float | None = None
-    seconds: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A file in a runtime, judged.
-
-    Attributes:
-        network: Name of the network.
-        form: ``"open"`` or ``"fixed"``, the batch.
-        target: What the file was made for.
-        runtime: Name of the environment.
-        verdict: ``"right"``, ``"wrong"``, ``"refused"``, ``"crashed"`` or ``"hung"``.
-        as_twin: Whether the twin fails there in the same way.
-        reason: Why it does not run.
-        error: Its error, in units of the largest output.
-        bound: The largest error that is right.
-        twin_error: That of the twin there.
-        onnxruntime_error: Its error in ONNX Runtime.
-        latency: Of one sample, in units of the twin's.
-    """
-
-    network: str
-    form: str
-    target: str
-    runtime: str
-    verdict: str
-    as_twin: bool
-    reason: str
-    error: float | None
-    bound: float
-    twin_error: float | None
-    onnxruntime_error: float | None
-    latency: float | None
 
 
 def run_files(
@@ -187,48 +132,3 @@ def _error(file: File, path: Path) -> float:
             errors.append(np.abs(found[name] - right).max() / np.abs(right).max())
     worst = float(np.max(errors))
     return worst if np.isfinite(worst) else float("inf")
-
-
-def judge(
-    file: File, runtime: str, here: Mapping[str, Outcome], onnxruntime: Mapping[str, Outcome]
-) -> Cell:
-    """Judge a file in a runtime.
-
-    Args:
-        file: The file.
-        runtime: Name of the environment.
-        here: What became of the files of its network and form there, by target.
-        onnxruntime: The same in ONNX Runtime.
-    """
-    outcome, twin = here[file.target], here[TWIN]
-    bound = bound_in_runtime(onnxruntime[TWIN].error)
-    twin_verdict = _verdict(twin, bound)
-    if file.target != TWIN:
-        bound = bound_in_runtime(twin.error if twin_verdict == "right" else None)
-    verdict = _verdict(outcome, bound)
-    same = verdict == twin_verdict and _kind_of(outcome.reason) == _kind_of(twin.reason)
-    return Cell(
-        network=file.network,
-        form=file.form,
-        target=file.target,
-        runtime=runtime,
-        verdict=verdict,
-        as_twin=same and verdict != "right",
-        reason=outcome.reason,
-        error=outcome.error,
-        bound=bound,
-        twin_error=twin.error,
-        onnxruntime_error=onnxruntime[file.target].error,
-        latency=outcome.seconds[0] / outcome.seconds[1] if outcome.seconds else None,
-    )
-
-
-def _verdict(outcome: Outcome, bound: float) -> str:
-    if outcome.error is None:
-        return outcome.kind
-    return "right" if outcome.error <= bound else "wrong"
-
-
-def _kind_of(reason: str) -> str:
-    """A reason without what differs between two networks: names, numbers, shapes."""
-    return re.sub(r"\"[^\"]*\"|'[^']*'|\[[^\]]*\]|\d+", "", reason)

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import torch
 from runtime_networks import BATCH_NORM, REFERENCE, network_of, samples_of, with_batch_norm
+from runtime_verdicts import TWIN
 from torch import nn
 
 from ssn_prune import convert, load_checkpoint
@@ -26,7 +27,6 @@ from ssn_prune.surgery.nested import tensor_leaves
 # Where each input of a call begins and ends among the samples.
 BATCHES = {"open": ((0, 1), (1, 3), (3, 6)), "fixed": ((0, 1), (1, 2), (2, 3))}
 _DYNAMIC: dict[str, Dynamic] = {"open": "batch", "fixed": "none"}
-TWIN = "twin"
 _SAMPLES = 6
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from runtime_cells import Cell
+from runtime_verdicts import Cell
 
 
 def table_of(cells: Sequence[Cell], runtimes: Sequence[str]) -> str:

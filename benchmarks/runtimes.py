@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from machine import heading
-from runtime_cells import Cell, Outcome, judge, run_files
+from runtime_cells import run_files
 from runtime_environments import ENVIRONMENTS, Environment, environment_of, make
-from runtime_files import TWIN, File, describe, export_all
+from runtime_files import File, describe, export_all
 from runtime_networks import LARGE, SMALL
 from runtime_table import table_of
+from runtime_verdicts import TWIN, Cell, Outcome, complaints, judge
 
 from ssn_prune.onnx_export.targets import PORTABLE, TARGETS
 
@@ -58,8 +59,8 @@ def main() -> None:
         record = {"command": command, "versions": versions, "requirements": pins, "files": files}
         record["cells"] = [asdict(cell) for cell in cells]
         (_RESULTS / "runtimes.json").write_text(json.dumps(record, indent=1) + "\n")
-    if options.check is not None:
-        _check(cells, options.check)
+    if options.check is not None and (found := complaints(cells, options.check)):
+        sys.exit("\n".join(found))
 
 
 def _options() -> argparse.Namespace:
@@ -141,24 +142,18 @@ def _judged(
         for file, outcome in outcomes.items():
             found.setdefault(environment.name, {}).setdefault(file.form, {})[file.target] = outcome
     return [
-        judge(file, runtime, forms[file.form], found[_YARDSTICK][file.form])
+        judge(
+            file.network,
+            file.form,
+            file.target,
+            runtime,
+            forms[file.form],
+            found[_YARDSTICK][file.form],
+        )
         for file in files
         for runtime, forms in found.items()
         if file.target in forms[file.form]
     ]
-
-
-def _check(cells: list[Cell], expected: int) -> None:
-    """Exit with status 1 unless all cells are right, or fail as their twin does."""
-    ours = [cell for cell in cells if cell.target != TWIN]
-    right = sum(cell.verdict == "right" for cell in ours)
-    failed = [cell for cell in ours if cell.verdict != "right" and not cell.as_twin]
-    for cell in failed:
-        where = f"{cell.network}, {cell.form} batch, {cell.target} in {cell.runtime}"
-        print(f"{where}: {cell.verdict}, error {cell.error}, bound {cell.bound}: {cell.reason}")
-    print(f"{right} cells are right, {expected} are expected; {len(failed)} fail")
-    if failed or right < expected:
-        sys.exit(1)
 
 
 if __name__ == "__main__":
