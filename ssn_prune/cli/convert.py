@@ -61,7 +61,8 @@ def convert(
         int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
     ] = None,
     opset: Annotated[
-        int | None, typer.Option(help="ONNX operator set (default: 18, or what the target reads).")
+        int | None,
+        typer.Option(help="ONNX operator set (default 18): 13 to 21; detection models to 20."),
     ] = None,
     ir_version: Annotated[
         int | None,

@@ -17,12 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ssn_prune.errors import ExportError, first_line
+from ssn_prune.errors import ArgumentError, ExportError, first_line
 from ssn_prune.onnx_export.names import input_names
+from ssn_prune.onnx_export.options import OLDEST_OPSET
 from ssn_prune.onnx_export.outputs import named_outputs
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.surgery.copying import copy_model
 from ssn_prune.surgery.nested import clone_tensors
+
+NEWEST_TRACED_OPSET = 20
+"""The newest operator set of torch's tracing exporter."""
 
 
 def trace_to_onnx(
@@ -38,7 +42,16 @@ def trace_to_onnx(
 
     Raises:
         ExportError: It cannot be traced.
+        ArgumentError: The tracing exporter does not know the operator set.
     """
+    if opset > NEWEST_TRACED_OPSET:
+        raise ArgumentError(
+            f"a detection model cannot be exported in operator set {opset}",
+            expected=f"{OLDEST_OPSET} to {NEWEST_TRACED_OPSET}: it is traced, and torch's tracing "
+            "exporter knows no newer one",
+            found=f"`opset={opset}`",
+            hint=f"pass `opset={NEWEST_TRACED_OPSET}`",
+        )
     traced = copy_model(model)
     traced.eval()
     leaves = pytree.tree_leaves(inputs)

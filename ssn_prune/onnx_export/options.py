@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import onnx
-
 from ssn_prune.errors import ArgumentError
 from ssn_prune.files import SINGLE_FILE_LIMIT
 from ssn_prune.onnx_export.ir_version import ir_version_of_opset, require_ir_version
 
 Dynamic = Literal["none", "batch", "spatial"]
 DEFAULT_OPSET = 18
+OLDEST_OPSET, NEWEST_OPSET = 13, 21
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,8 @@ class ExportOptions:
 
     Attributes:
         target: What the file is for; a row of :data:`ssn_prune.onnx_export.targets.TARGETS`.
-        opset: ONNX operator set; by default 18, or the newest that the target reads.
+        opset: ONNX operator set, 13 to 21 (detection models, which are traced, to 20); by default
+            18, or the newest that the target reads.
         ir_version: ONNX file format version; by default the oldest that the operator set and the
             content allow, since newer ones shut out older runtimes.
         dynamic: Which axes of the inputs are dynamic: ``"none"``, ``"batch"`` (axis 0) or
@@ -77,11 +77,10 @@ def require_versions(opset: int | None, ir_version: int | None) -> None:
         ArgumentError: There is no such operator set, or none with such a format version.
     """
     opset = DEFAULT_OPSET if opset is None else opset
-    newest = onnx.defs.onnx_opset_version()
-    if not DEFAULT_OPSET <= opset <= newest:
+    if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise ArgumentError(
             f"operator set {opset} cannot be exported",
-            expected=f"{DEFAULT_OPSET} to {newest}",
+            expected=f"{OLDEST_OPSET} to {NEWEST_OPSET}",
             found=f"`opset={opset}`",
             hint=f"pass `opset={DEFAULT_OPSET}`: every current runtime reads it",
         )

@@ -16,7 +16,7 @@ _PORTABLE_PASSES = (
     "bias_with_mean",
     "channel_sum_1d",
     "max_pool_first",
-    "volume_mean",
+    "two_axes",
 )
 
 
@@ -72,7 +72,7 @@ def find_target(name: str) -> Target:
     raise ArgumentError(
         f"there is no target {name!r}",
         expected=" or ".join(target.name for target in TARGETS),
-        found=f"`target={name}`",
+        found=f"`target={name!r}`",
         hint="leave `target=` out for a file that every runtime reads",
     )
 
@@ -91,7 +91,9 @@ def dynamic_axes(name: str, dynamic: Dynamic | None) -> Dynamic:
     if dynamic is None:
         return target.dynamic[0]
     if dynamic not in target.dynamic:
-        raise _beyond(target, "dynamic", repr(dynamic), " or ".join(map(repr, target.dynamic)))
+        allowed = " or ".join(map(repr, target.dynamic))
+        cure = "leave `dynamic=` out, or `target=`"
+        raise _beyond(target, f"`dynamic={dynamic!r}`", f"dynamic axes: {allowed}", cure)
     return dynamic
 
 
@@ -121,17 +123,19 @@ def settings_of(options: ExportOptions) -> Settings:
     if opset is None:
         opset = DEFAULT_OPSET if highest is None else min(DEFAULT_OPSET, highest)
     elif highest is not None and opset > highest:
-        raise _beyond(target, "opset", str(opset), f"at most {highest}")
+        cure = f"leave `opset=` out, or pass `opset={highest}`"
+        raise _beyond(target, f"`opset={opset}`", f"operator set {highest} or older", cure)
     version, newest = options.ir_version, target.highest_ir_version
     if version is not None and newest is not None and version > newest:
-        raise _beyond(target, "ir_version", str(version), f"at most {newest}")
+        given, expected = f"`ir_version={version}`", f"format version {newest} or older"
+        raise _beyond(target, given, expected, "leave `ir_version=` out")
     return Settings(target, opset, dynamic_axes(options.target, options.dynamic))
 
 
-def _beyond(target: Target, option: str, found: str, expected: str) -> ArgumentError:
+def _beyond(target: Target, given: str, expected: str, cure: str) -> ArgumentError:
     return ArgumentError(
         f"{target.title} cannot read such a file",
-        expected=f"`{option}=`: {expected}",
-        found=f"`target={target.name}` and `{option}={found}`",
-        hint=f"leave `{option}=` out",
+        expected=expected,
+        found=f"`target={target.name!r}` and {given}",
+        hint=cure,
     )

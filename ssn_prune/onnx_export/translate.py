@@ -19,6 +19,8 @@ from ssn_prune.onnx_export.names import (
     name_inputs,
     name_outputs,
 )
+from ssn_prune.onnx_export.opsets.definitions import EXPORTED_OPSET
+from ssn_prune.onnx_export.opsets.lower import lower
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.onnx_export.passes.table import PASSES, apply_passes
 from ssn_prune.onnx_export.results import PassRecord
@@ -47,7 +49,7 @@ def translate(
     options: ExportOptions,
     settings: Settings,
 ) -> Translation:
-    """Translate a program with torch's exporter, then apply our own passes.
+    """Translate a program with torch's exporter, apply our own passes, and lower the operator set.
 
     Args:
         program: As captured.
@@ -57,12 +59,14 @@ def translate(
         settings: What the file is for.
 
     Raises:
-        ExportError: It cannot be translated, or a batch axis became fixed.
+        ExportError: It cannot be translated, or not in that operator set, or a batch axis became
+            fixed.
     """
     inputs = program.call_spec.in_spec
+    opset = max(settings.opset, EXPORTED_OPSET)
     with translation_errors():
         exported = torch.onnx.export(
-            program, dynamo=True, opset_version=settings.opset, verbose=False, optimize=True
+            program, dynamo=True, opset_version=opset, verbose=False, optimize=True
         )
     assert exported is not None  # returned whenever no file is asked for
     graph = exported.model
@@ -72,6 +76,7 @@ def translate(
     values = layer_values(graph, dict(options.layer_paths or {}))
     chosen = [entry for entry in PASSES if entry.code in settings.target.passes]
     passes = apply_passes(graph, model, chosen)
+    lower(graph, settings.opset)
     kept = {value.name for node in graph.graph for value in node.outputs}
     clean(graph)
     if settings.dynamic != "none":

@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 from ssn_prune import SSN2d, load_checkpoint
 from ssn_prune.architectures.torchvision import torchvision_usage
 from ssn_prune.cli.app import app
+from ssn_prune.errors import ArgumentError
+from ssn_prune.onnx_export.detection import trace_to_onnx
 
 
 class Backbone(nn.Sequential):
@@ -71,10 +73,13 @@ def outputs(path: Path, image: Tensor) -> list[np.ndarray]:
     return session.run(None, {"input": image.numpy()})
 
 
-@pytest.mark.parametrize("dynamic", ["batch", "spatial"])
-def test_a_detector_converts_and_agrees(checkpoint: Path, dynamic: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dynamic", "opset"), [("batch", 13), ("spatial", 20)])
+def test_a_detector_converts_and_agrees(
+    checkpoint: Path, dynamic: str, opset: int, tmp_path: Path
+) -> None:
     target = tmp_path / "m.onnx"
-    report = convert(checkpoint, target, "--dynamic", dynamic)
+    report = convert(checkpoint, target, "--dynamic", dynamic, "--opset", str(opset))
+    assert report["onnx"]["opset"] == onnx.load(target).opset_import[0].version == opset
     assert report["captured_parts"] == ["backbone"]
     assert all(layer["fold"] for layer in report["layers"])
     assert report["after"]["operators"] is None
@@ -90,6 +95,12 @@ def test_a_detector_converts_and_agrees(checkpoint: Path, dynamic: str, tmp_path
         assert labels.shape == expected["labels"].shape
         # Untrained scores are nearly tied, so only their values say the same in both runs.
         np.testing.assert_allclose(scores, expected["scores"].numpy(), rtol=0, atol=2e-6)
+
+
+def test_the_newest_operator_set_of_a_traced_network_is_named() -> None:
+    with pytest.raises(ArgumentError, match="13 to 20: it is traced") as error:
+        trace_to_onnx(detector(), ([torch.zeros(3, 32, 40)],), 21, dynamic_sizes=False)
+    assert error.value.details()["try"] == "pass `opset=20`"
 
 
 def test_the_command_says_what_was_captured(checkpoint: Path, tmp_path: Path) -> None:

@@ -46,6 +46,15 @@ class Pooling(TinyNetwork):
         return self.fc(functional.adaptive_avg_pool2d(self.sn2(self.conv2(y)), 2).amax((2, 3)))
 
 
+class WithLayerNorm(TinyNetwork):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.LayerNorm(3)
+
+    def forward(self, x):
+        return self.norm(super().forward(x))
+
+
 class Float32Only(TinyNetwork):
     def forward(self, x):
         if x.dtype == torch.float64:
@@ -193,6 +202,12 @@ def writes_networks() -> None:
     Path("catalogue_networks.py").write_text(NETWORKS)
 
 
+def saves_layer_norm() -> None:
+    writes_networks()
+    norm = {"norm.weight": torch.ones(3), "norm.bias": torch.zeros(3)}
+    save("layer_norm.pth", {**tiny_network().state_dict(), **norm})
+
+
 def writes_graph(batch: object = "N", height: object = 4, **metadata: str) -> Callable[[], None]:
     def write() -> None:
         shape = [batch, 3, height]
@@ -239,6 +254,7 @@ FAILURES = [
     Failure("capture_failed", ("convert", "net.pth", "--arch", f"{CODE}:Float32Only"), unchecked, "float64", writes_networks),
     Failure("export_failed", ("convert", "net.pth", "--arch", f"{CODE}:PerBatch"), Option("--static-batch"), "x.shape[0] <= 4", writes_networks),
     Failure("export_failed", ("convert", "net.pth", "--arch", f"{CODE}:Pooling", "--dynamic", "spatial"), Option("--dynamic"), "adaptive_avg_pool2d to 2x2", writes_networks),
+    Failure("export_failed", ("convert", "layer_norm.pth", "--arch", f"{CODE}:WithLayerNorm", "--opset", "13"), Option("--opset"), "operator LayerNormalization in norm", saves_layer_norm),
     Failure("runtime_failed", BENCH, Flag("--no-profile"), "damaged", writes_graph(selection="{")),
     Failure("runtime_failed", (*BENCH, "--timeout", "1"), Option("--timeout"), "more than 1 s", writes_graph(), starts_slowly, 5),
     Failure("output_not_written", (*CONVERT, "-o", "net.pth/x.onnx"), None),

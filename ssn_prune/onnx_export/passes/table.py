@@ -18,7 +18,7 @@ from ssn_prune.onnx_export.passes import (
     max_pool_first,
     one_sample,
     scale_and_shift,
-    volume_mean,
+    two_axes,
 )
 from ssn_prune.onnx_export.results import PassRecord
 
@@ -49,7 +49,7 @@ PASSES: tuple[OnnxPass, ...] = (
     OnnxPass("bias_with_mean", bias_with_mean.rewrite, (InstanceCentre,)),
     OnnxPass("channel_sum_1d", channel_sum_1d.rewrite, (LayerCentre,)),
     OnnxPass("max_pool_first", max_pool_first.rewrite),
-    OnnxPass("volume_mean", volume_mean.rewrite),
+    OnnxPass("two_axes", two_axes.rewrite),
     OnnxPass("constants_at_rank", constants_at_rank.rewrite),
 )
 """In the order in which they are applied: what is normalized in one pass has no mean to move. Which

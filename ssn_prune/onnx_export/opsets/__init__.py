@@ -1,0 +1,1 @@
+"""Older operator sets: the same graph, spelled as they spell it."""

@@ -1,0 +1,76 @@
+"""Write a graph in an older operator set than torch's exporter does, or say what stops it.
+
+``onnx.version_converter`` has no adapters for what is in our files.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
+
+from ssn_prune.errors import ExportError
+from ssn_prune.onnx_export.names import module_path
+from ssn_prune.onnx_export.opsets.definitions import (
+    EXPORTED_OPSET,
+    lacking,
+    needless_attributes,
+)
+from ssn_prune.onnx_export.opsets.table import RESPELLINGS
+from ssn_prune.onnx_export.options import NEWEST_OPSET
+
+_SHOWN = 4
+
+
+def lower(model: ir.Model, opset: int) -> None:
+    """Write a graph of operator set 18 in an older one, in place; values keep their names.
+
+    Args:
+        model: The graph, with the exporter's notes on which module a node comes from.
+        opset: The operator set. Nothing is done from 18 on.
+
+    Raises:
+        ExportError: The operator set lacks something that the graph needs.
+    """
+    if opset >= EXPORTED_OPSET:
+        return
+    for entry in RESPELLINGS:
+        if opset < entry.since:
+            for node in list(model.graph.all_nodes()):
+                if not node.domain and node.op_type in entry.operators:
+                    assert isinstance(node.graph, ir.Graph)  # the whole graph, or a branch
+                    entry.rewrite(node.graph, node)
+    _require_defined(model, opset)
+    for node in model.graph.all_nodes():
+        for name in needless_attributes(node, opset):
+            del node.attributes[name]
+    RemoveUnusedNodesPass()(model)
+    NameFixPass()(model)
+    model.graph.opset_imports[""] = opset
+
+
+def _require_defined(model: ir.Model, opset: int) -> None:
+    places: dict[str, list[str]] = {}
+    needed = opset
+    for node in model.graph.all_nodes():
+        what = lacking(node, opset)
+        if what is not None:
+            places.setdefault(what, []).append(module_path(node) or "the network itself")
+            needed = max(needed, _first_with(node, opset))
+    if places:
+        raise ExportError(
+            f"the network cannot be written in operator set {opset}",
+            expected=f"what operator set {opset} defines",
+            found="; ".join(f"{what} in {_listed(paths)}" for what, paths in places.items()),
+            hint=f"pass `opset={needed}`, the oldest in which this network can be written",
+        )
+
+
+def _first_with(node: ir.Node, opset: int) -> int:
+    """The first operator set after another one that lacks nothing of a node."""
+    later = range(opset + 1, NEWEST_OPSET)
+    return next((number for number in later if lacking(node, number) is None), NEWEST_OPSET)
+
+
+def _listed(paths: list[str]) -> str:
+    distinct = list(dict.fromkeys(paths))
+    return ", ".join(distinct[:_SHOWN]) + (", ..." if len(distinct) > _SHOWN else "")
