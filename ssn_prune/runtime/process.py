@@ -163,7 +163,11 @@ class RuntimeProcess:
 
 @contextmanager
 def runtime_process(
-    timeout: float, runtime: str = ONNX_RUNTIME.title, *, limited: bool = True
+    timeout: float,
+    runtime: str = ONNX_RUNTIME.title,
+    *,
+    limited: bool = True,
+    scratch: str | None = None,
 ) -> Iterator[RuntimeProcess]:
     """Start a process; it is killed when the block ends.
 
@@ -172,6 +176,7 @@ def runtime_process(
         runtime: What runs the files, for errors.
         limited: Bound its memory, by the addresses that it may have. The drivers of devices take
             far more addresses than memory.
+        scratch: Folder for its temporary files, which it leaves behind where it crashes.
 
     Raises:
         ArgumentError: The timeout is no positive number.
@@ -195,8 +200,7 @@ def runtime_process(
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # ONNX Runtime prints names in the file as they are
             cwd=os.sep,
-            # ONNX Runtime would report to its maker, and keep files in the home folder.
-            env=os.environ | {"PYTHONPATH": _python_path(), "ORT_DISABLE_TELEMETRY": "1"},
+            env=os.environ | _environment(scratch),
             start_new_session=True,  # Ctrl-C is for this process, which ends that one
         )
     except OSError as error:
@@ -214,6 +218,12 @@ def runtime_process(
             running.kill()
             with contextlib.suppress(OSError):  # what it has not read is of no use
                 running.close()
+
+
+def _environment(scratch: str | None) -> dict[str, str]:
+    # ONNX Runtime would report to its maker, and keep files in the home folder.
+    found = {"PYTHONPATH": _python_path(), "ORT_DISABLE_TELEMETRY": "1"}
+    return found if scratch is None else found | {"TMPDIR": scratch}
 
 
 def _python_path() -> str:

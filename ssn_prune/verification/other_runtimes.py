@@ -20,10 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.errors import InferenceRuntimeError, SsnPruneError, VerificationError
-from ssn_prune.onnx_export.exporter import write_onnx
-from ssn_prune.onnx_export.options import ExportOptions
-from ssn_prune.pruning.batch_norm_twin import batch_norm_twin
+from ssn_prune.errors import InferenceRuntimeError, VerificationError
 from ssn_prune.runtime.backends.bound import bound_in_runtime
 from ssn_prune.runtime.backends.interface import Backend
 from ssn_prune.runtime.backends.running import require_installed
@@ -31,26 +28,11 @@ from ssn_prune.runtime.backends.table import ONNX_RUNTIME, backend_of
 from ssn_prune.runtime.file_options import FileOptions
 from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.runtime.process import RuntimeProcess, runtime_process
-from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.verification.compare import OutputErrors, errors_of_outputs
 from ssn_prune.verification.onnx_runtime import to_arrays, to_tensors
-from ssn_prune.verification.reference_outputs import ReferenceOutputs, run_float64
+from ssn_prune.verification.reference_outputs import ReferenceOutputs
 from ssn_prune.verification.results import RuntimeCheck
-
-Batches = Sequence[tuple[Any, ...]]
-
-
-@dataclass(frozen=True)
-class Twin:
-    """The network with BatchNorm alone.
-
-    Attributes:
-        path: Its file.
-        outputs: What it gives in float64 for the same inputs.
-    """
-
-    path: Path
-    outputs: ReferenceOutputs
+from ssn_prune.verification.twin import Batches, Twin, export_twin
 
 
 @dataclass(frozen=True)
@@ -154,52 +136,14 @@ def _own_bound(output: OutputErrors) -> float:
 @contextmanager
 def _opened(backend: Backend, path: Path, timeout: float) -> Iterator[_Opened]:
     how = {"path": os.path.abspath(path), "threads": torch.get_num_threads()}
-    with runtime_process(timeout, backend.title) as process:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+        runtime_process(timeout, backend.title, scratch=scratch) as process,
+    ):
         found, _ = process.call("open_in", path.name, how | {"runtime": backend.name})
         outputs = tuple(FileOutput(**output) for output in found["outputs"])
         options = FileOptions(**found["options"])
         yield _Opened(path, found["version"], outputs, options, process)
-
-
-def export_twin(
-    original: nn.Module, batches: Batches, options: FileOptions, folder: Path
-) -> Twin | None:
-    """Export the twin of a network.
-
-    Args:
-        original: The network with switchable layers; not changed.
-        batches: Inputs of several calls.
-        options: How the file was exported that it is the twin of.
-        folder: Where its file goes.
-
-    Returns:
-        The twin; None if it cannot be exported like that, or does not run.
-    """
-    twin, path = batch_norm_twin(original), folder / "twin.onnx"
-    how = ExportOptions(opset=options.opset, ir_version=options.ir_version, dynamic=options.dynamic)
-    try:
-        with torch.no_grad():
-            write_onnx(twin, _example(batches, options), path, path, how)
-        wide = float64_copy(twin)
-        exact = [run_float64(wide, batch) for batch in batches]
-        return Twin(path, ReferenceOutputs(exact, ()))
-    except SsnPruneError:  # the file may have options that we do not export with
-        return None
-
-
-def _example(batches: Batches, options: FileOptions) -> tuple[Any, ...]:
-    """Inputs of one call to export with: two samples or more where the batch is open."""
-    if options.dynamic == "none":
-        return batches[0]
-    most = max(batches, key=lambda batch: min(_samples(batch), default=0))
-    if min(_samples(most), default=2) >= 2:
-        return most
-    return tuple(torch.cat([x, x]) if isinstance(x, Tensor) else x for x in most)
-
-
-def _samples(batch: tuple[Any, ...]) -> list[int]:
-    """Samples of each input; none of lists of images, which are no batches."""
-    return [len(x) for x in batch if isinstance(x, Tensor)]
 
 
 def _twin_error(backend: Backend, twin: Twin, batches: Batches, timeout: float) -> float | None:

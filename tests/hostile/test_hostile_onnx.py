@@ -40,10 +40,10 @@ class SharedProcess:
         self._process: RuntimeProcess | None = None
 
     @contextmanager
-    def __call__(self, timeout: float) -> Iterator[RuntimeProcess]:
+    def __call__(self, timeout: float, *, limited: bool = True) -> Iterator[RuntimeProcess]:
         if self._process is None or not self._process.alive:
             self._stack.close()
-            self._process = self._stack.enter_context(runtime_process(timeout))
+            self._process = self._stack.enter_context(runtime_process(timeout, limited=limited))
         self._process.seconds_left = self._process.timeout = timeout
         yield self._process
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import onnxruntime
@@ -33,9 +34,10 @@ from ssn_prune.runtime.file_options import FileOptions
 from ssn_prune.runtime.process import runtime_process
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.verification.compare import errors_of_outputs
-from ssn_prune.verification.other_runtimes import Twin, check_in_runtime, export_twin
+from ssn_prune.verification.other_runtimes import check_in_runtime
 from ssn_prune.verification.reference_outputs import ReferenceOutputs
 from ssn_prune.verification.results import VerificationReport
+from ssn_prune.verification.twin import Twin, export_twin
 from ssn_prune.verification.verify import require_passed
 
 BATCHES = random_batches([(1, 8, 8)], (1, 2, 3))
@@ -101,8 +103,8 @@ def test_the_errors_are_those_of_the_runtimes(
 
 
 FAKE = """
-import os
-import onnx, onnxruntime
+import os, tempfile
+import onnxruntime
 
 FAULTS = {faults!r}
 
@@ -115,6 +117,7 @@ class Compiled:
     def __init__(self, path):
         self.fault = FAULTS[os.path.basename(path)]
         if self.fault == "dies":
+            tempfile.mkdtemp()
             os._exit(3)
         if self.fault == "refuses":
             raise RuntimeError("no such operator")
@@ -186,10 +189,15 @@ def test_a_twin_that_does_not_run_leaves_the_smallest_bound(check_with, fault: s
     assert (check.passed, check.twin_error, check.bound) == (True, None, 1e-5)
 
 
-def test_a_runtime_that_dies_is_a_typed_error_with_a_cure(check_with) -> None:
+def test_a_runtime_that_dies_is_a_typed_error_with_a_cure_and_leaves_no_files(
+    check_with, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     with pytest.raises(InferenceRuntimeError, match=r"OpenVINO died of m\.onnx") as caught:
         check_with("dies", 0.0)
     assert "run the file in ONNX Runtime" in caught.value.hint
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_runtime_that_hangs_is_ended(file: Path) -> None:
@@ -210,25 +218,3 @@ def test_a_runtime_or_provider_that_is_not_there_is_refused_before_anything_runs
         with pytest.raises(ArgumentError):
             verify(pruned, "m.onnx", BATCHES, progress=steps.append, **argument)
     assert steps == []
-
-
-def test_the_twin_is_exported_as_the_file_was(pruned: PruneResult, tmp_path: Path) -> None:
-    """One sample, another operator set; and no twin for options that nothing exports with."""
-    fixed = [BATCHES[0]] * 4
-    options = FileOptions(20, 9, "none")
-    made = export_twin(pruned.original, fixed, options, tmp_path)
-    assert made is not None
-    session = onnxruntime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
-    assert session.get_inputs()[0].shape == [1, 1, 8, 8]
-    unknown = dataclasses.replace(options, opset=999)
-    assert export_twin(pruned.original, fixed, unknown, tmp_path) is None
-
-
-def test_single_samples_are_enough_to_export_an_open_batch(
-    pruned: PruneResult, tmp_path: Path
-) -> None:
-    singles = [BATCHES[0]] * 4
-    made = export_twin(pruned.original, singles, FileOptions(18, 10, "batch"), tmp_path)
-    assert made is not None
-    session = onnxruntime.InferenceSession(made.path, providers=["CPUExecutionProvider"])
-    assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
