@@ -107,19 +107,30 @@ def judge(
     )
 
 
-def complaints(cells: Sequence[Cell], expected: int) -> list[str]:
-    """Why the cells are not what they should be: a line a cell that fails where its twin does not.
+def complaints(cells: Sequence[Cell], expected: int, backends: Mapping[str, str]) -> list[str]:
+    """Why the cells are not what they should be: a line a cell that fails.
+
+    One that fails as its twin does is no fault of ours. A runtime may refuse a file where it reads
+    the one that is made for it; a wrong answer has no such excuse.
 
     Args:
         cells: The cells; those of twins do not count.
         expected: How many are right at least.
+        backends: The target that is made for each runtime.
     """
     ours = [cell for cell in cells if cell.target != TWIN]
+    served = {
+        (cell.network, cell.runtime)
+        for cell in ours
+        if cell.verdict == "right" and cell.target == backends.get(cell.runtime)
+    }
     found = [
         f"{cell.network}, {cell.form} batch, {cell.target} in {cell.runtime}: {cell.verdict}, "
         f"error {cell.error}, bound {cell.bound:.0e}. {cell.reason}"
         for cell in ours
-        if cell.verdict != "right" and not cell.as_twin
+        if cell.verdict != "right"
+        and not cell.as_twin
+        and not (cell.verdict == "refused" and (cell.network, cell.runtime) in served)
     ]
     right = sum(cell.verdict == "right" for cell in ours)
     if right < expected:

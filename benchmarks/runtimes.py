@@ -11,7 +11,8 @@ compared with those of the network in float64. A cell is right if its error is a
 max(1e-5, 10 times the twin's in that runtime) of the largest output, in three calls, with three
 batch sizes if the batch is open. The number behind it is the latency of one sample in units of the
 twin's, on one thread, files taking turns. ``--write`` writes ``results/runtimes.json`` and
-``.md``. ``--check`` fails unless N cells are right and all others fail as their twin does.
+``.md``. ``--check`` fails unless N cells are right, and all others fail as their
+twin does or are refused by a runtime that reads the file made for it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def main() -> None:
         record = {"command": command, "versions": versions, "requirements": pins, "files": files}
         record["cells"] = [asdict(cell) for cell in cells]
         (_RESULTS / "runtimes.json").write_text(json.dumps(record, indent=1) + "\n")
-    if options.check is not None and (found := complaints(cells, options.check)):
+    backends = {one.name: one.backend for one in ENVIRONMENTS}
+    if options.check is not None and (found := complaints(cells, options.check, backends)):
         sys.exit("\n".join(found))
 
 

@@ -56,7 +56,7 @@ def test_a_cell_is_judged_by_its_twin(
     cell = verdicts.judge("net", "open", "a", "runtime", here, reference)
     assert (cell.verdict, cell.as_twin) == (verdict, as_twin)
     assert cell.onnxruntime_error == 3e-7
-    complaints = verdicts.complaints([cell], expected=1)
+    complaints = verdicts.complaints([cell], expected=1, backends={})
     assert len(complaints) == (verdict != "right") + (verdict != "right" and not as_twin)
 
 
@@ -65,5 +65,23 @@ def test_cells_that_are_missing_are_complained_about_and_twins_do_not_count(
 ) -> None:
     here = {"a": outcome(verdicts, 1e-7), verdicts.TWIN: outcome(verdicts, 1e-7)}
     cells = [verdicts.judge("net", "open", name, "runtime", here, here) for name in here]
-    assert verdicts.complaints(cells, expected=1) == []
-    assert verdicts.complaints(cells, expected=2) == ["1 cells are right, 2 are expected"]
+    assert verdicts.complaints(cells, expected=1, backends={}) == []
+    assert verdicts.complaints(cells, expected=2, backends={}) == [
+        "1 cells are right, 2 are expected"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("portable", "own", "allowed"),
+    [("no X", 1e-7, True), (0.2, 1e-7, False), ("no X", 0.2, False), ("no X", "no X", False)],
+)
+def test_a_refused_file_is_excused_where_the_one_for_that_runtime_is_right(
+    verdicts: ModuleType, portable: float | str, own: float | str, allowed: bool
+) -> None:
+    here = {"portable": outcome(verdicts, portable), "a": outcome(verdicts, own)}
+    here[verdicts.TWIN] = outcome(verdicts, 1e-7)
+    cells = [verdicts.judge("net", "fixed", name, "a1", here, here) for name in here]
+    lines = verdicts.complaints(cells, expected=0, backends={"a1": "a"})
+    assert [line for line in lines if "portable" in line] == [] if allowed else lines
+    elsewhere = verdicts.complaints(cells, expected=0, backends={"a1": "b"})
+    assert any("portable" in line for line in elsewhere)

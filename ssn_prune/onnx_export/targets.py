@@ -17,6 +17,7 @@ _PORTABLE_PASSES = (
     "channel_sum_1d",
     "max_pool_first",
     "two_axes",
+    "never_one_axis",
 )
 
 
@@ -47,10 +48,20 @@ TARGETS: tuple[Target, ...] = (
     Target(PORTABLE, "every runtime"),
     Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES)),
     Target("openvino", "OpenVINO", passes=("one_sample", *_PORTABLE_PASSES)),
-    Target("opencv", "OpenCV", dynamic=("none", "batch")),
+    Target(
+        "opencv",
+        "OpenCV",
+        dynamic=("none", "batch"),
+        passes=(*_PORTABLE_PASSES, "instance_moments"),
+    ),
     Target("mnn", "MNN"),
     Target("tract", "tract", dynamic=("none",)),
-    Target("ncnn", "ncnn through pnnx", dynamic=("none",)),
+    Target(
+        "ncnn",
+        "ncnn through pnnx",
+        dynamic=("none",),
+        passes=(*_PORTABLE_PASSES, "instance_moments", "sequence_as_plane"),
+    ),
     Target(
         "tflite",
         "TFLite through onnx2tf",
