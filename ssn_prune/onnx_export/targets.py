@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from ssn_prune.errors import ArgumentError
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, Dynamic, ExportOptions
 
-_PORTABLE_PASSES = (
+_COMMON_PASSES = (
     "scale_and_shift",
     "bias_with_mean",
     "channel_sum_1d",
     "max_pool_first",
     "two_axes",
-    "never_one_axis",
 )
+_PORTABLE_PASSES = (*_COMMON_PASSES, "never_one_axis")
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Target:
 PORTABLE = "portable"
 TARGETS: tuple[Target, ...] = (
     Target(PORTABLE, "every runtime"),
-    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES)),
-    Target("openvino", "OpenVINO", passes=("one_sample", *_PORTABLE_PASSES)),
+    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_COMMON_PASSES)),
+    Target("openvino", "OpenVINO", passes=("one_sample", *_COMMON_PASSES)),
     Target(
         "opencv",
         "OpenCV",
