@@ -13,6 +13,7 @@ import argparse
 import platform
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from ssn_prune.checkpoint.loading import LoadedCheckpoint, Source
 from ssn_prune.errors import SsnPruneError
 from ssn_prune.nn.ssn import SSN
 from ssn_prune.nn.statistics import instance_moments, pooled_moments
-from ssn_prune.normalizer import ALL_PAIRS
+from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 
 NAMES = (
     "resnetv1ssn18",
@@ -40,13 +41,19 @@ NAMES = (
 BUDGET = {"IN/IN": 1, "IN/BN": 3, "LN/BN": 6, "BN/IN": 9, "LN/IN": 12}
 
 
-def prepare(model: nn.Module, x: torch.Tensor, seed: int, avoid_undefined: bool) -> None:
+def prepare(
+    model: nn.Module,
+    x: torch.Tensor,
+    seed: int,
+    avoid_undefined: bool,
+    pairs: Sequence[NormalizerPair] = ALL_PAIRS,
+) -> None:
     """Random selection and live statistics, in place; fails if an output is constant."""
     generator = torch.Generator().manual_seed(seed)
     layers = [module for module in model.modules() if isinstance(module, SSN)]
-    order = torch.randperm(len(ALL_PAIRS), generator=generator).tolist()
+    order = torch.randperm(len(pairs), generator=generator).tolist()
     for index, layer in enumerate(layers):
-        pair = ALL_PAIRS[order[index % len(order)]]
+        pair = pairs[order[index % len(order)]]
         with torch.no_grad():
             layer.mean_weight.copy_(torch.eye(3)[pair.mean])
             layer.var_weight.copy_(torch.eye(3)[pair.var])
@@ -59,9 +66,10 @@ def prepare(model: nn.Module, x: torch.Tensor, seed: int, avoid_undefined: bool)
         layer.var_fixed.fill_(1)
 
     def settle(layer: SSN, arguments: tuple[torch.Tensor, ...]) -> None:
-        if avoid_undefined and arguments[0].shape[2:].numel() == 1:
+        if (avoid_undefined or layer.correction) and arguments[0].shape[2:].numel() == 1:
             layer.var_weight.data.copy_(torch.eye(3)[2])
-        moments = pooled_moments(*instance_moments(arguments[0]), dim=0)
+        x = arguments[0][..., None]  # (N, C) has one position
+        moments = pooled_moments(*instance_moments(x), dim=0)
         for name, value in zip(("running_mean", "running_var"), moments, strict=True):
             factor = 0.7 + 0.6 * torch.rand(value.numel(), generator=generator).double()
             getattr(layer, name).copy_(value.flatten() * factor)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from ssn_prune.errors import ArgumentError
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, Dynamic, ExportOptions
 
-_PORTABLE_PASSES = (
+_COMMON_PASSES = (
     "scale_and_shift",
     "bias_with_mean",
     "channel_sum_1d",
     "max_pool_first",
     "two_axes",
 )
+_PORTABLE_PASSES = (*_COMMON_PASSES, "never_one_axis")
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,22 @@ class Target:
 PORTABLE = "portable"
 TARGETS: tuple[Target, ...] = (
     Target(PORTABLE, "every runtime"),
-    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES)),
-    Target("openvino", "OpenVINO", passes=("one_sample", *_PORTABLE_PASSES)),
-    Target("opencv", "OpenCV", dynamic=("none", "batch")),
+    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_COMMON_PASSES)),
+    Target("openvino", "OpenVINO", passes=("one_sample", *_COMMON_PASSES)),
+    Target(
+        "opencv",
+        "OpenCV",
+        dynamic=("none", "batch"),
+        passes=(*_PORTABLE_PASSES, "instance_moments"),
+    ),
     Target("mnn", "MNN"),
     Target("tract", "tract", dynamic=("none",)),
-    Target("ncnn", "ncnn through pnnx", dynamic=("none",)),
+    Target(
+        "ncnn",
+        "ncnn through pnnx",
+        dynamic=("none",),
+        passes=(*_PORTABLE_PASSES, "instance_moments", "sequence_as_plane"),
+    ),
     Target(
         "tflite",
         "TFLite through onnx2tf",

@@ -15,9 +15,12 @@ from ssn_prune.onnx_export.passes import (
     bias_with_mean,
     channel_sum_1d,
     constants_at_rank,
+    instance_moments,
     max_pool_first,
+    never_one_axis,
     one_sample,
     scale_and_shift,
+    sequence_as_plane,
     two_axes,
 )
 from ssn_prune.onnx_export.results import PassRecord
@@ -49,7 +52,10 @@ PASSES: tuple[OnnxPass, ...] = (
     OnnxPass("bias_with_mean", bias_with_mean.rewrite, (InstanceCentre,)),
     OnnxPass("channel_sum_1d", channel_sum_1d.rewrite, (LayerCentre,)),
     OnnxPass("max_pool_first", max_pool_first.rewrite),
+    OnnxPass("instance_moments", instance_moments.rewrite),
     OnnxPass("two_axes", two_axes.rewrite),
+    OnnxPass("never_one_axis", never_one_axis.rewrite),
+    OnnxPass("sequence_as_plane", sequence_as_plane.rewrite),
     OnnxPass("constants_at_rank", constants_at_rank.rewrite),
 )
 """In the order in which they are applied: what is normalized in one pass has no mean to move. Which
