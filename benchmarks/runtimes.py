@@ -123,6 +123,7 @@ def _cells(
             if options.runs:
                 cells += _judged(*waiting.pop(), versions)
                 shutil.rmtree(target)
+                print(f"{name}: {len(cells)} cells so far", file=sys.stderr, flush=True)
         for exported, running in waiting:
             cells += _judged(exported, running, versions)
     return cells, files, versions

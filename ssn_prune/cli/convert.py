@@ -34,6 +34,7 @@ from ssn_prune.console import (
     Output,
     capture_lines,
     escape,
+    misread_lines,
     one_position_lines,
     rounded_line,
     selection_table,
@@ -127,7 +128,8 @@ def convert(
         write_report(out, result, report_path, written=path)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
-        for line in [*capture_lines(result), *one_position_lines(result)]:
+        notes = (capture_lines, misread_lines, one_position_lines)
+        for line in [line for lines_of in notes for line in lines_of(result)]:
             out.message(line)
         if result.rounded is not None:
             out.message(rounded_line(result.rounded))

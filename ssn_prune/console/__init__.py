@@ -7,6 +7,7 @@ from ssn_prune.console.selection import off_simplex_lines, selection_table, unco
 from ssn_prune.console.text import escape
 from ssn_prune.console.totals import (
     capture_lines,
+    misread_lines,
     one_position_lines,
     rounded_line,
     totals_table,
@@ -21,6 +22,7 @@ __all__ = [
     "escape",
     "history_table",
     "layer_cost_table",
+    "misread_lines",
     "off_simplex_lines",
     "one_position_lines",
     "rounded_line",

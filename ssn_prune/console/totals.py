@@ -73,6 +73,19 @@ def capture_lines(report: ConversionReport) -> list[str]:
     return lines
 
 
+def misread_lines(report: ConversionReport) -> list[str]:
+    """What other runtimes than ONNX Runtime get wrong of the file; usually nothing."""
+    lines = []
+    for entry in () if report.onnx is None else report.onnx.misread:
+        places = escape(listed(entry.modules, 3))
+        cure = "" if entry.target is None else f"; convert with --target {entry.target} for it"
+        lines.append(
+            f"[yellow]wrong in {entry.runtime}[/], which gives no error: {entry.what} in "
+            f"{places}{cure}"
+        )
+    return lines
+
+
 def one_position_lines(report: ConversionReport) -> list[str]:
     """Layers that use IN over one position; usually none."""
     names = [

@@ -20,6 +20,7 @@ from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
 from ssn_prune.onnx_export.ir_version import oldest_ir_version, require_ir_version
+from ssn_prune.onnx_export.misreadings import misread
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, ExportOptions, require_known
 from ssn_prune.onnx_export.results import OnnxStats, PassRecord
 from ssn_prune.onnx_export.saving import save_checked
@@ -96,7 +97,8 @@ def write_onnx(
     progress("writing")
     external = save_checked(graph, temporary, target, options.single_file_limit)
     stats = _stats(graph, temporary, target, external, translation.passes)
-    stats = replace(stats, target=settings.target.name, left_out=left_out)
+    wrong = misread(graph.graph, settings.target)
+    stats = replace(stats, target=settings.target.name, left_out=left_out, misread=wrong)
     # onnxscript's rewrite rules remember the last graph that they saw, as long as the process runs.
     for value in graph.graph.initializers.values():
         value.const_value = None

@@ -21,11 +21,28 @@ class PassRecord:
 
 
 @dataclass(frozen=True)
+class MisreadRecord:
+    """Something in the file that a runtime computes differently from ONNX, without an error.
+
+    Attributes:
+        runtime: The runtime.
+        what: The nodes, for people.
+        modules: Where they are: paths in the network.
+        target: The target that has none of it; None if there is none.
+    """
+
+    runtime: str
+    what: str
+    modules: tuple[str, ...]
+    target: str | None
+
+
+@dataclass(frozen=True)
 class OnnxStats:
     """An exported file: nodes, operators by kind, bytes, and how it was exported.
 
     ``target`` is what it is for; ``left_out`` are the network's outputs that are no tensors, each
-    with its type.
+    with its type; ``misread`` is what some runtime gets wrong without an error.
     """
 
     file_name: str
@@ -40,3 +57,4 @@ class OnnxStats:
     passes: tuple[PassRecord, ...] = ()
     left_out: tuple[str, ...] = ()
     target: str = "portable"
+    misread: tuple[MisreadRecord, ...] = ()

@@ -29,7 +29,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
         if after:
             parts.append(_slice(graph, node, value, axis, 0, after))
         size = sizes[axis]
-        sizes[axis] = size + before + after if isinstance(size, int) else None
+        sizes[axis] = size + before + after if isinstance(size, int) else ir.SymbolicDim(None)
         if len(parts) > 1:
             value = emit(graph, node, "Concat", parts, sizes, axis=axis)
     if value is node.inputs[0]:
@@ -40,17 +40,18 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
 
 def _widths(node: ir.Node, axes: int) -> dict[int, tuple[int, int]] | None:
     """What goes before and after each axis; None if the graph computes it."""
-    pads = node.inputs[1]
-    chosen = node.inputs[3] if len(node.inputs) > 3 else None
-    if pads is None or pads.const_value is None:
+    pads, *others = (
+        None if value is None else ir.convenience.get_const_tensor(value)
+        for value in node.inputs[1:]
+    )
+    order = list(range(axes))
+    if len(others) > 1 and node.inputs[3] is not None:
+        if others[1] is None:
+            return None
+        order = (others[1].numpy() % axes).tolist()
+    if pads is None:
         return None
-    if chosen is None:
-        order = list(range(axes))
-    elif chosen.const_value is None:
-        return None
-    else:
-        order = [int(axis) % axes for axis in chosen.const_value.numpy()]
-    before, after = pads.const_value.numpy().reshape(2, -1).tolist()
+    before, after = pads.numpy().reshape(2, -1).tolist()
     return {axis: (int(b), int(a)) for axis, b, a in zip(order, before, after, strict=True)}
 
 

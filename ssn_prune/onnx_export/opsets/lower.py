@@ -15,7 +15,7 @@ from ssn_prune.onnx_export.opsets.definitions import (
     lacking,
     needless_attributes,
 )
-from ssn_prune.onnx_export.opsets.table import RESPELLINGS
+from ssn_prune.onnx_export.opsets.table import RESPELLINGS, Respelling
 from ssn_prune.onnx_export.options import NEWEST_OPSET
 
 _SHOWN = 4
@@ -33,19 +33,25 @@ def lower(model: ir.Model, opset: int) -> None:
     """
     if opset > EXPORTED_OPSET:
         return
-    for entry in RESPELLINGS:
-        if opset < entry.since:
-            for node in list(model.graph.all_nodes()):
-                if not node.domain and node.op_type in entry.operators:
-                    assert isinstance(node.graph, ir.Graph)  # the whole graph, or a branch
-                    entry.rewrite(node.graph, node)
+    respelled = [_respell(model, entry) for entry in RESPELLINGS if opset < entry.since]
     _require_defined(model, opset)
+    if opset == EXPORTED_OPSET and not any(respelled):
+        return
     for node in model.graph.all_nodes():
         for name in needless_attributes(node, opset):
             del node.attributes[name]
     RemoveUnusedNodesPass()(model)
     NameFixPass()(model)
     model.graph.opset_imports[""] = opset
+
+
+def _respell(model: ir.Model, entry: Respelling) -> bool:
+    changed = False
+    for node in list(model.graph.all_nodes()):
+        if not node.domain and node.op_type in entry.operators:
+            assert isinstance(node.graph, ir.Graph)  # the whole graph, or a branch
+            changed |= entry.rewrite(node.graph, node)
+    return changed
 
 
 def _require_defined(model: ir.Model, opset: int) -> None:

@@ -265,7 +265,7 @@ def test_operators_of_the_user_s_own_domain_are_left_alone() -> None:
     assert (graph.node(0).domain, graph.node(0).op_type) == ("own", "HardSwish")
 
 
-def test_nothing_is_done_from_operator_set_18_on() -> None:
+def test_nothing_is_done_without_a_need() -> None:
     model = ir.from_proto(model_of("y = HardSwish(x)"))
     before = ir.to_proto(model).SerializeToString()
     for opset in (18, 19, 21):
@@ -294,4 +294,4 @@ def test_the_tables_are_about_what_onnx_changed() -> None:
         assert attribute in get_schema(operator, 18).attributes
     for entry in RESPELLINGS:
         for operator in entry.operators:
-            assert get_schema(operator, 18).since_version >= entry.since
+            assert get_schema(operator, 21).since_version >= entry.since
