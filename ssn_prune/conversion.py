@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssn_prune._version import __version__
+from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.errors import ArgumentError, InferenceRuntimeError
@@ -29,6 +30,7 @@ from ssn_prune.runtime.process import TIMEOUT
 from ssn_prune.runtime.providers import provider_named
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.guest import guest
+from ssn_prune.verification.fixed_batch import fixed_batch
 from ssn_prune.verification.other_checkpoint import FILE_HINT, other_checkpoint
 from ssn_prune.verification.other_runtimes import installed_backends
 from ssn_prune.verification.other_sizes import batches_of_other_sizes, check_every_size
@@ -252,7 +254,7 @@ def verify_file(
     Args:
         loaded: The checkpoint; not changed.
         onnx_path: The file.
-        options: How it was converted.
+        options: How it was converted. A batch size that is not given is that of the file.
         progress: Called with the name of each step before it starts.
         timeout: Seconds that loading and running the file may take.
         provider: ONNX Runtime's execution provider, as for :func:`ssn_prune.verify`.
@@ -265,6 +267,9 @@ def verify_file(
     provider = provider_named(provider)  # before the work that takes long
     installed_backends(runtimes)
     path = Path(onnx_path)
+    open_question = options.rounding and options.static_batch is None and options.dynamic is None
+    if open_question and os.path.exists(path) and not is_detection_model(loaded.model):
+        options = replace(options, static_batch=fixed_batch(path, timeout))
     inputs = example_inputs(loaded, options.fixed_batch)
     result = prune_loaded(loaded, inputs.pruning, options, progress)
     if not os.path.exists(path):  # false, too, for a name that no file can have

@@ -34,3 +34,11 @@ def options_of(model: onnx.ModelProto) -> FileOptions:
     elif not all(all(shape) for shape in fixed):
         dynamic = "batch"
     return FileOptions(opset, model.ir_version, dynamic)
+
+
+def batch_of(model: onnx.ModelProto) -> int | None:
+    """The fixed size of the first axis of all inputs; None if it is open or differs."""
+    shapes = [value.type.tensor_type.shape.dim for value in model.graph.input]
+    sizes = {shape[0].dim_value if shape else 0 for shape in shapes}
+    size = sizes.pop() if len(sizes) == 1 else 0
+    return size if size > 0 else None

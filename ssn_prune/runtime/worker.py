@@ -20,7 +20,7 @@ from ssn_prune.errors import SsnPruneError
 from ssn_prune.runtime.backends.running import RunningFile
 from ssn_prune.runtime.backends.table import backend_of
 from ssn_prune.runtime.external_data import external_files
-from ssn_prune.runtime.file_options import options_of
+from ssn_prune.runtime.file_options import batch_of, options_of
 from ssn_prune.runtime.file_outputs import outputs_of
 from ssn_prune.runtime.inputs import Input, inputs_of, make_feed
 from ssn_prune.runtime.limits import limit_this_process
@@ -56,6 +56,10 @@ class Worker:
         """The checkpoint that a file names."""
         found = stored_source(read_model(Path(path)))
         return (None if found is None else asdict(found)), ()
+
+    def batch(self, path: str) -> Answer:
+        """The batch size that a file is fixed at; None if it is open."""
+        return batch_of(read_model(Path(path))), ()
 
     def open(self, path: str, threads: int, provider: str = CPU) -> Answer:
         """Open a file to run it on given inputs; what it says of its outputs and layers."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import InferenceRuntimeError, VerificationError
+from ssn_prune.onnx_export.targets import TARGETS
 from ssn_prune.runtime.backends.bound import bound_in_runtime
 from ssn_prune.runtime.backends.interface import Backend
 from ssn_prune.runtime.backends.running import require_installed
@@ -196,8 +197,12 @@ def require_right(checks: Sequence[RuntimeCheck], hint: str) -> None:
             f"BatchNorm alone {twin})",
             found=f"an error of {check.error:.3g}; of {check.onnxruntime_error:.2g} in ONNX "
             "Runtime",
-            hint="run the file in ONNX Runtime, where it is right, or in another version of "
-            f"{backend_of(check.runtime).title}"
-            if right_elsewhere
-            else hint,
+            hint=_cure(check.runtime) if right_elsewhere else hint,
         )
+
+
+def _cure(runtime: str) -> str:
+    elsewhere = "run the file in ONNX Runtime, where it is right"
+    if runtime not in {target.name for target in TARGETS}:
+        return f"{elsewhere}, or in another version of {backend_of(runtime).title}"
+    return f"convert again with `target={runtime!r}`; if the file is for it already, {elsewhere}"

@@ -15,7 +15,7 @@ from helpers import tiny_network
 from ssn_prune import ExportOptions, convert, export_onnx, load_checkpoint, prune
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.cli.options import Targets
-from ssn_prune.conversion import ConvertOptions
+from ssn_prune.conversion import ConvertOptions, verify_file
 from ssn_prune.errors import ArgumentError
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.passes.table import PASSES
@@ -118,6 +118,10 @@ def test_a_target_without_an_open_batch_fixes_it(name: str, tmp_path: Path) -> N
     assert report.onnx is not None
     assert report.onnx.target == name
     assert report.onnx.inputs["input"][0] == 1
+    batch = verify_file(loaded_network(tmp_path), tmp_path / "net.onnx", ConvertOptions())
+    assert batch.verification is not None
+    assert batch.verification.rounding is not None
+    assert set(batch.verification.rounding.batch_sizes) == {1}  # without being told
     stored = {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}
     assert stored["ssn_prune.target"] == name
 

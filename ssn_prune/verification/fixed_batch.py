@@ -1,0 +1,28 @@
+"""The batch size that a file has, so that nobody needs to say again how it was converted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ssn_prune.errors import InferenceRuntimeError
+from ssn_prune.runtime.process import runtime_process
+
+
+def fixed_batch(path: Path, timeout: float) -> int | None:
+    """The batch size that an ONNX file is fixed at.
+
+    Args:
+        path: The file, which anyone may have written.
+        timeout: Seconds that reading it may take.
+
+    Returns:
+        The size of the first axis of all inputs; None if it is open, differs, or if the file cannot
+        be read, which whoever runs it will find.
+    """
+    try:
+        with runtime_process(timeout) as process:
+            found, _ = process.call("batch", path.name, {"path": os.path.abspath(path)})
+    except InferenceRuntimeError:
+        return None
+    return None if found is None else int(found)
