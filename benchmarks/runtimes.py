@@ -124,6 +124,9 @@ def _cells(
                 cells += _judged(*waiting.pop(), versions)
                 shutil.rmtree(target)
                 print(f"{name}: {len(cells)} cells so far", file=sys.stderr, flush=True)
+                for cell in cells:
+                    if cell.network == name and cell.verdict != "right":
+                        print(f"  {cell}", file=sys.stderr, flush=True)
         for exported, running in waiting:
             cells += _judged(exported, running, versions)
     return cells, files, versions
