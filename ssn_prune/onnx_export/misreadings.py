@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ssn_prune.onnx_export.passes.editing import rank
-from ssn_prune.onnx_export.passes.norm_of_shared import is_of_shared
 from ssn_prune.onnx_export.results import MisreadRecord
 from ssn_prune.onnx_export.targets import PORTABLE, Target
 
@@ -77,15 +76,10 @@ def _pooled_sequences(graph: ir.Graph) -> Iterator[ir.Node]:
     return (n for n in graph.all_nodes() if n.op_type in pools and rank(n.inputs[0]) == 3)
 
 
-def _shared(graph: ir.Graph) -> Iterator[ir.Node]:
-    return (node for node in graph.all_nodes() if is_of_shared(node))
-
-
 MISREADINGS: tuple[Misreading, ...] = (
     Misreading("ncnn", "reductions over one axis", _over_one_axis, avoided=True),
     Misreading("ncnn", "means of input sequences", _of_an_input_sequence, avoided=False),
     Misreading("opencv", "reductions over more than two axes", _over_many_axes, avoided=True),
-    Misreading("mnn", "norms of a convolution that others use, too", _shared, avoided=True),
     Misreading("mnn", "average pooling of sequences", _pooled_sequences, avoided=False),
 )
 """ncnn 1.0.20261020 with pnnx 20261020, OpenCV 4.14, MNN 3.6."""

@@ -18,7 +18,7 @@ _COMMON_PASSES = (
     "max_pool_first",
     "two_axes",
 )
-_PORTABLE_PASSES = (*_COMMON_PASSES, "norm_of_shared", "never_one_axis")
+_PORTABLE_PASSES = (*_COMMON_PASSES, "never_one_axis")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ TARGETS: tuple[Target, ...] = (
     Target(
         "opencv",
         "OpenCV",
-        dynamic=("none", "batch"),
+        dynamic=("batch", "none"),
         passes=(*_PORTABLE_PASSES, "instance_moments"),
     ),
     Target("mnn", "MNN"),

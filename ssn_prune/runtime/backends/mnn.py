@@ -34,7 +34,7 @@ def open_mnn(path: Path, shapes: Sequence[tuple[int, ...]], threads: int) -> Ope
         ]
         converted = str(Path(folder) / "converted.mnn")
         options = {"framework": "ONNX", "modelFile": str(fixed), "MNNModel": converted}
-        options |= {"bizCode": "none", "keepInputFormat": "1"}
+        options |= {"bizCode": "none"}
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         _tools.mnnconvert(["mnnconvert", *words])
         module = MNN.nn.load_module_from_file(
