@@ -80,8 +80,7 @@ def misread_lines(report: ConversionReport) -> list[str]:
         places = escape(listed(entry.modules, 3))
         cure = "" if entry.target is None else f"; convert with --target {entry.target} for it"
         lines.append(
-            f"[yellow]wrong in {entry.runtime}[/], which gives no error: {entry.what} in "
-            f"{places}{cure}"
+            f"[yellow]{entry.runtime} misreads[/] without an error: {entry.what} in {places}{cure}"
         )
     return lines
 

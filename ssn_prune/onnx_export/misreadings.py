@@ -57,32 +57,28 @@ def _over_many_axes(graph: ir.Graph) -> Iterator[ir.Node]:
     return (node for node, count in _reductions(graph) if count > 2)
 
 
-def _of_an_input_sequence(graph: ir.Graph) -> Iterator[ir.Node]:
-    """Reductions that no convolution precedes, in a network of sequences."""
-    raw = {value for value in graph.inputs if rank(value) == 3}
+def _of_vectors(graph: ir.Graph) -> Iterator[ir.Node]:
+    return (node for node, _ in _reductions(graph) if rank(node.inputs[0]) == 2)
+
+
+def _norms_of_saturated(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Norms of a sigmoid or a tanh that are outputs of the file."""
     for node in graph:
-        if node.op_type in _MIXING or not raw.intersection(node.inputs):
-            continue
-        raw.update(node.outputs)
-        if node.op_type.startswith("Reduce"):
-            yield node
-
-
-_MIXING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
-
-def _pooled_sequences(graph: ir.Graph) -> Iterator[ir.Node]:
-    pools = ("GlobalAveragePool", "AveragePool")
-    return (n for n in graph.all_nodes() if n.op_type in pools and rank(n.inputs[0]) == 3)
+        if node.op_type == "BatchNormalization" and node.outputs[0].is_graph_output():
+            producer = None if node.inputs[0] is None else node.inputs[0].producer()
+            if producer is not None and producer.op_type in ("Sigmoid", "Tanh"):
+                yield node
 
 
 MISREADINGS: tuple[Misreading, ...] = (
     Misreading("ncnn", "reductions over one axis", _over_one_axis, avoided=True),
-    Misreading("ncnn", "means of input sequences", _of_an_input_sequence, avoided=False),
+    Misreading("ncnn", "some reductions of vectors", _of_vectors, avoided=False),
     Misreading("opencv", "reductions over more than two axes", _over_many_axes, avoided=True),
-    Misreading("mnn", "average pooling of sequences", _pooled_sequences, avoided=False),
+    Misreading(
+        "opencv", "norms of Sigmoid and Tanh as outputs", _norms_of_saturated, avoided=False
+    ),
 )
-"""ncnn 1.0.20261020 with pnnx 20261020, OpenCV 4.14, MNN 3.6."""
+"""ncnn 1.0.20261020 with pnnx 20261020, OpenCV 4.14 (the first row) and 5.0 (the second)."""
 
 
 def misread(graph: ir.Graph, target: Target) -> tuple[MisreadRecord, ...]:
