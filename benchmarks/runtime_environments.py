@@ -1,4 +1,9 @@
-"""One environment a runtime, with pinned packages."""
+"""One environment a runtime, with pinned packages.
+
+    python benchmarks/runtime_environments.py DIR NAME ...
+
+makes some of them ahead, for ``runtimes.py --environments DIR``.
+"""
 
 from __future__ import annotations
 
@@ -68,3 +73,8 @@ def make(environment: Environment, folder: Path) -> None:
     if done.returncode:
         raise SystemExit(f"{environment.name} cannot be installed:\n{done.stderr}")
     stamp.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[2:]:
+        make(environment_of(chosen), Path(sys.argv[1]))
