@@ -39,6 +39,7 @@ def misread(network: nn.Module, x: Tensor, path: Path, target: str = "portable")
 
 ONE_AXIS = "ncnn: reductions over one axis -> ncnn"
 VECTORS = "ncnn: some reductions of vectors -> None"
+VOLUMES = "tflite: broadcasting of volumes -> None"
 SATURATED = "opencv: norms of Sigmoid and Tanh as outputs -> None"
 
 
@@ -54,6 +55,8 @@ SATURATED = "opencv: norms of Sigmoid and Tanh as outputs -> None"
         (PLANE, lambda x: x.mean((2, 3), keepdim=True), True, []),
         (PLANE, lambda x: x.amax(1), True, [ONE_AXIS]),
         (VOLUME, lambda x: x.mean((2, 3, 4), keepdim=True), True, []),
+        (VOLUME, lambda x: x + x.amax((3, 4), keepdim=True), True, [VOLUMES]),
+        (VOLUME, lambda x: x + x.relu(), True, []),
         (VOLUME, lambda x: x.mean((2, 3, 4)), True, [ONE_AXIS]),
     ],
 )
@@ -76,7 +79,7 @@ def test_our_layers_have_none_in_a_file_for_the_runtime(kind: str, tmp_path: Pat
     for target in ("ncnn", "opencv", "mnn", "onnxruntime"):
         assert misread(model, x, tmp_path / "net.onnx", target) == []
     portable = misread(model, x, tmp_path / "net.onnx")
-    assert portable == ([ONE_AXIS] if kind == "1d" else [])
+    assert portable == {"1d": [ONE_AXIS], "2d": [], "3d": [VOLUMES]}[kind]
 
 
 def test_the_command_says_so(tmp_path: Path) -> None:
