@@ -72,7 +72,7 @@ def _norms_of_saturated(graph: ir.Graph) -> Iterator[ir.Node]:
 
 def _broadcast_volumes(graph: ir.Graph) -> Iterator[ir.Node]:
     for node in graph.all_nodes():
-        if node.op_type in ("Add", "Sub", "Mul", "Div") and rank(node.outputs[0]) == 5:
+        if node.op_type in ("Add", "Sub", "Mul", "Div") and max(map(rank, node.inputs)) == 5:
             first, second = (None if value is None else value.shape for value in node.inputs)
             if first != second:
                 yield node
@@ -82,12 +82,13 @@ MISREADINGS: tuple[Misreading, ...] = (
     Misreading("ncnn", "reductions over one axis", _over_one_axis, avoided=True),
     Misreading("ncnn", "some reductions of vectors", _of_vectors, avoided=False),
     Misreading("opencv", "reductions over more than two axes", _over_many_axes, avoided=True),
+    Misreading("tflite", "broadcasting of volumes", _broadcast_volumes, avoided=False),
     Misreading(
         "opencv", "norms of Sigmoid and Tanh as outputs", _norms_of_saturated, avoided=False
     ),
 )
-"""ncnn 1.0.20261020 with pnnx 20261020, OpenCV 4.14 (the first row) and 5.0 (the second), TFLite
-through onnx2tf 1.29.24."""
+"""ncnn 1.0.20261020 with pnnx 20261020, TFLite through onnx2tf 1.29.24, OpenCV 4.14 (the
+first row) and 5.0 (the second)."""
 
 
 def misread(graph: ir.Graph, target: Target) -> tuple[MisreadRecord, ...]:
