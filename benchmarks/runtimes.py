@@ -51,7 +51,8 @@ def main() -> None:
     text = table_of(cells, options.runtimes)
     print(text)
     if options.write:
-        command = f"runtimes.py {' '.join(sys.argv[1:])}"
+        places = {str(options.checkpoint): "CHECKPOINT", str(options.environments): "DIR"}
+        command = " ".join(["runtimes.py", *(places.get(word, word) for word in sys.argv[1:])])
         how = f"one thread, one sample, medians of up to {options.runs} runs taking turns"
         title = heading("Networks in every runtime", command, how)
         listed = ", ".join(f"{runtime}: {version}" for runtime, version in versions.items())
