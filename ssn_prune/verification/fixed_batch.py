@@ -8,6 +8,9 @@ from pathlib import Path
 from ssn_prune.errors import InferenceRuntimeError
 from ssn_prune.runtime.process import runtime_process
 
+LARGEST = 256
+"""A larger batch is not made because a file says so: that is how it would eat the memory."""
+
 
 def fixed_batch(path: Path, timeout: float) -> int | None:
     """The batch size that an ONNX file is fixed at.
@@ -25,4 +28,4 @@ def fixed_batch(path: Path, timeout: float) -> int | None:
             found, _ = process.call("batch", path.name, {"path": os.path.abspath(path)})
     except InferenceRuntimeError:
         return None
-    return None if found is None else int(found)
+    return None if found is None or found > LARGEST else int(found)
