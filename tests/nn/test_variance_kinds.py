@@ -65,7 +65,9 @@ def test_values_and_gradients(case: str, training: bool) -> None:
     layer.train(training)
     x.requires_grad_()
     wanted = [x, *layer.parameters()]
-    upstream = torch.randn(x.shape, dtype=torch.float64)
+    # The same at every run: a gradient of the gates that nearly cancels has no relative accuracy.
+    generator = torch.Generator().manual_seed(1)
+    upstream = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     expected = unbiased(layer, x)
     gradients = torch.autograd.grad((expected * upstream).sum(), wanted)
     y = layer(x)
