@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from runtime_networks import BATCH_NORM, REFERENCE, network_of, samples_of, with_batch_norm
+from runtime_networks import BATCH_NORM, REFERENCE, network_of, samples_of
 from runtime_verdicts import TWIN
 from torch import nn
 
@@ -20,6 +20,7 @@ from ssn_prune import convert, load_checkpoint
 from ssn_prune.conversion import ConvertOptions
 from ssn_prune.onnx_export.options import Dynamic
 from ssn_prune.onnx_export.targets import find_target
+from ssn_prune.pruning.batch_norm_twin import batch_norm_twin
 from ssn_prune.runtime.backends.fixed_shapes import write_fixed_shapes
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
@@ -67,9 +68,9 @@ def export_all(
     folder.mkdir(parents=True)
     if checkpoint is not None and name == REFERENCE:
         loaded = load_checkpoint(checkpoint)
-        twin = with_batch_norm(loaded.model)
+        twin = batch_norm_twin(loaded.model)
     else:
-        loaded, twin = network_of(name), with_batch_norm(network_of(name, [BATCH_NORM]).model)
+        loaded, twin = network_of(name), batch_norm_twin(network_of(name, [BATCH_NORM]).model)
     assert loaded.input_size is not None
     samples = folder / "samples.npy"
     x = samples_of(loaded.input_size, _SAMPLES)

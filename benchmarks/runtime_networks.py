@@ -17,10 +17,8 @@ from ssn_prune.architectures.registry import find_architecture
 from ssn_prune.checkpoint.loading import LoadedCheckpoint, Source
 from ssn_prune.nn.ssn import SSN, SSN1d, SSN2d, SSN3d
 from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
-from ssn_prune.surgery.copying import copy_model, replace_modules
 
 BATCH_NORM = NormalizerPair(Normalizer.BN, Normalizer.BN)
-_TWINS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class Residual(nn.Module):
@@ -112,18 +110,3 @@ def network_of(name: str, pairs: Sequence[NormalizerPair] = ALL_PAIRS) -> Loaded
         layer.running_mean[0] += 6 * layer.running_var[0].sqrt()
     source = Source(name, "0" * 64, "zip", None, (), "", 0, name, {}, {})
     return LoadedCheckpoint(model.eval(), network.size, source)
-
-
-def with_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy with torch's own BatchNorm in the place of every layer."""
-    twin = copy_model(model)
-    layers = [module for module in twin.modules() if isinstance(module, SSN)]
-    return replace_modules(twin, [(layer, _batch_norm(layer)) for layer in layers]).eval()
-
-
-def _batch_norm(layer: SSN) -> nn.Module:
-    rank = {SSN1d: 1, SSN2d: 2, SSN3d: 3}[type(layer)]
-    twin = _TWINS[rank](layer.num_features, eps=layer.eps)
-    names = ("weight", "bias", "running_mean", "running_var")
-    twin.load_state_dict({name: getattr(layer, name) for name in names}, strict=False)
-    return twin.eval()

@@ -57,8 +57,7 @@ class ConvertOptions:
         dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both); by
             default ``"batch"``, or ``"none"`` for a target that takes no dynamic batch.
         static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
-        opset: ONNX operator set, 13 to 21 (detection models to 20); by default 18, or the newest
-            that the target reads.
+        opset: ONNX operator set, 13 to 21; detection models to 20.
         ir_version: ONNX file format version; by default the oldest that the file may have.
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.
@@ -72,7 +71,7 @@ class ConvertOptions:
     target: str = ExportOptions.target
     dynamic: Dynamic | None = None
     static_batch: int | None = None
-    opset: int | None = None
+    opset: int = ExportOptions.opset
     ir_version: int | None = None
     preprocessing: str | None = None
     trust_running_statistics: bool = False

@@ -62,9 +62,8 @@ def convert(
         int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
     ] = None,
     opset: Annotated[
-        int | None,
-        typer.Option(help="ONNX operator set (default 18): 13 to 21; detection models to 20."),
-    ] = None,
+        int, typer.Option(help="ONNX operator set: 13 to 21; detection models to 20.")
+    ] = 18,
     ir_version: Annotated[
         int | None,
         typer.Option(help="ONNX file format version (default: that of the operator set)."),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ssn_prune._version import __version__
 from ssn_prune.architectures.torchvision import is_detection_model
-from ssn_prune.errors import ExportError
+from ssn_prune.errors import ArgumentError, ExportError
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.capture import capture_program
@@ -24,7 +24,7 @@ from ssn_prune.onnx_export.misreadings import misread
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, ExportOptions, require_known
 from ssn_prune.onnx_export.results import OnnxStats, PassRecord
 from ssn_prune.onnx_export.saving import save_checked
-from ssn_prune.onnx_export.targets import Settings, settings_of
+from ssn_prune.onnx_export.targets import PORTABLE, Settings, settings_of
 from ssn_prune.onnx_export.translate import Translation, translate
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.counting import count_operators
@@ -84,7 +84,8 @@ def write_onnx(
     Raises:
         ExportError: The network has switchable layers or cannot be exported, or an axis did not
             stay dynamic.
-        ArgumentError: The operator set or the kind of dynamic axes does not exist.
+        ArgumentError: The operator set, the target or the kind of dynamic axes does not exist, or
+            the target has no such file.
     """
     require_known(options)
     settings = settings_of(options)
@@ -113,8 +114,9 @@ def _translated(
     progress: Progress,
 ) -> tuple[Translation, dict[str, int] | None, tuple[str, ...]]:
     if is_detection_model(model):
+        _require_portable(settings)
         progress("tracing to ONNX")
-        graph = trace_to_onnx(model, inputs, settings.opset, settings.dynamic == "spatial")
+        graph = trace_to_onnx(model, inputs, options.opset, settings.dynamic == "spatial")
         return Translation(graph, {}, ()), None, ()
     progress("capturing the pruned network")
     program, outputs = capture_program(model, inputs, settings.dynamic)
@@ -137,6 +139,18 @@ def _require_pruned(model: nn.Module) -> None:
         )
 
 
+def _require_portable(settings: Settings) -> None:
+    """The forms of the other targets are passes, which a traced graph does not get."""
+    if settings.target.name != PORTABLE:
+        raise ArgumentError(
+            f"a detection model has no file of its own for {settings.target.title}",
+            expected=f"`target={PORTABLE!r}`: it is traced, and only captured networks get the "
+            "forms of other targets",
+            found=f"`target={settings.target.name!r}`",
+            hint="leave `target=` out",
+        )
+
+
 def _add_provenance(
     graph: ir.Model, layer_values: dict[str, str], options: ExportOptions, settings: Settings
 ) -> None:
@@ -146,10 +160,10 @@ def _add_provenance(
     if layer_values:
         graph.metadata_props[LAYER_VALUES_KEY] = json.dumps(layer_values)
     opset = graph.opset_imports[""]
-    if opset != settings.opset:
+    if opset != options.opset:
         raise ExportError(
-            f"the exporter could not convert the graph to operator set {settings.opset}",
-            expected=f"operator set {settings.opset}",
+            f"the exporter could not convert the graph to operator set {options.opset}",
+            expected=f"operator set {options.opset}",
             found=f"operator set {opset}",
             hint=f"pass `opset={DEFAULT_OPSET}`, which is the default",
         )

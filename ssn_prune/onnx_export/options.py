@@ -21,8 +21,7 @@ class ExportOptions:
 
     Attributes:
         target: What the file is for; a row of :data:`ssn_prune.onnx_export.targets.TARGETS`.
-        opset: ONNX operator set, 13 to 21 (detection models, which are traced, to 20); by default
-            18, or the newest that the target reads.
+        opset: ONNX operator set, 13 to 21 (detection models, which are traced, to 20).
         ir_version: ONNX file format version; by default the oldest that the operator set and the
             content allow, since newer ones shut out older runtimes.
         dynamic: Which axes of the inputs are dynamic: ``"none"``, ``"batch"`` (axis 0) or
@@ -36,7 +35,7 @@ class ExportOptions:
     """
 
     target: str = "portable"
-    opset: int | None = None
+    opset: int = DEFAULT_OPSET
     ir_version: int | None = None
     dynamic: Dynamic | None = None
     input_names: tuple[str, ...] | None = None
@@ -70,13 +69,12 @@ def require_known(options: ExportOptions) -> None:
     require_versions(options.opset, options.ir_version)
 
 
-def require_versions(opset: int | None, ir_version: int | None) -> None:
+def require_versions(opset: int, ir_version: int | None) -> None:
     """Refuse an operator set or a format version that no file can have.
 
     Raises:
         ArgumentError: There is no such operator set, or none with such a format version.
     """
-    opset = DEFAULT_OPSET if opset is None else opset
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise ArgumentError(
             f"operator set {opset} cannot be exported",

@@ -55,7 +55,7 @@ def translate(
         program: As captured.
         outputs: Names of its outputs.
         model: What it was captured from.
-        options: Names.
+        options: Names, and the operator set.
         settings: What the file is for.
 
     Raises:
@@ -63,7 +63,7 @@ def translate(
             fixed.
     """
     inputs = program.call_spec.in_spec
-    opset = max(settings.opset, EXPORTED_OPSET)
+    opset = max(options.opset, EXPORTED_OPSET)
     with translation_errors():
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=opset, verbose=False, optimize=True
@@ -76,7 +76,7 @@ def translate(
     values = layer_values(graph, dict(options.layer_paths or {}))
     chosen = [entry for entry in PASSES if entry.code in settings.target.passes]
     passes = apply_passes(graph, model, chosen)
-    lower(graph, settings.opset)
+    lower(graph, options.opset)
     kept = {value.name for node in graph.graph for value in node.outputs}
     clean(graph)
     if settings.dynamic != "none":

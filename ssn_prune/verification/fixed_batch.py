@@ -8,7 +8,7 @@ from pathlib import Path
 from ssn_prune.errors import InferenceRuntimeError
 from ssn_prune.runtime.process import runtime_process
 
-LARGEST = 256
+LARGEST = 32
 """A larger batch is not made because a file says so: that is how it would eat the memory."""
 
 

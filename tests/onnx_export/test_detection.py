@@ -16,11 +16,12 @@ from torchvision.models.detection import RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from typer.testing import CliRunner
 
-from ssn_prune import SSN2d, load_checkpoint
+from ssn_prune import SSN2d, export_onnx, load_checkpoint, prune
 from ssn_prune.architectures.torchvision import torchvision_usage
 from ssn_prune.cli.app import app
 from ssn_prune.errors import ArgumentError
 from ssn_prune.onnx_export.detection import trace_to_onnx
+from ssn_prune.onnx_export.options import ExportOptions
 
 
 class Backbone(nn.Sequential):
@@ -101,6 +102,14 @@ def test_the_newest_operator_set_of_a_traced_network_is_named() -> None:
     with pytest.raises(ArgumentError, match="13 to 20: it is traced") as error:
         trace_to_onnx(detector(), ([torch.zeros(3, 32, 40)],), 21, dynamic_sizes=False)
     assert error.value.details()["try"] == "pass `opset=20`"
+
+
+def test_a_traced_network_has_no_file_of_another_target(tmp_path: Path) -> None:
+    options = ExportOptions(target="tflite")
+    model = prune(random_selection(detector(), ALL_PAIRS[6:]), ([torch.zeros(3, 32, 40)],)).model
+    with pytest.raises(ArgumentError, match="for TFLite"):
+        export_onnx(model, ([torch.zeros(3, 32, 40)],), tmp_path / "m.onnx", options=options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_says_what_was_captured(checkpoint: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ssn_prune.conversion import ConvertOptions, verify_file
 from ssn_prune.errors import ArgumentError
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.passes.table import PASSES
-from ssn_prune.onnx_export.targets import TARGETS, find_target
+from ssn_prune.onnx_export.targets import TARGETS
 from ssn_prune.runtime.measuring import time_in_turns
 
 
@@ -110,7 +110,7 @@ def test_the_one_sample_forms_are_faster_in_onnx_runtime(tmp_path: Path) -> None
     assert min(times["onnxruntime"]) < min(times["portable"])
 
 
-@pytest.mark.parametrize("name", ["tract", "ncnn", "tflite"])
+@pytest.mark.parametrize("name", ["ncnn", "tflite"])
 def test_a_target_without_an_open_batch_fixes_it(name: str, tmp_path: Path) -> None:
     assert ConvertOptions(target=name).fixed_batch == 1
     assert ConvertOptions(target=name, static_batch=3).fixed_batch == 3
@@ -130,8 +130,7 @@ def test_a_target_without_an_open_batch_fixes_it(name: str, tmp_path: Path) -> N
     ("options", "message"),
     [
         ({"target": "ncnn", "dynamic": "batch"}, "`dynamic='batch'`"),
-        ({"target": "tract", "dynamic": "spatial"}, "`dynamic='spatial'`"),
-        ({"target": "opencv", "dynamic": "spatial"}, "`dynamic='spatial'`"),
+        ({"target": "tflite", "dynamic": "spatial"}, "`dynamic='spatial'`"),
         ({"target": "coreml"}, "`target='coreml'`"),
     ],
 )
@@ -143,9 +142,3 @@ def test_what_is_beyond_a_target_is_refused(
         convert(loaded_network(tmp_path), path, ConvertOptions(**options))
     assert message in (caught.value.found or "")
     assert not path.exists()
-
-
-def test_the_newest_versions_of_a_target_are_limits() -> None:
-    for target in TARGETS:
-        assert target.highest_opset is None or target.highest_opset >= 13
-    assert find_target("portable").dynamic[0] == "batch"

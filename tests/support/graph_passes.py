@@ -83,3 +83,8 @@ def passes_of(target: str) -> list[OnnxPass]:
     """The passes of a target, in their order."""
     codes = find_target(target).passes
     return [entry for entry in PASSES if entry.code in codes]
+
+
+def layer_passes() -> list[OnnxPass]:
+    """The passes that are shown the nodes of our layers only."""
+    return [entry for entry in PASSES if entry.layers]

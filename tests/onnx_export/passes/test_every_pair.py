@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from dimension_networks import KINDS, Branches, one_hot_layer
-from graph_passes import exported, outputs, pass_named, passes_of
+from graph_passes import exported, layer_passes, outputs, pass_named, passes_of
 from torch import Tensor
 
 from ssn_prune import prune
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.options import Dynamic
-from ssn_prune.onnx_export.passes.table import PASSES
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.verification.onnx_runtime import rounding_bound
 
@@ -91,7 +90,7 @@ def test_passes_fire_where_they_should_and_keep_the_numbers(
     }
     assert follows_conv or {("BN/IN", 0), ("BN/LN", 1)} <= subtracting
     expected = firing(kind, follows_conv, large, situation, subtracting)
-    for passes in ([entry] for entry in PASSES if entry.layers):
+    for passes in ([entry] for entry in layer_passes()):
         code = passes[0].code
         after, records = graph.with_passes(passes)
         fired = {

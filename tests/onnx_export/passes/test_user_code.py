@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from graph_passes import Exported, exported, outputs, passes_of
+from graph_passes import Exported, exported, layer_passes, outputs
 from torch import Tensor, nn
 
 from ssn_prune.nn.inference import InstanceCentre2d, LayerCentre1d, MomentNorm, MomentNorm2d
@@ -66,7 +66,7 @@ def pair_of(first: nn.Module, second: nn.Module) -> nn.Module:
 
 def assert_untouched(graph: Exported) -> None:
     before, _ = graph.with_passes([])
-    after, records = graph.with_passes(passes_of("onnxruntime"))
+    after, records = graph.with_passes(layer_passes())
     assert records == ()
     assert after.graph == before.graph
 
@@ -119,7 +119,7 @@ def test_only_our_layer_of_two_is_rewritten(
         (pair_of(ours(), lookalike(forward, name)), pair_of(lookalike(forward, name), ours()))
     ):
         graph = exported(network, x, "none")
-        model, records = graph.with_passes(passes_of("onnxruntime"))
+        model, records = graph.with_passes(layer_passes())
         assert tuple(record.code for record in records) == codes
         assert [record.modules for record in records] == [("0",) if index == 0 else ("2",)]
         before, _ = graph.with_passes([])
@@ -147,7 +147,7 @@ def test_what_surrounds_a_layer_stays() -> None:
     torch.manual_seed(0)
     network, x = WithNeighbours().eval(), torch.randn(1, *LARGE)
     graph = exported(network, x, "none")
-    model, records = graph.with_passes(passes_of("onnxruntime"))
+    model, records = graph.with_passes(layer_passes())
     assert [(record.code, record.modules) for record in records] == [("one_sample", ("norm",))]
     kinds = [node.op_type for node in model.graph.node]
     assert kinds[:2] == ["ReduceMax", "Sub"]
@@ -173,7 +173,7 @@ def test_every_call_of_a_layer_is_rewritten() -> None:
     torch.manual_seed(0)
     network, x = Called().eval(), torch.randn(1, CHANNELS, 9, 8)
     graph = exported(network, x, "none")
-    model, records = graph.with_passes(passes_of("onnxruntime"))
+    model, records = graph.with_passes(layer_passes())
     assert [(record.code, record.count) for record in records] == [("one_sample", 4)]
     (value,) = outputs(model, x)
     with torch.no_grad():
