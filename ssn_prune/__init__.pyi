@@ -17,6 +17,7 @@ from .errors import InferenceRuntimeError as InferenceRuntimeError
 from .errors import KeyMismatchError as KeyMismatchError
 from .errors import NoSwitchableLayerError as NoSwitchableLayerError
 from .errors import OutputError as OutputError
+from .errors import ReportError as ReportError
 from .errors import SsnPruneError as SsnPruneError
 from .errors import UnconvergedGatesError as UnconvergedGatesError
 from .errors import UndefinedVarianceError as UndefinedVarianceError
@@ -61,6 +62,7 @@ from .surgery.freeze import FrozenLayer as FrozenLayer
 from .surgery.freeze import FrozenSelection as FrozenSelection
 from .surgery.freeze import freeze_selected as freeze_selected
 from .surgery.results import AdoptionCheck as AdoptionCheck
+from .surgery.results import LayerError as LayerError
 from .surgery.to_ssn import SwapRecord as SwapRecord
 from .surgery.to_ssn import SwapResult as SwapResult
 from .surgery.to_ssn import convert_to_ssn as convert_to_ssn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from ssn_prune._version import __version__
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
-from ssn_prune.errors import ArgumentError, InferenceRuntimeError
+from ssn_prune.environment import environment
+from ssn_prune.errors import ArgumentError, InferenceRuntimeError, VerificationError
 from ssn_prune.example_inputs import ExampleInputs, example_inputs
 from ssn_prune.export_formats import format_of
 from ssn_prune.files import replacing, require_writable, resolved
@@ -22,7 +23,7 @@ from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
 from ssn_prune.onnx_export.options import Dynamic, ExportOptions, require_versions
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.onnx_export.targets import dynamic_axes
-from ssn_prune.progress import Progress, no_progress
+from ssn_prune.progress import Progress, StepTimes, no_progress
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
@@ -36,6 +37,7 @@ from ssn_prune.verification.other_runtimes import installed_backends
 from ssn_prune.verification.other_sizes import batches_of_other_sizes, check_every_size
 from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import (
+    NOTHING_WRITTEN,
     Networks,
     check_file,
     check_in_float64,
@@ -62,6 +64,8 @@ class ConvertOptions:
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.
         allow_unverified_layers: Accept layers of another implementation that cannot run here.
+        every_layer: Measure the error of every layer inside the file, for the report; a file that
+            is wrong is measured always.
     """
 
     on_unconverged: OnUnconverged = "error"
@@ -76,6 +80,7 @@ class ConvertOptions:
     preprocessing: str | None = None
     trust_running_statistics: bool = False
     allow_unverified_layers: bool = False
+    every_layer: bool = False
 
     @property
     def dynamic_axes(self) -> Dynamic:
@@ -135,8 +140,10 @@ def convert(
     path = resolved(target)
     require_writable(path, force=force)
     inputs = example_inputs(loaded, options.fixed_batch)
+    steps = StepTimes(progress)
     with collector_paused(), replacing(path) as temporary:
-        return _convert(loaded, inputs, temporary, path, options, progress)
+        report = _convert(loaded, inputs, temporary, path, options, steps)
+        return replace(report, steps=steps.until_now())
 
 
 def _convert(
@@ -155,9 +162,11 @@ def _convert(
         result.model, inputs.export, temporary, path, how, progress
     )
     batches = verification_batches(inputs, result, options)
-    report = conversion_report(loaded, result)
-    after = NetworkStats(result.report.after.parameters, operators)
-    onnx = stats if isinstance(stats, OnnxStats) else None
+    report = replace(
+        conversion_report(loaded, result, options),
+        after=NetworkStats(result.report.after.parameters, operators),
+        onnx=stats if isinstance(stats, OnnxStats) else None,
+    )
     networks, adoption = Networks.of(result), result.report.adoption
     # The pruned network is in the file now: the checks need its memory. What was captured is full
     # of reference cycles.
@@ -166,16 +175,28 @@ def _convert(
     algebra, outputs = check_in_float64(
         networks, batches, algebra=options.algebra, rounding=options.rounding, progress=progress
     )
-    checks = VerificationReport(algebra, None, adoption)
-    require_passed(checks)
+    report = replace(report, verification=VerificationReport(algebra, None, adoption))
+    _require_passed(report)
     if outputs is not None:
         progress("verifying: running the file")
         gc.collect()
-        check = partial(check_file, file_format, temporary, networks.original)
-        rounding = check_every_size(check, batches, outputs)
-        checks = replace(checks, rounding=rounding)
-        require_passed(checks)
-    return replace(report, after=after, onnx=onnx, verification=checks)
+        check = partial(
+            check_file, file_format, temporary, networks.original, every_layer=options.every_layer
+        )
+        checks = VerificationReport(algebra, check_every_size(check, batches, outputs), adoption)
+        report = replace(report, verification=checks)
+        _require_passed(report)
+    return report
+
+
+def _require_passed(report: ConversionReport, hint: str = NOTHING_WRITTEN) -> None:
+    """Raise if a check failed, with the report of what was found."""
+    assert report.verification is not None  # the caller has put it there
+    try:
+        require_passed(report.verification, hint)
+    except VerificationError as error:
+        error.report = report
+        raise
 
 
 def prune_loaded(
@@ -265,6 +286,7 @@ def verify_file(
     """
     provider = provider_named(provider)  # before the work that takes long
     installed_backends(runtimes)
+    progress = steps = StepTimes(progress)
     path = Path(onnx_path)
     open_question = options.rounding and options.static_batch is None and options.dynamic is None
     if open_question and os.path.exists(path) and not is_detection_model(loaded.model):
@@ -289,6 +311,7 @@ def verify_file(
             provider=provider,
             runtimes=runtimes,
             timeout=timeout,
+            every_layer=options.every_layer,
             progress=progress,
         )
     except InferenceRuntimeError as error:
@@ -300,11 +323,14 @@ def verify_file(
         other = other_checkpoint(path, loaded.source, timeout)
         if other is not None:
             raise other
-    require_passed(checks, FILE_HINT)
-    return replace(conversion_report(loaded, result), verification=checks)
+    report = replace(conversion_report(loaded, result, options), verification=checks)
+    _require_passed(report, FILE_HINT)
+    return replace(report, steps=steps.until_now())
 
 
-def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> ConversionReport:
+def conversion_report(
+    loaded: LoadedCheckpoint, result: PruneResult, options: ConvertOptions
+) -> ConversionReport:
     """The report of a pruned checkpoint, before export and verification."""
     return ConversionReport(
         schema_version=SCHEMA_VERSION,
@@ -317,4 +343,6 @@ def conversion_report(loaded: LoadedCheckpoint, result: PruneResult) -> Conversi
         rounded=result.report.rounded,
         captured_parts=result.report.captured_parts,
         size_conditions=result.report.size_conditions if result.plan.any_size else (),
+        options=asdict(options),
+        environment=environment(),
     )

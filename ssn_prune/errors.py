@@ -301,6 +301,15 @@ class OutputError(SsnPruneError):
     code = "output_not_written"
 
 
+class ReportError(SsnPruneError):
+    """The file cannot be read as the report of a run, or a report has no such form.
+
+    Cure: give a report that a conversion wrote, as JSON or as a page, whole and unchanged.
+    """
+
+    code = "bad_report"
+
+
 class VerificationError(SsnPruneError):
     """The outputs of the converted network are not those of the original.
 
@@ -309,6 +318,8 @@ class VerificationError(SsnPruneError):
 
     Attributes:
         layer: The first switchable layer that is off, if it could be located.
+        report: The :class:`ssn_prune.ConversionReport` of the conversion that failed; None where
+            the checks did not come to an end.
     """
 
     code = "verification_failed"
@@ -324,3 +335,4 @@ class VerificationError(SsnPruneError):
     ) -> None:
         super().__init__(problem, expected=expected, found=found, hint=hint)
         self.layer = layer
+        self.report: Any = None  # its class is defined later than errors are

@@ -19,10 +19,11 @@ from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.progress import Progress
 from ssn_prune.runtime.file_outputs import FileOutput, onnx_outputs
 from ssn_prune.runtime.providers import CPU
+from ssn_prune.surgery.results import LayerError
 from ssn_prune.verification.compare import Run
 from ssn_prune.verification.onnx_runtime import (
-    first_layer_off,
-    first_layer_off_in,
+    layer_errors,
+    layer_errors_in,
     onnx_apart,
     open_onnx,
 )
@@ -81,8 +82,8 @@ class ExportFormat:
         write: Writes a file.
         open: Opens a file in its runtime, on the CPU, with torch's number of threads. Raises an
             :class:`~ssn_prune.errors.SsnPruneError` if the runtime cannot load or run it.
-        first_layer_off: Finds the first layer of a network that a wrong file gets wrong; None for
-            formats that do not say where a layer's output is.
+        layer_errors: Measures the error of every layer inside a file; None for formats that do not
+            say where a layer's output is.
         outputs: Names a file's outputs, and the activations that make them; None for formats that
             do not say.
         apart: Gives the same row for a file that anyone may have written, with a process of its own
@@ -95,7 +96,7 @@ class ExportFormat:
     suffix: str
     write: Write
     open: Callable[[Path], Run]
-    first_layer_off: Callable[[nn.Module, Path, tuple[Any, ...]], str | None] | None = None
+    layer_errors: Callable[[nn.Module, Path, tuple[Any, ...]], tuple[LayerError, ...]] | None = None
     outputs: Callable[[Path], Sequence[FileOutput]] | None = None
     apart: Callable[[Path, float, str], AbstractContextManager[ExportFormat]] | None = None
     provider: str | None = None
@@ -107,9 +108,7 @@ def _onnx_apart(path: Path, timeout: float, provider: str) -> Iterator[ExportFor
         yield replace(
             EXPORT_FORMATS[0],
             open=lambda _path: opened.run,
-            first_layer_off=lambda original, _path, batch: first_layer_off_in(
-                opened, original, batch
-            ),
+            layer_errors=lambda original, _path, batch: layer_errors_in(opened, original, batch),
             outputs=lambda _path: opened.outputs,
             provider=opened.provider,
         )
@@ -121,7 +120,7 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = (
         ".onnx",
         write_onnx,
         lambda path: open_onnx(path, path.name),
-        first_layer_off,
+        layer_errors,
         onnx_outputs,
         _onnx_apart,
         CPU,

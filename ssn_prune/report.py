@@ -1,24 +1,32 @@
 """The report: what the stages of a conversion found, put together.
 
-The JSON form is documented in docs/report.md; ``SCHEMA_VERSION`` grows when a field changes its
-meaning or disappears, not when one is added.
+The JSON form is documented in docs/report.md. ``SCHEMA_VERSION`` grows when a field changes its
+meaning or disappears, and when parts are added that readers may rely on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ssn_prune.checkpoint.source import Source
+from ssn_prune.environment import Environment
 from ssn_prune.onnx_export.results import OnnxStats
+from ssn_prune.progress import StepTime
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What the stages of a conversion found; those that did not run are None."""
+    """What the stages of a conversion found; those that did not run are None.
+
+    ``command`` is the command line as it was typed, empty if Python was called; ``options`` are the
+    fields of :class:`ssn_prune.ConvertOptions`; ``environment`` and ``steps`` say where the
+    conversion ran and how long it took.
+    """
 
     schema_version: int
     ssn_prune_version: str
@@ -32,3 +40,7 @@ class ConversionReport:
     verification: VerificationReport | None = None
     captured_parts: tuple[str, ...] = ()
     size_conditions: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
+    steps: tuple[StepTime, ...] = ()

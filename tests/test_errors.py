@@ -25,6 +25,7 @@ CODES = {
     "ExportError": "export_failed",
     "InferenceRuntimeError": "runtime_failed",
     "OutputError": "output_not_written",
+    "ReportError": "bad_report",
     "VerificationError": "verification_failed",
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import ssn_prune
-from ssn_prune import report
+from ssn_prune import environment, progress, report
 from ssn_prune.onnx_export import results as onnx_results
 from ssn_prune.pruning import results as pruning_results
 from ssn_prune.surgery import results as surgery_results
@@ -27,6 +27,7 @@ ORDER = [
         "_renamed",
         "errors",
         "normalizer",
+        "environment",
         "files",
         "json_values",
         "progress",
@@ -46,6 +47,7 @@ ORDER = [
     ("report",),
     ("conversion",),
     ("benchmarking", "demo"),
+    ("reporting",),
     ("console",),
     ("cli", "__main__"),
 ]
@@ -132,7 +134,8 @@ def test_every_module_can_be_imported_alone() -> None:
 
 def test_the_report_is_documented_field_by_field() -> None:
     text = (PACKAGE.parent / "docs" / "report.md").read_text(encoding="utf-8")
-    for stage in (report, surgery_results, pruning_results, onnx_results, verification_results):
+    stages = (report, surgery_results, pruning_results, onnx_results, verification_results)
+    for stage in (*stages, environment, progress):
         for name, record in vars(stage).items():
             if is_dataclass(record) and record.__module__ == stage.__name__:
                 for field in fields(record):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -14,14 +13,15 @@ from typing import Any
 import onnxruntime
 
 from ssn_prune._version import __version__
-from ssn_prune.benchmarking.networks import NORM_FREE
 from ssn_prune.benchmarking.records import (
+    NORM_FREE,
     SCHEMA_VERSION,
     BenchOptions,
     BenchReport,
     LayerCost,
     NetworkCost,
 )
+from ssn_prune.environment import processor_name
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.runtime.process import RuntimeProcess, runtime_process
 from ssn_prune.runtime.providers import CPU, provider_named
@@ -180,13 +180,3 @@ def _layer_costs(name: str, file: _File, spent: dict[str, float]) -> list[LayerC
             what = (layer.name, layer.mean, layer.var, layer.form)
             costs.append(LayerCost(name, *what, len(own), sum(own), share))
     return costs
-
-
-def processor_name() -> str:
-    """Name of the machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

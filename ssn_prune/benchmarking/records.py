@@ -8,6 +8,8 @@ from ssn_prune.runtime.process import TIMEOUT
 from ssn_prune.runtime.providers import CPU
 
 SCHEMA_VERSION = 1
+ORIGINAL, PRUNED, NORM_FREE = "original", "pruned", "norm-free"
+"""The networks that a checkpoint is measured as."""
 NOISY_SPREAD = 0.1
 """Quartiles further apart than this share of the median mean that the machine was busy."""
 

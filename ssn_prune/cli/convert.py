@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssn_prune.cli.command_line import typed_command
 from ssn_prune.cli.options import (
     AllowUnverified,
     Arch,
@@ -15,6 +18,7 @@ from ssn_prune.cli.options import (
     Correction,
     Debug,
     Dynamic,
+    History,
     InputSize,
     Json,
     OnUnconverged,
@@ -28,10 +32,19 @@ from ssn_prune.cli.options import (
     WeightsEntry,
 )
 from ssn_prune.cli.parsing import parse_arguments, parse_size
+from ssn_prune.cli.reports import (
+    Reports,
+    failures_reported,
+    report_paths,
+    require_reports,
+    write_reports,
+)
 from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.cli.targets import default_target, file_path, require_distinct, write_report
+from ssn_prune.cli.targets import default_target, file_path, require_distinct
+from ssn_prune.cli.traces import traces_of
 from ssn_prune.console import (
     Output,
+    bench_table,
     capture_lines,
     escape,
     misread_lines,
@@ -42,8 +55,17 @@ from ssn_prune.console import (
     verification_lines,
 )
 
+if TYPE_CHECKING:
+    from ssn_prune.benchmarking.records import BenchReport
+    from ssn_prune.checkpoint.loading import LoadedCheckpoint
+    from ssn_prune.conversion import ConvertOptions
+    from ssn_prune.progress import Progress
+
+InputSizes = tuple[int, ...] | tuple[tuple[int, ...], ...] | None
+
 
 def convert(
+    context: typer.Context,
     ckpt: Checkpoint,
     output: Annotated[
         str | None,
@@ -72,7 +94,11 @@ def convert(
     preprocessing: Annotated[
         str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
     ] = None,
-    report: Annotated[str | None, typer.Option(help="Also write the report as JSON.")] = None,
+    report: Reports = None,
+    history: History = None,
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Also measure the speed, for the report.")
+    ] = False,
     verify: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
@@ -89,17 +115,22 @@ def convert(
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
         path = default_target(ckpt) if output is None else file_path("--output", output)
-        report_path = None if report is None else file_path("--report", report)
-        require_distinct(ckpt, path, report_path)
-        with out.steps() as step:
+        reports = report_paths("--report", report)
+        outputs = [("--output", path), *(("--report", entry) for entry in reports)]
+        require_distinct({"the checkpoint": ckpt}, outputs)
+        with out.steps() as progress:
+            from ssn_prune.progress import StepTimes
+
+            step = StepTimes(progress)
             step("loading")
             from ssn_prune import conversion
             from ssn_prune.checkpoint.loading import load_checkpoint
             from ssn_prune.files import require_writable, resolved
+            from ssn_prune.reporting.run import document_of
 
             require_writable(resolved(path), force=force)
-            if report_path is not None:
-                require_writable(resolved(report_path), force=force)
+            require_reports(reports, force=force)
+            traces = None if history is None else traces_of(history)
             loaded = load_checkpoint(
                 ckpt,
                 arch=arch,
@@ -122,9 +153,17 @@ def convert(
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
+                every_layer=json or bool(reports),
             )
-            result = conversion.convert(loaded, path, options, force=force, progress=step)
-        write_report(out, result, report_path, written=path)
+            command = typed_command(context)
+            with failures_reported(reports, command):
+                result = conversion.convert(loaded, path, options, force=force, progress=step)
+            speed = measured(loaded, path, options, size, step) if bench else None
+            result = replace(result, command=command, steps=step.until_now())
+        document = document_of(result, speed, traces)
+        write_reports(document, reports, written=path)
+        if json:
+            out.json(document)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
         notes = (capture_lines, misread_lines, one_position_lines)
@@ -135,4 +174,28 @@ def convert(
         if result.verification is not None:
             for line in verification_lines(result.verification):
                 out.message(line)
-        out.message(f"[bold]wrote {escape(path)}[/]")
+        if speed is not None:
+            out.table(bench_table(speed))
+        for entry in (path, *reports):
+            out.message(f"[bold]wrote {escape(entry)}[/]")
+
+
+def measured(
+    loaded: LoadedCheckpoint,
+    path: Path,
+    options: ConvertOptions,
+    size: InputSizes,
+    step: Progress,
+) -> BenchReport:
+    """Time the file that was written beside the original and the network without norms."""
+    import tempfile
+
+    from ssn_prune.benchmarking.bench import bench
+    from ssn_prune.benchmarking.networks import export_variants
+    from ssn_prune.benchmarking.records import BenchOptions
+
+    step("exporting the networks to compare with")
+    with tempfile.TemporaryDirectory() as folder:
+        files, missing = export_variants(loaded, options, Path(folder), pruned=path)
+        how = BenchOptions(batch=options.fixed_batch or 1)
+        return bench(files, how, input_size=size, missing=missing, progress=step)

@@ -34,6 +34,7 @@ FLAGS = {
     "provider": "--provider",
     "runtimes": "--with",
     "timeout": "--timeout",
+    "every_layer": "--report",
 }
 COMMANDS = {"select(model)": "ssn-prune inspect CKPT --json"}
 _ARGUMENT = re.compile(r"`(\w+)=([^`]*)`")

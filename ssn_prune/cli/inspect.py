@@ -10,6 +10,7 @@ import typer
 from ssn_prune._version import __version__
 from ssn_prune.cli.options import Checkpoint, Debug, Json, Prefix, Quiet, WeightsEntry
 from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.cli.traces import traces_of
 from ssn_prune.console import (
     Output,
     history_table,
@@ -52,10 +53,7 @@ def inspect(
                 layers = selection_layers(select(opened.tensors))
             traces: tuple[GateTrace, ...] = ()
             if history is not None:
-                from ssn_prune.training.gate_traces import gate_traces
-                from ssn_prune.training.history import GateRecords
-
-                traces = gate_traces(GateRecords.load(history))
+                traces = traces_of(history)
         if json:
             from ssn_prune.json_values import to_json
             from ssn_prune.report import SCHEMA_VERSION, ConversionReport

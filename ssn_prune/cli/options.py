@@ -129,6 +129,10 @@ Timeout = Annotated[
         help="How long a runtime may take for a file; its process is ended then.",
     ),
 ]
+History = Annotated[
+    Path | None,
+    typer.Option(help="Gate history of the training (GateRecords.save), for the report."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

@@ -3,6 +3,7 @@
 from ssn_prune.console.bench import bench_lines, bench_table, layer_cost_table
 from ssn_prune.console.history import history_table
 from ssn_prune.console.output import Output
+from ssn_prune.console.report import comparison_lines, comparison_table, verdict_lines
 from ssn_prune.console.selection import off_simplex_lines, selection_table, unconverged_table
 from ssn_prune.console.text import escape
 from ssn_prune.console.totals import (
@@ -19,6 +20,8 @@ __all__ = [
     "bench_lines",
     "bench_table",
     "capture_lines",
+    "comparison_lines",
+    "comparison_table",
     "escape",
     "history_table",
     "layer_cost_table",
@@ -29,5 +32,6 @@ __all__ = [
     "selection_table",
     "totals_table",
     "unconverged_table",
+    "verdict_lines",
     "verification_lines",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -194,7 +195,13 @@ def _stats(
         inputs=_shapes(graph.graph.inputs),
         outputs=_shapes(graph.graph.outputs),
         passes=passes,
+        sha256=_sha256(temporary),
     )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shapes(values: Sequence[ir.Value]) -> dict[str, list[str | int]]:

@@ -42,7 +42,8 @@ class OnnxStats:
     """An exported file: nodes, operators by kind, bytes, and how it was exported.
 
     ``target`` is what it is for; ``left_out`` are the network's outputs that are no tensors, each
-    with its type; ``misread`` is what some runtime gets wrong without an error.
+    with its type; ``misread`` is what some runtime gets wrong without an error; ``sha256`` is the
+    hash of the file, whose separate weights have theirs in their name.
     """
 
     file_name: str
@@ -58,3 +59,4 @@ class OnnxStats:
     left_out: tuple[str, ...] = ()
     target: str = "portable"
     misread: tuple[MisreadRecord, ...] = ()
+    sha256: str | None = None

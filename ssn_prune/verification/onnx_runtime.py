@@ -22,6 +22,7 @@ from ssn_prune.runtime.sessions import open_session, run_session
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import max_error, tensor_leaves
 from ssn_prune.surgery.output_hooks import SpilledOutputs
+from ssn_prune.surgery.results import LayerError
 from ssn_prune.verification.compare import Run, rounding_bound
 from ssn_prune.verification.reference_outputs import float32_outputs, run_float64
 
@@ -110,8 +111,10 @@ def to_tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
     return [torch.from_numpy(array) for array in arrays]
 
 
-def first_layer_off(original: nn.Module, path: Path, batch: tuple[Tensor, ...]) -> str | None:
-    """Open the graph at the layers' outputs and find the first that is outside its own bound.
+def layer_errors(
+    original: nn.Module, path: Path, batch: tuple[Tensor, ...]
+) -> tuple[LayerError, ...]:
+    """Open the graph at the layers' outputs and hold each against a bound of its own.
 
     Args:
         original: The network with switchable layers; not changed.
@@ -119,24 +122,26 @@ def first_layer_off(original: nn.Module, path: Path, batch: tuple[Tensor, ...]) 
         batch: Inputs of one call.
 
     Returns:
-        The layer's name; None if no layer is off, or the file does not say where they are.
+        The errors in execution order; none of layers that are called several times, and none at
+        all if the file does not say where the layers are.
     """
     with onnx_apart(path) as opened:
-        return first_layer_off_in(opened, original, batch)
+        return layer_errors_in(opened, original, batch)
 
 
-def first_layer_off_in(
+def layer_errors_in(
     opened: OnnxApart, original: nn.Module, batch: tuple[Tensor, ...]
-) -> str | None:
+) -> tuple[LayerError, ...]:
     """The same for a file that is open."""
     layers = {n for n, module in original.named_modules() if isinstance(module, SwitchableNorm)}
     values = {name: value for name, value in opened.layer_values.items() if name in layers}
     try:
         converted = opened.run_at(batch, list(values.values())) if values else {}
     except InferenceRuntimeError:  # a file that is wrong may also say wrong things of its layers
-        return None
+        return ()
     if not converted:
-        return None
+        return ()
+    found = []
     with SpilledOutputs() as exact, SpilledOutputs() as own:
         run_float64(float64_copy(original), batch, values, exact)
         float32_outputs(original, [batch], values, own)
@@ -146,6 +151,6 @@ def first_layer_off_in(
             (reference,), (single,) = exact.read(name, 0) or [], own.read(name, 0) or []
             own_error, scale = max_error(single, reference)
             error, _ = max_error(converted[values[name]], reference)
-            if not error <= rounding_bound(own_error, scale):
-                return name
-    return None
+            bound, unit = rounding_bound(own_error, scale), scale or 1.0
+            found.append(LayerError(name, error / unit, bound / unit))
+    return tuple(found)

@@ -54,6 +54,7 @@ def verify(
     provider: str = "cpu",
     runtimes: Sequence[str] = (),
     timeout: float = TIMEOUT,
+    every_layer: bool = False,
     progress: Progress = no_progress,
 ) -> VerificationReport:
     """Check that a conversion gives the outputs of the original.
@@ -70,6 +71,7 @@ def verify(
         runtimes: Other runtimes to compare the ONNX file in, such as ``"openvino"``.
         timeout: Seconds that loading and running the file may take in all, in each runtime. It runs
             in a process of its own, which is ended then.
+        every_layer: Measure the error of every layer inside a file that is right, too.
         progress: Called with the name of each step before it starts.
 
     Returns:
@@ -99,7 +101,9 @@ def verify(
     if rounding:
         progress("verifying: running the file")
         with _apart(path, timeout, device) as file_format:
-            compared = check_file(file_format, path, pruned.original, batches, outputs)
+            compared = check_file(
+                file_format, path, pruned.original, batches, outputs, every_layer=every_layer
+            )
     others: tuple[RuntimeCheck, ...] = ()
     if backends:
         progress(f"verifying: running the file in {', '.join(b.title for b in backends)}")
@@ -121,6 +125,8 @@ def check_file(
     original: nn.Module,
     batches: Sequence[tuple[Tensor, ...]],
     outputs: ReferenceOutputs,
+    *,
+    every_layer: bool = False,
 ) -> RoundingCheck:
     """Compare a file with the reference, and find the first layer that is off if it fails.
 
@@ -130,6 +136,7 @@ def check_file(
         original: The network with switchable layers; not changed.
         batches: Inputs of several calls.
         outputs: What the reference gives for them.
+        every_layer: Measure the error of every layer of a file that is right, too.
 
     Raises:
         InferenceRuntimeError: The runtime cannot load or run the file.
@@ -137,10 +144,11 @@ def check_file(
     listed = () if file_format.outputs is None else file_format.outputs(path)
     found = check_rounding(file_format.open(path), batches, outputs, listed)
     found = replace(found, provider=file_format.provider)
-    if found.passed or file_format.first_layer_off is None:
+    if (found.passed and not every_layer) or file_format.layer_errors is None:
         return found
-    layer = file_format.first_layer_off(original, path, batches[0])
-    return replace(found, first_layer_off=layer)
+    layers = file_format.layer_errors(original, path, batches[0])
+    off = (layer.layer for layer in layers if not layer.error <= layer.bound)
+    return replace(found, first_layer_off=None if found.passed else next(off, None), layers=layers)
 
 
 @dataclass(frozen=True)

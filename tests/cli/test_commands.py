@@ -62,7 +62,7 @@ def test_json_and_report_are_the_same_document(checkpoint: Path, tmp_path: Path)
     )
     document = json.loads(result.stdout)
     assert document == json.loads(report.read_text())
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert document["source"]["facts"] == {"epoch": 3}
     assert [layer["fold"] for layer in document["layers"]] == ["scale", "scale_and_shift"]
     assert document["onnx"]["nodes"] == sum(document["onnx"]["operators"].values())

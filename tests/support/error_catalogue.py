@@ -232,6 +232,11 @@ def converts() -> None:
     save("other.pth", tiny_network(seed=1).state_dict())
 
 
+def named_in_hint(hint: str, command: Command) -> Command:
+    """Take the file's name from the end of the hint."""
+    return [*command[:-1], hint.split()[-1]]
+
+
 BENCH = ("bench", "m.onnx", "--runs", "2")
 CODE = "catalogue_networks"
 FAILURES = [
@@ -260,5 +265,8 @@ FAILURES = [
     Failure("output_not_written", (*CONVERT, "-o", "net.pth/x.onnx"), None),
     Failure("output_not_written", (*CONVERT, *UNCHECKED, "-o", "there/a b/x.onnx"), shell("mkdir -p .*"), "does not exist"),
     Failure("output_not_written", (*CONVERT, *UNCHECKED, "-o", "m.onnx"), Flag("--force"), "exists already", writes_graph()),
+    Failure("bad_report", ("report", "bad.json"), None, "not JSON", lambda: Path("bad.json").write_text("{")),
+    Failure("bad_report", ("report", "net.pth"), None, "cannot be read"),
+    Failure("bad_argument", (*CONVERT, *UNCHECKED, "--report", "r.txt"), named_in_hint, "no format"),
     Failure("verification_failed", ("verify", "other.pth", "net.onnx", *ARCH), other_checkpoint, "was made from", converts),
 ]  # fmt: skip

@@ -1,0 +1,94 @@
+"""A run: the report of a conversion, with the benchmark and the gate history that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssn_prune.benchmarking.records import BenchReport
+from ssn_prune.errors import ReportError
+from ssn_prune.json_values import to_json
+from ssn_prune.report import SCHEMA_VERSION, ConversionReport
+from ssn_prune.reporting.decoding import decoded
+from ssn_prune.training.gate_traces import GateTrace
+
+OLDEST_SCHEMA = 2
+"""What it lacks has defaults."""
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What a command adds to the fields of the report."""
+
+    bench: BenchReport | None = None
+    history: tuple[GateTrace, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, and the document that it was read from.
+
+    Attributes:
+        report: Of the conversion.
+        bench: What the networks cost; None if that was not measured.
+        history: How the gates came about; empty without one.
+        document: All of it as JSON.
+    """
+
+    report: ConversionReport
+    bench: BenchReport | None
+    history: tuple[GateTrace, ...]
+    document: dict[str, Any]
+
+
+def document_of(
+    report: ConversionReport,
+    bench: BenchReport | None = None,
+    history: Sequence[GateTrace] | None = None,
+) -> dict[str, Any]:
+    """The JSON document of a run; parts that were not asked for are no fields of it."""
+    document: dict[str, Any] = to_json(report)
+    if bench is not None:
+        document["bench"] = to_json(bench)
+    if history is not None:
+        document["history"] = to_json(tuple(history))
+    return document
+
+
+def run_of(document: Any) -> Run:
+    """The run that a document describes.
+
+    Raises:
+        ReportError: It is no such document, or of another schema.
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("schema_version"), int):
+        raise ReportError(
+            "the document is not the report of a conversion",
+            expected="a JSON object with a `schema_version` and `layers`",
+            found=_kind(document),
+            hint="give what a conversion wrote as its report",
+        )
+    version = document["schema_version"]
+    if "layers" not in document or "source" not in document:
+        raise ReportError(
+            "the document is not the report of a conversion",
+            expected="the fields `source` and `layers`",
+            found=_kind(document),
+            hint="give what a conversion wrote as its report",
+        )
+    if not OLDEST_SCHEMA <= version <= SCHEMA_VERSION:
+        raise ReportError(
+            f"the report has schema version {version}",
+            expected=f"version {OLDEST_SCHEMA} to {SCHEMA_VERSION}",
+            found=f"version {version}",
+            hint="convert again, or use the version of ssn_prune that wrote it",
+        )
+    added = decoded(_Added, document)
+    return Run(decoded(ConversionReport, document), added.bench, added.history, document)
+
+
+def _kind(document: Any) -> str:
+    if isinstance(document, dict):
+        return "an error" if "error" in document else f"an object with {len(document)} fields"
+    return "a list" if isinstance(document, list) else "no object"
