@@ -61,6 +61,8 @@ class ConvertOptions:
         static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
         opset: ONNX operator set, 13 to 21; detection models to 20.
         ir_version: ONNX file format version; by default the oldest that the file may have.
+        input_names: Names of the file's inputs, by default ``input``, ``input_1``, ...
+        output_names: Names of its outputs, by default ``output`` or the keys of the results.
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.
         allow_unverified_layers: Accept layers of another implementation that cannot run here.
@@ -77,6 +79,8 @@ class ConvertOptions:
     static_batch: int | None = None
     opset: int = ExportOptions.opset
     ir_version: int | None = None
+    input_names: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
     preprocessing: str | None = None
     trust_running_statistics: bool = False
     allow_unverified_layers: bool = False
@@ -238,6 +242,8 @@ def _export_options(
         opset=options.opset,
         ir_version=options.ir_version,
         dynamic=options.dynamic_axes,
+        input_names=options.input_names,
+        output_names=options.output_names,
         metadata=metadata_of(
             loaded.source,
             result,

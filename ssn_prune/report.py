@@ -44,3 +44,11 @@ class ConversionReport:
     options: dict[str, Any] = field(default_factory=dict)
     environment: Environment | None = None
     steps: tuple[StepTime, ...] = ()
+
+    def __repr__(self) -> str:
+        """The file and how far the conversion came."""
+        nodes = "" if self.onnx is None else f", {self.onnx.nodes} ONNX nodes"
+        checks = self.verification
+        state = "" if checks is None else ", checks passed" if checks.passed else ", checks failed"
+        name, count = self.source.file_name, len(self.layers)
+        return f"<ConversionReport of {name}: {count} layers{nodes}{state}>"

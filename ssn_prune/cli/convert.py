@@ -10,6 +10,7 @@ import typer
 
 from ssn_prune.cli.command_line import typed_command
 from ssn_prune.cli.options import (
+    AllLayers,
     AllowUnverified,
     Arch,
     ArchArgs,
@@ -31,7 +32,7 @@ from ssn_prune.cli.options import (
     VerifyOption,
     WeightsEntry,
 )
-from ssn_prune.cli.parsing import parse_arguments, parse_size
+from ssn_prune.cli.parsing import parse_arguments, parse_names, parse_size
 from ssn_prune.cli.reports import (
     Reports,
     failures_reported,
@@ -46,11 +47,12 @@ from ssn_prune.console import (
     Output,
     bench_table,
     capture_lines,
+    deployment_lines,
     escape,
     misread_lines,
     one_position_lines,
     rounded_line,
-    selection_table,
+    show_selection,
     totals_table,
     verification_lines,
 )
@@ -90,6 +92,14 @@ def convert(
         int | None,
         typer.Option(help="ONNX file format version (default: that of the operator set)."),
     ] = None,
+    input_names: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Names of the file's inputs (default: input, ...)."),
+    ] = None,
+    output_names: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Names of the file's outputs (default: output, ...)."),
+    ] = None,
     fold: Annotated[bool, typer.Option(help="Fold into convolutions.")] = True,
     preprocessing: Annotated[
         str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
@@ -105,6 +115,7 @@ def convert(
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing output.")
     ] = False,
+    all_layers: AllLayers = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -150,6 +161,8 @@ def convert(
                 static_batch=static_batch,
                 opset=opset,
                 ir_version=ir_version,
+                input_names=parse_names(input_names),
+                output_names=parse_names(output_names),
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
@@ -164,7 +177,8 @@ def convert(
         write_reports(document, reports, written=path)
         if json:
             out.json(document)
-        out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
+        title = f"{loaded.source.arch}: selection and folds"
+        show_selection(out, result, title, every=all_layers)
         out.table(totals_table(result))
         notes = (capture_lines, misread_lines, one_position_lines)
         for line in [line for lines_of in notes for line in lines_of(result)]:
@@ -176,6 +190,8 @@ def convert(
                 out.message(line)
         if speed is not None:
             out.table(bench_table(speed))
+        for line in deployment_lines(result):
+            out.message(line)
         for entry in (path, *reports):
             out.message(f"[bold]wrote {escape(entry)}[/]")
 

@@ -11,7 +11,7 @@ import typer
 from ssn_prune.cli.options import Debug, Json, Quiet
 from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.cli.targets import make_folder
-from ssn_prune.console import Output, escape, selection_table, totals_table, verification_lines
+from ssn_prune.console import Output, escape, show_selection, totals_table, verification_lines
 
 
 def demo(
@@ -85,7 +85,7 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
         files = {"checkpoint": str(checkpoint), "onnx": str(target)}
         scores = {"accuracy_before": accuracies[0], "accuracy_after": accuracies[1]}
         out.json({**files, **scores, "same_answers": same, "report": to_json(report)})
-    out.table(selection_table(report.layers, "What every layer selected, and what it became"))
+    show_selection(out, report, "What every layer selected, and what it became")
     out.table(totals_table(report))
     if report.verification is not None:
         for line in verification_lines(report.verification):

@@ -34,6 +34,8 @@ FLAGS = {
     "provider": "--provider",
     "runtimes": "--with",
     "timeout": "--timeout",
+    "input_names": "--input-names",
+    "output_names": "--output-names",
     "every_layer": "--report",
 }
 COMMANDS = {"select(model)": "ssn-prune inspect CKPT --json"}

@@ -133,6 +133,7 @@ History = Annotated[
     Path | None,
     typer.Option(help="Gate history of the training (GateRecords.save), for the report."),
 ]
+AllLayers = Annotated[bool, typer.Option("--all", help="Show every layer, however many there are.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

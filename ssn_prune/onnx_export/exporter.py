@@ -117,7 +117,7 @@ def _translated(
     if is_detection_model(model):
         _require_portable(settings)
         progress("tracing to ONNX")
-        graph = trace_to_onnx(model, inputs, options.opset, settings.dynamic == "spatial")
+        graph = trace_to_onnx(model, inputs, options, settings.dynamic == "spatial")
         return Translation(graph, {}, ()), None, ()
     progress("capturing the pruned network")
     program, outputs = capture_program(model, inputs, settings.dynamic)
@@ -194,6 +194,7 @@ def _stats(
         ir_version=graph.ir_version,
         inputs=_shapes(graph.graph.inputs),
         outputs=_shapes(graph.graph.outputs),
+        types=_types([*graph.graph.inputs, *graph.graph.outputs]),
         passes=passes,
         sha256=_sha256(temporary),
     )
@@ -209,3 +210,8 @@ def _shapes(values: Sequence[ir.Value]) -> dict[str, list[str | int]]:
         str(value.name): [dim if isinstance(dim, int) else str(dim) for dim in value.shape or ()]
         for value in values
     }
+
+
+def _types(values: Sequence[ir.Value]) -> dict[str, str]:
+    """Their element types as NumPy calls them, such as ``float32``."""
+    return {str(value.name): str(value.dtype.numpy()) for value in values if value.dtype}

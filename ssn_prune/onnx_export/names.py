@@ -6,9 +6,12 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass
+
+from ssn_prune.errors import ArgumentError
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -104,6 +107,24 @@ def name_dynamic_axes(model: ir.Model) -> None:
 def input_names(count: int) -> tuple[str, ...]:
     """``input``, ``input_1``, ``input_2``, ..."""
     return tuple("input" if index == 0 else f"input_{index}" for index in range(count))
+
+
+def chosen_names(
+    given: Sequence[str] | None, usual: Sequence[str], kind: Literal["input", "output"]
+) -> Sequence[str]:
+    """The names that were asked for, else the usual ones.
+
+    Raises:
+        ArgumentError: There is another number of inputs or outputs.
+    """
+    if given is None or len(given) == len(usual):
+        return usual if given is None else given
+    raise ArgumentError(
+        f"the network has {len(usual)} {kind}s, not {len(given)}",
+        expected=f"{len(usual)} names; without them: {', '.join(usual)}",
+        found=f"`{kind}_names={','.join(given)}`",
+        hint=f"leave `{kind}_names=` out, or give {len(usual)}",
+    )
 
 
 def name_inputs(model: ir.Model, names: Sequence[str]) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ssn_prune.pruning.results import GateReport, LayerReport
-from ssn_prune.reporting.run import Run
 from ssn_prune.surgery.results import LayerError
+
+if TYPE_CHECKING:  # inspect shows layers without what a run needs
+    from ssn_prune.report import ConversionReport
+    from ssn_prune.reporting.run import Run
 
 MOVED = {
     "scale_and_shift": "all of it",
@@ -99,25 +104,35 @@ class Layer:
 def layers_of(run: Run) -> tuple[Layer, ...]:
     """The layers of a run, in the order of the calls; those that are not called come last."""
     costs = {} if run.bench is None else {c.layer: c.milliseconds for c in run.bench.layers}
-    errors = {error.layer: error for error in profile_of(run)}
-    last = len(run.report.layers)
-    ordered = sorted(run.report.layers, key=lambda r: last if r.order is None else r.order)
+    return _layers(run.report, costs, {error.layer: error for error in profile_of(run)})
+
+
+def layers_of_report(report: ConversionReport) -> tuple[Layer, ...]:
+    """The layers of a report alone, without what was measured."""
+    return _layers(report, {}, {})
+
+
+def _layers(
+    report: ConversionReport, costs: Mapping[str, float], errors: Mapping[str, LayerError]
+) -> tuple[Layer, ...]:
+    last = len(report.layers)
+    ordered = sorted(report.layers, key=lambda r: last if r.order is None else r.order)
     return tuple(
         Layer(
             number=number,
-            name=report.name,
-            stage=report.stage or report.name.partition(".")[0],
-            mean=_cell(report.mean, report.fold in (*_BOTH, "running_mean")),
-            var=_cell(report.var, report.fold in (*_BOTH, "scale")),
-            channels=report.channels,
-            positions=report.positions,
-            form=report.form,
-            fate=_fate(report),
-            milliseconds=costs.get(report.name),
-            error=errors.get(report.name),
-            producer=report.producer,
+            name=layer.name,
+            stage=layer.stage or layer.name.partition(".")[0],
+            mean=_cell(layer.mean, layer.fold in (*_BOTH, "running_mean")),
+            var=_cell(layer.var, layer.fold in (*_BOTH, "scale")),
+            channels=layer.channels,
+            positions=layer.positions,
+            form=layer.form,
+            fate=_fate(layer),
+            milliseconds=costs.get(layer.name),
+            error=errors.get(layer.name),
+            producer=layer.producer,
         )
-        for number, report in enumerate(ordered, 1)
+        for number, layer in enumerate(ordered, 1)
     )
 
 
