@@ -47,7 +47,7 @@ ORDER = [
     ("report",),
     ("conversion",),
     ("benchmarking", "demo"),
-    ("reporting",),
+    ("reporting", "batch"),
     ("console",),
     ("cli", "__main__"),
 ]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssn_prune.cli.batch import convert_all, is_batch
 from ssn_prune.cli.command_line import typed_command
 from ssn_prune.cli.options import (
     AllLayers,
     AllowUnverified,
     Arch,
     ArchArgs,
-    Checkpoint,
     Checks,
     Correction,
     Debug,
@@ -68,10 +68,21 @@ InputSizes = tuple[int, ...] | tuple[tuple[int, ...], ...] | None
 
 def convert(
     context: typer.Context,
-    ckpt: Checkpoint,
+    ckpts: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CKPT...",
+            help="Checkpoint of torch.save, or safetensors; several, or a folder, are converted in "
+            "processes of their own.",
+        ),
+    ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="ONNX file to write (default: CKPT with .onnx)."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="ONNX file to write (default: CKPT with .onnx); for several checkpoints a folder.",
+        ),
     ] = None,
     arch: Arch = None,
     arch_args: ArchArgs = None,
@@ -112,6 +123,13 @@ def convert(
     verify: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Of a folder: subfolders, too.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Checkpoints at a time.")] = 1,
+    summary: Annotated[
+        str | None, typer.Option(metavar="FILE.csv", help="Also write a row a checkpoint.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing output.")
     ] = False,
@@ -122,6 +140,21 @@ def convert(
 ) -> None:
     """Convert a trained checkpoint to a lean ONNX file, verify it, and report."""
     out = Output(as_json=json, quiet=quiet)
+    if is_batch(ckpts, summary):
+        convert_all(
+            context,
+            out,
+            ckpts,
+            output=output,
+            reports=report or (),
+            recursive=recursive,
+            jobs=jobs,
+            summary=summary,
+            force=force,
+            debug=debug,
+        )
+        return
+    (ckpt,) = ckpts
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)

@@ -36,6 +36,7 @@ FLAGS = {
     "timeout": "--timeout",
     "input_names": "--input-names",
     "output_names": "--output-names",
+    "recursive": "--recursive",
     "every_layer": "--report",
 }
 COMMANDS = {"select(model)": "ssn-prune inspect CKPT --json"}

@@ -1,5 +1,6 @@
 """Everything that is printed: tables and messages for people, JSON for programs."""
 
+from ssn_prune.console.batch import batch_line, batch_table, result_line
 from ssn_prune.console.bench import bench_lines, bench_table, layer_cost_table
 from ssn_prune.console.choice import show_selection
 from ssn_prune.console.deployment import deployment_lines
@@ -20,6 +21,8 @@ from ssn_prune.console.verification import verification_lines
 
 __all__ = [
     "Output",
+    "batch_line",
+    "batch_table",
     "bench_lines",
     "bench_table",
     "capture_lines",
@@ -32,6 +35,7 @@ __all__ = [
     "misread_lines",
     "off_simplex_lines",
     "one_position_lines",
+    "result_line",
     "rounded_line",
     "selections_line",
     "selections_table",

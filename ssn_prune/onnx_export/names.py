@@ -109,6 +109,9 @@ def input_names(count: int) -> tuple[str, ...]:
     return tuple("input" if index == 0 else f"input_{index}" for index in range(count))
 
 
+_OPTIONS = {"input": "`input_names=`", "output": "`output_names=`"}
+
+
 def chosen_names(
     given: Sequence[str] | None, usual: Sequence[str], kind: Literal["input", "output"]
 ) -> Sequence[str]:
@@ -122,8 +125,8 @@ def chosen_names(
     raise ArgumentError(
         f"the network has {len(usual)} {kind}s, not {len(given)}",
         expected=f"{len(usual)} names; without them: {', '.join(usual)}",
-        found=f"`{kind}_names={','.join(given)}`",
-        hint=f"leave `{kind}_names=` out, or give {len(usual)}",
+        found=", ".join(given),
+        hint=f"leave {_OPTIONS[kind]} out, or give {len(usual)}",
     )
 
 
