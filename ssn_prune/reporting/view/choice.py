@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ssn_prune.normalizer import Normalizer
+from ssn_prune.reporting.figures import counted
 from ssn_prune.reporting.view.layers import Layer
 
 NAMES = tuple(normalizer.name for normalizer in Normalizer)
@@ -59,19 +60,22 @@ def choice_of(layers: tuple[Layer, ...]) -> Choice:
 
 
 def _finding(layers: tuple[Layer, ...]) -> str:
-    parts = []
-    for what, chosen in (
-        ("the mean", [layer.mean.normalizer for layer in layers]),
-        ("the variance", [layer.var.normalizer for layer in layers]),
-    ):
-        counts = Counter(chosen)
-        name = max(NAMES, key=lambda entry: counts[entry])
-        often = (
-            "always" if counts[name] == len(layers) else f"{counts[name]} of {len(layers)} times"
-        )
-        parts.append(f"{what} is {name} {often}")
-    text = ", ".join(parts)
-    return text[:1].upper() + text[1:]
+    mixed = sum(layer.mean.normalizer != layer.var.normalizer for layer in layers)
+    if not mixed:
+        first = f"Each of {counted(len(layers), 'layer')} uses one normalizer for both"
+    else:
+        first = f"{mixed} of {counted(len(layers), 'layer')} mix two normalizers"
+    mean, often = _most([layer.mean.normalizer for layer in layers])
+    var, as_often = _most([layer.var.normalizer for layer in layers])
+    if mean == var:
+        return f"{first}; {mean} leads for the mean ({often}) and the variance ({as_often})"
+    return f"{first}; {mean} leads for the mean ({often}), {var} for the variance ({as_often})"
+
+
+def _most(chosen: list[str]) -> tuple[str, int]:
+    counts = Counter(chosen)
+    name = max(NAMES, key=lambda entry: counts[entry])
+    return name, counts[name]
 
 
 def _stages(layers: tuple[Layer, ...]) -> tuple[Stage, ...]:
