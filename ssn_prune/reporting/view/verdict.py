@@ -75,7 +75,8 @@ _BENCH_OPTIONS = ("arch", "arch-args", "prefix", "weights", "input-size", "corre
 def _bench_command(run: Run) -> str:
     """How to measure, with what the conversion was told of the network."""
     typed = run.report.command
-    words = ["ssn-prune", "bench", typed[2] if len(typed) > 2 else run.report.source.file_name]
+    of_file = len(typed) > 2 and typed[1] in ("convert", "verify")
+    words = ["ssn-prune", "bench", typed[2] if of_file else run.report.source.file_name]
     for option, value in itertools.pairwise(typed):
         if option.startswith("--") and option[2:] in (*_BENCH_OPTIONS, "on-unconverged"):
             words += [option, value]
