@@ -21,6 +21,7 @@ WINDOW = {"width": 1120, "height": 540}
 
 
 def main() -> None:
+    """Write both pictures."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page = Path(folder) / "page.html"
         page.write_text(html(read_run(RUN)), encoding="utf-8")
