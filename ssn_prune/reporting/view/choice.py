@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 from ssn_prune.normalizer import Normalizer
-from ssn_prune.reporting.figures import counted
 from ssn_prune.reporting.view.layers import Layer
 
 NAMES = tuple(normalizer.name for normalizer in Normalizer)
@@ -60,11 +59,17 @@ def choice_of(layers: tuple[Layer, ...]) -> Choice:
 
 
 def _finding(layers: tuple[Layer, ...]) -> str:
+    if len(layers) == 1:
+        return (
+            f"{layers[0].mean.normalizer} for the mean, {layers[0].var.normalizer} for the variance"
+        )
     mixed = sum(layer.mean.normalizer != layer.var.normalizer for layer in layers)
     if not mixed:
-        first = f"Each of {counted(len(layers), 'layer')} uses one normalizer for both"
+        first = f"Each of {len(layers)} layers uses one normalizer for both"
     else:
-        first = f"{mixed} of {counted(len(layers), 'layer')} mix two normalizers"
+        first = (
+            f"{mixed} of {len(layers)} layers {'mixes' if mixed == 1 else 'mix'} two normalizers"
+        )
     mean, often = _most([layer.mean.normalizer for layer in layers])
     var, as_often = _most([layer.var.normalizer for layer in layers])
     if mean == var:

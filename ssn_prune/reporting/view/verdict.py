@@ -174,12 +174,14 @@ def _about_layers(run: Run, layers: tuple[Layer, ...]) -> str:
         return "There is no switchable layer."
     soft = sum(layer.unfinished for layer in layers)
     mixed = sum(layer.mean.normalizer != layer.var.normalizer for layer in layers)
-    mix = f"{mixed} mix two" if mixed else "none mixes two"
+    mix = f"{mixed} {'mixes' if mixed == 1 else 'mix'} two" if mixed else "none mixes two"
     one = "uses one normalizer for the mean and one for the variance"
     if not soft:
-        every = f"Every one of {len(layers)} layers" if len(layers) > 1 else "The only layer"
-        return f"{every} {one}; {mix}."
-    kept = "" if run.report.rounded is not None else "; the others keep the weighted form"
+        if len(layers) == 1:
+            return f"The only layer {one}."
+        return f"Every one of {len(layers)} layers {one}; {mix}."
+    converted = run.report.onnx is not None and run.report.rounded is None
+    kept = "; the others keep the weighted form" if converted else ""
     if soft == len(layers):
         return f"No layer of {len(layers)} {one} yet."
     return f"{len(layers) - soft} of {len(layers)} layers {one.replace('uses', 'use')}{kept}."
