@@ -54,7 +54,7 @@ def report(
         if new is None:
             write_texts(paths, lambda path: report_text(path, first))
             if json:
-                out.json(first.document)
+                out.json(first.document())
             for line in verdict_lines(verdict_of(first, layers_of(first))):
                 out.message(line)
         else:

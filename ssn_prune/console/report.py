@@ -18,12 +18,17 @@ _COLOURS = {"same": "green", "changed": "yellow", "failed": "red", "unverified":
 def verdict_lines(verdict: Verdict) -> list[str]:
     """The verdict and its numbers."""
     colour = _COLOURS[verdict.status]
-    lead = f"[{colour}]{escape(verdict.lead)}[/]{escape(verdict.sentence)}"
-    lines = [lead, escape(verdict.detail)]
+    lead = f"[{colour}]{_plain(verdict.lead)}[/]{_plain(verdict.sentence)}"
+    lines = [lead, _plain(verdict.detail)]
     lines += [
-        f"  {escape(f.value)} {escape(f.label)} [dim]({escape(f.note)})[/]" for f in verdict.figures
+        f"  {_plain(f.value)} {_plain(f.label)} [dim]({_plain(f.note)})[/]" for f in verdict.figures
     ]
     return lines
+
+
+def _plain(text: str) -> str:
+    """The text for a terminal: blanks of a page that do not break are no plain text."""
+    return escape(text.replace("\u00a0", " "))
 
 
 def comparison_table(found: Comparison) -> Table:
@@ -32,8 +37,8 @@ def comparison_table(found: Comparison) -> Table:
     for name in ("", "old", "new"):
         table.add_column(name)
     for row in found.rows:
-        new = f"[bold]{escape(row.new)}[/]" if row.changed else escape(row.new)
-        table.add_row(escape(row.label), escape(row.old), new)
+        new = f"[bold]{_plain(row.new)}[/]" if row.changed else _plain(row.new)
+        table.add_row(escape(row.label), _plain(row.old), new)
     return table
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ssn_prune.reporting.charts.strip import symbols
 from ssn_prune.reporting.reading import DATA_ID
 
 _ASSETS = files("ssn_prune.reporting").joinpath("assets")
@@ -40,6 +41,7 @@ def rendered(template: str, documents: Any, **values: Any) -> str:
             script=Markup(script),
             data=embedded(documents),
             data_id=DATA_ID,
+            symbols=symbols(),
             **values,
         )
     )
@@ -63,5 +65,6 @@ def _environment() -> jinja2.Environment:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        keep_trailing_newline=True,
         lstrip_blocks=True,
     )

@@ -22,37 +22,48 @@ class _Added:
     """What a command adds to the fields of the report."""
 
     bench: BenchReport | None = None
-    history: tuple[GateTrace, ...] = ()
+    history: tuple[GateTrace, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run, and the document that it was read from.
+    """One run.
 
     Attributes:
         report: Of the conversion.
         bench: What the networks cost; None if that was not measured.
-        history: How the gates came about; empty without one.
-        document: All of it as JSON.
+        history: How the gates came about; None if that is not known.
     """
 
     report: ConversionReport
-    bench: BenchReport | None
-    history: tuple[GateTrace, ...]
-    document: dict[str, Any]
+    bench: BenchReport | None = None
+    history: tuple[GateTrace, ...] | None = None
+
+    def document(self, *, defaults: bool = True) -> dict[str, Any]:
+        """All of it as JSON; without ``defaults`` as short as it can be."""
+        return document_of(self.report, self.bench, self.history, defaults=defaults)
 
 
 def document_of(
     report: ConversionReport,
     bench: BenchReport | None = None,
     history: Sequence[GateTrace] | None = None,
+    *,
+    defaults: bool = True,
 ) -> dict[str, Any]:
-    """The JSON document of a run; parts that were not asked for are no fields of it."""
-    document: dict[str, Any] = to_json(report)
+    """The JSON document of a run; parts that were not asked for are no fields of it.
+
+    Args:
+        report: Of the conversion.
+        bench: What the networks cost.
+        history: How the gates came about.
+        defaults: Keep fields that have their default value.
+    """
+    document: dict[str, Any] = to_json(report, defaults=defaults)
     if bench is not None:
-        document["bench"] = to_json(bench)
+        document["bench"] = to_json(bench, defaults=defaults)
     if history is not None:
-        document["history"] = to_json(tuple(history))
+        document["history"] = to_json(tuple(history), defaults=defaults)
     return document
 
 
@@ -85,7 +96,7 @@ def run_of(document: Any) -> Run:
             hint="convert again, or use the version of ssn_prune that wrote it",
         )
     added = decoded(_Added, document)
-    return Run(decoded(ConversionReport, document), added.bench, added.history, document)
+    return Run(decoded(ConversionReport, document), added.bench, added.history)
 
 
 def _kind(document: Any) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from ssn_prune.surgery.adoption_errors import layer_differs, output_differs
-from ssn_prune.surgery.results import AdoptionCheck, LayerError
+from ssn_prune.surgery.results import AdoptionCheck, LayerError, layer_error
 
 FLOAT64_TOLERANCE = 1e-11
 PRECISION_RATIO = 2.0**-29
@@ -100,7 +100,7 @@ def judged(
         worst_layer=None if worst is None else worst.layer,
         worst_layer_error=None if worst is None else worst.error,
         worst_layer_tolerance=None if worst is None else worst.bound,
-        layer_errors=tuple(found),
+        layer_errors=tuple(layer_error(e.layer, e.error, e.bound) for e in found),
     )
 
 

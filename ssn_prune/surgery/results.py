@@ -23,6 +23,14 @@ class LayerError:
     bound: float
 
 
+def layer_error(layer: str, error: float, bound: float) -> LayerError:
+    """The error in four digits: a network has hundreds of layers, and no reader wants more.
+
+    Rounding keeps the order, so what meets its bound does so afterwards.
+    """
+    return LayerError(layer, float(f"{error:.4g}"), float(f"{bound:.4g}"))
+
+
 @dataclass(frozen=True)
 class AdoptionCheck:
     """The network that was given against the copy with layers of ssn_prune, both unpruned.

@@ -22,7 +22,7 @@ from ssn_prune.runtime.sessions import open_session, run_session
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import max_error, tensor_leaves
 from ssn_prune.surgery.output_hooks import SpilledOutputs
-from ssn_prune.surgery.results import LayerError
+from ssn_prune.surgery.results import LayerError, layer_error
 from ssn_prune.verification.compare import Run, rounding_bound
 from ssn_prune.verification.reference_outputs import float32_outputs, run_float64
 
@@ -152,5 +152,5 @@ def layer_errors_in(
             own_error, scale = max_error(single, reference)
             error, _ = max_error(converted[values[name]], reference)
             bound, unit = rounding_bound(own_error, scale), scale or 1.0
-            found.append(LayerError(name, error / unit, bound / unit))
+            found.append(layer_error(name, error / unit, bound / unit))
     return tuple(found)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from ssn_prune import __version__
 from ssn_prune.cli.app import app
+from ssn_prune.reporting.reading import read_run
 
 ARCH = ["--arch", "helpers:TinyNetwork"]
 
@@ -133,7 +134,9 @@ def test_the_demo_trains_converts_and_compares(tmp_path: Path) -> None:
     assert document["accuracy_before"] == document["accuracy_after"]
     assert document["accuracy_before"] > 0.3
     assert all(layer["converged"] for layer in document["report"]["layers"])
-    assert sorted(p.name for p in folder.iterdir()) == ["digits.onnx", "digits.pth"]
+    assert sorted(p.name for p in folder.iterdir()) == ["digits.html", "digits.onnx", "digits.pth"]
+    assert read_run(folder / "digits.html").document() == document["report"]
+    assert len(document["report"]["history"]) == 20
     again = run("convert", folder / "digits.pth", "-o", tmp_path / "again.onnx", "-q")
     assert again.exit_code == 0, again.output
 

@@ -23,7 +23,11 @@
   if (!table) return;
   const body = table.tBodies[0];
   const rows = [...body.rows];
-  const links = new Map(all(".strip a").map((link) => [link.dataset.n, link]));
+  const links = new Map(all(".strip a").map((link) => [link.getAttribute("href").slice(1), link]));
+  // A gate that is not one-hot shows ratios instead of a name.
+  const pairs = new Map(rows.map((row) => [
+    row, row.dataset.pair ?? `${row.cells[2].textContent}/${row.cells[3].textContent}`,
+  ]));
   let pair = null;
 
   // The row that opens above the table: what is typed, and how many rows are left.
@@ -48,11 +52,11 @@
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
-      const text = `${row.textContent} ${row.dataset.pair}`.toLowerCase();
-      const fits = (!pair || row.dataset.pair === pair) && words.every((word) => text.includes(word));
+      const text = `${row.textContent} ${pairs.get(row)}`.toLowerCase();
+      const fits = (!pair || pairs.get(row) === pair) && words.every((word) => text.includes(word));
       row.hidden = !fits;
       shown += fits;
-      links.get(row.dataset.n)?.classList.toggle("dim", !fits);
+      links.get(row.id)?.classList.toggle("dim", !fits);
     }
     const filtered = pair || words.length;
     count.textContent = filtered
@@ -94,9 +98,9 @@
   }
 
   const value = (row, column) => {
-    const cell = row.cells[column];
-    const key = cell.dataset.sort ?? cell.textContent;
-    return key === "" ? null : Number.isNaN(Number(key)) ? key : Number(key);
+    const key = row.cells[column].textContent;
+    const number = key.replace(/\s*ms$/, "");
+    return key === "" ? null : Number.isNaN(Number(number)) ? key : Number(number);
   };
   const compare = (a, b) => {
     if (a === null || b === null) return a === b ? 0 : a === null ? 1 : -1; // what is missing, last

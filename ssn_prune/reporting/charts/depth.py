@@ -8,6 +8,9 @@ from ssn_prune.reporting.charts.svg import decades, element, logarithmic, power
 from ssn_prune.reporting.view.trust import Profile
 
 _HEIGHT = 150
+_BELOW = _HEIGHT + 18
+_MANY = 100
+"""More points than this get smaller dots."""
 
 
 def depth(profile: Profile) -> Markup:
@@ -31,14 +34,13 @@ def depth(profile: Profile) -> Markup:
     drawn = [element("path", class_=kind, d=path) for kind, path in marks.items() if path]
     box = f"0 0 1000 {_HEIGHT}"
     parts.append(element("svg", *drawn, viewBox=box, preserveAspectRatio="none", height=_HEIGHT))
-    first, last = points[0].name, points[-1].name
-    parts.append(element("text", first, class_="from", x="0", y=_HEIGHT + 18))
+    parts.append(element("text", f"layer {points[0].layer}", class_="from", x="0", y=_BELOW))
     if len(points) > 1:
-        parts.append(element("text", last, class_="to", x="100%", y=_HEIGHT + 18))
+        parts.append(element("text", f"layer {points[-1].layer}", class_="to", x="100%", y=_BELOW))
     return element(
         "svg",
         *parts,
-        class_="plot depth",
+        class_="plot depth many" if len(points) > _MANY else "plot depth",
         height=_HEIGHT + 24,
         role="img",
         aria_label=f"{profile.what}: {profile.finding}",

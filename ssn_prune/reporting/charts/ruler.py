@@ -35,8 +35,8 @@ def ruler(marks: Sequence[Mark]) -> Markup:
             f"{mark.label} {small(mark.value)}",
             class_=f"mark {'end' if left else ''}".strip(),
             x=percent(at),
-            y=y - 7 if left else y + 4,
-            dx=-2 if left else 11,
+            y=y + 4,
+            dx=-11 if left else 11,
         )
         parts.append(text)
     said = ", ".join(f"{mark.label} {small(mark.value)}" for mark in marks)

@@ -21,21 +21,23 @@ _LONGEST = 16
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A part of a stage.
+class StagePictures:
+    """The cells of one stage.
 
     Attributes:
-        label: Of the stage; empty for what continues it.
+        label: For people.
         title: Its path.
-        picture: The cells.
+        pictures: Parts that stand side by side where there is room.
     """
 
     label: str
     title: str
-    picture: Markup
+    pictures: tuple[Markup, ...]
 
 
-def pieces(stages: Sequence[Stage], marked: Collection[str] | None = None) -> tuple[Piece, ...]:
+def strip(
+    stages: Sequence[Stage], marked: Collection[str] | None = None
+) -> tuple[StagePictures, ...]:
     """The strip of a page, whose columns are links to the rows of its table.
 
     Args:
@@ -43,18 +45,22 @@ def pieces(stages: Sequence[Stage], marked: Collection[str] | None = None) -> tu
         marked: Paths of layers; the others are pale, and nothing is a link. None for a page of one
             run.
     """
-    found = []
-    for stage in stages:
-        for start in range(0, len(stage.layers), _LONGEST):
-            part = stage.layers[start : start + _LONGEST]
-            label = stage.label if start == 0 else ""
-            picture = element(
-                "svg",
-                *(_drawn(layer, index, marked) for index, layer in enumerate(part)),
-                viewBox=f"0 0 {CELL * len(part)} {2 * CELL}",
-            )
-            found.append(Piece(label, stage.name, picture))
-    return tuple(found)
+    return tuple(
+        StagePictures(
+            stage.label,
+            stage.name,
+            tuple(
+                _picture(stage.layers[start : start + _LONGEST], marked)
+                for start in range(0, len(stage.layers), _LONGEST)
+            ),
+        )
+        for stage in stages
+    )
+
+
+def _picture(layers: Sequence[Layer], marked: Collection[str] | None) -> Markup:
+    drawn = (_drawn(layer, index, marked) for index, layer in enumerate(layers))
+    return element("svg", *drawn, viewBox=f"0 0 {CELL * len(layers)} {2 * CELL}")
 
 
 def _drawn(layer: Layer, index: int, marked: Collection[str] | None) -> Markup:
@@ -79,23 +85,33 @@ def _state(layer: Layer) -> str:
 
 def column(layer: Layer, x: int, y: int) -> list[Markup]:
     """Both cells of a layer."""
-    return [*_cell(layer.mean, x, y), *_cell(layer.var, x, y + CELL)]
+    return [_cell(layer.mean, x, y), _cell(layer.var, x, y + CELL)]
 
 
-def _cell(cell: Cell, x: int, y: int) -> list[Markup]:
-    kind = f"{cell.letter}{' hollow' if cell.folded else ''}"
+def _cell(cell: Cell, x: int, y: int) -> Markup:
+    look = f"{'h' if cell.folded else ''}{'u' if cell.unfinished else ''}"
+    return element("use", href=f"#{cell.letter}{look}", x=x, y=y)
+
+
+def symbols() -> Markup:
+    """What the cells refer to, once in a page."""
+    looks = ("", "h", "u", "hu")
+    cells = [_symbol(letter, look) for letter in "ILB" for look in looks]
+    return element("svg", element("defs", *cells), class_="symbols", aria_hidden="true")
+
+
+def _symbol(letter: str, look: str) -> Markup:
     side = CELL - 2
-    parts = [element("rect", class_=kind, x=x + 1, y=y + 1, width=side, height=side, rx=2)]
-    if cell.unfinished:
-        # Lines instead of a pattern: patterns need ids that are unique in the page.
+    kind = f"{letter}{' hollow' if 'h' in look else ''}"
+    parts = [element("rect", class_=kind, x=1, y=1, width=side, height=side, rx=2)]
+    if "u" in look:
         lines = "".join(
-            f"M{x + 1 + max(0, d - side)} {y + 1 + min(d, side)}L{x + 1 + min(d, side)} "
-            f"{y + 1 + max(0, d - side)}"
+            f"M{1 + max(0, d - side)} {1 + min(d, side)}L{1 + min(d, side)} {1 + max(0, d - side)}"
             for d in range(5, 2 * side, 5)
         )
         parts.append(element("path", class_="hatch", d=lines))
-    label = element("text", cell.letter, class_=kind, x=x + CELL // 2, y=y + 14)
-    return [*parts, label]
+    parts.append(element("text", letter, class_=kind, x=CELL // 2, y=14))
+    return element("g", *parts, id=f"{letter}{look}")
 
 
 def whole(stages: Sequence[Stage], style: str, title: str) -> Markup:
@@ -126,6 +142,7 @@ def whole(stages: Sequence[Stage], style: str, title: str) -> Markup:
         "svg",
         element("title", title),
         element("style", style),
+        symbols(),
         joined([*rows, *parts]),
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {width} {height}",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
 Attribute = str | int | float
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no XML may hold, whatever their escape."""
 
 
 def element(name: str, *children: Markup | str, **attributes: Attribute | None) -> Markup:
@@ -20,12 +23,18 @@ def element(name: str, *children: Markup | str, **attributes: Attribute | None) 
             is dropped, as in ``class_``.
     """
     pairs = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_written(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{_escaped(_written(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
-    inner = "".join(map(escape, children))
+    inner = "".join(map(_escaped, children))
     return Markup(f"<{name}{pairs}>{inner}</{name}>" if inner else f"<{name}{pairs}/>")
+
+
+def _escaped(content: Markup | str) -> Markup:
+    if isinstance(content, Markup):
+        return content
+    return escape(_NO_XML.sub("\N{REPLACEMENT CHARACTER}", content))
 
 
 def joined(parts: Sequence[Markup]) -> Markup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssn_prune.reporting.charts.strip import pieces
+from ssn_prune.reporting.charts.strip import strip
 from ssn_prune.reporting.rendering import rendered
 from ssn_prune.reporting.run import Run
 from ssn_prune.reporting.view.choice import choice_of
@@ -19,11 +19,11 @@ def compared_html(old: Run, new: Run) -> str:
     for word, run in (("old", old), ("new", new)):
         layers = layers_of(run)
         choice = choice_of(layers)
-        strip = pieces(choice.stages, different)
-        sides.append((word, verdict_of(run, layers), strip, len(layers) > 40))
+        drawn = strip(choice.stages, different)
+        sides.append((word, verdict_of(run, layers), drawn, len(layers) > 40))
     return rendered(
         "compare.html.j2",
-        {"old": old.document, "new": new.document},
+        {"old": old.document(defaults=False), "new": new.document(defaults=False)},
         comparison=found,
         sides=sides,
     )

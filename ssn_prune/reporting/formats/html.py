@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ssn_prune.reporting.charts.bars import bars
 from ssn_prune.reporting.charts.depth import depth
 from ssn_prune.reporting.charts.ruler import ruler
-from ssn_prune.reporting.charts.strip import pieces
+from ssn_prune.reporting.charts.strip import strip
 from ssn_prune.reporting.charts.trajectories import trajectory
 from ssn_prune.reporting.figures import counted, milliseconds, share, small
 from ssn_prune.reporting.rendering import rendered
@@ -34,10 +34,10 @@ def html(run: Run) -> str:
     gates = page.trajectories.gates if page.trajectories is not None else ()
     return rendered(
         "page.html.j2",
-        run.document,
+        run.document(defaults=False),
         page=page,
         names=NAMES,
-        strip=pieces(page.choice.stages),
+        strip=strip(page.choice.stages),
         bars=bars(page.gains) if page.gains is not None else "",
         ruler=ruler(page.trust.marks) if page.trust is not None and page.trust.marks else "",
         profiles=[(profile, depth(profile)) for profile in profiles],

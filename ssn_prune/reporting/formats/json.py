@@ -12,7 +12,7 @@ from ssn_prune.reporting.view.comparison import comparison_of
 
 def json(run: Run) -> str:
     """The document of a run, one field a line."""
-    return written(run.document)
+    return written(run.document())
 
 
 def compared_json(old: Run, new: Run) -> str:

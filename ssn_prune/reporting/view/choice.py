@@ -59,19 +59,28 @@ def choice_of(layers: tuple[Layer, ...]) -> Choice:
 
 
 def _finding(layers: tuple[Layer, ...]) -> str:
-    parts = []
-    for what, chosen in (
-        ("the mean", [layer.mean.normalizer for layer in layers]),
-        ("the variance", [layer.var.normalizer for layer in layers]),
-    ):
-        counts = Counter(chosen)
-        name = max(NAMES, key=lambda entry: counts[entry])
-        often = (
-            "always" if counts[name] == len(layers) else f"{counts[name]} of {len(layers)} times"
+    if len(layers) == 1:
+        return (
+            f"{layers[0].mean.normalizer} for the mean, {layers[0].var.normalizer} for the variance"
         )
-        parts.append(f"{what} is {name} {often}")
-    text = ", ".join(parts)
-    return text[:1].upper() + text[1:]
+    mixed = sum(layer.mean.normalizer != layer.var.normalizer for layer in layers)
+    if not mixed:
+        first = f"Each of {len(layers)} layers uses one normalizer for both"
+    else:
+        first = (
+            f"{mixed} of {len(layers)} layers {'mixes' if mixed == 1 else 'mix'} two normalizers"
+        )
+    mean, often = _most([layer.mean.normalizer for layer in layers])
+    var, as_often = _most([layer.var.normalizer for layer in layers])
+    if mean == var:
+        return f"{first}; {mean} leads for the mean ({often}) and the variance ({as_often})"
+    return f"{first}; {mean} leads for the mean ({often}), {var} for the variance ({as_often})"
+
+
+def _most(chosen: list[str]) -> tuple[str, int]:
+    counts = Counter(chosen)
+    name = max(NAMES, key=lambda entry: counts[entry])
+    return name, counts[name]
 
 
 def _stages(layers: tuple[Layer, ...]) -> tuple[Stage, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ssn_prune.pruning.results import GateReport, LayerReport
+from ssn_prune.reporting.figures import NBSP
 from ssn_prune.surgery.results import LayerError
 
 if TYPE_CHECKING:  # inspect shows layers without what a run needs
@@ -14,14 +15,14 @@ if TYPE_CHECKING:  # inspect shows layers without what a run needs
     from ssn_prune.reporting.run import Run
 
 MOVED = {
-    "scale_and_shift": "all of it",
-    "absorbed_by_preceding_norm": "all of it",
-    "scale_and_shift_into_following": "all of it",
-    "scale": "the scale of its variance",
-    "running_mean": "its mean",
-    "centring": "nothing; a dead bias centres its input",
+    "scale_and_shift": "all of it into {}",
+    "absorbed_by_preceding_norm": "all of it into {}",
+    "scale_and_shift_into_following": "all of it into {}",
+    "scale": "the scale of its variance into {}",
+    "running_mean": "its mean into {}",
+    "centring": "nothing; the dead bias of {} centres its input",
 }
-"""What a fold moves, by its code."""
+"""What a fold moves, by its code; the braces stand for the module."""
 _BOTH = ("scale_and_shift", "absorbed_by_preceding_norm", "scale_and_shift_into_following")
 
 
@@ -83,7 +84,7 @@ class Layer:
     def shape(self) -> str:
         """Channels and positions, for people."""
         channels = "?" if self.channels is None else str(self.channels)
-        return channels if self.positions is None else f"{channels} × {self.positions}"
+        return channels if self.positions is None else f"{channels}{NBSP}×{NBSP}{self.positions}"
 
     @property
     def pair(self) -> str:
@@ -156,5 +157,5 @@ def _cell(gate: GateReport, folded: bool) -> Cell:
 def _fate(report: LayerReport) -> str:
     if report.fold is None:
         return report.reason or ""
-    what = MOVED.get(report.fold, report.fold.replace("_", " "))
-    return f"{report.folded_into}: {what}"
+    what = MOVED.get(report.fold, report.fold.replace("_", " ") + " into {}")
+    return what.replace("{}", report.folded_into or "?")

@@ -45,7 +45,7 @@ class Trajectories:
 def trajectories_of(run: Run) -> Trajectories | None:
     """The gates' trajectories; None if none were recorded."""
     gates = []
-    for trace in run.history:
+    for trace in run.history or ():
         line = trace.line
         if not line or set(line.lower()) - set("ilb"):
             continue
@@ -59,7 +59,7 @@ def trajectories_of(run: Run) -> Trajectories | None:
     if not gates:
         return None
     done = sum(gate.frozen is not None for gate in gates)
-    changed = sum(trace.changes > 0 for trace in run.history)
+    changed = sum(trace.changes > 0 for trace in run.history or ())
     return Trajectories(
         f"{done} of {counted(len(gates), 'gate')} became one-hot; {changed} changed their "
         "normalizer on the way",

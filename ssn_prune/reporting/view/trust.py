@@ -11,6 +11,9 @@ from ssn_prune.reporting.view.layers import Layer
 from ssn_prune.surgery.results import AdoptionCheck
 from ssn_prune.verification.results import VerificationReport
 
+LITTLE = 0.001
+"""A share of a bound that needs no figure."""
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -136,7 +139,7 @@ def _marks(checks: VerificationReport) -> tuple[Mark, ...]:
         return ()
     unit = rounding.scale or 1.0
     return (
-        Mark("the original’s own float32 error", rounding.original_float32_error / unit, "own"),
+        Mark("original in float32", rounding.original_float32_error / unit, "own"),
         Mark("this file", rounding.max_error / unit, "file"),
         Mark("allowed", rounding.bound / unit, "allowed"),
     )
@@ -174,6 +177,8 @@ def _profile_finding(points: tuple[Point, ...], where: str) -> str:
         return f"{off[0].name}{more} {'are' if more else 'is'} off {where}"
     used = [(p.error / p.bound, p) for p in points if p.bound > 0 and math.isfinite(p.bound)]
     most, point = max(used, key=lambda entry: entry[0], default=(0.0, points[0]))
+    if most < LITTLE:
+        return f"Every layer {where} uses less than {share(LITTLE)} of its bound"
     return f"No layer {where} uses more than {share(most)} of its bound ({point.name})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from dataclasses import dataclass
 from typing import Literal
@@ -62,9 +63,24 @@ def verdict_of(run: Run, layers: tuple[Layer, ...]) -> Verdict:
         lead,
         sentence,
         _about_layers(run, layers),
-        None if measured else f"ssn-prune bench {shlex.quote(run.report.source.file_name)}",
+        None if measured else _bench_command(run),
         _figures(run, layers, speed),
     )
+
+
+_BENCH_OPTIONS = ("arch", "arch-args", "prefix", "weights", "input-size", "correction")
+"""Options with a value that a benchmark needs, too."""
+
+
+def _bench_command(run: Run) -> str:
+    """How to measure, with what the conversion was told of the network."""
+    typed = run.report.command
+    of_file = len(typed) > 2 and typed[1] in ("convert", "verify")
+    words = ["ssn-prune", "bench", typed[2] if of_file else run.report.source.file_name]
+    for option, value in itertools.pairwise(typed):
+        if option.startswith("--") and option[2:] in (*_BENCH_OPTIONS, "on-unconverged"):
+            words += [option, value]
+    return shlex.join(words)
 
 
 def _judged(run: Run, speed: Speed | None) -> tuple[Status, str, str]:
@@ -158,12 +174,14 @@ def _about_layers(run: Run, layers: tuple[Layer, ...]) -> str:
         return "There is no switchable layer."
     soft = sum(layer.unfinished for layer in layers)
     mixed = sum(layer.mean.normalizer != layer.var.normalizer for layer in layers)
-    mix = f"{mixed} mix two" if mixed else "none mixes two"
+    mix = f"{mixed} {'mixes' if mixed == 1 else 'mix'} two" if mixed else "none mixes two"
     one = "uses one normalizer for the mean and one for the variance"
     if not soft:
-        every = f"Every one of {len(layers)} layers" if len(layers) > 1 else "The only layer"
-        return f"{every} {one}; {mix}."
-    kept = "" if run.report.rounded is not None else "; the others keep the weighted form"
+        if len(layers) == 1:
+            return f"The only layer {one}."
+        return f"Every one of {len(layers)} layers {one}; {mix}."
+    converted = run.report.onnx is not None and run.report.rounded is None
+    kept = "; the others keep the weighted form" if converted else ""
     if soft == len(layers):
         return f"No layer of {len(layers)} {one} yet."
     return f"{len(layers) - soft} of {len(layers)} layers {one.replace('uses', 'use')}{kept}."
@@ -175,14 +193,14 @@ def _figures(run: Run, layers: tuple[Layer, ...], speed: Speed | None) -> tuple[
     rounding = None if checks is None else checks.rounding
     if speed is not None:
         before, after = milliseconds(speed.original.median_ms), milliseconds(speed.pruned.median_ms)
-        found.append(Figure(after, "a run", f"{before} with all statistics"))
+        found.append(Figure(after, "latency", f"{before} before"))
     counts = _counts(run)
     if counts is not None:
         found.append(Figure(f"{counts[1]:,}", counts[2], f"{counts[0]:,} before"))
     if rounding is not None:
         unit = rounding.scale or 1.0
         allowed = f"{small(rounding.bound / unit)} allowed"
-        found.append(Figure(small(rounding.max_error / unit), "off, of scale", allowed))
+        found.append(Figure(small(rounding.max_error / unit), "error, of scale", allowed))
     gone = sum(layer.folded for layer in layers)
     if run.report.onnx is not None:
         found.append(Figure(f"{gone}", "layers folded away", f"of {len(layers)}"))
