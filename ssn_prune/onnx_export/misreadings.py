@@ -78,9 +78,16 @@ def _broadcast_volumes(graph: ir.Graph) -> Iterator[ir.Node]:
                 yield node
 
 
+def _norms_of_planes(graph: ir.Graph) -> Iterator[ir.Node]:
+    for node in graph.all_nodes():
+        if node.op_type == "InstanceNormalization" and rank(node.inputs[0]) == 4:
+            yield node
+
+
 MISREADINGS: tuple[Misreading, ...] = (
     Misreading("ncnn", "reductions over one axis", _over_one_axis, avoided=True),
     Misreading("ncnn", "some reductions of vectors", _of_vectors, avoided=False),
+    Misreading("opencv", "InstanceNormalization of large means", _norms_of_planes, avoided=True),
     Misreading("opencv", "reductions over more than two axes", _over_many_axes, avoided=True),
     Misreading("tflite", "broadcasting of volumes", _broadcast_volumes, avoided=False),
     Misreading(
@@ -88,7 +95,7 @@ MISREADINGS: tuple[Misreading, ...] = (
     ),
 )
 """ncnn 1.0.20261020 with pnnx 20261020, TFLite through onnx2tf 1.29.24, OpenCV 4.14 (the
-first row) and 5.0 (the second)."""
+first two rows) and 5.0 (the first and the last)."""
 
 
 def misread(graph: ir.Graph, target: Target) -> tuple[MisreadRecord, ...]:

@@ -44,7 +44,11 @@ TARGETS: tuple[Target, ...] = (
     Target(PORTABLE, "every runtime"),
     Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES)),
     Target("openvino", "OpenVINO"),
-    Target("opencv", "OpenCV", passes=(*_PORTABLE_PASSES, "instance_moments")),
+    Target(
+        "opencv",
+        "OpenCV",
+        passes=(*_PORTABLE_PASSES, "instance_moments", "plane_moments", "one_axis"),
+    ),
     Target("mnn", "MNN"),
     Target("tract", "tract"),
     Target(

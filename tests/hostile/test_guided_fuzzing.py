@@ -1,4 +1,4 @@
-"""A minute of fuzzing that follows the branches taken, for each part that reads bytes of a file."""
+"""Fuzzing that follows the branches taken, for each part that reads bytes of a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("guided_fuzzing.py")
-SECONDS = 60
+SECONDS = 20
 
 
 def fuzz(target: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +30,7 @@ def test_every_input_gives_a_result_or_a_typed_error(tmp_path, target):
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     executed = re.search(r"number_of_executed_units: (\d+)", done.stderr)
     assert executed
-    assert int(executed[1]) > 10_000
+    assert int(executed[1]) > 3_000
 
 
 def test_a_planted_fault_is_found(tmp_path):

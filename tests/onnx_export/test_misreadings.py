@@ -40,6 +40,7 @@ def misread(network: nn.Module, x: Tensor, path: Path, target: str = "portable")
 ONE_AXIS = "ncnn: reductions over one axis -> ncnn"
 VECTORS = "ncnn: some reductions of vectors -> None"
 VOLUMES = "tflite: broadcasting of volumes -> None"
+NORMS = "opencv: InstanceNormalization of large means -> opencv"
 SATURATED = "opencv: norms of Sigmoid and Tanh as outputs -> None"
 
 
@@ -51,6 +52,8 @@ SATURATED = "opencv: norms of Sigmoid and Tanh as outputs -> None"
         (SEQUENCE, lambda x: x[:, :, 0].amax(1, keepdim=True), True, [VECTORS]),
         (PLANE, nn.Sequential(nn.Sigmoid(), nn.BatchNorm2d(4)), True, [SATURATED]),
         (PLANE, nn.Sequential(nn.ReLU(), nn.BatchNorm2d(4)), True, []),
+        (PLANE, nn.InstanceNorm2d(4), True, [NORMS]),
+        (VOLUME, nn.InstanceNorm3d(4), True, []),
         (SEQUENCE, torch.relu, True, []),
         (PLANE, lambda x: x.mean((2, 3), keepdim=True), True, []),
         (PLANE, lambda x: x.amax(1), True, [ONE_AXIS]),
@@ -79,7 +82,7 @@ def test_our_layers_have_none_in_a_file_for_the_runtime(kind: str, tmp_path: Pat
     for target in ("ncnn", "opencv", "mnn", "onnxruntime"):
         assert misread(model, x, tmp_path / "net.onnx", target) == []
     portable = misread(model, x, tmp_path / "net.onnx")
-    assert portable == {"1d": [ONE_AXIS], "2d": [], "3d": [VOLUMES]}[kind]
+    assert portable == {"1d": [ONE_AXIS], "2d": [NORMS], "3d": [VOLUMES]}[kind]
 
 
 def test_the_command_says_so(tmp_path: Path) -> None:

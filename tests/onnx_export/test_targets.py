@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnxruntime
 import pytest
 import torch
 from dimension_networks import Branches, one_hot_layer, sample
@@ -20,7 +19,6 @@ from ssn_prune.errors import ArgumentError
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.passes.table import PASSES
 from ssn_prune.onnx_export.targets import TARGETS
-from ssn_prune.runtime.measuring import time_in_turns
 
 
 def network_of(kind: str, correction: int = 0) -> Branches:
@@ -92,22 +90,20 @@ def test_onnx_runtime_gets_its_one_sample_forms(tmp_path: Path) -> None:
     assert len(fixed.graph.node) < len(portable.graph.node)
 
 
-def test_the_one_sample_forms_are_faster_in_onnx_runtime(tmp_path: Path) -> None:
-    """One pass over the activation less for each of these layers."""
-    layers = [one_hot_layer("2d", pair) for pair in ALL_PAIRS if str(pair) == "LN/LN"] * 3
+def test_the_one_sample_forms_pass_over_the_activation_less_often(tmp_path: Path) -> None:
+    """What makes them faster; ``benchmarks/results/runtimes.md`` has the times."""
+    layers = [one_hot_layer("2d", pair) for pair in ALL_PAIRS if str(pair) == "LN/LN"]
     x = torch.randn(1, 3, 130, 130)
     model = prune(Branches("2d", layers, adjacent=True).eval(), x).model
-    runs = {}
+    passes = {}
     for target in ("portable", "onnxruntime"):
-        path = tmp_path / f"{target}.onnx"
         options = ExportOptions(target=target, dynamic="none")
-        export_onnx(model, x, path, options=options)
-        how = onnxruntime.SessionOptions()
-        how.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(path, how, providers=["CPUExecutionProvider"])
-        runs[target] = lambda session=session: session.run(None, {"input": x.numpy()})
-    times = time_in_turns(runs, 60, 5)
-    assert min(times["onnxruntime"]) < min(times["portable"])
+        export_onnx(model, x, tmp_path / f"{target}.onnx", options=options)
+        graph = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / f"{target}.onnx")).graph
+        values = [*graph.value_info, *graph.output]
+        shapes = [[size.dim_value for size in v.type.tensor_type.shape.dim] for v in values]
+        passes[target] = sum(shape[2:] == [128, 128] for shape in shapes)
+    assert passes["onnxruntime"] == passes["portable"] - 1
 
 
 @pytest.mark.parametrize("name", ["ncnn", "tflite"])

@@ -18,12 +18,21 @@ from ssn_prune.onnx_export.passes.editing import constant, emit, rank, replace
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     """Write the node out, if it normalizes sequences or volumes."""
-    if node.op_type != "InstanceNormalization" or node.domain:
-        return False
+    return is_norm_of(node, 3, 5) and write_out(graph, node)
+
+
+def is_norm_of(node: ir.Node, *ranks: int) -> bool:
+    """Whether the node normalizes a tensor of one of these ranks."""
+    named = node.op_type == "InstanceNormalization" and not node.domain
+    return named and rank(node.inputs[0]) in ranks
+
+
+def write_out(graph: ir.Graph, node: ir.Node) -> bool:
+    """Write an InstanceNormalization out, if its scale and shift are constants."""
     x, scale, shift = node.inputs
-    axes = rank(x)
-    if axes not in (3, 5) or x is None or x.shape is None:
+    if x is None or x.shape is None:
         return False
+    axes = rank(x)
     if scale is None or scale.const_value is None or shift is None or shift.const_value is None:
         return False
     positions = constant(graph, np.arange(2, axes), "axes")

@@ -21,19 +21,38 @@ SEPARABLE = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     """Reduce over the last two axes first, if the node reduces over more than two."""
-    if node.op_type not in SEPARABLE or node.domain or len(node.inputs) != 2:
+    if len(reduced_axes(node)) < 3:
         return False
+    reduce_in_steps(graph, node, 2)
+    return True
+
+
+def reduced_axes(node: ir.Node) -> list[int]:
+    """The axes that a separable reduction is over, in their order; none for any other node."""
+    if node.op_type not in SEPARABLE or node.domain or len(node.inputs) != 2:
+        return []
     value, axes = node.inputs
     if value is None or value.shape is None or axes is None or axes.const_value is None:
-        return False
-    order = sorted(int(axis) % rank(value) for axis in axes.const_value.numpy())
-    if len(order) < 3:
-        return False
+        return []
+    return sorted(int(axis) % rank(value) for axis in axes.const_value.numpy())
+
+
+def reduce_in_steps(graph: ir.Graph, node: ir.Node, most: int) -> None:
+    """Reduce over so many axes at a time, the last ones first.
+
+    Args:
+        graph: Where the node is.
+        node: A separable reduction, which is replaced.
+        most: Axes of a step.
+    """
+    value, order = node.inputs[0], reduced_axes(node)
+    assert value is not None
+    assert value.shape is not None
     keep = node.attributes.get("keepdims")
     kept = 1 if keep is None else keep.as_int()
     sizes = list(value.shape)
     while order:
-        step, order = order[-2:], order[:-2]
+        step, order = order[-most:], order[:-most]
         if kept:
             sizes = [1 if axis in step else size for axis, size in enumerate(sizes)]
         else:
@@ -41,4 +60,3 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
         over = constant(graph, np.array(step), "axes")
         value = emit(graph, node, node.op_type, [value, over], sizes, keepdims=kept)
     replace(graph, node, value)
-    return True

@@ -13,6 +13,7 @@ from ssn_prune import prune
 from ssn_prune.normalizer import ALL_PAIRS
 
 CODES = ("instance_moments", "two_axes", "never_one_axis", "sequence_as_plane")
+OF_OPENCV = ("instance_moments", "plane_moments", "two_axes", "one_axis")
 STEPS = [pass_named(code) for code in CODES]
 
 
@@ -31,6 +32,17 @@ def single_axes(model: onnx.ModelProto) -> int:
     return sum(sizes[node.input[1]] == 1 and ranks[node.input[0]] > 2 for node in nodes)
 
 
+def long_axes(model: onnx.ModelProto) -> list[int]:
+    """Of every mean, how many of its axes are longer than 1."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {v.name: v.type.tensor_type.shape.dim for v in [*graph.value_info, *graph.input]}
+    axes = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    means = [node for node in graph.node if node.op_type == "ReduceMean"]
+    return [
+        sum(shapes[n.input[0]][axis].dim_value != 1 for axis in axes[n.input[1]]) for n in means
+    ]
+
+
 @pytest.mark.parametrize("dynamic", ["none", "batch"])
 @pytest.mark.parametrize("kind", ["vectors", "1d", "2d", "3d"])
 def test_the_same_numbers_in_other_operators(kind: str, dynamic: str) -> None:
@@ -43,5 +55,20 @@ def test_the_same_numbers_in_other_operators(kind: str, dynamic: str) -> None:
     assert ("InstanceNormalization" in operators) == (kind == "2d")
     assert single_axes(after) == 0
     assert (single_axes(before) > 0) == (kind == "1d")
+    for value, expected in zip(outputs(after, x), outputs(before, x), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dynamic", ["none", "spatial"])
+@pytest.mark.parametrize("kind", ["1d", "2d", "3d"])
+def test_opencv_gets_no_instance_norm_and_means_axis_by_axis(kind: str, dynamic: str) -> None:
+    network = network_of(kind)
+    x = sample(kind, 2, dtype=torch.float32)
+    graph = exported(network, x, dynamic)
+    before, _ = graph.with_passes([])
+    after, _ = graph.with_passes([pass_named(code) for code in OF_OPENCV])
+    assert all(node.op_type != "InstanceNormalization" for node in after.graph.node)
+    assert max(long_axes(before)) == {"1d": 1, "2d": 2, "3d": 2}[kind]
+    assert set(long_axes(after)) == {1}
     for value, expected in zip(outputs(after, x), outputs(before, x), strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
