@@ -22,6 +22,7 @@ from .errors import UnconvergedGatesError as UnconvergedGatesError
 from .errors import UndefinedVarianceError as UndefinedVarianceError
 from .errors import UnsafeCheckpointError as UnsafeCheckpointError
 from .errors import UnsupportedLayerError as UnsupportedLayerError
+from .errors import UntrustedFileError as UntrustedFileError
 from .errors import VerificationError as VerificationError
 from .example_inputs import random_batches as random_batches
 from .nn.selected import SelectedNorm as SelectedNorm
@@ -64,6 +65,7 @@ from .surgery.results import AdoptionCheck as AdoptionCheck
 from .surgery.to_ssn import SwapRecord as SwapRecord
 from .surgery.to_ssn import SwapResult as SwapResult
 from .surgery.to_ssn import convert_to_ssn as convert_to_ssn
+from .torch_export.results import TorchProgramStats as TorchProgramStats
 from .training.distributed import average_running_statistics as average_running_statistics
 from .training.distributed import desynchronize as desynchronize
 from .training.distributed import synchronize as synchronize

@@ -16,7 +16,7 @@ from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.errors import ArgumentError, InferenceRuntimeError
 from ssn_prune.example_inputs import ExampleInputs, example_inputs
-from ssn_prune.export_formats import format_of
+from ssn_prune.export_formats import ExportFormat, FileStats, format_of
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
 from ssn_prune.onnx_export.options import Dynamic, ExportOptions, require_versions
@@ -27,7 +27,6 @@ from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.runtime.process import TIMEOUT
-from ssn_prune.runtime.providers import provider_named
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.guest import guest
 from ssn_prune.verification.fixed_batch import fixed_batch
@@ -39,6 +38,7 @@ from ssn_prune.verification.verify import (
     Networks,
     check_file,
     check_in_float64,
+    opening_of,
     require_passed,
     verify,
 )
@@ -62,6 +62,7 @@ class ConvertOptions:
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.
         allow_unverified_layers: Accept layers of another implementation that cannot run here.
+        format: The format of the file, such as ``"pt2"``; by default that of its suffix.
     """
 
     on_unconverged: OnUnconverged = "error"
@@ -76,6 +77,7 @@ class ConvertOptions:
     preprocessing: str | None = None
     trust_running_statistics: bool = False
     allow_unverified_layers: bool = False
+    format: str | None = None
 
     @property
     def dynamic_axes(self) -> Dynamic:
@@ -115,7 +117,7 @@ def convert(
     force: bool = False,
     progress: Progress = no_progress,
 ) -> ConversionReport:
-    """Convert a loaded checkpoint to a verified ONNX file.
+    """Convert a loaded checkpoint to a verified file, in ONNX or as a torch program.
 
     Args:
         loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed.
@@ -133,6 +135,7 @@ def convert(
     options = options or ConvertOptions()
     require_versions(options.opset, options.ir_version)
     path = resolved(target)
+    format_of(path, options.format)
     require_writable(path, force=force)
     inputs = example_inputs(loaded, options.fixed_batch)
     with collector_paused(), replacing(path) as temporary:
@@ -149,7 +152,7 @@ def _convert(
 ) -> ConversionReport:
     """Write the file under another name and verify it."""
     result = prune_loaded(loaded, inputs.pruning, options, progress)
-    file_format = format_of(path)
+    file_format = format_of(path, options.format)
     how = _export_options(loaded, result, options)
     stats, operators = file_format.write(
         result.model, inputs.export, temporary, path, how, progress
@@ -157,7 +160,7 @@ def _convert(
     batches = verification_batches(inputs, result, options)
     report = conversion_report(loaded, result)
     after = NetworkStats(result.report.after.parameters, operators)
-    onnx = stats if isinstance(stats, OnnxStats) else None
+    report = with_file(report, file_format, stats)
     networks, adoption = Networks.of(result), result.report.adoption
     # The pruned network is in the file now: the checks need its memory. What was captured is full
     # of reference cycles.
@@ -175,7 +178,16 @@ def _convert(
         rounding = check_every_size(check, batches, outputs)
         checks = replace(checks, rounding=rounding)
         require_passed(checks)
-    return replace(report, after=after, onnx=onnx, verification=checks)
+    return replace(report, after=after, verification=checks)
+
+
+def with_file(
+    report: ConversionReport, file_format: ExportFormat, stats: FileStats
+) -> ConversionReport:
+    """The report with what is known of the file."""
+    if isinstance(stats, OnnxStats):
+        return replace(report, format=file_format.name, onnx=stats)
+    return replace(report, format=file_format.name, exported=stats)
 
 
 def prune_loaded(
@@ -247,8 +259,10 @@ def verify_file(
     *,
     provider: str = "cpu",
     runtimes: Sequence[str] = (),
+    trust_pt2: bool = False,
+    from_report: Path | str | None = None,
 ) -> ConversionReport:
-    """Verify an existing ONNX file against a checkpoint.
+    """Verify an existing file against a checkpoint.
 
     Args:
         loaded: The checkpoint; not changed.
@@ -258,14 +272,17 @@ def verify_file(
         timeout: Seconds that loading and running the file may take.
         provider: ONNX Runtime's execution provider, as for :func:`ssn_prune.verify`.
         runtimes: Other runtimes to run the file in, as there.
+        trust_pt2: Open a torch program whatever is in it, as there.
+        from_report: Report of the conversion that wrote it, as there.
 
     Raises:
         VerificationError: A check failed; it says so if the file was made from another checkpoint.
         SsnPruneError: See its subclasses.
     """
-    provider = provider_named(provider)  # before the work that takes long
+    path = Path(onnx_path)  # everything about it is refused before the work that takes long
+    trust: Any = {"trust_pt2": trust_pt2, "from_report": from_report}
+    opening_of(path if options.rounding else None, timeout, provider, runtimes, **trust)
     installed_backends(runtimes)
-    path = Path(onnx_path)
     open_question = options.rounding and options.static_batch is None and options.dynamic is None
     if open_question and os.path.exists(path) and not is_detection_model(loaded.model):
         options = replace(options, static_batch=fixed_batch(path, timeout))
@@ -290,6 +307,7 @@ def verify_file(
             runtimes=runtimes,
             timeout=timeout,
             progress=progress,
+            **trust,
         )
     except InferenceRuntimeError as error:
         other = other_checkpoint(path, loaded.source, timeout)

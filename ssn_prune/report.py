@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssn_prune.checkpoint.source import Source
+from ssn_prune.export_formats import FileStats
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
@@ -18,7 +19,11 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What the stages of a conversion found; those that did not run are None."""
+    """What the stages of a conversion found; those that did not run are None.
+
+    ``format`` is that of the file. ``onnx`` describes an ONNX file, ``exported`` one of another
+    format, in that format's terms.
+    """
 
     schema_version: int
     ssn_prune_version: str
@@ -32,3 +37,5 @@ class ConversionReport:
     verification: VerificationReport | None = None
     captured_parts: tuple[str, ...] = ()
     size_conditions: tuple[str, ...] = ()
+    format: str | None = None
+    exported: FileStats | None = None

@@ -16,6 +16,7 @@ from ssn_prune import report
 from ssn_prune.onnx_export import results as onnx_results
 from ssn_prune.pruning import results as pruning_results
 from ssn_prune.surgery import results as surgery_results
+from ssn_prune.torch_export import results as torch_results
 from ssn_prune.verification import results as verification_results
 
 PACKAGE = Path(ssn_prune.__file__).parent
@@ -42,6 +43,7 @@ ORDER = [
     ("pruning",),
     ("runtime",),
     ("onnx_export",),
+    ("torch_export",),
     ("verification", "export_formats"),
     ("report",),
     ("conversion",),
@@ -132,7 +134,8 @@ def test_every_module_can_be_imported_alone() -> None:
 
 def test_the_report_is_documented_field_by_field() -> None:
     text = (PACKAGE.parent / "docs" / "report.md").read_text(encoding="utf-8")
-    for stage in (report, surgery_results, pruning_results, onnx_results, verification_results):
+    stages = (surgery_results, pruning_results, onnx_results, torch_results, verification_results)
+    for stage in (report, *stages):
         for name, record in vars(stage).items():
             if is_dataclass(record) and record.__module__ == stage.__name__:
                 for field in fields(record):

@@ -1,4 +1,4 @@
-"""``ssn-prune convert``: a checkpoint becomes a verified ONNX file."""
+"""``ssn-prune convert``: a checkpoint becomes a verified file."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ssn_prune.cli.options import (
     Correction,
     Debug,
     Dynamic,
+    Formats,
     InputSize,
     Json,
     OnUnconverged,
@@ -47,7 +48,11 @@ def convert(
     ckpt: Checkpoint,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="ONNX file to write (default: CKPT with .onnx)."),
+        typer.Option("--output", "-o", help="File to write (default: CKPT with .onnx or .pt2)."),
+    ] = None,
+    format: Annotated[
+        Formats | None,
+        typer.Option(help="ONNX or a torch program (default: by the suffix of the output)."),
     ] = None,
     arch: Arch = None,
     arch_args: ArchArgs = None,
@@ -83,12 +88,12 @@ def convert(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Convert a trained checkpoint to a lean ONNX file, verify it, and report."""
+    """Convert a trained checkpoint to a lean file, in ONNX or for torch; verify it, and report."""
     out = Output(as_json=json, quiet=quiet)
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
-        path = default_target(ckpt) if output is None else file_path("--output", output)
+        path = default_target(ckpt, format) if output is None else file_path("--output", output)
         report_path = None if report is None else file_path("--report", report)
         require_distinct(ckpt, path, report_path)
         with out.steps() as step:
@@ -122,6 +127,7 @@ def convert(
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
+                format=None if format is None else format.value,
             )
             result = conversion.convert(loaded, path, options, force=force, progress=step)
         write_report(out, result, report_path, written=path)

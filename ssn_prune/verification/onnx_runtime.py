@@ -19,6 +19,7 @@ from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.runtime.process import TIMEOUT, RuntimeProcess, runtime_process
 from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.sessions import open_session, run_session
+from ssn_prune.runtime.stored_metadata import StoredSource
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import max_error, tensor_leaves
 from ssn_prune.surgery.output_hooks import SpilledOutputs
@@ -98,6 +99,31 @@ def onnx_apart(path: Path, timeout: float = TIMEOUT, provider: str = CPU) -> Ite
 def _how(path: Path, provider: str) -> dict[str, Any]:
     threads = torch.get_num_threads()
     return {"path": os.path.abspath(path), "threads": threads, "provider": provider}
+
+
+def source_of_onnx(path: Path, timeout: float) -> StoredSource | None:
+    """The checkpoint that an ONNX file names; None if it names none or cannot be read.
+
+    Args:
+        path: The file, which anyone may have written.
+        timeout: Seconds that reading it may take.
+    """
+    found = _read(path, timeout, "source")
+    return None if found is None else StoredSource(**found)
+
+
+def batch_of_onnx(path: Path, timeout: float) -> int | None:
+    """The batch size that an ONNX file is fixed at; None if it is open or the file unreadable."""
+    found = _read(path, timeout, "batch")
+    return None if found is None else int(found)
+
+
+def _read(path: Path, timeout: float, action: str) -> Any:
+    try:
+        with runtime_process(timeout) as process:
+            return process.call(action, path.name, {"path": os.path.abspath(path)})[0]
+    except InferenceRuntimeError:  # whoever runs the file finds what is wrong with it
+        return None
 
 
 def to_arrays(batch: tuple[Any, ...]) -> list[np.ndarray]:

@@ -21,11 +21,11 @@ class AlgebraCheck:
 
 @dataclass(frozen=True)
 class RoundingCheck:
-    """ONNX Runtime against the original in float64: absolute errors and the bound.
+    """The file in its runtime against the original in float64: absolute errors and the bound.
 
     ``output`` is the output that uses most of its bound; ``scale`` its largest value, or the range
     of the ``activation`` that makes it. ``provider`` is the execution provider that the session
-    names; None for files of a format without any.
+    names; None for files of a format without any. ``runtime`` is what ran the file.
     """
 
     passed: bool
@@ -40,6 +40,7 @@ class RoundingCheck:
     output: str
     activation: str | None
     provider: str | None = None
+    runtime: str = "ONNX Runtime"
 
 
 @dataclass(frozen=True)
