@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from ssn_prune._version import __version__
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
-from ssn_prune.errors import ArgumentError, InferenceRuntimeError
+from ssn_prune.errors import ArgumentError, InferenceRuntimeError, OutputError
 from ssn_prune.example_inputs import ExampleInputs, example_inputs
 from ssn_prune.export_formats import ExportFormat, FileStats, format_of
 from ssn_prune.files import replacing, require_writable, resolved
@@ -23,6 +24,8 @@ from ssn_prune.onnx_export.options import Dynamic, ExportOptions, require_versio
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.onnx_export.targets import dynamic_axes
 from ssn_prune.progress import Progress, no_progress
+from ssn_prune.pruned_weights.checking import require_same_network
+from ssn_prune.pruned_weights.saving import write_pruned
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
@@ -115,6 +118,7 @@ def convert(
     options: ConvertOptions | None = None,
     *,
     force: bool = False,
+    save_weights: Path | str | None = None,
     progress: Progress = no_progress,
 ) -> ConversionReport:
     """Convert a loaded checkpoint to a verified file, in ONNX or as a torch program.
@@ -124,6 +128,8 @@ def convert(
         target: The file to write. It is written only if every check passes, and appears complete.
         options: How to convert.
         force: Replace an existing file.
+        save_weights: Another file to write, safetensors: the pruned network's weights, which
+            :func:`ssn_prune.load_pruned` reads.
         progress: Called with the name of each step before it starts.
 
     Returns:
@@ -136,10 +142,40 @@ def convert(
     require_versions(options.opset, options.ir_version)
     path = resolved(target)
     format_of(path, options.format)
-    require_writable(path, force=force)
+    weights = None if save_weights is None else resolved(save_weights)
+    for target_path in (path,) if weights is None else (path, weights):
+        require_writable(target_path, force=force)
+    require_apart(path, weights)
     inputs = example_inputs(loaded, options.fixed_batch)
-    with collector_paused(), replacing(path) as temporary:
-        return _convert(loaded, inputs, temporary, path, options, progress)
+    with collector_paused(), replacing(path) as temporary, ExitStack() as stack:
+        saved = None
+        if weights is not None:
+            saved = Saved(stack.enter_context(replacing(weights)), weights)
+        return _convert(loaded, inputs, temporary, path, options, saved, progress)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where the weights go: a file that is moved to its target later."""
+
+    temporary: Path
+    target: Path
+
+
+def require_apart(path: Path, weights: Path | None) -> None:
+    """Refuse one file for the network and its weights.
+
+    Raises:
+        OutputError: They are the same.
+    """
+    if path == weights:
+        raise OutputError(
+            "the weights would replace the exported file",
+            expected="different files",
+            found=str(path),
+            hint="choose another path for `save_weights=`, such as "
+            f"`save_weights={path.with_suffix('.safetensors').name!r}`",
+        )
 
 
 def _convert(
@@ -148,10 +184,13 @@ def _convert(
     temporary: Path,
     path: Path,
     options: ConvertOptions,
+    saved: Saved | None,
     progress: Progress,
 ) -> ConversionReport:
     """Write the file under another name and verify it."""
-    result = prune_loaded(loaded, inputs.pruning, options, progress)
+    # Weights that load again are for every size that the network's code takes.
+    open_sizes = options.dynamic == "spatial" or saved is not None
+    result = prune_loaded(loaded, inputs.pruning, options, progress, open_sizes=open_sizes)
     file_format = format_of(path, options.format)
     how = _export_options(loaded, result, options)
     stats, operators = file_format.write(
@@ -159,6 +198,11 @@ def _convert(
     )
     batches = verification_batches(inputs, result, options)
     report = conversion_report(loaded, result)
+    if saved is not None:
+        progress("saving the pruned weights")
+        stats_of_weights = write_pruned(result, saved.temporary, saved.target, how.metadata or {})
+        require_same_network(saved.temporary, result, loaded.model, inputs.pruning)
+        report = replace(report, weights=stats_of_weights)
     after = NetworkStats(result.report.after.parameters, operators)
     report = with_file(report, file_format, stats)
     networks, adoption = Networks.of(result), result.report.adoption
@@ -195,6 +239,8 @@ def prune_loaded(
     inputs: tuple[Any, ...],
     options: ConvertOptions,
     progress: Progress = no_progress,
+    *,
+    open_sizes: bool | None = None,
 ) -> PruneResult:
     """Prune the network of a loaded checkpoint and check its running statistics.
 
@@ -203,7 +249,10 @@ def prune_loaded(
         inputs: Inputs of one call.
         options: How to convert.
         progress: Called with the name of each step before it starts.
+        open_sizes: Find out which sizes the code takes; by default only for a file that has
+            dynamic ones, since a file with fixed ones says so itself.
     """
+    open_sizes = options.dynamic == "spatial" if open_sizes is None else open_sizes
     progress("pruning")
     result = prune_shared(
         loaded.model,
@@ -212,7 +261,7 @@ def prune_loaded(
         on_unconverged=options.on_unconverged,
         fold=options.fold,
         any_size=options.dynamic == "spatial",
-        fixed_sizes=options.dynamic != "spatial",  # the file says so itself
+        fixed_sizes=not open_sizes,
         allow_unverified_layers=options.allow_unverified_layers,
     )
     if not options.trust_running_statistics:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ssn_prune.checkpoint.source import Source
 from ssn_prune.export_formats import FileStats
 from ssn_prune.onnx_export.results import OnnxStats
+from ssn_prune.pruned_weights.records import WeightsStats
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
 
@@ -22,7 +23,7 @@ class ConversionReport:
     """What the stages of a conversion found; those that did not run are None.
 
     ``format`` is that of the file. ``onnx`` describes an ONNX file, ``exported`` one of another
-    format, in that format's terms.
+    format, in that format's terms; ``weights`` is the file of pruned weights beside it.
     """
 
     schema_version: int
@@ -39,3 +40,4 @@ class ConversionReport:
     size_conditions: tuple[str, ...] = ()
     format: str | None = None
     exported: FileStats | None = None
+    weights: WeightsStats | None = None

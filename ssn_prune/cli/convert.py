@@ -77,6 +77,12 @@ def convert(
     preprocessing: Annotated[
         str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
     ] = None,
+    save_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Also save the pruned weights, as safetensors that ssn_prune.load_pruned reads."
+        ),
+    ] = None,
     report: Annotated[str | None, typer.Option(help="Also write the report as JSON.")] = None,
     verify: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
@@ -95,7 +101,8 @@ def convert(
         size = parse_size(input_size)
         path = default_target(ckpt, format) if output is None else file_path("--output", output)
         report_path = None if report is None else file_path("--report", report)
-        require_distinct(ckpt, path, report_path)
+        weights_path = None if save_weights is None else file_path("--save-weights", save_weights)
+        require_distinct(ckpt, path, report_path, weights_path)
         with out.steps() as step:
             step("loading")
             from ssn_prune import conversion
@@ -103,8 +110,9 @@ def convert(
             from ssn_prune.files import require_writable, resolved
 
             require_writable(resolved(path), force=force)
-            if report_path is not None:
-                require_writable(resolved(report_path), force=force)
+            for other in (report_path, weights_path):
+                if other is not None:
+                    require_writable(resolved(other), force=force)
             loaded = load_checkpoint(
                 ckpt,
                 arch=arch,
@@ -129,7 +137,9 @@ def convert(
                 allow_unverified_layers=allow_unverified_layers,
                 format=None if format is None else format.value,
             )
-            result = conversion.convert(loaded, path, options, force=force, progress=step)
+            result = conversion.convert(
+                loaded, path, options, force=force, save_weights=weights_path, progress=step
+            )
         write_report(out, result, report_path, written=path)
         out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
         out.table(totals_table(result))
@@ -142,3 +152,5 @@ def convert(
             for line in verification_lines(result.verification):
                 out.message(line)
         out.message(f"[bold]wrote {escape(path)}[/]")
+        if weights_path is not None:
+            out.message(f"[bold]wrote {escape(weights_path)}[/]")

@@ -27,6 +27,7 @@ FLAGS = {
     "trust_running_statistics": "--trust-running-statistics",
     "allow_unverified_layers": "--allow-unverified-layers",
     "format": "--format",
+    "save_weights": "--save-weights",
     "trust_pt2": "--trust-pt2",
     "from_report": "--from-report",
     "force": "--force",

@@ -54,7 +54,9 @@ def file_path(option: str, text: str) -> Path:
     return Path(text)
 
 
-def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
+def require_distinct(
+    ckpt: Path, target: Path, report: Path | None, weights: Path | None = None
+) -> None:
     """Keep one file from overwriting another of the same command.
 
     Raises:
@@ -62,7 +64,12 @@ def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
     """
     from ssn_prune.files import resolved
 
-    paths = {"the checkpoint": ckpt, "--output": target, "--report": report}
+    paths = {
+        "the checkpoint": ckpt,
+        "--output": target,
+        "--report": report,
+        "--save-weights": weights,
+    }
     seen: dict[Path, str] = {}
     for label, path in paths.items():
         if path is None:
