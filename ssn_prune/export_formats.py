@@ -28,15 +28,15 @@ from ssn_prune.runtime.trust import Trust
 from ssn_prune.text import printable
 from ssn_prune.torch_export.exporter import write_pt2
 from ssn_prune.verification.compare import Run
+from ssn_prune.verification.first_layer import first_layer_off_at
 from ssn_prune.verification.onnx_runtime import (
     batch_of_onnx,
     first_layer_off,
-    first_layer_off_in,
     onnx_apart,
     open_onnx,
     source_of_onnx,
 )
-from ssn_prune.verification.torch_runtime import open_pt2, pt2_apart
+from ssn_prune.verification.torch_runtime import first_layer_off_pt2, open_pt2, pt2_apart
 
 
 class FileStats(Protocol):
@@ -144,8 +144,8 @@ def _onnx_apart(path: Path, opening: Opening) -> Iterator[ExportFormat]:
         yield replace(
             EXPORT_FORMATS[0],
             open=lambda _path: opened.run,
-            first_layer_off=lambda original, _path, batch: first_layer_off_in(
-                opened, original, batch
+            first_layer_off=lambda original, _path, batch: first_layer_off_at(
+                original, batch, opened.layer_values, opened.run_at
             ),
             outputs=lambda _path: opened.outputs,
             provider=opened.provider,
@@ -154,8 +154,12 @@ def _onnx_apart(path: Path, opening: Opening) -> Iterator[ExportFormat]:
 
 @contextmanager
 def _pt2_apart(path: Path, opening: Opening) -> Iterator[ExportFormat]:
-    with pt2_apart(path, opening) as run:
-        yield replace(EXPORT_FORMATS[1], open=lambda _path: run)
+    with pt2_apart(path, opening) as opened:
+        yield replace(
+            EXPORT_FORMATS[1],
+            open=lambda _path: opened.run,
+            first_layer_off=lambda original, _path, batch: opened.first_layer_off(original, batch),
+        )
 
 
 EXPORT_FORMATS: tuple[ExportFormat, ...] = (
@@ -179,6 +183,7 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = (
         write=write_pt2,
         open=open_pt2,
         runtime=TORCH,
+        first_layer_off=first_layer_off_pt2,
         apart=_pt2_apart,
         executes=True,
         source=lambda path, _timeout: source_of_program(path),

@@ -16,6 +16,8 @@ from ssn_prune.checkpoint.stored import DTYPES, StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.text import shown, without_surrogates
 
+PRUNED_KEY = "ssn_prune.pruned"
+"""Of the metadata: the plan of a network that is pruned already."""
 MAX_HEADER = 8 << 20  # bytes; a tensor takes about 100
 DTYPE_NAMES = {
     "float64": "F64",

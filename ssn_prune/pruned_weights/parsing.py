@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ssn_prune.checkpoint.safetensors import PRUNED_KEY
 from ssn_prune.checkpoint.stored import DTYPES
 from ssn_prune.errors import CheckpointError
 from ssn_prune.nn.variance_kind import KINDS
-from ssn_prune.pruned_weights.records import PLAN_KEY, PLAN_VERSION, StoredLayer, StoredPlan
+from ssn_prune.pruned_weights.records import PLAN_VERSION, StoredLayer, StoredPlan
 from ssn_prune.pruning.capture.guard_text import require_known
 from ssn_prune.pruning.folds.table import FOLD_RULES
 from ssn_prune.pruning.forms.settings import FormSettings
@@ -35,11 +36,11 @@ def parse_plan(path: Path, metadata: dict[str, str]) -> StoredPlan:
     Raises:
         CheckpointError: There is none, or it is malformed.
     """
-    text = metadata.get(PLAN_KEY)
+    text = metadata.get(PRUNED_KEY)
     if text is None:
         raise CheckpointError(
             f"{path} holds no pruned weights",
-            expected=f"a safetensors file with {PLAN_KEY} in its metadata, as save_pruned writes",
+            expected=f"a safetensors file with {PRUNED_KEY} in its metadata, as save_pruned writes",
             found="weights without a plan",
             hint="read a checkpoint with load_checkpoint",
         )

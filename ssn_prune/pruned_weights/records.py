@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from ssn_prune.pruning.forms.settings import FormSettings
 from ssn_prune.pruning.plan import AffineStep, Ratios
 
-PLAN_KEY = "ssn_prune.pruned"
-"""Of the header's metadata: the plan as JSON."""
 PLAN_VERSION = 1
 
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssn_prune._version import __version__
+from ssn_prune.checkpoint.safetensors import PRUNED_KEY
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.json_values import to_json
 from ssn_prune.pruned_weights.describing import named_tensors, stored_plan
-from ssn_prune.pruned_weights.records import PLAN_KEY, WeightsStats
+from ssn_prune.pruned_weights.records import WeightsStats
 from ssn_prune.pruned_weights.safetensors_file import write_safetensors
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.guest import guest
@@ -51,7 +52,7 @@ def write_pruned(
     """
     plan = json.dumps(to_json(stored_plan(pruned)), allow_nan=False)
     tensors = named_tensors(pruned.model)
-    write_safetensors(tensors, {**metadata, PLAN_KEY: plan}, temporary, target)
+    write_safetensors(tensors, {**metadata, PRUNED_KEY: plan}, temporary, target)
     with temporary.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return WeightsStats(target.name, temporary.stat().st_size, digest, len(tensors))

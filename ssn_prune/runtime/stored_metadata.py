@@ -74,7 +74,12 @@ def stored_target(model: onnx.ModelProto) -> str | None:
 
 def stored_layer_values(model: onnx.ModelProto) -> dict[str, str]:
     """The names of the values that equal the layers' outputs; none if they are malformed."""
-    found = _parsed(_properties(model).get(LAYER_VALUES_KEY, "{}"))
+    return layer_values_in(_properties(model))
+
+
+def layer_values_in(stored: Mapping[str, str]) -> dict[str, str]:
+    """The same for metadata that have been read."""
+    found = _parsed(stored.get(LAYER_VALUES_KEY, "{}"))
     if not isinstance(found, dict):
         return {}
     return {layer: value for layer, value in found.items() if _is_name(layer) and _is_name(value)}

@@ -12,7 +12,7 @@ from typing import Any
 from ssn_prune.checkpoint.input_file import open_input
 from ssn_prune.checkpoint.zip_directory import read_directory
 from ssn_prune.errors import CheckpointError
-from ssn_prune.runtime.stored_metadata import StoredSource, source_in
+from ssn_prune.runtime.stored_metadata import StoredSource, layer_values_in, source_in
 
 METADATA_FILE = "ssn_prune.json"
 INPUTS_KEY = "ssn_prune.inputs"
@@ -35,6 +35,11 @@ def stored_in_program(path: Path) -> dict[str, str]:
 def source_of_program(path: Path) -> StoredSource | None:
     """The checkpoint that a program names; None if it names none in a form that we write."""
     return source_in(stored_in_program(path))
+
+
+def layer_values_of_program(path: Path) -> dict[str, str]:
+    """The names of the values that equal the layers' outputs; none if they are malformed."""
+    return layer_values_in(stored_in_program(path))
 
 
 def batch_of_program(path: Path) -> int | None:

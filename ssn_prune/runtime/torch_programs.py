@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -71,6 +72,21 @@ class TorchProgram:
             raise _cannot("run", self._name, "outputs that are no numbers")
         return found
 
+    def run_at(self, arrays: Sequence[np.ndarray], values: Sequence[str]) -> list[np.ndarray]:
+        """Run it once, and give values inside of it.
+
+        Args:
+            arrays: Its inputs, in its order.
+            values: Names of nodes.
+
+        Raises:
+            InferenceRuntimeError: It cannot be run, or has no such values.
+        """
+        kept = _Recorder(self._module, frozenset(values))
+        with _errors(self._name, "run"), torch.no_grad():
+            kept.run(*[torch.from_numpy(np.array(array)) for array in arrays])
+            return [kept.values[name].numpy() for name in values]
+
     def runner(self, arrays: Sequence[np.ndarray]) -> Callable[[], list[Tensor]]:
         """A function that runs it on the same inputs each time, to be timed."""
         spec = self._program.call_spec.in_spec
@@ -99,6 +115,22 @@ class TorchProgram:
             shape = [size if isinstance(size, int) else str(size) for size in value.shape]
             values.append(onnx.helper.make_tensor_value_info(str(name), kind, shape))
         return onnx.helper.make_model(onnx.helper.make_graph([], "inputs", values, []))
+
+
+class _Recorder(torch.fx.Interpreter):
+    """Runs a graph and keeps copies of some values, since later nodes may write to them."""
+
+    def __init__(self, module: torch.fx.GraphModule, wanted: frozenset[str]) -> None:
+        super().__init__(module)
+        self._wanted = wanted
+        self.values: dict[str, Tensor] = {}
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run one node."""
+        result = super().run_node(n)
+        if n.name in self._wanted and isinstance(result, Tensor):
+            self.values[n.name] = result.clone()
+        return result
 
 
 @contextlib.contextmanager

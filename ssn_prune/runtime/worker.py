@@ -57,6 +57,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.name = ""
+        self._opened: Any = None
         self._run: Callable[[Arrays], list[np.ndarray]]
         self._runners: dict[str, Callable[[], object]] = {}
 
@@ -93,8 +94,13 @@ class Worker:
 
     def open_program(self, path: str, threads: int, allowed: list[str] | None) -> Answer:
         """Open a torch program to run it on given inputs, which executes what is in it."""
-        self._run = self._program(path, threads, allowed).run
+        self._opened = self._program(path, threads, allowed)
+        self._run = self._opened.run
         return None, ()
+
+    def run_program_at(self, arrays: Arrays, values: Sequence[str]) -> Answer:
+        """Run the open torch program, and give values inside of it."""
+        return None, self._opened.run_at(arrays, values)
 
     def run(self, arrays: Arrays = ()) -> Answer:
         """Run the open file."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ssn_prune.onnx_export.options import ExportOptions, require_known
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.counting import count_operators
+from ssn_prune.runtime.stored_metadata import LAYER_VALUES_KEY
 from ssn_prune.runtime.stored_program import INPUTS_KEY, METADATA_FILE
 from ssn_prune.torch_export.cleaning import remove_traces
 from ssn_prune.torch_export.operators import libraries_of, operator_counts, portable_program
@@ -76,6 +77,9 @@ def write_pt2(
     names = axis_names(inputs)
     stated = {name: _named(shape, names) for name, shape in inputs}
     metadata = dict(options.metadata or {}) | {INPUTS_KEY: json.dumps(stated)}
+    values = layer_values(program, options.layer_paths or {})
+    if values:
+        metadata[LAYER_VALUES_KEY] = json.dumps(values)
     progress("writing")
     _save(program, temporary, target, metadata)
     stats = TorchProgramStats(
@@ -94,6 +98,26 @@ def write_pt2(
         left_out=outputs.left_out,
     )
     return stats, count_operators(program)
+
+
+def layer_values(
+    program: torch.export.ExportedProgram, paths: Mapping[str, tuple[str, ...]]
+) -> dict[str, str]:
+    """Name the value in a program that equals each layer's output.
+
+    Args:
+        program: Its nodes know the paths of their modules.
+        paths: For each layer the module paths whose last node computes its output.
+
+    Returns:
+        Names of nodes by layer; layers that left no node of their own are absent.
+    """
+    last: dict[str, str] = {}
+    for node in program.graph.nodes:
+        modules = list(node.meta.get("nn_module_stack", {}).values())
+        if node.op == "call_function" and modules:
+            last[modules[-1][0]] = node.name
+    return {layer: last[path] for layer, names in paths.items() for path in names if path in last}
 
 
 def _require_no_onnx_options(options: ExportOptions) -> None:

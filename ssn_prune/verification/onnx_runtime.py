@@ -14,17 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import InferenceRuntimeError
-from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.runtime.process import TIMEOUT, RuntimeProcess, runtime_process
 from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.sessions import open_session, run_session
 from ssn_prune.runtime.stored_metadata import StoredSource
-from ssn_prune.surgery.float64 import float64_copy
-from ssn_prune.surgery.nested import max_error, tensor_leaves
-from ssn_prune.surgery.output_hooks import SpilledOutputs
-from ssn_prune.verification.compare import Run, rounding_bound
-from ssn_prune.verification.reference_outputs import float32_outputs, run_float64
+from ssn_prune.surgery.nested import tensor_leaves
+from ssn_prune.verification.compare import Run
+from ssn_prune.verification.first_layer import first_layer_off_at
 
 
 def open_onnx(source: Path | bytes, name: str) -> Run:
@@ -137,41 +134,12 @@ def to_tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
 
 
 def first_layer_off(original: nn.Module, path: Path, batch: tuple[Tensor, ...]) -> str | None:
-    """Open the graph at the layers' outputs and find the first that is outside its own bound.
+    """Find the first layer that an ONNX file gets wrong; see :func:`first_layer_off_at`.
 
     Args:
         original: The network with switchable layers; not changed.
         path: An ONNX file that stores the names of the layers' outputs.
         batch: Inputs of one call.
-
-    Returns:
-        The layer's name; None if no layer is off, or the file does not say where they are.
     """
     with onnx_apart(path) as opened:
-        return first_layer_off_in(opened, original, batch)
-
-
-def first_layer_off_in(
-    opened: OnnxApart, original: nn.Module, batch: tuple[Tensor, ...]
-) -> str | None:
-    """The same for a file that is open."""
-    layers = {n for n, module in original.named_modules() if isinstance(module, SwitchableNorm)}
-    values = {name: value for name, value in opened.layer_values.items() if name in layers}
-    try:
-        converted = opened.run_at(batch, list(values.values())) if values else {}
-    except InferenceRuntimeError:  # a file that is wrong may also say wrong things of its layers
-        return None
-    if not converted:
-        return None
-    with SpilledOutputs() as exact, SpilledOutputs() as own:
-        run_float64(float64_copy(original), batch, values, exact)
-        float32_outputs(original, [batch], values, own)
-        for name, calls in exact.layers.items():
-            if calls != 1:
-                continue  # the stored value is that of one call
-            (reference,), (single,) = exact.read(name, 0) or [], own.read(name, 0) or []
-            own_error, scale = max_error(single, reference)
-            error, _ = max_error(converted[values[name]], reference)
-            if not error <= rounding_bound(own_error, scale):
-                return name
-    return None
+        return first_layer_off_at(original, batch, opened.layer_values, opened.run_at)

@@ -13,7 +13,7 @@ import torch
 from helpers import Executes, TinyNetwork, tiny_network
 from torch import nn
 
-from ssn_prune import load_pruned, prune, save_pruned
+from ssn_prune import load_checkpoint, load_pruned, prune, save_pruned
 from ssn_prune.errors import ArgumentError, CheckpointError, KeyMismatchError, UnsafeCheckpointError
 from ssn_prune.pruning.capture.guard_text import require_known
 
@@ -214,6 +214,14 @@ def test_a_file_that_is_damaged_or_of_another_network(
     with pytest.raises((CheckpointError, KeyMismatchError), match=words) as caught:
         load_pruned(path, TinyNetwork)
     assert caught.value.hint
+
+
+def test_a_checkpoint_is_asked_for_where_weights_are_pruned(saved: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(saved)
+    with pytest.raises(CheckpointError, match="pruned already") as caught:
+        load_checkpoint(path, arch="helpers:TinyNetwork")
+    assert "load_pruned" in str(caught.value.hint)
 
 
 def test_a_pickle_is_not_read(tmp_path: Path) -> None:
