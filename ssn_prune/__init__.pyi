@@ -23,6 +23,7 @@ from .errors import UnconvergedGatesError as UnconvergedGatesError
 from .errors import UndefinedVarianceError as UndefinedVarianceError
 from .errors import UnsafeCheckpointError as UnsafeCheckpointError
 from .errors import UnsupportedLayerError as UnsupportedLayerError
+from .errors import UntrustedFileError as UntrustedFileError
 from .errors import VerificationError as VerificationError
 from .example_inputs import random_batches as random_batches
 from .nn.selected import SelectedNorm as SelectedNorm
@@ -40,6 +41,9 @@ from .onnx_export.exporter import export_onnx as export_onnx
 from .onnx_export.options import ExportOptions as ExportOptions
 from .onnx_export.results import OnnxStats as OnnxStats
 from .onnx_export.results import PassRecord as PassRecord
+from .pruned_weights.loading import load_pruned as load_pruned
+from .pruned_weights.records import WeightsStats as WeightsStats
+from .pruned_weights.saving import save_pruned as save_pruned
 from .pruning.plan import AffineStep as AffineStep
 from .pruning.plan import Fold as Fold
 from .pruning.plan import LayerPlan as LayerPlan
@@ -66,6 +70,7 @@ from .surgery.results import LayerError as LayerError
 from .surgery.to_ssn import SwapRecord as SwapRecord
 from .surgery.to_ssn import SwapResult as SwapResult
 from .surgery.to_ssn import convert_to_ssn as convert_to_ssn
+from .torch_export.results import TorchProgramStats as TorchProgramStats
 from .training.distributed import average_running_statistics as average_running_statistics
 from .training.distributed import desynchronize as desynchronize
 from .training.distributed import synchronize as synchronize

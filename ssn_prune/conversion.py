@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,20 +16,21 @@ from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.environment import environment
-from ssn_prune.errors import ArgumentError, InferenceRuntimeError, VerificationError
+from ssn_prune.errors import ArgumentError, InferenceRuntimeError, OutputError, VerificationError
 from ssn_prune.example_inputs import ExampleInputs, example_inputs
-from ssn_prune.export_formats import format_of
+from ssn_prune.export_formats import ExportFormat, FileStats, format_of
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
 from ssn_prune.onnx_export.options import Dynamic, ExportOptions, require_versions
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.onnx_export.targets import dynamic_axes
 from ssn_prune.progress import Progress, StepTimes, no_progress
+from ssn_prune.pruned_weights.checking import require_same_network
+from ssn_prune.pruned_weights.saving import write_pruned
 from ssn_prune.pruning.prune import OnUnconverged, PruneResult, prune_shared
 from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.runtime.process import TIMEOUT
-from ssn_prune.runtime.providers import provider_named
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.guest import guest
 from ssn_prune.verification.fixed_batch import fixed_batch
@@ -41,6 +43,7 @@ from ssn_prune.verification.verify import (
     Networks,
     check_file,
     check_in_float64,
+    opening_of,
     require_passed,
     verify,
 )
@@ -68,6 +71,7 @@ class ConvertOptions:
         allow_unverified_layers: Accept layers of another implementation that cannot run here.
         every_layer: Measure the error of every layer inside the file, for the report; a file that
             is wrong is measured always.
+        format: The format of the file, such as ``"pt2"``; by default that of its suffix.
     """
 
     on_unconverged: OnUnconverged = "error"
@@ -85,6 +89,7 @@ class ConvertOptions:
     trust_running_statistics: bool = False
     allow_unverified_layers: bool = False
     every_layer: bool = False
+    format: str | None = None
 
     @property
     def dynamic_axes(self) -> Dynamic:
@@ -122,15 +127,18 @@ def convert(
     options: ConvertOptions | None = None,
     *,
     force: bool = False,
+    save_weights: Path | str | None = None,
     progress: Progress = no_progress,
 ) -> ConversionReport:
-    """Convert a loaded checkpoint to a verified ONNX file.
+    """Convert a loaded checkpoint to a verified file, in ONNX or as a torch program.
 
     Args:
         loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed.
         target: The file to write. It is written only if every check passes, and appears complete.
         options: How to convert.
         force: Replace an existing file.
+        save_weights: Another file to write, safetensors: the pruned network's weights, which
+            :func:`ssn_prune.load_pruned` reads.
         progress: Called with the name of each step before it starts.
 
     Returns:
@@ -142,12 +150,43 @@ def convert(
     options = options or ConvertOptions()
     require_versions(options.opset, options.ir_version)
     path = resolved(target)
-    require_writable(path, force=force)
+    format_of(path, options.format)
+    weights = None if save_weights is None else resolved(save_weights)
+    for target_path in (path,) if weights is None else (path, weights):
+        require_writable(target_path, force=force)
+    require_apart(path, weights)
     inputs = example_inputs(loaded, options.fixed_batch)
     steps = StepTimes(progress)
-    with collector_paused(), replacing(path) as temporary:
-        report = _convert(loaded, inputs, temporary, path, options, steps)
+    with collector_paused(), replacing(path) as temporary, ExitStack() as stack:
+        saved = None
+        if weights is not None:
+            saved = Saved(stack.enter_context(replacing(weights)), weights)
+        report = _convert(loaded, inputs, temporary, path, options, saved, steps)
         return replace(report, steps=steps.until_now())
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where the weights go: a file that is moved to its target later."""
+
+    temporary: Path
+    target: Path
+
+
+def require_apart(path: Path, weights: Path | None) -> None:
+    """Refuse one file for the network and its weights.
+
+    Raises:
+        OutputError: They are the same.
+    """
+    if path == weights:
+        raise OutputError(
+            "the weights would replace the exported file",
+            expected="different files",
+            found=str(path),
+            hint="choose another path for `save_weights=`, such as "
+            f"`save_weights={path.with_suffix('.safetensors').name!r}`",
+        )
 
 
 def _convert(
@@ -156,11 +195,14 @@ def _convert(
     temporary: Path,
     path: Path,
     options: ConvertOptions,
+    saved: Saved | None,
     progress: Progress,
 ) -> ConversionReport:
     """Write the file under another name and verify it."""
-    result = prune_loaded(loaded, inputs.pruning, options, progress)
-    file_format = format_of(path)
+    # Weights that load again are for every size that the network's code takes.
+    open_sizes = options.dynamic == "spatial" or saved is not None
+    result = prune_loaded(loaded, inputs.pruning, options, progress, open_sizes=open_sizes)
+    file_format = format_of(path, options.format)
     how = _export_options(loaded, result, options)
     stats, operators = file_format.write(
         result.model, inputs.export, temporary, path, how, progress
@@ -169,8 +211,13 @@ def _convert(
     report = replace(
         conversion_report(loaded, result, options),
         after=NetworkStats(result.report.after.parameters, operators),
-        onnx=stats if isinstance(stats, OnnxStats) else None,
     )
+    report = with_file(report, file_format, stats)
+    if saved is not None:
+        progress("saving the pruned weights")
+        stats_of_weights = write_pruned(result, saved.temporary, saved.target, how.metadata or {})
+        require_same_network(saved.temporary, result, loaded.model, inputs.pruning)
+        report = replace(report, weights=stats_of_weights)
     networks, adoption = Networks.of(result), result.report.adoption
     # The pruned network is in the file now: the checks need its memory. What was captured is full
     # of reference cycles.
@@ -203,11 +250,22 @@ def _require_passed(report: ConversionReport, hint: str = NOTHING_WRITTEN) -> No
         raise
 
 
+def with_file(
+    report: ConversionReport, file_format: ExportFormat, stats: FileStats
+) -> ConversionReport:
+    """The report with what is known of the file."""
+    if isinstance(stats, OnnxStats):
+        return replace(report, format=file_format.name, onnx=stats)
+    return replace(report, format=file_format.name, exported=stats)
+
+
 def prune_loaded(
     loaded: LoadedCheckpoint,
     inputs: tuple[Any, ...],
     options: ConvertOptions,
     progress: Progress = no_progress,
+    *,
+    open_sizes: bool | None = None,
 ) -> PruneResult:
     """Prune the network of a loaded checkpoint and check its running statistics.
 
@@ -216,7 +274,10 @@ def prune_loaded(
         inputs: Inputs of one call.
         options: How to convert.
         progress: Called with the name of each step before it starts.
+        open_sizes: Find out which sizes the code takes; by default only for a file that has
+            dynamic ones, since a file with fixed ones says so itself.
     """
+    open_sizes = options.dynamic == "spatial" if open_sizes is None else open_sizes
     progress("pruning")
     result = prune_shared(
         loaded.model,
@@ -225,7 +286,7 @@ def prune_loaded(
         on_unconverged=options.on_unconverged,
         fold=options.fold,
         any_size=options.dynamic == "spatial",
-        fixed_sizes=options.dynamic != "spatial",  # the file says so itself
+        fixed_sizes=not open_sizes,
         allow_unverified_layers=options.allow_unverified_layers,
     )
     if not options.trust_running_statistics:
@@ -274,8 +335,10 @@ def verify_file(
     *,
     provider: str = "cpu",
     runtimes: Sequence[str] = (),
+    trust_pt2: bool = False,
+    from_report: Path | str | None = None,
 ) -> ConversionReport:
-    """Verify an existing ONNX file against a checkpoint.
+    """Verify an existing file against a checkpoint.
 
     Args:
         loaded: The checkpoint; not changed.
@@ -285,15 +348,18 @@ def verify_file(
         timeout: Seconds that loading and running the file may take.
         provider: ONNX Runtime's execution provider, as for :func:`ssn_prune.verify`.
         runtimes: Other runtimes to run the file in, as there.
+        trust_pt2: Open a torch program whatever is in it, as there.
+        from_report: Report of the conversion that wrote it, as there.
 
     Raises:
         VerificationError: A check failed; it says so if the file was made from another checkpoint.
         SsnPruneError: See its subclasses.
     """
-    provider = provider_named(provider)  # before the work that takes long
+    path = Path(onnx_path)  # everything about it is refused before the work that takes long
+    trust: Any = {"trust_pt2": trust_pt2, "from_report": from_report}
+    opening_of(path if options.rounding else None, timeout, provider, runtimes, **trust)
     installed_backends(runtimes)
     progress = steps = StepTimes(progress)
-    path = Path(onnx_path)
     open_question = options.rounding and options.static_batch is None and options.dynamic is None
     if open_question and os.path.exists(path) and not is_detection_model(loaded.model):
         options = replace(options, static_batch=fixed_batch(path, timeout))
@@ -319,6 +385,7 @@ def verify_file(
             timeout=timeout,
             every_layer=options.every_layer,
             progress=progress,
+            **trust,
         )
     except InferenceRuntimeError as error:
         other = other_checkpoint(path, loaded.source, timeout)

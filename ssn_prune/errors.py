@@ -292,6 +292,16 @@ class InferenceRuntimeError(SsnPruneError):
     code = "runtime_failed"
 
 
+class UntrustedFileError(SsnPruneError):
+    """Reading the file would execute what is in it, and nothing vouches for it; it was not opened.
+
+    Cure: pass `from_report='run.json'`, the report of the conversion that wrote it, or
+    `trust_pt2=True` if you know where the file comes from.
+    """
+
+    code = "untrusted_file"
+
+
 class OutputError(SsnPruneError):
     """The output file cannot be written.
 

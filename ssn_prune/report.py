@@ -11,8 +11,10 @@ from typing import Any
 
 from ssn_prune.checkpoint.source import Source
 from ssn_prune.environment import Environment
+from ssn_prune.export_formats import FileStats
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.progress import StepTime
+from ssn_prune.pruned_weights.records import WeightsStats
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
 
@@ -23,6 +25,8 @@ SCHEMA_VERSION = 3
 class ConversionReport:
     """What the stages of a conversion found; those that did not run are None.
 
+    ``format`` is that of the file. ``onnx`` describes an ONNX file, ``exported`` one of another
+    format, in that format's terms; ``weights`` is the file of pruned weights beside it.
     ``command`` is the command line as it was typed, empty if Python was called; ``options`` are the
     fields of :class:`ssn_prune.ConvertOptions`; ``environment`` and ``steps`` say where the
     conversion ran and how long it took.
@@ -40,6 +44,9 @@ class ConversionReport:
     verification: VerificationReport | None = None
     captured_parts: tuple[str, ...] = ()
     size_conditions: tuple[str, ...] = ()
+    format: str | None = None
+    exported: FileStats | None = None
+    weights: WeightsStats | None = None
     command: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     environment: Environment | None = None

@@ -17,7 +17,7 @@ from ssn_prune.errors import ArgumentError, OutputError
 
 _OF_THE_BATCH = ("output", "report", "recursive", "jobs", "summary", "json", "quiet", "debug")
 """Parameters that are not passed on."""
-_OF_ONE = ("history",)
+_OF_ONE = ("history", "save_weights")
 
 
 def is_batch(ckpts: Sequence[Path], summary: str | None) -> bool:
@@ -60,13 +60,14 @@ def convert_all(
         for name in _OF_ONE:
             if context.params.get(name) is not None:
                 raise ArgumentError(
-                    f"--{name} belongs to one checkpoint",
+                    f"--{name.replace('_', '-')} belongs to one checkpoint",
                     expected="one checkpoint",
                     found=f"{len(ckpts)} files or folders",
                     hint="convert that checkpoint alone",
                 )
         folder = None if output is None else _folder(output)
-        todo = jobs_of(ckpts, folder, ".onnx", _suffixes(reports), recursive=recursive)
+        suffix = f".{context.params['format'] or 'onnx'}"
+        todo = jobs_of(ckpts, folder, suffix, _suffixes(reports), recursive=recursive)
         table = None if summary is None else Path(summary)
         if table is not None:
             if table.suffix.lower() != ".csv":
@@ -119,7 +120,7 @@ def convert_all(
 
 def _folder(output: str) -> Path:
     path = Path(output)
-    if output == "-" or path.suffix == ".onnx" or path.is_file():
+    if output == "-" or path.suffix in (".onnx", ".pt2") or path.is_file():
         raise OutputError(
             "--output is one file for several checkpoints",
             expected="a folder",

@@ -1,15 +1,16 @@
-"""``ssn-prune convert``: a checkpoint becomes a verified ONNX file."""
+"""``ssn-prune convert``: a checkpoint becomes a verified file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ssn_prune.cli.batch import convert_all, is_batch
 from ssn_prune.cli.command_line import typed_command
+from ssn_prune.cli.measuring import measured, require_measurable
 from ssn_prune.cli.options import (
     AllLayers,
     AllowUnverified,
@@ -19,6 +20,7 @@ from ssn_prune.cli.options import (
     Correction,
     Debug,
     Dynamic,
+    Formats,
     History,
     InputSize,
     Json,
@@ -43,27 +45,7 @@ from ssn_prune.cli.reports import (
 from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.cli.targets import default_target, file_path, require_distinct
 from ssn_prune.cli.traces import traces_of
-from ssn_prune.console import (
-    Output,
-    bench_table,
-    capture_lines,
-    deployment_lines,
-    escape,
-    misread_lines,
-    one_position_lines,
-    rounded_line,
-    show_selection,
-    totals_table,
-    verification_lines,
-)
-
-if TYPE_CHECKING:
-    from ssn_prune.benchmarking.records import BenchReport
-    from ssn_prune.checkpoint.loading import LoadedCheckpoint
-    from ssn_prune.conversion import ConvertOptions
-    from ssn_prune.progress import Progress
-
-InputSizes = tuple[int, ...] | tuple[tuple[int, ...], ...] | None
+from ssn_prune.console import Output, bench_table, deployment_lines, escape, show_conversion
 
 
 def convert(
@@ -81,8 +63,13 @@ def convert(
         typer.Option(
             "--output",
             "-o",
-            help="ONNX file to write (default: CKPT with .onnx); for several checkpoints a folder.",
+            help="File to write (default: CKPT with .onnx or .pt2); for several checkpoints a "
+            "folder.",
         ),
+    ] = None,
+    format: Annotated[
+        Formats | None,
+        typer.Option(help="ONNX or a torch program (default: by the suffix of the output)."),
     ] = None,
     arch: Arch = None,
     arch_args: ArchArgs = None,
@@ -115,6 +102,12 @@ def convert(
     preprocessing: Annotated[
         str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
     ] = None,
+    save_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Also save the pruned weights, as safetensors that ssn_prune.load_pruned reads."
+        ),
+    ] = None,
     report: Reports = None,
     history: History = None,
     bench: Annotated[
@@ -138,7 +131,7 @@ def convert(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Convert a trained checkpoint to a lean ONNX file, verify it, and report."""
+    """Convert a trained checkpoint to a lean file, in ONNX or for torch; verify it, and report."""
     out = Output(as_json=json, quiet=quiet)
     if is_batch(ckpts, summary):
         convert_all(
@@ -158,10 +151,15 @@ def convert(
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
-        path = default_target(ckpt) if output is None else file_path("--output", output)
+        path = default_target(ckpt, format) if output is None else file_path("--output", output)
         reports = report_paths("--report", report)
+        weights_path = None if save_weights is None else file_path("--save-weights", save_weights)
         outputs = [("--output", path), *(("--report", entry) for entry in reports)]
+        if weights_path is not None:
+            outputs.append(("--save-weights", weights_path))
         require_distinct({"the checkpoint": ckpt}, outputs)
+        if bench:
+            require_measurable(path)
         with out.steps() as progress:
             from ssn_prune.progress import StepTimes
 
@@ -173,6 +171,8 @@ def convert(
             from ssn_prune.reporting.run import document_of
 
             require_writable(resolved(path), force=force)
+            if weights_path is not None:
+                require_writable(resolved(weights_path), force=force)
             require_reports(reports, force=force)
             traces = None if history is None else traces_of(history)
             loaded = load_checkpoint(
@@ -199,52 +199,25 @@ def convert(
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
+                format=None if format is None else format.value,
                 every_layer=json or bool(reports),
             )
             command = typed_command(context)
             with failures_reported(reports, command):
-                result = conversion.convert(loaded, path, options, force=force, progress=step)
+                result = conversion.convert(
+                    loaded, path, options, force=force, save_weights=weights_path, progress=step
+                )
             speed = measured(loaded, path, options, size, step) if bench else None
             result = replace(result, command=command, steps=step.until_now())
         document = document_of(result, speed, traces)
         write_reports(document, reports, written=path)
         if json:
             out.json(document)
-        title = f"{loaded.source.arch}: selection and folds"
-        show_selection(out, result, title, every=all_layers)
-        out.table(totals_table(result))
-        notes = (capture_lines, misread_lines, one_position_lines)
-        for line in [line for lines_of in notes for line in lines_of(result)]:
-            out.message(line)
-        if result.rounded is not None:
-            out.message(rounded_line(result.rounded))
-        if result.verification is not None:
-            for line in verification_lines(result.verification):
-                out.message(line)
+        show_conversion(out, result, every=all_layers)
         if speed is not None:
             out.table(bench_table(speed))
         for line in deployment_lines(result):
             out.message(line)
-        for entry in (path, *reports):
+        written = [path, *reports] if weights_path is None else [path, weights_path, *reports]
+        for entry in written:
             out.message(f"[bold]wrote {escape(entry)}[/]")
-
-
-def measured(
-    loaded: LoadedCheckpoint,
-    path: Path,
-    options: ConvertOptions,
-    size: InputSizes,
-    step: Progress,
-) -> BenchReport:
-    """Time the file that was written beside the original and the network without norms."""
-    import tempfile
-
-    from ssn_prune.benchmarking.bench import bench
-    from ssn_prune.benchmarking.networks import export_variants
-    from ssn_prune.benchmarking.records import BenchOptions
-
-    step("exporting the networks to compare with")
-    with tempfile.TemporaryDirectory() as folder:
-        files, missing = export_variants(loaded, options, Path(folder), pruned=path)
-        how = BenchOptions(batch=options.fixed_batch or 1)
-        return bench(files, how, input_size=size, missing=missing, progress=step)

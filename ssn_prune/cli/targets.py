@@ -10,9 +10,15 @@ from pathlib import Path
 from ssn_prune.errors import ArgumentError, OutputError
 
 
-def default_target(ckpt: Path) -> Path:
-    """The ONNX file beside a checkpoint; a path without a name is refused when it is read."""
-    return ckpt.with_suffix(".onnx") if ckpt.name else Path("model.onnx")
+def default_target(ckpt: Path, name: str | None = None) -> Path:
+    """The file beside a checkpoint; a path without a name is refused when it is read.
+
+    Args:
+        ckpt: The checkpoint.
+        name: Name of the format, which is its suffix; ONNX by default.
+    """
+    suffix = f".{name or 'onnx'}"
+    return ckpt.with_suffix(suffix) if ckpt.name else Path(f"model{suffix}")
 
 
 def file_path(option: str, text: str) -> Path:
@@ -81,7 +87,7 @@ def require_in_order(ckpt: Path, exported: Path) -> None:
     if ckpt.suffix.lower() in suffixes and exported.suffix.lower() not in suffixes:
         raise ArgumentError(
             "the checkpoint and the exported file are the wrong way round",
-            expected="the checkpoint first, then the ONNX file",
+            expected="the checkpoint first, then the exported file",
             found=f"{ckpt}, then {exported}",
             hint=f"with the same options: {shlex.join(['ssn-prune', 'verify', *names])}",
         )

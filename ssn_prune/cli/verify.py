@@ -25,6 +25,7 @@ from ssn_prune.cli.options import (
     Provider,
     Quiet,
     Timeout,
+    TrustPt2,
     TrustStatistics,
     Unconverged,
     VerifyOption,
@@ -46,7 +47,7 @@ from ssn_prune.console import Output, verification_lines
 def verify(
     context: typer.Context,
     ckpt: Checkpoint,
-    onnx: Annotated[Path, typer.Argument(metavar="ONNX", help="The file to check.")],
+    onnx: Annotated[Path, typer.Argument(metavar="FILE", help="The file to check: .onnx or .pt2.")],
     arch: Arch = None,
     arch_args: ArchArgs = None,
     prefix: Prefix = None,
@@ -76,11 +77,18 @@ def verify(
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
     timeout: Timeout = 600,
+    trust_pt2: TrustPt2 = False,
+    from_report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON", help="Report of the conversion that wrote a .pt2 file: opens that one."
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check an ONNX file against the checkpoint that it was made from."""
+    """Check an exported file against the checkpoint that it was made from."""
     out = Output(as_json=json, quiet=quiet)
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
@@ -129,6 +137,8 @@ def verify(
                     timeout,
                     provider=provider,
                     runtimes=runtimes or (),
+                    trust_pt2=trust_pt2,
+                    from_report=from_report,
                 )
         result = replace(result, command=command, steps=step.until_now())
         document = document_of(result)

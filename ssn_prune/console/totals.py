@@ -8,6 +8,7 @@ from rich.table import Table
 
 from ssn_prune.console.text import escape
 from ssn_prune.text import listed
+from ssn_prune.torch_export.results import TorchProgramStats
 
 if TYPE_CHECKING:
     from ssn_prune.pruning.results import RoundedGates
@@ -36,6 +37,8 @@ def totals_table(report: ConversionReport) -> Table:
             fired = ", ".join(f"{entry.code} {entry.count}" for entry in onnx.passes)
             table.add_row("passes that fired", "", fired)
         table.add_row("file", "", f"{onnx.bytes / 1e6:.2f} MB")
+    if isinstance(report.exported, TorchProgramStats):
+        _add_program(table, report.exported)
     folded = sum(layer.fold is not None for layer in report.layers)
     gone = sum(layer.form == "Identity" for layer in report.layers)
     table.add_row("switchable layers", str(len(report.layers)), "0")
@@ -43,11 +46,22 @@ def totals_table(report: ConversionReport) -> Table:
     return table
 
 
+def _add_program(table: Table, program: TorchProgramStats) -> None:
+    """Rows for a torch program."""
+    table.add_row("calls in the program", "", str(program.nodes))
+    kinds = sorted(program.operators.items(), key=lambda item: -item[1])
+    table.add_row("by operator", "", ", ".join(f"{kind} {count}" for kind, count in kinds))
+    table.add_row("file", "", f"{program.bytes / 1e6:.2f} MB")
+    needs = " and ".join((f"torch {program.torch_version}", *program.libraries))
+    table.add_row("written by", "", needs)
+
+
 def capture_lines(report: ConversionReport) -> list[str]:
     """What is not in the graph, and what the network supposes of input sizes; usually nothing."""
     lines = []
-    if report.onnx is not None and report.onnx.left_out:
-        named = escape(", ".join(report.onnx.left_out))
+    left_out = getattr(report.onnx or report.exported, "left_out", ())
+    if left_out:
+        named = escape(", ".join(left_out))
         lines.append(f"[yellow]left out[/] of the file, since they are no tensors: {named}")
     if report.capture_error is not None:
         parts = ", ".join(report.captured_parts) or "none"

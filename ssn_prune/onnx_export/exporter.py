@@ -22,6 +22,7 @@ from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
 from ssn_prune.onnx_export.ir_version import oldest_ir_version, require_ir_version
 from ssn_prune.onnx_export.misreadings import misread
+from ssn_prune.onnx_export.open_pooling import require_fixed_windows
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, ExportOptions, require_known
 from ssn_prune.onnx_export.results import OnnxStats, PassRecord
 from ssn_prune.onnx_export.saving import save_checked
@@ -90,7 +91,7 @@ def write_onnx(
     """
     require_known(options)
     settings = settings_of(options)
-    _require_pruned(model)
+    require_pruned(model)
     translation, operators, left_out = _translated(
         model, example_inputs, options, settings, progress
     )
@@ -121,13 +122,19 @@ def _translated(
         return Translation(graph, {}, ()), None, ()
     progress("capturing the pruned network")
     program, outputs = capture_program(model, inputs, settings.dynamic)
+    if settings.dynamic == "spatial":
+        require_fixed_windows(program)
     operators = count_operators(program)
     progress("translating to ONNX")
     return translate(program, outputs.names, model, options, settings), operators, outputs.left_out
 
 
-def _require_pruned(model: nn.Module) -> None:
-    """A network with gates exports, too, but it is neither lean nor what the checks are for."""
+def require_pruned(model: nn.Module) -> None:
+    """Refuse a network with gates: it exports, too, but is neither lean nor what is checked.
+
+    Raises:
+        ExportError: It has switchable layers.
+    """
     names = [name for name, module in model.named_modules() if isinstance(module, SwitchableNorm)]
     if names:
         raise ExportError(

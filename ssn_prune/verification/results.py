@@ -25,12 +25,13 @@ class AlgebraCheck:
 
 @dataclass(frozen=True)
 class RoundingCheck:
-    """ONNX Runtime against the original in float64: absolute errors and the bound.
+    """The file in its runtime against the original in float64: absolute errors and the bound.
 
     ``output`` is the output that uses most of its bound; ``scale`` its largest value, or the range
     of the ``activation`` that makes it. ``provider`` is the execution provider that the session
-    names; None for files of a format without any. ``layers`` are the errors inside the file, in
-    execution order; measured where they were asked for, or where the check failed.
+    names; None for files of a format without any. ``runtime`` is what ran the file. ``layers`` are
+    the errors inside the file, in execution order; measured where they were asked for, or where the
+    check failed.
     """
 
     passed: bool
@@ -46,6 +47,7 @@ class RoundingCheck:
     activation: str | None
     provider: str | None = None
     layers: tuple[LayerError, ...] = ()
+    runtime: str = "ONNX Runtime"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ SHAPE: dict[str, set[str]] = {
     "": {
         *("schema_version", "ssn_prune_version", "source", "layers", "before", "after"),
         *("capture_error", "rounded", "onnx", "verification", "captured_parts", "size_conditions"),
+        *("format", "exported", "weights"),
     },
     "source": {
         *("file_name", "sha256", "format", "has_checksums", "entry", "other_entries", "prefix"),
