@@ -45,12 +45,17 @@ class ConversionReport:
     captured_parts: tuple[str, ...] = ()
     size_conditions: tuple[str, ...] = ()
     format: str | None = None
-    exported: FileStats | None = None
+    exported: FileStats | dict[str, Any] | None = None
     weights: WeightsStats | None = None
     command: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     environment: Environment | None = None
     steps: tuple[StepTime, ...] = ()
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it is about a file that was written."""
+        return self.onnx is not None or self.exported is not None
 
     def __repr__(self) -> str:
         """The file and how far the conversion came."""

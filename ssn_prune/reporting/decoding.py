@@ -68,6 +68,8 @@ def _value(hint: Any, value: Any, place: str) -> Any:
     origin = get_origin(hint)
     if hint is Any:
         return value
+    if getattr(hint, "_is_protocol", False):  # what a format knows of its files is its own
+        raise _wrong(place, "an object", value)
     if origin in (Union, types.UnionType):
         return _one_of(get_args(hint), value, place)
     if origin is Literal:

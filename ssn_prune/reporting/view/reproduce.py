@@ -61,9 +61,11 @@ def _checkpoint(run: Run) -> list[tuple[str, str]]:
 
 
 def _file(run: Run) -> list[tuple[str, str]]:
-    onnx = run.report.onnx
+    onnx, exported = run.report.onnx, run.document.get("exported")
     if onnx is None:
-        return []
+        known = exported if isinstance(exported, dict) else {}
+        named = {"file_name": "file", "sha256": "SHA-256", "torch_version": "written by torch"}
+        return [(title, str(known[key])) for key, title in named.items() if known.get(key)]
     facts = [("file", onnx.file_name), ("size", size(onnx.bytes))]
     facts += [("SHA-256", onnx.sha256)] if onnx.sha256 else []
     return [*facts, ("opset, IR version", f"{onnx.opset}, {onnx.ir_version}")]

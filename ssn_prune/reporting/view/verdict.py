@@ -57,7 +57,7 @@ def verdict_of(run: Run, layers: tuple[Layer, ...]) -> Verdict:
     """Judge a run."""
     speed = speed_of(run.bench)
     status, lead, sentence = _judged(run, speed)
-    measured = speed is not None or status == "failed" or run.report.onnx is None
+    measured = speed is not None or status == "failed" or not run.report.has_file
     return Verdict(
         status,
         lead,
@@ -86,10 +86,10 @@ def _bench_command(run: Run) -> str:
 def _judged(run: Run, speed: Speed | None) -> tuple[Status, str, str]:
     report, checks = run.report, run.report.verification
     if checks is not None and not checks.passed:
-        return "failed", "Do not use.", f" {_failure(checks, written=report.onnx is None)}"
+        return "failed", "Do not use.", f" {_failure(checks, written=not report.has_file)}"
     if report.rounded is not None:
         return "changed", "Answers changed:", f" {_rounded(report.rounded)}"
-    if report.onnx is None and checks is None:
+    if not report.has_file and checks is None:
         return "unverified", "Selection only.", " Nothing was converted."
     if checks is None or (checks.algebra is None and checks.rounding is None):
         return "unverified", "Not verified.", " All checks were switched off."
@@ -180,7 +180,7 @@ def _about_layers(run: Run, layers: tuple[Layer, ...]) -> str:
         if len(layers) == 1:
             return f"The only layer {one}."
         return f"Every one of {len(layers)} layers {one}; {mix}."
-    converted = run.report.onnx is not None and run.report.rounded is None
+    converted = run.report.has_file and run.report.rounded is None
     kept = "; the others keep the weighted form" if converted else ""
     if soft == len(layers):
         return f"No layer of {len(layers)} {one} yet."
@@ -202,10 +202,10 @@ def _figures(run: Run, layers: tuple[Layer, ...], speed: Speed | None) -> tuple[
         allowed = f"{small(rounding.bound / unit)} allowed"
         found.append(Figure(small(rounding.max_error / unit), "error, of scale", allowed))
     gone = sum(layer.folded for layer in layers)
-    if run.report.onnx is not None:
+    if run.report.has_file:
         found.append(Figure(f"{gone}", "layers folded away", f"of {len(layers)}"))
     soft = sum(layer.unfinished for layer in layers)
-    if run.report.onnx is None and layers:
+    if not run.report.has_file and layers:
         found.append(
             Figure(f"{len(layers) - soft}", "layers with one-hot gates", f"of {len(layers)}")
         )
