@@ -198,6 +198,14 @@ def test_the_network_may_have_other_norms_in_the_places_of_its_layers(tmp_path: 
     assert_loads(tiny_network(), Plain, torch.randn(2, 1, 8, 8), tmp_path / "w.safetensors")
 
 
+def test_kernels_keep_the_order_of_their_elements(tmp_path: Path) -> None:
+    """Convolutions compute other bits with channels last."""
+    network = tiny_network().to(memory_format=torch.channels_last)
+    x = torch.randn(2, 1, 8, 8)
+    loaded = assert_loads(network, TinyNetwork, x, tmp_path / "w.safetensors")
+    assert loaded.conv2.weight.stride() == network.conv2.weight.stride()
+
+
 def test_a_network_that_is_one_layer(tmp_path: Path) -> None:
     layer = trained_layer(3, NormalizerPair(LN, BN)).eval()
     x = torch.randn(2, 3, 5, 5)
