@@ -259,6 +259,18 @@ def test_the_network_trains_on(tmp_path: Path) -> None:
         assert torch.equal(again(x), loaded(x))
 
 
+def test_without_folds_it_trains_with_the_statistics_of_the_batch(tmp_path: Path) -> None:
+    x = torch.randn(4, 1, 8, 8)
+    path = tmp_path / "w.safetensors"
+    loaded = assert_loads(tiny_network(), TinyNetwork, x, path, fold=False).train()
+    before = {name: buffer.clone() for name, buffer in loaded.named_buffers()}
+    loaded(x).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in loaded.parameters())
+    for layer in ("sn1", "sn2"):
+        name = f"{layer}.running_var"
+        assert not torch.equal(loaded.get_buffer(name), before[name])
+
+
 def test_trained_weights_can_be_saved_again(tmp_path: Path) -> None:
     pruned = prune(tiny_network(), torch.randn(2, 1, 8, 8))
     with torch.no_grad():
