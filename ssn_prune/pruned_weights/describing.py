@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import ExportError
@@ -32,6 +33,12 @@ def stored_plan(pruned: PruneResult) -> StoredPlan:
         created_biases=tuple(_created_biases(pruned)),
         frozen=tuple(name for name, value in parameters.items() if not value.requires_grad),
         dtypes={name: dtype for name, dtype in dtypes.items() if dtype != "float32"},
+        strides={
+            name: tensor.stride()
+            for name, tensor in tensors.items()
+            if tensor.stride() != torch.empty(tensor.shape, device="meta").stride()
+            and fill_memory(tensor.shape, tensor.stride())
+        },
         size_conditions=tuple(
             guard.text
             for hook in model._forward_pre_hooks.values()
@@ -48,6 +55,18 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """
     named = dict(model.named_parameters(remove_duplicate=False))
     return named | dict(model.named_buffers(remove_duplicate=False))
+
+
+def fill_memory(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether elements with these strides fill their memory, each place once."""
+    if len(shape) != len(strides):
+        return False
+    place = 1
+    for stride, size in sorted(zip(strides, shape, strict=True)):
+        if size > 1 and stride != place:
+            return False
+        place *= size
+    return place > 0
 
 
 def _stored_layer(layer: LayerPlan, pruned: PruneResult) -> StoredLayer:

@@ -13,7 +13,7 @@ from ssn_prune.checkpoint.safetensors import read_safetensors
 from ssn_prune.checkpoint.stored import StoredTensor
 from ssn_prune.checkpoint.tensors import to_torch
 from ssn_prune.errors import ArgumentError, CheckpointError, KeyMismatchError
-from ssn_prune.pruned_weights.describing import named_tensors
+from ssn_prune.pruned_weights.describing import fill_memory, named_tensors
 from ssn_prune.pruned_weights.parsing import parse_plan
 from ssn_prune.pruned_weights.records import StoredPlan
 from ssn_prune.pruned_weights.restoring import restored
@@ -54,6 +54,7 @@ def load_pruned(path: Path | str, factory: Callable[[], nn.Module]) -> nn.Module
         tensors = to_torch({name: t for name, t in stored.items() if isinstance(t, StoredTensor)})
     network = restored(_built(factory), plan, tensors, file_path)
     _require_same(file_path, network, tensors)
+    _require_strides(file_path, plan, tensors)
     _assign(network, plan, tensors)
     network.eval()  # as a statement: overridden train methods need not return the module
     return network
@@ -83,6 +84,17 @@ def _require_dtypes(path: Path, plan: StoredPlan, stored: Mapping[str, object]) 
                 expected=f"a tensor of {wanted}",
                 found=f"one of {found}",
                 hint="save the pruned weights again, and copy the file whole",
+            )
+
+
+def _require_strides(path: Path, plan: StoredPlan, tensors: Mapping[str, Tensor]) -> None:
+    for name, strides in plan.strides.items():
+        if name not in tensors or not fill_memory(tensors[name].shape, strides):
+            raise CheckpointError(
+                f"the plan in {path} has strides that do not fit {shown(name)}",
+                expected="an order in which the tensor fills its memory",
+                found=str(strides)[:80],
+                hint="save the pruned weights again",
             )
 
 
@@ -147,8 +159,8 @@ def _assign(network: nn.Module, plan: StoredPlan, tensors: Mapping[str, Tensor])
         value, is_parameter = tensors[name], isinstance(old, nn.Parameter)
         place = value.data_ptr(), is_parameter
         if place not in made or not value.numel():
-            like = torch.empty_like(old, dtype=value.dtype, device="cpu", requires_grad=False)
-            like.copy_(value)  # in the memory format that the code gave it
+            strides = plan.strides.get(name, value.stride())
+            like = torch.empty_strided(value.shape, strides, dtype=value.dtype).copy_(value)
             made[place] = nn.Parameter(like, name not in frozen) if is_parameter else like
         table = module._parameters if attribute in module._parameters else module._buffers
         table[attribute] = made[place]  # type: ignore[assignment]  # of the kind of its table

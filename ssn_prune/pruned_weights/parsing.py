@@ -99,6 +99,7 @@ def _plan(fields: _Fields) -> StoredPlan:
         created_biases=fields.take("created_biases", _each(_text)),
         frozen=fields.take("frozen", _each(_text)),
         dtypes=fields.take("dtypes", _dtypes),
+        strides=fields.take("strides", _strides),
         size_conditions=fields.take("size_conditions", _each(_condition)),
     )
     fields.end()
@@ -191,6 +192,12 @@ def _dtypes(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, dict):
         raise _MalformedError(f"{where} is no object")
     return {name: _one_of(DTYPES)(dtype, where) for name, dtype in value.items()}
+
+
+def _strides(value: Any, where: str) -> dict[str, tuple[int, ...]]:
+    if not isinstance(value, dict):
+        raise _MalformedError(f"{where} is no object")
+    return {name: _each(_positive)(strides, where) for name, strides in value.items()}
 
 
 def _one_of(known: Any) -> Callable[[Any, str], Any]:

@@ -52,6 +52,8 @@ class StoredPlan:
         created_biases: Paths of biases that folds have created, such as ``conv1.bias``.
         frozen: Parameters that need no gradient.
         dtypes: Of the tensors that are not float32, by their names.
+        strides: Of the tensors whose elements lie in another order than that of the axes, such as
+            channels last; kernels compute other bits with another order.
         size_conditions: What the network supposes of the sizes of its inputs, in the form of
             :mod:`ssn_prune.pruning.capture.guard_text`.
     """
@@ -61,6 +63,7 @@ class StoredPlan:
     created_biases: tuple[str, ...]
     frozen: tuple[str, ...]
     dtypes: dict[str, str]
+    strides: dict[str, tuple[int, ...]]
     size_conditions: tuple[str, ...]
 
 

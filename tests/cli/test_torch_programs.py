@@ -14,7 +14,9 @@ from helpers import tiny_network
 from torch_programs import convert_tiny, plant
 
 from ssn_prune import VerificationError, load_checkpoint
+from ssn_prune.cli.options import Formats
 from ssn_prune.conversion import ConvertOptions, verify_file
+from ssn_prune.export_formats import EXPORT_FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +118,8 @@ def test_a_fixed_batch_is_found_again(tmp_path: Path) -> None:
     result = run_cli(*command, "--verify", "rounding", "--json")
     assert result.exit_code == 0, result.stderr
     assert set(json.loads(result.stdout)["verification"]["rounding"]["batch_sizes"]) == {3}
+
+
+def test_the_option_names_every_format() -> None:
+    assert [entry.value for entry in Formats] == [entry.name for entry in EXPORT_FORMATS]
+    assert all(entry.suffix == f".{entry.name}" for entry in EXPORT_FORMATS)

@@ -117,6 +117,12 @@ PLANS: dict[str, tuple[Callable[[Any], object], str]] = {
     "a bias without a tensor": (sets("created_biases", to=["conv1.bia"]), "does not fit"),
     "no biases": (sets("created_biases", to=[]), "do not fit TinyNetwork"),
     "an unknown dtype": (sets("dtypes", to={"fc.bias": "object"}), "dtypes is 'object'"),
+    "strides of nothing": (sets("strides", to={"x": [1]}), "strides that do not fit 'x'"),
+    "strides that overlap": (sets("strides", to={"fc.weight": [1, 1]}), "do not fit 'fc.weight'"),
+    "huge strides": (sets("strides", to={"fc.weight": [1, 10**9]}), "do not fit 'fc.weight'"),
+    "too many strides": (sets("strides", to={"fc.bias": [1, 1]}), "do not fit 'fc.bias'"),
+    "strides of zero": (sets("strides", to={"fc.bias": [0]}), "not positive"),
+    "strides of text": (sets("strides", to={"fc.bias": ["1"]}), "no whole number"),
     "another dtype": (sets("dtypes", to={"fc.bias": "float64"}), "not what its plan says"),
     "a condition that is code": (
         sets("size_conditions", to=["__import__('os').system('touch canary')"]),

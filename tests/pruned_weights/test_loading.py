@@ -198,6 +198,14 @@ def test_the_network_may_have_other_norms_in_the_places_of_its_layers(tmp_path: 
     assert_loads(tiny_network(), Plain, torch.randn(2, 1, 8, 8), tmp_path / "w.safetensors")
 
 
+def test_kernels_keep_the_order_of_their_elements(tmp_path: Path) -> None:
+    """Convolutions compute other bits with channels last."""
+    network = tiny_network().to(memory_format=torch.channels_last)
+    x = torch.randn(2, 1, 8, 8)
+    loaded = assert_loads(network, TinyNetwork, x, tmp_path / "w.safetensors")
+    assert loaded.conv2.weight.stride() == network.conv2.weight.stride()
+
+
 def test_a_network_that_is_one_layer(tmp_path: Path) -> None:
     layer = trained_layer(3, NormalizerPair(LN, BN)).eval()
     x = torch.randn(2, 3, 5, 5)
@@ -249,6 +257,18 @@ def test_the_network_trains_on(tmp_path: Path) -> None:
     again.load_state_dict(torch.load(tmp_path / "trained.pth"))
     with torch.no_grad():
         assert torch.equal(again(x), loaded(x))
+
+
+def test_without_folds_it_trains_with_the_statistics_of_the_batch(tmp_path: Path) -> None:
+    x = torch.randn(4, 1, 8, 8)
+    path = tmp_path / "w.safetensors"
+    loaded = assert_loads(tiny_network(), TinyNetwork, x, path, fold=False).train()
+    before = {name: buffer.clone() for name, buffer in loaded.named_buffers()}
+    loaded(x).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in loaded.parameters())
+    for layer in ("sn1", "sn2"):
+        name = f"{layer}.running_var"
+        assert not torch.equal(loaded.get_buffer(name), before[name])
 
 
 def test_trained_weights_can_be_saved_again(tmp_path: Path) -> None:

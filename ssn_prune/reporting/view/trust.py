@@ -123,6 +123,8 @@ def _finding(checks: VerificationReport) -> str:
         return "The plan itself is wrong: it differs from the original in float64"
     if rounding is None:
         return "The plan is exact in float64; the file was not run"
+    if not math.isfinite(rounding.bound):
+        return "The original itself gives infinity or NaN in float32"
     if not rounding.bound > 0:
         return "The outputs are all 0"
     used = rounding.max_error / rounding.bound
