@@ -6,8 +6,9 @@ from .checkpoint.authors_state import authors_state_dict as authors_state_dict
 from .checkpoint.loading import LoadedCheckpoint as LoadedCheckpoint
 from .checkpoint.loading import load_checkpoint as load_checkpoint
 from .checkpoint.source import Source as Source
-from .conversion import ConvertOptions as ConvertOptions
-from .conversion import convert as convert
+from .conversion.converting import convert as convert
+from .conversion.converting import dry_run as dry_run
+from .conversion.options import ConvertOptions as ConvertOptions
 from .errors import ArchitectureError as ArchitectureError
 from .errors import ArgumentError as ArgumentError
 from .errors import CaptureError as CaptureError

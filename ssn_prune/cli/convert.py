@@ -10,6 +10,7 @@ import typer
 
 from ssn_prune.cli.batch import convert_all, is_batch
 from ssn_prune.cli.command_line import typed_command
+from ssn_prune.cli.dry_run import require_nothing_written, show_dry_run
 from ssn_prune.cli.measuring import measured, require_measurable
 from ssn_prune.cli.options import (
     AllLayers,
@@ -116,6 +117,10 @@ def convert(
     verify: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the plan and what the file would be; write nothing."),
+    ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Of a folder: subfolders, too.")
     ] = False,
@@ -158,6 +163,8 @@ def convert(
         if weights_path is not None:
             outputs.append(("--save-weights", weights_path))
         require_distinct({"the checkpoint": ckpt}, outputs)
+        if dry_run:
+            require_nothing_written(reports, weights_path, bench=bench)
         if bench:
             require_measurable(path)
         with out.steps() as progress:
@@ -170,7 +177,7 @@ def convert(
             from ssn_prune.files import require_writable, resolved
             from ssn_prune.reporting.run import document_of
 
-            require_writable(resolved(path), force=force)
+            require_writable(resolved(path), force=force or dry_run)
             if weights_path is not None:
                 require_writable(resolved(weights_path), force=force)
             require_reports(reports, force=force)
@@ -203,12 +210,19 @@ def convert(
                 every_layer=json or bool(reports),
             )
             command = typed_command(context)
-            with failures_reported(reports, command):
-                result = conversion.convert(
-                    loaded, path, options, force=force, save_weights=weights_path, progress=step
-                )
-            speed = measured(loaded, path, options, size, step) if bench else None
+            speed = None
+            if dry_run:
+                result = conversion.dry_run(loaded, options, progress=step)
+            else:
+                with failures_reported(reports, command):
+                    result = conversion.convert(
+                        loaded, path, options, force=force, save_weights=weights_path, progress=step
+                    )
+                speed = measured(loaded, path, options, size, step) if bench else None
             result = replace(result, command=command, steps=step.until_now())
+        if dry_run:
+            show_dry_run(out, result, all_layers)
+            return
         document = document_of(result, speed, traces)
         write_reports(document, reports, written=path)
         if json:

@@ -61,7 +61,7 @@ def _checkpoint(run: Run) -> list[tuple[str, str]]:
 
 
 def _file(run: Run) -> list[tuple[str, str]]:
-    onnx, exported = run.report.onnx, run.document.get("exported")
+    onnx, exported = run.report.onnx, run.document().get("exported")
     if onnx is None:
         known = exported if isinstance(exported, dict) else {}
         named = {"file_name": "file", "sha256": "SHA-256", "torch_version": "written by torch"}
