@@ -27,7 +27,7 @@ from ssn_prune.benchmarking.networks import with_all_statistics, without_norms
 from ssn_prune.conversion import ConvertOptions
 from ssn_prune.runtime.measuring import runner_of, time_in_turns
 from ssn_prune.runtime.sessions import open_session
-from ssn_prune.verification.onnx_runtime import rounding_bound
+from ssn_prune.verification.compare import rounding_bound
 
 ONE_SAMPLE = {
     "pruned, one sample": "portable",

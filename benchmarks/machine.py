@@ -7,7 +7,7 @@ import platform
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 
-from ssn_prune.benchmarking.bench import processor_name
+from ssn_prune.environment import processor_name
 
 PACKAGES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "openvino", "numpy")
 

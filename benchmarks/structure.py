@@ -7,10 +7,10 @@ Imports under TYPE_CHECKING do not count as circles. The way is that of one trac
 files that import no other room but such files (errors, normalizer, ...) are vocabulary, left out.
 
 * *entered*: modules with a function that was called.
-* *steps*: calls by ``conversion.py`` into a room; calls in a row into one room are one.
+* *steps*: calls by ``conversion/`` into a room; calls in a row into one room are one.
 * *climbs*: steps into a room that an earlier step had entered and left.
 * *back calls*: pairs of modules in two rooms, the second called by the first and in a room that was
-  entered before the first one's. Calls by ``conversion.py`` are steps instead; calls by layers and
+  entered before the first one's. Calls by ``conversion/`` are steps instead; calls by layers and
   by torch (hooks) are neither.
 """
 

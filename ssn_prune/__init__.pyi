@@ -6,8 +6,9 @@ from .checkpoint.authors_state import authors_state_dict as authors_state_dict
 from .checkpoint.loading import LoadedCheckpoint as LoadedCheckpoint
 from .checkpoint.loading import load_checkpoint as load_checkpoint
 from .checkpoint.source import Source as Source
-from .conversion import ConvertOptions as ConvertOptions
-from .conversion import convert as convert
+from .conversion.converting import convert as convert
+from .conversion.converting import dry_run as dry_run
+from .conversion.options import ConvertOptions as ConvertOptions
 from .errors import ArchitectureError as ArchitectureError
 from .errors import ArgumentError as ArgumentError
 from .errors import CaptureError as CaptureError
@@ -17,11 +18,13 @@ from .errors import InferenceRuntimeError as InferenceRuntimeError
 from .errors import KeyMismatchError as KeyMismatchError
 from .errors import NoSwitchableLayerError as NoSwitchableLayerError
 from .errors import OutputError as OutputError
+from .errors import ReportError as ReportError
 from .errors import SsnPruneError as SsnPruneError
 from .errors import UnconvergedGatesError as UnconvergedGatesError
 from .errors import UndefinedVarianceError as UndefinedVarianceError
 from .errors import UnsafeCheckpointError as UnsafeCheckpointError
 from .errors import UnsupportedLayerError as UnsupportedLayerError
+from .errors import UntrustedFileError as UntrustedFileError
 from .errors import VerificationError as VerificationError
 from .example_inputs import random_batches as random_batches
 from .nn.selected import SelectedNorm as SelectedNorm
@@ -39,6 +42,9 @@ from .onnx_export.exporter import export_onnx as export_onnx
 from .onnx_export.options import ExportOptions as ExportOptions
 from .onnx_export.results import OnnxStats as OnnxStats
 from .onnx_export.results import PassRecord as PassRecord
+from .pruned_weights.loading import load_pruned as load_pruned
+from .pruned_weights.records import WeightsStats as WeightsStats
+from .pruned_weights.saving import save_pruned as save_pruned
 from .pruning.plan import AffineStep as AffineStep
 from .pruning.plan import Fold as Fold
 from .pruning.plan import LayerPlan as LayerPlan
@@ -61,9 +67,11 @@ from .surgery.freeze import FrozenLayer as FrozenLayer
 from .surgery.freeze import FrozenSelection as FrozenSelection
 from .surgery.freeze import freeze_selected as freeze_selected
 from .surgery.results import AdoptionCheck as AdoptionCheck
+from .surgery.results import LayerError as LayerError
 from .surgery.to_ssn import SwapRecord as SwapRecord
 from .surgery.to_ssn import SwapResult as SwapResult
 from .surgery.to_ssn import convert_to_ssn as convert_to_ssn
+from .torch_export.results import TorchProgramStats as TorchProgramStats
 from .training.distributed import average_running_statistics as average_running_statistics
 from .training.distributed import desynchronize as desynchronize
 from .training.distributed import synchronize as synchronize

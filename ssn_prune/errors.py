@@ -292,6 +292,16 @@ class InferenceRuntimeError(SsnPruneError):
     code = "runtime_failed"
 
 
+class UntrustedFileError(SsnPruneError):
+    """Reading the file would execute what is in it, and nothing vouches for it; it was not opened.
+
+    Cure: pass `from_report='run.json'`, the report of the conversion that wrote it, or
+    `trust_pt2=True` if you know where the file comes from.
+    """
+
+    code = "untrusted_file"
+
+
 class OutputError(SsnPruneError):
     """The output file cannot be written.
 
@@ -299,6 +309,15 @@ class OutputError(SsnPruneError):
     """
 
     code = "output_not_written"
+
+
+class ReportError(SsnPruneError):
+    """The file cannot be read as the report of a run, or a report has no such form.
+
+    Cure: give a report that a conversion wrote, as JSON or as a page, whole and unchanged.
+    """
+
+    code = "bad_report"
 
 
 class VerificationError(SsnPruneError):
@@ -309,6 +328,8 @@ class VerificationError(SsnPruneError):
 
     Attributes:
         layer: The first switchable layer that is off, if it could be located.
+        report: The :class:`ssn_prune.ConversionReport` of the conversion that failed; None where
+            the checks did not come to an end.
     """
 
     code = "verification_failed"
@@ -324,3 +345,4 @@ class VerificationError(SsnPruneError):
     ) -> None:
         super().__init__(problem, expected=expected, found=found, hint=hint)
         self.layer = layer
+        self.report: Any = None  # its class is defined later than errors are

@@ -14,18 +14,30 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from ssn_prune.errors import ArgumentError
 from ssn_prune.onnx_export.exporter import write_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.progress import Progress
 from ssn_prune.runtime.file_outputs import FileOutput, onnx_outputs
+from ssn_prune.runtime.opening import Opening
 from ssn_prune.runtime.providers import CPU
+from ssn_prune.runtime.stored_metadata import StoredSource
+from ssn_prune.runtime.stored_program import batch_of_program, source_of_program
+from ssn_prune.runtime.torch_programs import TORCH
+from ssn_prune.runtime.trust import Trust
+from ssn_prune.surgery.results import LayerError
+from ssn_prune.text import printable
+from ssn_prune.torch_export.exporter import write_pt2
 from ssn_prune.verification.compare import Run
 from ssn_prune.verification.onnx_runtime import (
-    first_layer_off,
-    first_layer_off_in,
+    batch_of_onnx,
+    layer_errors,
+    layer_errors_in,
     onnx_apart,
     open_onnx,
+    source_of_onnx,
 )
+from ssn_prune.verification.torch_runtime import layer_errors_pt2, open_pt2, pt2_apart
 
 
 class FileStats(Protocol):
@@ -72,64 +84,149 @@ class Write(Protocol):
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """How ``bench`` has files of a format measured.
+
+    Attributes:
+        runtime: What runs them, for people.
+        add: The action of :class:`~ssn_prune.runtime.worker.Worker` that opens one to be timed.
+        memory: The action that opens one to see what memory it takes.
+    """
+
+    runtime: str
+    add: str
+    memory: str
+
+
+@dataclass(frozen=True)
 class ExportFormat:
     """One format.
 
     Attributes:
-        name: For people and options.
+        name: For options.
         suffix: Of its files.
         write: Writes a file.
         open: Opens a file in its runtime, on the CPU, with torch's number of threads. Raises an
             :class:`~ssn_prune.errors.SsnPruneError` if the runtime cannot load or run it.
-        first_layer_off: Finds the first layer of a network that a wrong file gets wrong; None for
-            formats that do not say where a layer's output is.
+        runtime: What runs its files, for people.
+        layer_errors: Measures the error of every layer inside a file; None for formats that do not
+            say where a layer's output is.
         outputs: Names a file's outputs, and the activations that make them; None for formats that
             do not say.
         apart: Gives the same row for a file that anyone may have written, with a process of its own
-            in which the file is opened and run within some seconds on an execution provider; None
-            for formats that run here always, on the CPU.
+            in which the file is opened and run; None for formats that run here always, on the CPU.
         provider: The execution provider that files run on; None for formats without one.
+        executes: Whether reading a file executes what is in it, so that ``verify`` and ``bench``
+            open one only if the user vouches for it.
+        source: The checkpoint that a file names, read within some seconds; None for formats that
+            do not say.
+        batch: The batch size that a file is fixed at; likewise.
+        measurement: How ``bench`` has files measured; None for formats that it does not know.
     """
 
     name: str
     suffix: str
     write: Write
     open: Callable[[Path], Run]
-    first_layer_off: Callable[[nn.Module, Path, tuple[Any, ...]], str | None] | None = None
+    runtime: str
+    layer_errors: Callable[[nn.Module, Path, tuple[Any, ...]], tuple[LayerError, ...]] | None = None
     outputs: Callable[[Path], Sequence[FileOutput]] | None = None
-    apart: Callable[[Path, float, str], AbstractContextManager[ExportFormat]] | None = None
+    apart: Callable[[Path, Opening], AbstractContextManager[ExportFormat]] | None = None
     provider: str | None = None
+    executes: bool = False
+    source: Callable[[Path, float], StoredSource | None] | None = None
+    batch: Callable[[Path, float], int | None] | None = None
+    measurement: Measurement | None = None
 
 
 @contextmanager
-def _onnx_apart(path: Path, timeout: float, provider: str) -> Iterator[ExportFormat]:
-    with onnx_apart(path, timeout, provider) as opened:
+def _onnx_apart(path: Path, opening: Opening) -> Iterator[ExportFormat]:
+    with onnx_apart(path, opening.timeout, opening.provider) as opened:
         yield replace(
             EXPORT_FORMATS[0],
             open=lambda _path: opened.run,
-            first_layer_off=lambda original, _path, batch: first_layer_off_in(
-                opened, original, batch
-            ),
+            layer_errors=lambda original, _path, batch: layer_errors_in(opened, original, batch),
             outputs=lambda _path: opened.outputs,
             provider=opened.provider,
         )
 
 
+@contextmanager
+def _pt2_apart(path: Path, opening: Opening) -> Iterator[ExportFormat]:
+    with pt2_apart(path, opening) as opened:
+        yield replace(
+            EXPORT_FORMATS[1],
+            open=lambda _path: opened.run,
+            layer_errors=lambda original, _path, batch: opened.layer_errors(original, batch),
+        )
+
+
 EXPORT_FORMATS: tuple[ExportFormat, ...] = (
     ExportFormat(
-        "onnx",
-        ".onnx",
-        write_onnx,
-        lambda path: open_onnx(path, path.name),
-        first_layer_off,
-        onnx_outputs,
-        _onnx_apart,
-        CPU,
+        name="onnx",
+        suffix=".onnx",
+        write=write_onnx,
+        open=lambda path: open_onnx(path, path.name),
+        runtime="ONNX Runtime",
+        layer_errors=layer_errors,
+        outputs=onnx_outputs,
+        apart=_onnx_apart,
+        provider=CPU,
+        source=source_of_onnx,
+        batch=batch_of_onnx,
+        measurement=Measurement("ONNX Runtime", "add", "memory"),
+    ),
+    ExportFormat(
+        name="pt2",
+        suffix=".pt2",
+        write=write_pt2,
+        open=open_pt2,
+        runtime=TORCH,
+        layer_errors=layer_errors_pt2,
+        apart=_pt2_apart,
+        executes=True,
+        source=lambda path, _timeout: source_of_program(path),
+        batch=lambda path, _timeout: batch_of_program(path),
+        measurement=Measurement(TORCH, "add_program", "memory_program"),
     ),
 )
 
 
-def format_of(path: Path) -> ExportFormat:
-    """The format of a file by its suffix; ONNX for a suffix that none has."""
+def format_of(path: Path, name: str | None = None) -> ExportFormat:
+    """The format of a file.
+
+    Args:
+        path: The file; its suffix is that of the format, or of none, which is ONNX.
+        name: The format that is wanted; None for that of the suffix.
+
+    Raises:
+        ArgumentError: There is no such format, or the suffix is that of another.
+    """
     named = (entry for entry in EXPORT_FORMATS if entry.suffix == path.suffix.lower())
-    return next(named, EXPORT_FORMATS[0])
+    found = next(named, EXPORT_FORMATS[0])
+    if name in (None, found.name):
+        return found
+    wanted = next((entry for entry in EXPORT_FORMATS if entry.name == name), None)
+    if wanted is None:
+        raise ArgumentError(
+            f"no format is called {name!r}",
+            expected=" or ".join(entry.name for entry in EXPORT_FORMATS),
+            found=f"`format={name!r}`",
+            hint="leave `format=` out: the suffix of the file chooses it",
+        )
+    raise ArgumentError(
+        f"a file in the format {wanted.name} does not end in {path.suffix or 'no suffix'}",
+        expected=f"a name that ends in {wanted.suffix}, by which it is known again",
+        found=printable(path.name),
+        hint=f"leave `format=` out, or write to {printable(path.with_suffix(wanted.suffix).name)}",
+    )
+
+
+def require_trusted(path: Path, trust: Trust) -> None:
+    """Refuse a file that would be executed and that nothing vouches for, before any work is done.
+
+    Raises:
+        UntrustedFileError: It is one.
+    """
+    if format_of(path).executes:
+        trust.allowed(path.name)

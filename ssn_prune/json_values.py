@@ -8,21 +8,28 @@ import math
 from typing import Any
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any, *, defaults: bool = True) -> Any:
     """Turn reports into what ``json.dumps`` takes.
 
     Enums with string values become these codes, others their names: a normalizer is ``"BN"``.
     Numbers that are not finite become None.
+
+    Args:
+        value: A record, or what it holds.
+        defaults: Keep fields that have their default value.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {field.name: to_json(getattr(value, field.name)) for field in fields}
+        return {
+            field.name: to_json(found, defaults=defaults)
+            for field in dataclasses.fields(value)
+            if (found := getattr(value, field.name)) != field.default or defaults
+        }
     if isinstance(value, enum.Enum):
         return value.value if isinstance(value.value, str) else value.name
     if isinstance(value, dict):
-        return {str(to_json(key)): to_json(item) for key, item in value.items()}
+        return {str(to_json(k)): to_json(item, defaults=defaults) for k, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
+        return [to_json(item, defaults=defaults) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no such numbers
     return value

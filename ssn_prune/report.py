@@ -1,24 +1,36 @@
 """The report: what the stages of a conversion found, put together.
 
-The JSON form is documented in docs/report.md; ``SCHEMA_VERSION`` grows when a field changes its
-meaning or disappears, not when one is added.
+The JSON form is documented in docs/report.md. ``SCHEMA_VERSION`` grows when a field changes its
+meaning or disappears, and when parts are added that readers may rely on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ssn_prune.checkpoint.source import Source
+from ssn_prune.environment import Environment
+from ssn_prune.export_formats import FileStats
 from ssn_prune.onnx_export.results import OnnxStats
+from ssn_prune.progress import StepTime
+from ssn_prune.pruned_weights.records import WeightsStats
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What the stages of a conversion found; those that did not run are None."""
+    """What the stages of a conversion found; those that did not run are None.
+
+    ``format`` is that of the file. ``onnx`` describes an ONNX file, ``exported`` one of another
+    format, in that format's terms; ``weights`` is the file of pruned weights beside it.
+    ``command`` is the command line as it was typed, empty if Python was called; ``options`` are the
+    fields of :class:`ssn_prune.ConvertOptions`; ``environment`` and ``steps`` say where the
+    conversion ran and how long it took.
+    """
 
     schema_version: int
     ssn_prune_version: str
@@ -32,3 +44,23 @@ class ConversionReport:
     verification: VerificationReport | None = None
     captured_parts: tuple[str, ...] = ()
     size_conditions: tuple[str, ...] = ()
+    format: str | None = None
+    exported: FileStats | dict[str, Any] | None = None
+    weights: WeightsStats | None = None
+    command: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
+    steps: tuple[StepTime, ...] = ()
+
+    @property
+    def has_file(self) -> bool:
+        """Whether it is about a file that was written."""
+        return self.onnx is not None or self.exported is not None
+
+    def __repr__(self) -> str:
+        """The file and how far the conversion came."""
+        nodes = "" if self.onnx is None else f", {self.onnx.nodes} ONNX nodes"
+        checks = self.verification
+        state = "" if checks is None else ", checks passed" if checks.passed else ", checks failed"
+        name, count = self.source.file_name, len(self.layers)
+        return f"<ConversionReport of {name}: {count} layers{nodes}{state}>"

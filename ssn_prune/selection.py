@@ -19,6 +19,7 @@ torch is imported for a network only: ``inspect`` selects from the few gates of 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -122,6 +123,15 @@ class Selection:
     """The selection of all layers, in the network's order."""
 
     layers: tuple[LayerSelection, ...]
+
+    def __repr__(self) -> str:
+        """The pairs, by how often they were selected, and what is not one-hot."""
+        pairs = Counter(
+            f"{layer.mean.choice.name}/{layer.var.choice.name}" for layer in self.layers
+        )
+        found = ", ".join(f"{count} {pair}" for pair, count in pairs.most_common())
+        left = f"; {len(self.unconverged)} not one-hot" if self.unconverged else ""
+        return f"<Selection of {len(self.layers)} layers: {found}{left}>"
 
     @property
     def unconverged(self) -> tuple[LayerSelection, ...]:

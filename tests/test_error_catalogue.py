@@ -71,7 +71,7 @@ def test_every_option_of_a_cure_is_tried(maker):
     for kind in maker.kinds():
         _, cure = maker.meaning_and_cure(kind)
         tried = {getattr(case.cure, "name", "") for case in FAILURES if case.code == kind.code}
-        assert set(re.findall(r"--[a-z-]+", with_flags(cure))) <= tried, kind.__name__
+        assert set(re.findall(r"--[a-z0-9-]+", with_flags(cure))) <= tried, kind.__name__
 
 
 def test_a_network_without_switchable_layers_gets_them_as_the_hint_says():

@@ -24,7 +24,9 @@ CODES = {
     "CaptureError": "capture_failed",
     "ExportError": "export_failed",
     "InferenceRuntimeError": "runtime_failed",
+    "UntrustedFileError": "untrusted_file",
     "OutputError": "output_not_written",
+    "ReportError": "bad_report",
     "VerificationError": "verification_failed",
 }
 

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 import ssn_prune
-from ssn_prune import report
+from ssn_prune import environment, progress, report
 from ssn_prune.onnx_export import results as onnx_results
+from ssn_prune.pruned_weights import records as weights_records
 from ssn_prune.pruning import results as pruning_results
 from ssn_prune.surgery import results as surgery_results
+from ssn_prune.torch_export import results as torch_results
 from ssn_prune.verification import results as verification_results
 
 PACKAGE = Path(ssn_prune.__file__).parent
@@ -27,6 +29,7 @@ ORDER = [
         "_renamed",
         "errors",
         "normalizer",
+        "environment",
         "files",
         "json_values",
         "progress",
@@ -40,12 +43,15 @@ ORDER = [
     ("example_inputs",),
     ("training",),
     ("pruning",),
+    ("pruned_weights",),
     ("runtime",),
     ("onnx_export",),
+    ("torch_export",),
     ("verification", "export_formats"),
     ("report",),
     ("conversion",),
     ("benchmarking", "demo"),
+    ("reporting", "batch"),
     ("console",),
     ("cli", "__main__"),
 ]
@@ -132,9 +138,12 @@ def test_every_module_can_be_imported_alone() -> None:
 
 def test_the_report_is_documented_field_by_field() -> None:
     text = (PACKAGE.parent / "docs" / "report.md").read_text(encoding="utf-8")
-    for stage in (report, surgery_results, pruning_results, onnx_results, verification_results):
+    stages = (surgery_results, pruning_results, onnx_results, torch_results, verification_results)
+    for stage in (report, *stages, environment, progress):
         for name, record in vars(stage).items():
             if is_dataclass(record) and record.__module__ == stage.__name__:
                 for field in fields(record):
                     assert f"`{field.name}`" in text, f"{name}.{field.name}"
+    for field in fields(weights_records.WeightsStats):
+        assert f"`{field.name}`" in text, field.name
     assert f"version {report.SCHEMA_VERSION}" in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -14,18 +13,23 @@ from typing import Any
 import onnxruntime
 
 from ssn_prune._version import __version__
-from ssn_prune.benchmarking.networks import NORM_FREE
 from ssn_prune.benchmarking.records import (
+    NORM_FREE,
     SCHEMA_VERSION,
     BenchOptions,
     BenchReport,
     LayerCost,
     NetworkCost,
 )
+from ssn_prune.environment import processor_name
+from ssn_prune.errors import ArgumentError
+from ssn_prune.export_formats import Measurement, format_of
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.runtime.process import RuntimeProcess, runtime_process
 from ssn_prune.runtime.providers import CPU, provider_named
 from ssn_prune.runtime.stored_metadata import StoredLayer
+from ssn_prune.runtime.trust import Trust
+from ssn_prune.text import printable
 
 PROFILED_RUNS = 20
 
@@ -36,20 +40,24 @@ class _File:
 
     Attributes:
         path: Where it is.
-        nodes: ONNX nodes.
+        measurement: How files of its format are measured.
+        version: Of the runtime.
+        nodes: ONNX nodes, or calls of a torch program.
         bytes: Its size, with external data.
         inputs: What it is given, for the process that runs it.
         layers: What its layers selected; none if they are not asked for or not said.
-        provider: The execution provider that its session names.
+        provider: The execution provider that its session names; None in torch.
         target: The runtime that it is for; None if it does not say.
     """
 
     path: Path
+    measurement: Measurement
+    version: str
     nodes: int
     bytes: int
     inputs: list[dict[str, Any]]
     layers: tuple[StoredLayer, ...]
-    provider: str
+    provider: str | None
     target: str | None
 
 
@@ -59,9 +67,10 @@ def bench(
     *,
     input_size: tuple[int, ...] | tuple[tuple[int, ...], ...] | None = None,
     missing: Mapping[str, str] | None = None,
+    trust: Trust | None = None,
     progress: Progress = no_progress,
 ) -> BenchReport:
-    """Measure ONNX files in ONNX Runtime, all in one run, taking turns.
+    """Measure files, each in its runtime, all in one run, taking turns.
 
     Args:
         files: By the name to show.
@@ -69,6 +78,7 @@ def bench(
         input_size: Size of one input without the batch, where the files have it dynamic; a tuple
             of sizes for several inputs.
         missing: Networks that could not be exported, for the report.
+        trust: Which torch programs may be opened; by default none.
         progress: Called with the name of each step before it starts.
 
     Returns:
@@ -77,16 +87,20 @@ def bench(
     Raises:
         InferenceRuntimeError: A file cannot be read or run.
         ArgumentError: The inputs do not fit a file, the timeout is no positive number, or the
-            execution provider is not installed or does not work.
+            execution provider is not installed or does not work; or a format is not measured, or
+            not on that provider.
+        UntrustedFileError: A file is a torch program that nothing vouches for.
     """
-    options = options or BenchOptions()
+    options, trust = options or BenchOptions(), trust or Trust()
     provider = provider_named(options.provider)
-    limited = provider == CPU
+    plans = {name: _planned(path, options, trust) for name, path in files.items()}
+    limited = provider == CPU and not any(format_of(path).executes for path in files.values())
     sizes = _sizes(input_size)
     progress(f"timing {len(files)} networks, {options.runs} runs each")
     with runtime_process(options.timeout, limited=limited) as process:
         opened = {
-            name: _opened(process, name, path, options, sizes) for name, path in files.items()
+            name: _opened(process, name, files[name], plan, options, sizes)
+            for name, plan in plans.items()
         }
         process.seconds_left = options.timeout * len(files)
         label, turns = ", ".join(files), {"runs": options.runs, "warmup": options.warmup}
@@ -98,8 +112,9 @@ def bench(
         for label, file in opened.items():
             progress(f"memory and profile of {label}")
             with runtime_process(options.timeout, limited=limited) as process:
-                how = _how(file.path, options) | {"inputs": file.inputs}
-                memory, _ = process.call("memory", label, how)
+                process.runtime = file.measurement.runtime
+                how = plans[label].how | {"inputs": file.inputs}
+                memory, _ = process.call(file.measurement.memory, label, how)
                 networks.append(_network_cost(label, file, times[label], base, memory))
                 if file.layers:
                     process.seconds_left = options.timeout
@@ -117,29 +132,65 @@ def bench(
         layers=tuple(sorted(layers, key=lambda layer: -layer.milliseconds)),
         missing=dict(missing or {}),
         noisy=any(network.noisy for network in networks),
-        provider=next(iter(opened.values())).provider,
+        provider=next((f.provider for f in opened.values() if f.provider), provider),
     )
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """How a file is measured.
+
+    Attributes:
+        measurement: The actions of its format.
+        how: What all of them take.
+        add: What opening it takes beside.
+    """
+
+    measurement: Measurement
+    how: dict[str, Any]
+    add: dict[str, Any]
+
+
+def _planned(path: Path, options: BenchOptions, trust: Trust) -> _Planned:
+    file_format = format_of(path)
+    measurement, provider = file_format.measurement, provider_named(options.provider)
+    how = {"path": os.path.abspath(path), "threads": options.threads}
+    if measurement is None or (file_format.provider is None and provider != CPU):
+        raise ArgumentError(
+            f"{printable(path.name)} cannot be measured on {provider}",
+            expected="ONNX files, which ONNX Runtime runs, or the CPU",
+            found=f"a file in the format {file_format.name}",
+            hint="leave the file out, or leave `provider=` out",
+        )
+    if file_format.executes:
+        how["allowed"] = trust.allowed(path.name)
+        return _Planned(measurement, how, {})
+    return _Planned(measurement, how | {"provider": provider}, {"layers": options.profile})
 
 
 def _opened(
     process: RuntimeProcess,
     name: str,
     path: Path,
+    plan: _Planned,
     options: BenchOptions,
     sizes: list[tuple[int, ...]],
 ) -> _File:
     """Have the process open a file and run it once."""
-    process.seconds_left = options.timeout
-    inputs = {"batch": options.batch, "sizes": sizes, "layers": options.profile}
-    found, _ = process.call("add", name, _how(path, options) | inputs)
-    layers = tuple(StoredLayer(**layer) for layer in found["layers"])
-    described = {k: found[k] for k in ("nodes", "bytes", "inputs", "provider", "target")}
-    return _File(path, layers=layers, **described)
-
-
-def _how(path: Path, options: BenchOptions) -> dict[str, Any]:
-    provider = provider_named(options.provider)
-    return {"path": os.path.abspath(path), "threads": options.threads, "provider": provider}
+    process.seconds_left, process.runtime = options.timeout, plan.measurement.runtime
+    inputs = {"batch": options.batch, "sizes": sizes}
+    found, _ = process.call(plan.measurement.add, name, plan.how | plan.add | inputs)
+    return _File(
+        path=path,
+        measurement=plan.measurement,
+        version=found["version"],
+        nodes=found["nodes"],
+        bytes=found["bytes"],
+        inputs=found["inputs"],
+        layers=tuple(StoredLayer(**layer) for layer in found.get("layers", ())),
+        provider=found.get("provider"),
+        target=found.get("target"),
+    )
 
 
 def _sizes(
@@ -166,6 +217,7 @@ def _network_cost(
         ratio=median / base,
         memory_bytes=memory,
         target=file.target,
+        runtime=f"{file.measurement.runtime} {file.version}",
     )
 
 
@@ -180,13 +232,3 @@ def _layer_costs(name: str, file: _File, spent: dict[str, float]) -> list[LayerC
             what = (layer.name, layer.mean, layer.var, layer.form)
             costs.append(LayerCost(name, *what, len(own), sum(own), share))
     return costs
-
-
-def processor_name() -> str:
-    """Name of the machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

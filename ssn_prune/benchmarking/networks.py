@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from ssn_prune.benchmarking.records import NORM_FREE, ORIGINAL, PRUNED
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion import ConvertOptions, convert
 from ssn_prune.errors import ExportError
@@ -18,8 +19,6 @@ from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.pruning.counting import weighted_form
 from ssn_prune.surgery.copying import copy_model, replace_modules
 from ssn_prune.surgery.from_reference import adopt_layers
-
-ORIGINAL, PRUNED, NORM_FREE = "original", "pruned", "norm-free"
 
 
 def without_norms(model: nn.Module) -> nn.Module:
@@ -43,7 +42,7 @@ def with_all_statistics(model: nn.Module) -> nn.Module:
 
 
 def export_variants(
-    loaded: LoadedCheckpoint, options: ConvertOptions, folder: Path
+    loaded: LoadedCheckpoint, options: ConvertOptions, folder: Path, pruned: Path | None = None
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Export the three networks of a checkpoint in the same way.
 
@@ -51,6 +50,7 @@ def export_variants(
         loaded: The checkpoint; not changed.
         options: How to convert; nothing is verified.
         folder: Where the files go.
+        pruned: The file of the pruned network, if there is one already.
 
     Returns:
         Files by name, and the reasons why others could not be exported.
@@ -58,8 +58,9 @@ def export_variants(
     Raises:
         SsnPruneError: The checkpoint cannot be converted.
     """
-    pruned = folder / f"{PRUNED}.onnx"
-    convert(loaded, pruned, options)
+    if pruned is None:
+        pruned = folder / f"{PRUNED}.onnx"
+        convert(loaded, pruned, options)
     files, missing = {PRUNED: pruned}, {}
     how = ExportOptions(target=options.target, dynamic=options.dynamic_axes)
     inputs = example_inputs(loaded, options.fixed_batch).export

@@ -8,6 +8,8 @@ from ssn_prune.runtime.process import TIMEOUT
 from ssn_prune.runtime.providers import CPU
 
 SCHEMA_VERSION = 1
+ORIGINAL, PRUNED, NORM_FREE = "original", "pruned", "norm-free"
+"""The networks that a checkpoint is measured as."""
 NOISY_SPREAD = 0.1
 """Quartiles further apart than this share of the median mean that the machine was busy."""
 
@@ -42,7 +44,7 @@ class NetworkCost:
 
     Attributes:
         name: File name, and for the networks of a checkpoint which one.
-        nodes: ONNX nodes.
+        nodes: ONNX nodes, or calls of a torch program.
         file_bytes: Size of the file with its external data.
         median_ms: Median latency of one run.
         lower_ms: First quartile.
@@ -51,6 +53,7 @@ class NetworkCost:
         memory_bytes: What loading and running it once adds to the peak resident memory of a process
             of its own; None where the system does not report it.
         target: The runtime that the file is for; None if it does not say.
+        runtime: What ran it, with its version; None in reports that do not say.
     """
 
     name: str
@@ -62,6 +65,7 @@ class NetworkCost:
     ratio: float
     memory_bytes: int | None
     target: str | None = None
+    runtime: str | None = None
 
     @property
     def noisy(self) -> bool:

@@ -64,6 +64,11 @@ class LoadedCheckpoint:
     takes_images: bool = False
     given: nn.Module | None = None
 
+    def __repr__(self) -> str:
+        """The network's class and the file."""
+        name = type(self.model).__name__
+        return f"<LoadedCheckpoint {self.source.file_name}: {name}, inputs {self.input_size}>"
+
 
 @guest()
 def load_checkpoint(

@@ -16,19 +16,22 @@ from ssn_prune.checkpoint.stored import DTYPES, StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.text import shown, without_surrogates
 
-_MAX_HEADER = 8 << 20  # bytes; a tensor takes about 100
-_DTYPES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
+PRUNED_KEY = "ssn_prune.pruned"
+"""Of the metadata: the plan of a network that is pruned already."""
+MAX_HEADER = 8 << 20  # bytes; a tensor takes about 100
+DTYPE_NAMES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
 }
+_DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 # Bits an element of what no network here has.
 _OTHER_DTYPES = {
     "U16": 16,
@@ -57,7 +60,7 @@ def read_safetensors(file: InputFile) -> tuple[Pairs, dict[str, str]]:
         CheckpointError: The header is damaged or contradicts itself.
     """
     length = int.from_bytes(file.read(0, 8), "little")
-    if length > _MAX_HEADER:
+    if length > MAX_HEADER:
         raise damaged(file.path, f"{file.size} bytes; a header of {length} bytes")
     header = _parse(file, file.read(8, 8 + length))
     metadata = _metadata(file, header.pop("__metadata__", {}))

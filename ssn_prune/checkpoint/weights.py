@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ssn_prune.checkpoint.entries import entry_of, networks_within, several_networks
 from ssn_prune.checkpoint.input_file import SAVE_WEIGHTS
 from ssn_prune.checkpoint.reader import CheckpointFile
+from ssn_prune.checkpoint.safetensors import PRUNED_KEY
 from ssn_prune.checkpoint.stored import StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.errors import ArgumentError, CheckpointError
@@ -76,6 +77,13 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
     """
     if not isinstance(file.content, Pairs):
         raise _not_weights(file, f"an object of the kind {_kind(file.content)}")
+    if PRUNED_KEY in file.metadata:
+        raise CheckpointError(
+            f"{file.path} holds the weights of a network that is pruned already",
+            expected="a checkpoint with switchable layers",
+            found=f"{PRUNED_KEY} in its metadata",
+            hint="load it with ssn_prune.load_pruned(path, factory)",
+        )
     content = file.content.text_items()
     found = {
         key: state

@@ -11,6 +11,7 @@ from ssn_prune.cli.bench import bench
 from ssn_prune.cli.convert import convert
 from ssn_prune.cli.demo import demo
 from ssn_prune.cli.inspect import inspect
+from ssn_prune.cli.report import report
 from ssn_prune.cli.verify import verify
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (convert, inspect, verify, bench, demo):
+for command in (convert, inspect, verify, bench, report, demo):
     app.command()(command)
 
 

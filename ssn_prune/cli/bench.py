@@ -24,6 +24,7 @@ from ssn_prune.cli.options import (
     Target,
     Targets,
     Timeout,
+    TrustPt2,
     TrustStatistics,
     Unconverged,
     WeightsEntry,
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
     from ssn_prune.benchmarking.records import BenchOptions, BenchReport
     from ssn_prune.conversion import ConvertOptions
     from ssn_prune.progress import Progress
-
-ONNX_SUFFIX = ".onnx"
+    from ssn_prune.runtime.trust import Trust
 
 
 def bench(
     files: Annotated[
-        list[Path], typer.Argument(metavar="CKPT|ONNX...", help="Checkpoints and ONNX files.")
+        list[Path],
+        typer.Argument(metavar="CKPT|FILE...", help="Checkpoints, .onnx, .pt2."),
     ],
     arch: Arch = None,
     arch_args: ArchArgs = None,
@@ -63,6 +64,14 @@ def bench(
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
     timeout: Timeout = 600,
+    trust_pt2: TrustPt2 = False,
+    from_report: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="JSON",
+            help="Report of the conversion that wrote a .pt2 file: opens that one. Repeatable.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -84,6 +93,7 @@ def bench(
             from ssn_prune.conversion import ConvertOptions
             from ssn_prune.json_values import to_json
             from ssn_prune.runtime.providers import provider_named
+            from ssn_prune.runtime.trust import trust_of
 
             converting = ConvertOptions(
                 on_unconverged=on_unconverged.value,
@@ -102,7 +112,8 @@ def bench(
                 provider=provider_named(provider),  # before anything is converted
                 timeout=timeout,
             )
-            report = _measure(files, load, converting, options, step)
+            trust = trust_of(trust_pt2=trust_pt2, reports=from_report or ())
+            report = _measure(files, load, converting, options, trust, step)
         if json:
             out.json(to_json(report))
         out.table(bench_table(report))
@@ -117,15 +128,17 @@ def _measure(
     load: dict[str, Any],
     convert: ConvertOptions,
     options: BenchOptions,
+    trust: Trust,
     step: Progress,
 ) -> BenchReport:
-    """Measure ONNX files and checkpoints.
+    """Measure exported files and checkpoints.
 
     Args:
-        paths: Files; those that do not end in .onnx are checkpoints.
+        paths: Files; those without the suffix of an export format are checkpoints.
         load: Keyword arguments of ``load_checkpoint``.
         convert: How to convert checkpoints.
         options: How to measure.
+        trust: Which torch programs may be opened.
         step: Called with the name of each step before it starts.
 
     Raises:
@@ -134,13 +147,17 @@ def _measure(
     from ssn_prune.benchmarking.bench import bench
     from ssn_prune.benchmarking.networks import export_variants
     from ssn_prune.checkpoint.loading import load_checkpoint
+    from ssn_prune.export_formats import EXPORT_FORMATS, require_trusted
 
+    suffixes = {entry.suffix for entry in EXPORT_FORMATS}
+    for path in paths:
+        require_trusted(path, trust)
     files: dict[str, Path] = {}
     missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as name:
         for index, path in enumerate(paths):
             label = path.name if path.name not in files else f"{path.name} ({index + 1})"
-            if path.suffix == ONNX_SUFFIX:
+            if path.suffix.lower() in suffixes:
                 files[label] = path
                 continue
             step(f"converting {path.name}")
@@ -151,4 +168,11 @@ def _measure(
             prefix = "" if len(paths) == 1 else f"{label}: "
             files |= {f"{prefix}{kind}": file for kind, file in variants.items()}
             missing |= {f"{prefix}{kind}": reason for kind, reason in reasons.items()}
-        return bench(files, options, input_size=load["input_size"], missing=missing, progress=step)
+        return bench(
+            files,
+            options,
+            input_size=load["input_size"],
+            missing=missing,
+            trust=trust,
+            progress=step,
+        )

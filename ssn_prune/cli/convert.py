@@ -1,20 +1,28 @@
-"""``ssn-prune convert``: a checkpoint becomes a verified ONNX file."""
+"""``ssn-prune convert``: a checkpoint becomes a verified file."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ssn_prune.cli.batch import convert_all, is_batch
+from ssn_prune.cli.command_line import typed_command
+from ssn_prune.cli.dry_run import require_nothing_written, show_dry_run
+from ssn_prune.cli.measuring import measured, require_measurable
 from ssn_prune.cli.options import (
+    AllLayers,
     AllowUnverified,
     Arch,
     ArchArgs,
-    Checkpoint,
     Checks,
     Correction,
     Debug,
     Dynamic,
+    Formats,
+    History,
     InputSize,
     Json,
     OnUnconverged,
@@ -27,27 +35,42 @@ from ssn_prune.cli.options import (
     VerifyOption,
     WeightsEntry,
 )
-from ssn_prune.cli.parsing import parse_arguments, parse_size
-from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.cli.targets import default_target, file_path, require_distinct, write_report
-from ssn_prune.console import (
-    Output,
-    capture_lines,
-    escape,
-    misread_lines,
-    one_position_lines,
-    rounded_line,
-    selection_table,
-    totals_table,
-    verification_lines,
+from ssn_prune.cli.parsing import parse_arguments, parse_names, parse_size
+from ssn_prune.cli.reports import (
+    Reports,
+    failures_reported,
+    report_paths,
+    require_reports,
+    write_reports,
 )
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.cli.targets import default_target, file_path, require_distinct
+from ssn_prune.cli.traces import traces_of
+from ssn_prune.console import Output, bench_table, deployment_lines, escape, show_conversion
 
 
 def convert(
-    ckpt: Checkpoint,
+    context: typer.Context,
+    ckpts: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CKPT...",
+            help="Checkpoint of torch.save, or safetensors; several, or a folder, are converted in "
+            "processes of their own.",
+        ),
+    ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="ONNX file to write (default: CKPT with .onnx)."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write (default: CKPT with .onnx or .pt2); for several checkpoints a "
+            "folder.",
+        ),
+    ] = None,
+    format: Annotated[
+        Formats | None,
+        typer.Option(help="ONNX or a torch program (default: by the suffix of the output)."),
     ] = None,
     arch: Arch = None,
     arch_args: ArchArgs = None,
@@ -68,38 +91,97 @@ def convert(
         int | None,
         typer.Option(help="ONNX file format version (default: that of the operator set)."),
     ] = None,
+    input_names: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Names of the file's inputs (default: input, ...)."),
+    ] = None,
+    output_names: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", help="Names of the file's outputs (default: output, ...)."),
+    ] = None,
     fold: Annotated[bool, typer.Option(help="Fold into convolutions.")] = True,
     preprocessing: Annotated[
         str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
     ] = None,
-    report: Annotated[str | None, typer.Option(help="Also write the report as JSON.")] = None,
+    save_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Also save the pruned weights, as safetensors that ssn_prune.load_pruned reads."
+        ),
+    ] = None,
+    report: Reports = None,
+    history: History = None,
+    bench: Annotated[
+        bool, typer.Option("--bench", help="Also measure the speed, for the report.")
+    ] = False,
     verify: VerifyOption = Checks.all,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the plan and what the file would be; write nothing."),
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Of a folder: subfolders, too.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Checkpoints at a time.")] = 1,
+    summary: Annotated[
+        str | None, typer.Option(metavar="FILE.csv", help="Also write a row a checkpoint.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing output.")
     ] = False,
+    all_layers: AllLayers = False,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Convert a trained checkpoint to a lean ONNX file, verify it, and report."""
+    """Convert a trained checkpoint to a lean file, in ONNX or for torch; verify it, and report."""
     out = Output(as_json=json, quiet=quiet)
+    if is_batch(ckpts, summary):
+        convert_all(
+            context,
+            out,
+            ckpts,
+            output=output,
+            reports=report or (),
+            recursive=recursive,
+            jobs=jobs,
+            summary=summary,
+            force=force,
+            debug=debug,
+        )
+        return
+    (ckpt,) = ckpts
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
-        path = default_target(ckpt) if output is None else file_path("--output", output)
-        report_path = None if report is None else file_path("--report", report)
-        require_distinct(ckpt, path, report_path)
-        with out.steps() as step:
+        path = default_target(ckpt, format) if output is None else file_path("--output", output)
+        reports = report_paths("--report", report)
+        weights_path = None if save_weights is None else file_path("--save-weights", save_weights)
+        outputs = [("--output", path), *(("--report", entry) for entry in reports)]
+        if weights_path is not None:
+            outputs.append(("--save-weights", weights_path))
+        require_distinct({"the checkpoint": ckpt}, outputs)
+        if dry_run:
+            require_nothing_written(reports, weights_path, bench=bench)
+        if bench:
+            require_measurable(path)
+        with out.steps() as progress:
+            from ssn_prune.progress import StepTimes
+
+            step = StepTimes(progress)
             step("loading")
             from ssn_prune import conversion
             from ssn_prune.checkpoint.loading import load_checkpoint
             from ssn_prune.files import require_writable, resolved
+            from ssn_prune.reporting.run import document_of
 
-            require_writable(resolved(path), force=force)
-            if report_path is not None:
-                require_writable(resolved(report_path), force=force)
+            require_writable(resolved(path), force=force or dry_run)
+            if weights_path is not None:
+                require_writable(resolved(weights_path), force=force)
+            require_reports(reports, force=force)
+            traces = None if history is None else traces_of(history)
             loaded = load_checkpoint(
                 ckpt,
                 arch=arch,
@@ -119,20 +201,37 @@ def convert(
                 static_batch=static_batch,
                 opset=opset,
                 ir_version=ir_version,
+                input_names=parse_names(input_names),
+                output_names=parse_names(output_names),
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
+                format=None if format is None else format.value,
+                every_layer=json or bool(reports),
             )
-            result = conversion.convert(loaded, path, options, force=force, progress=step)
-        write_report(out, result, report_path, written=path)
-        out.table(selection_table(result.layers, f"{loaded.source.arch}: selection and folds"))
-        out.table(totals_table(result))
-        notes = (capture_lines, misread_lines, one_position_lines)
-        for line in [line for lines_of in notes for line in lines_of(result)]:
+            command = typed_command(context)
+            speed = None
+            if dry_run:
+                result = conversion.dry_run(loaded, options, progress=step)
+            else:
+                with failures_reported(reports, command):
+                    result = conversion.convert(
+                        loaded, path, options, force=force, save_weights=weights_path, progress=step
+                    )
+                speed = measured(loaded, path, options, size, step) if bench else None
+            result = replace(result, command=command, steps=step.until_now())
+        if dry_run:
+            show_dry_run(out, result, all_layers)
+            return
+        document = document_of(result, speed, traces)
+        write_reports(document, reports, written=path)
+        if json:
+            out.json(document)
+        show_conversion(out, result, every=all_layers)
+        if speed is not None:
+            out.table(bench_table(speed))
+        for line in deployment_lines(result):
             out.message(line)
-        if result.rounded is not None:
-            out.message(rounded_line(result.rounded))
-        if result.verification is not None:
-            for line in verification_lines(result.verification):
-                out.message(line)
-        out.message(f"[bold]wrote {escape(path)}[/]")
+        written = [path, *reports] if weights_path is None else [path, weights_path, *reports]
+        for entry in written:
+            out.message(f"[bold]wrote {escape(entry)}[/]")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ssn_prune.cli.command_line import typed_command
 from ssn_prune.cli.options import Debug, Json, Quiet
+from ssn_prune.cli.reports import write_reports
 from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.cli.targets import make_folder
-from ssn_prune.console import Output, escape, selection_table, totals_table, verification_lines
+from ssn_prune.console import Output, escape, show_selection, totals_table, verification_lines
 
 
 def demo(
+    context: typer.Context,
     folder: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files.")] = Path(
         "ssn_prune_demo"
     ),
@@ -28,11 +32,11 @@ def demo(
     out = Output(as_json=json, quiet=quiet)
     with exit_on_error(out, debug):
         make_folder(folder)
-        _run(out, folder, epochs, seed)
+        _run(out, folder, epochs, seed, typed_command(context))
 
 
-def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
-    """Leave a checkpoint and an ONNX file in ``folder``."""
+def _run(out: Output, folder: Path, epochs: int, seed: int, command: tuple[str, ...]) -> None:
+    """Leave a checkpoint, an ONNX file and a page in ``folder``."""
     import io
 
     import numpy as np
@@ -45,10 +49,11 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
     from ssn_prune.demo.digits import load_digits
     from ssn_prune.demo.training import accuracy, train
     from ssn_prune.files import replacing, require_writable, resolved, write_errors
-    from ssn_prune.json_values import to_json
+    from ssn_prune.reporting.run import document_of
+    from ssn_prune.training.gate_traces import gate_traces
 
-    checkpoint, target = folder / "digits.pth", folder / "digits.onnx"
-    for path in (checkpoint, target):
+    checkpoint, target, page = (folder / f"digits{s}" for s in (".pth", ".onnx", ".html"))
+    for path in (checkpoint, target, page):
         require_writable(resolved(path), force=True)
     data = load_digits()
     out.message(
@@ -56,7 +61,7 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
         "10 layers learns which normalizer\nto use for its mean and which for its variance."
     )
     with out.bar("training", epochs) as advance:
-        model = train(
+        trained = train(
             data,
             epochs,
             seed,
@@ -66,26 +71,30 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
             ),
         )
     content = io.BytesIO()  # on a full disk, torch.save would raise a RuntimeError
-    torch.save({"model": DEMO_NETWORK, "state_dict": model.state_dict()}, content)
+    torch.save({"model": DEMO_NETWORK, "state_dict": trained.model.state_dict()}, content)
     with replacing(resolved(checkpoint)) as temporary, write_errors(checkpoint):
         temporary.write_bytes(content.getbuffer())
 
     with out.steps() as step:
         loaded = load_checkpoint(checkpoint)
-        report = convert(loaded, target, ConvertOptions(), force=True, progress=step)
+        options = ConvertOptions(every_layer=True)
+        report = convert(loaded, target, options, force=True, progress=step)
         with torch.no_grad():
             before = loaded.model(data.test_images)
         session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
         (logits,) = session.run(None, {"input": data.test_images.numpy()})
         after = torch.from_numpy(np.asarray(logits))
 
+    traces = gate_traces(trained.history)
+    document = document_of(replace(report, command=command), None, traces)
+    write_reports(document, [page], written=target)
     accuracies = [accuracy(values, data.test_labels) for values in (before, after)]
     same = int((before.argmax(1) == after.argmax(1)).sum())
     if out.as_json:
-        files = {"checkpoint": str(checkpoint), "onnx": str(target)}
+        files = {"checkpoint": str(checkpoint), "onnx": str(target), "page": str(page)}
         scores = {"accuracy_before": accuracies[0], "accuracy_after": accuracies[1]}
-        out.json({**files, **scores, "same_answers": same, "report": to_json(report)})
-    out.table(selection_table(report.layers, "What every layer selected, and what it became"))
+        out.json({**files, **scores, "same_answers": same, "report": document})
+    show_selection(out, report, "What every layer selected, and what it became")
     out.table(totals_table(report))
     if report.verification is not None:
         for line in verification_lines(report.verification):
@@ -97,4 +106,5 @@ def _run(out: Output, folder: Path, epochs: int, seed: int) -> None:
     )
     out.message(f"[bold]checkpoint[/] {escape(checkpoint)}\n[bold]ONNX[/]       {escape(target)}")
     quoted = escape(shlex.quote(str(checkpoint)))
-    out.message(f"next: ssn-prune convert {quoted} -o model.onnx --report report.json")
+    out.message(f"next: ssn-prune convert {quoted} -o model.onnx --bench --report report.html")
+    out.message(f"[bold]page[/]       {escape(page)}  (open it in a browser)")

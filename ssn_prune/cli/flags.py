@@ -26,6 +26,10 @@ FLAGS = {
     "preprocessing": "--preprocessing",
     "trust_running_statistics": "--trust-running-statistics",
     "allow_unverified_layers": "--allow-unverified-layers",
+    "format": "--format",
+    "save_weights": "--save-weights",
+    "trust_pt2": "--trust-pt2",
+    "from_report": "--from-report",
     "force": "--force",
     "batch": "--batch",
     "threads": "--threads",
@@ -34,6 +38,10 @@ FLAGS = {
     "provider": "--provider",
     "runtimes": "--with",
     "timeout": "--timeout",
+    "input_names": "--input-names",
+    "output_names": "--output-names",
+    "recursive": "--recursive",
+    "every_layer": "--report",
 }
 COMMANDS = {"select(model)": "ssn-prune inspect CKPT --json"}
 _ARGUMENT = re.compile(r"`(\w+)=([^`]*)`")

@@ -39,6 +39,13 @@ class Targets(enum.StrEnum):
     tflite = "tflite"
 
 
+class Formats(enum.StrEnum):
+    """Formats of exported files: the rows of the library's table."""
+
+    onnx = "onnx"
+    pt2 = "pt2"
+
+
 class DynamicAxes(enum.StrEnum):
     """Which axes of the inputs are dynamic."""
 
@@ -128,6 +135,15 @@ Timeout = Annotated[
         metavar="SECONDS",
         help="How long a runtime may take for a file; its process is ended then.",
     ),
+]
+History = Annotated[
+    Path | None,
+    typer.Option(help="Gate history of the training (GateRecords.save), for the report."),
+]
+AllLayers = Annotated[bool, typer.Option("--all", help="Show every layer, however many there are.")]
+TrustPt2 = Annotated[
+    bool,
+    typer.Option("--trust-pt2", help="Open torch programs (.pt2), which executes what is in them."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

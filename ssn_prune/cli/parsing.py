@@ -35,6 +35,11 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
     return value
 
 
+def parse_names(text: str | None) -> tuple[str, ...] | None:
+    """Parse ``--input-names`` and ``--output-names``: names with commas between them."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
 def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
     """Parse ``--input-size``.
 

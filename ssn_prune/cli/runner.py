@@ -122,7 +122,7 @@ def _show_unconverged(out: Output, error: UnconvergedGatesError) -> None:
     from ssn_prune.selection import Selection
 
     if out.shows_text:
-        out.err.print(unconverged_table(selection_layers(Selection(error.layers))))
+        out.err.print(unconverged_table(selection_layers(Selection(error.layers)), out.width))
 
 
 def _error_fields(error: SsnPruneError, debug: bool) -> dict[str, Any]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ssn_prune.console import Output
 from ssn_prune.errors import ArgumentError, OutputError
 
-if TYPE_CHECKING:
-    from ssn_prune.report import ConversionReport
 
+def default_target(ckpt: Path, name: str | None = None) -> Path:
+    """The file beside a checkpoint; a path without a name is refused when it is read.
 
-def default_target(ckpt: Path) -> Path:
-    """The ONNX file beside a checkpoint; a path without a name is refused when it is read."""
-    return ckpt.with_suffix(".onnx") if ckpt.name else Path("model.onnx")
+    Args:
+        ckpt: The checkpoint.
+        name: Name of the format, which is its suffix; ONNX by default.
+    """
+    suffix = f".{name or 'onnx'}"
+    return ckpt.with_suffix(suffix) if ckpt.name else Path(f"model{suffix}")
 
 
 def file_path(option: str, text: str) -> Path:
@@ -48,21 +49,23 @@ def file_path(option: str, text: str) -> Path:
     return Path(text)
 
 
-def require_distinct(ckpt: Path, target: Path, report: Path | None) -> None:
+def require_distinct(inputs: Mapping[str, Path], outputs: Sequence[tuple[str, Path]]) -> None:
     """Keep one file from overwriting another of the same command.
 
+    Args:
+        inputs: Files to read, by their name for people.
+        outputs: Files to write, each with its option.
+
     Raises:
-        OutputError: Two of the paths are the same file.
+        OutputError: An output is another one, or an input.
     """
     from ssn_prune.files import resolved
 
-    paths = {"the checkpoint": ckpt, "--output": target, "--report": report}
-    seen: dict[Path, str] = {}
-    for label, path in paths.items():
-        if path is None:
-            continue
-        other = seen.setdefault(resolved(path), label)
-        if other != label:
+    seen = {resolved(path): label for label, path in inputs.items()}
+    for label, path in outputs:
+        other = seen.setdefault(found := resolved(path), "")
+        seen[found] = label
+        if other:
             raise OutputError(
                 f"{label} would replace {other}",
                 expected="different files",
@@ -84,7 +87,7 @@ def require_in_order(ckpt: Path, exported: Path) -> None:
     if ckpt.suffix.lower() in suffixes and exported.suffix.lower() not in suffixes:
         raise ArgumentError(
             "the checkpoint and the exported file are the wrong way round",
-            expected="the checkpoint first, then the ONNX file",
+            expected="the checkpoint first, then the exported file",
             found=f"{ckpt}, then {exported}",
             hint=f"with the same options: {shlex.join(['ssn-prune', 'verify', *names])}",
         )
@@ -112,31 +115,3 @@ def make_folder(folder: Path) -> None:
             found=error.strerror or str(error),
             hint="choose another --output",
         ) from error
-
-
-def write_report(
-    out: Output, report: ConversionReport, path: Path | None, *, written: Path | None = None
-) -> None:
-    """Print the report as JSON if asked for, and write it to ``path`` if given.
-
-    Raises:
-        OutputError: It cannot be written. A model that was ``written`` before is named, too.
-    """
-    from ssn_prune.files import replacing, resolved, write_errors
-    from ssn_prune.json_values import to_json
-
-    document = to_json(report)
-    if path is not None:
-        text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        try:
-            with write_errors(path), replacing(resolved(path)) as temporary:
-                temporary.write_text(text)
-        except OutputError as error:
-            raise OutputError(
-                error.problem if written is None else f"{written} was written, but not {path}",
-                expected=error.expected,
-                found=error.found,
-                hint=error.hint,
-            ) from error
-    if out.as_json:
-        out.json(document)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ssn_prune.cli.command_line import typed_command
 from ssn_prune.cli.options import (
     AllowUnverified,
     Arch,
@@ -23,20 +25,29 @@ from ssn_prune.cli.options import (
     Provider,
     Quiet,
     Timeout,
+    TrustPt2,
     TrustStatistics,
     Unconverged,
     VerifyOption,
     WeightsEntry,
 )
 from ssn_prune.cli.parsing import parse_arguments, parse_size
+from ssn_prune.cli.reports import (
+    Reports,
+    failures_reported,
+    report_paths,
+    require_reports,
+    write_reports,
+)
 from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.cli.targets import require_in_order, write_report
+from ssn_prune.cli.targets import require_distinct, require_in_order
 from ssn_prune.console import Output, verification_lines
 
 
 def verify(
+    context: typer.Context,
     ckpt: Checkpoint,
-    onnx: Annotated[Path, typer.Argument(metavar="ONNX", help="The file to check.")],
+    onnx: Annotated[Path, typer.Argument(metavar="FILE", help="The file to check: .onnx or .pt2.")],
     arch: Arch = None,
     arch_args: ArchArgs = None,
     prefix: Prefix = None,
@@ -59,23 +70,43 @@ def verify(
             "name lists all.",
         ),
     ] = None,
+    report: Reports = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace an existing report.")
+    ] = False,
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
     timeout: Timeout = 600,
+    trust_pt2: TrustPt2 = False,
+    from_report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON", help="Report of the conversion that wrote a .pt2 file: opens that one."
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check an ONNX file against the checkpoint that it was made from."""
+    """Check an exported file against the checkpoint that it was made from."""
     out = Output(as_json=json, quiet=quiet)
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
-        with out.steps() as step:
+        reports = report_paths("--report", report)
+        inputs = {"the checkpoint": ckpt, "the exported file": onnx}
+        require_distinct(inputs, [("--report", entry) for entry in reports])
+        with out.steps() as progress:
+            from ssn_prune.progress import StepTimes
+
+            step = StepTimes(progress)
             step("loading")
             require_in_order(ckpt, onnx)
             from ssn_prune import conversion
             from ssn_prune.checkpoint.loading import load_checkpoint
+            from ssn_prune.reporting.run import document_of
+
+            require_reports(reports, force=force)
 
             loaded = load_checkpoint(
                 ckpt,
@@ -94,17 +125,26 @@ def verify(
                 static_batch=static_batch,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
+                every_layer=json or bool(reports),
             )
-            result = conversion.verify_file(
-                loaded,
-                onnx,
-                options,
-                step,
-                timeout,
-                provider=provider,
-                runtimes=runtimes or (),
-            )
-        write_report(out, result, None)
+            command = typed_command(context)
+            with failures_reported(reports, command):
+                result = conversion.verify_file(
+                    loaded,
+                    onnx,
+                    options,
+                    step,
+                    timeout,
+                    provider=provider,
+                    runtimes=runtimes or (),
+                    trust_pt2=trust_pt2,
+                    from_report=from_report,
+                )
+        result = replace(result, command=command, steps=step.until_now())
+        document = document_of(result)
+        write_reports(document, reports)
+        if json:
+            out.json(document)
         if result.verification is not None:
             for line in verification_lines(result.verification):
                 out.message(line)

@@ -1,33 +1,39 @@
 """Everything that is printed: tables and messages for people, JSON for programs."""
 
+from ssn_prune.console.batch import batch_line, batch_table, result_line
 from ssn_prune.console.bench import bench_lines, bench_table, layer_cost_table
+from ssn_prune.console.choice import show_selection
+from ssn_prune.console.conversion import show_conversion
+from ssn_prune.console.deployment import deployment_lines
 from ssn_prune.console.history import history_table
 from ssn_prune.console.output import Output
-from ssn_prune.console.selection import off_simplex_lines, selection_table, unconverged_table
+from ssn_prune.console.report import comparison_lines, comparison_table, verdict_lines
+from ssn_prune.console.selection import off_simplex_lines, unconverged_table
+from ssn_prune.console.selections import selections_line, selections_table
 from ssn_prune.console.text import escape
-from ssn_prune.console.totals import (
-    capture_lines,
-    misread_lines,
-    one_position_lines,
-    rounded_line,
-    totals_table,
-)
+from ssn_prune.console.totals import totals_table
 from ssn_prune.console.verification import verification_lines
 
 __all__ = [
     "Output",
+    "batch_line",
+    "batch_table",
     "bench_lines",
     "bench_table",
-    "capture_lines",
+    "comparison_lines",
+    "comparison_table",
+    "deployment_lines",
     "escape",
     "history_table",
     "layer_cost_table",
-    "misread_lines",
     "off_simplex_lines",
-    "one_position_lines",
-    "rounded_line",
-    "selection_table",
+    "result_line",
+    "selections_line",
+    "selections_table",
+    "show_conversion",
+    "show_selection",
     "totals_table",
     "unconverged_table",
+    "verdict_lines",
     "verification_lines",
 ]

@@ -27,7 +27,7 @@ def bench_table(report: BenchReport) -> Table:
     for network in report.networks:
         memory = network.memory_bytes
         table.add_row(
-            escape(network.name + _purpose(network.target)),
+            escape(network.name + _purpose(network.target) + _elsewhere(network.runtime)),
             str(network.nodes),
             f"{network.file_bytes / 1e6:.1f} MB",
             f"{network.median_ms:.2f} ms",
@@ -40,6 +40,11 @@ def bench_table(report: BenchReport) -> Table:
 
 def _purpose(target: str | None) -> str:
     return "" if target in (None, "portable") else f", for {target}"
+
+
+def _elsewhere(runtime: str | None) -> str:
+    """What ran a network if it was not ONNX Runtime, which the title names."""
+    return "" if runtime is None or runtime.startswith("ONNX") else f", in {runtime}"
 
 
 def layer_cost_table(report: BenchReport) -> Table:

@@ -33,14 +33,26 @@ class Output:
         self._document: str | None = None
         self.out = _Console(width=_width(sys.stdout), highlight=False, emoji=False)
         # The file itself: sys.stderr is another one while torch traces.
+        # On a terminal lines break between words, elsewhere not at all.
+        soft = not sys.stderr.isatty()
         self.err = _Console(
-            file=sys.stderr, width=_width(sys.stderr), highlight=False, emoji=False, soft_wrap=True
+            file=sys.stderr, width=_width(sys.stderr), highlight=False, emoji=False, soft_wrap=soft
         )
 
     @property
     def shows_text(self) -> bool:
         """Whether tables and messages for people are wanted."""
         return not (self.as_json or self.quiet)
+
+    @property
+    def width(self) -> int:
+        """Columns that tables may take."""
+        return self.out.width
+
+    @property
+    def styled(self) -> bool:
+        """Whether stdout shows colours and the like."""
+        return self.out.is_terminal
 
     def json(self, value: Any) -> None:
         """Print a JSON document on stdout, at the end of :meth:`own_stdout`."""

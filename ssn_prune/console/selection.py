@@ -2,68 +2,143 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ssn_prune.console.text import escape
+from ssn_prune.console.normalizers import painted
+from ssn_prune.console.text import escape, path_in_lines
+from ssn_prune.text import listed
 
 if TYPE_CHECKING:
     from ssn_prune.pruning.results import GateReport, LayerReport
-
+    from ssn_prune.reporting.view.layers import Cell, Layer
 
 # Of gates that are not frozen.
 _DEFINITIONS = {None: "softmax", "paper": "paper", "reference": "reference code"}
+_BESIDE = 100
+"""Columns from which on a form and its reason stand beside each other."""
+_BORDER, _PAD = 1, 3
+_NARROWEST = 12
+
+MANY = 40
+"""Layers that a table shows one by one; more are summarised unless all are asked for."""
 
 
-def selection_table(layers: tuple[LayerReport, ...], title: str = "Selection") -> Table:
-    """The table per layer; fold columns appear once there is a plan."""
-    planned = any(layer.form is not None for layer in layers)
-    table = Table(title=escape(title), title_justify="left")
+def selection_table(layers: Sequence[Layer], width: int) -> Table:
+    """The table per layer; its columns depend on what there is to say, and on the width.
+
+    Args:
+        layers: In the order of the calls.
+        width: Columns of the terminal.
+    """
+    beside = width >= _BESIDE
+    shapes = {layer.shape for layer in layers}
+    fates = [_fate(layer, beside) for layer in layers]
+    columns: list[tuple[str, list[str]]] = [("mean/var", [pair_of(layer) for layer in layers])]
+    sizes = [len("mean/var")]
+    if beside and shapes != {"?"}:
+        columns.append(("shape", [layer.shape for layer in layers]))
+        sizes.append(max(map(len, ("shape", *shapes))))
+    if beside and any(layer.form for layer in layers):
+        columns.append(("becomes", [layer.form or "" for layer in layers]))
+        sizes.append(max(len(layer.form or "") for layer in layers))
+    told = any(fates)
+    taken = sum(sizes) + _PAD * (len(sizes) + 1 + told) + _BORDER
+    longest = max((len(layer.name) for layer in layers), default=0)
+    room = max(_NARROWEST, (width - taken) // 2 if told else width - taken)
+    table = Table()
     table.add_column("layer", no_wrap=True)
-    table.add_column("shape", justify="right", no_wrap=True)
-    table.add_column("mean", no_wrap=True)
-    table.add_column("variance", no_wrap=True)
-    table.add_column("one-hot", no_wrap=True)
+    for name, _ in columns:
+        table.add_column(name, no_wrap=True, justify="right" if name == "shape" else "left")
+    if told:
+        table.add_column(
+            "folded into, or why not" if beside else "becomes",
+            min_width=_NARROWEST,
+            overflow="fold",
+        )
+    for index, layer in enumerate(layers):
+        cells = [path_in_lines(layer.name, max(1, min(room, longest)))]
+        cells += [column[index] for _, column in columns]
+        table.add_row(*cells, *([fates[index]] if told else []))
+    return table
+
+
+def summary_table(layers: Sequence[Layer]) -> Table:
+    """Layers that selected and became the same, in one row each."""
+    groups: dict[tuple[str, str], list[Layer]] = {}
+    for layer in layers:
+        groups.setdefault((pair_of(layer), layer.form or ""), []).append(layer)
+    planned = any(layer.form for layer in layers)
+    table = Table()
+    table.add_column("layers", justify="right", no_wrap=True)
+    table.add_column("mean/var", no_wrap=True)
     if planned:
         table.add_column("becomes", no_wrap=True)
-        table.add_column("folded into, or why not")
-    for layer in layers:
-        positions = "" if layer.positions is None else f" x {layer.positions}"
-        one_hot = "[green]yes[/]" if layer.converged else "[yellow]no[/]"
-        channels = "?" if layer.channels is None else layer.channels
-        cells = [escape(layer.name), f"{channels}{positions}"]
-        cells += [_gate(layer.mean), _gate(layer.var), one_hot]
-        if planned:
-            cells += [layer.form or "", _fold(layer)]
-        table.add_row(*cells)
+    table.add_column("which", min_width=_NARROWEST, overflow="fold")
+    for (pair, form), group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        which = escape(listed([layer.name for layer in group], 3))
+        table.add_row(str(len(group)), pair, *([form] if planned else []), which)
+    return table
+
+
+def pair_of(layer: Layer) -> str:
+    """Mean and variance in their colours: ``BN/LN``, in small letters where not one-hot."""
+    return f"{_cell(layer.mean)}/{_cell(layer.var)}"
+
+
+def _cell(cell: Cell) -> str:
+    if not cell.unfinished:
+        return painted(cell.normalizer)
+    return painted(cell.normalizer, cell.normalizer.lower(), "underline")
+
+
+def _fate(layer: Layer, beside: bool) -> str:
+    """What a layer became and why, as far as it has no column of its own."""
+    parts = []
+    for name, cell in (("mean", layer.mean), ("variance", layer.var)):
+        if cell.ratios is not None:
+            parts.append(f"[yellow]{name} {cell.ratios}[/]")
+    if layer.form and not beside:
+        parts.append(layer.form)
+    if layer.fate:
+        moved = layer.mean.folded or layer.var.folded
+        parts.append(escape(layer.fate) if moved else f"[dim]{escape(layer.fate)}[/]")
+    return "; ".join(parts)
+
+
+def legend_line(forms: dict[str, str]) -> str:
+    """What the names of the forms mean."""
+    return "[dim]" + "; ".join(f"{name}: {meaning}" for name, meaning in forms.items()) + "[/]"
+
+
+def unconverged_table(layers: tuple[LayerReport, ...], width: int) -> Table:
+    """Ratios, radius and definition of the layers with a gate that is not one-hot."""
+    left = [layer for layer in layers if not layer.converged]
+    table = Table(title="Gates that are not one-hot", title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("gate", no_wrap=True)
+    table.add_column("IN, LN, BN", no_wrap=True)
+    wide = width >= _BESIDE
+    if wide:
+        for name in ("kind", "radius", "definition"):
+            table.add_column(name, no_wrap=True)
+    room = max(_NARROWEST, width - 38)
+    for layer in left:
+        radius = "-" if layer.radius is None else f"{layer.radius:.4f}"
+        more = (layer.kind, radius, _DEFINITIONS[layer.gate_definition]) if wide else ()
+        for index, (name, gate) in enumerate((("mean", layer.mean), ("variance", layer.var))):
+            title = path_in_lines(layer.name, room) if index == 0 else ""
+            table.add_row(title, name, _gate(gate), *(more if index == 0 else ("",) * len(more)))
     return table
 
 
 def _gate(gate: GateReport) -> str:
     if gate.converged:
-        return gate.choice
-    ratios = " ".join(f"{name} {ratio:.3f}" for name, ratio in gate.ratios.items())
+        return painted(gate.choice)
+    ratios = "  ".join(f"{ratio:.3f}" for ratio in gate.ratios.values())
     return f"[yellow]{ratios}[/]" if gate.on_simplex else f"[red]{ratios}[/]"
-
-
-def _fold(layer: LayerReport) -> str:
-    if layer.folded_into is not None:
-        return f"[green]{escape(layer.folded_into)}[/]: {layer.fold_title}"
-    return f"[dim]{escape(layer.reason or '')}[/]"
-
-
-def unconverged_table(layers: tuple[LayerReport, ...]) -> Table:
-    """Ratios, radius and definition of the layers with a gate that is not one-hot."""
-    table = Table(title="Gates that are not one-hot", title_justify="left")
-    for name in ("layer", "kind", "radius", "definition", "mean gate", "variance gate"):
-        table.add_column(name, no_wrap=True)
-    for layer in layers:
-        if not layer.converged:
-            radius = "-" if layer.radius is None else f"{layer.radius:.4f}"
-            cells = [escape(layer.name), layer.kind, radius, _DEFINITIONS[layer.gate_definition]]
-            table.add_row(*cells, _gate(layer.mean), _gate(layer.var))
-    return table
 
 
 def off_simplex_lines(layers: tuple[LayerReport, ...]) -> list[str]:

@@ -8,9 +8,9 @@ from rich.table import Table
 
 from ssn_prune.console.text import escape
 from ssn_prune.text import listed
+from ssn_prune.torch_export.results import TorchProgramStats
 
 if TYPE_CHECKING:
-    from ssn_prune.onnx_export.results import OnnxStats
     from ssn_prune.pruning.results import RoundedGates
     from ssn_prune.report import ConversionReport
 
@@ -20,7 +20,7 @@ def totals_table(report: ConversionReport) -> Table:
     table = Table(title="Before and after", title_justify="left")
     table.add_column("")
     table.add_column("before", justify="right")
-    table.add_column("after", justify="right")
+    table.add_column("after", justify="right", min_width=12)
     before, after, onnx = report.before, report.after, report.onnx
     if before is not None and after is not None:
         table.add_row("parameters", f"{before.parameters:,}", f"{after.parameters:,}")
@@ -32,12 +32,13 @@ def totals_table(report: ConversionReport) -> Table:
     if onnx is not None:
         table.add_row("ONNX nodes", "", str(onnx.nodes))
         kinds = sorted(onnx.operators.items(), key=lambda item: -item[1])
-        table.add_row("by kind", "", "\n".join(f"{kind} {count}" for kind, count in kinds))
+        table.add_row("by kind", "", ", ".join(f"{kind} {count}" for kind, count in kinds))
         if onnx.passes:
             fired = ", ".join(f"{entry.code} {entry.count}" for entry in onnx.passes)
             table.add_row("passes that fired", "", fired)
         table.add_row("file", "", f"{onnx.bytes / 1e6:.2f} MB")
-        table.add_row("for", "", _purpose(onnx))
+    if isinstance(report.exported, TorchProgramStats):
+        _add_program(table, report.exported)
     folded = sum(layer.fold is not None for layer in report.layers)
     gone = sum(layer.form == "Identity" for layer in report.layers)
     table.add_row("switchable layers", str(len(report.layers)), "0")
@@ -45,19 +46,22 @@ def totals_table(report: ConversionReport) -> Table:
     return table
 
 
-def _purpose(onnx: OnnxStats) -> str:
-    """The target, and the versions that decide what reads the file."""
-    versions = f"opset {onnx.opset}, IR {onnx.ir_version}"
-    batches = {shape[0] for shape in onnx.inputs.values() if shape}
-    fixed = [str(size) for size in batches if isinstance(size, int)]
-    return f"{onnx.target}, {versions}" + (f", batch {', '.join(fixed)}" if fixed else "")
+def _add_program(table: Table, program: TorchProgramStats) -> None:
+    """Rows for a torch program."""
+    table.add_row("calls in the program", "", str(program.nodes))
+    kinds = sorted(program.operators.items(), key=lambda item: -item[1])
+    table.add_row("by operator", "", ", ".join(f"{kind} {count}" for kind, count in kinds))
+    table.add_row("file", "", f"{program.bytes / 1e6:.2f} MB")
+    needs = " and ".join((f"torch {program.torch_version}", *program.libraries))
+    table.add_row("written by", "", needs)
 
 
 def capture_lines(report: ConversionReport) -> list[str]:
     """What is not in the graph, and what the network supposes of input sizes; usually nothing."""
     lines = []
-    if report.onnx is not None and report.onnx.left_out:
-        named = escape(", ".join(report.onnx.left_out))
+    left_out = getattr(report.onnx or report.exported, "left_out", ())
+    if left_out:
+        named = escape(", ".join(left_out))
         lines.append(f"[yellow]left out[/] of the file, since they are no tensors: {named}")
     if report.capture_error is not None:
         parts = ", ".join(report.captured_parts) or "none"

@@ -46,7 +46,8 @@ def _rounding_line(rounding: RoundingCheck) -> str:
 
 def _where(rounding: RoundingCheck) -> str:
     """What ran the file."""
-    return "the file" if rounding.provider is None else f"ONNX Runtime ({rounding.provider})"
+    provider = "" if rounding.provider is None else f" ({rounding.provider})"
+    return f"{rounding.runtime}{provider}"
 
 
 def _runtime_line(check: RuntimeCheck) -> str:

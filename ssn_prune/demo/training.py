@@ -12,11 +12,14 @@ from torch.nn import functional as F
 from ssn_prune.architectures.digits import DigitsNet
 from ssn_prune.demo.digits import Digits
 from ssn_prune.nn.ssn import SSN2d
+from ssn_prune.training.history import GateHistory, GateRecords
 from ssn_prune.training.parameters import clip_gate_gradients, param_groups
 from ssn_prune.training.radius import RadiusSchedule
 
 # All gates are one-hot after this share of the training; the rest trains what was selected.
 RADIUS_SHARE = 0.8
+RECORDED = 10
+"""Steps from one record of the gates to the next."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,20 @@ class Progress:
     gates: int
 
 
-def train(data: Digits, epochs: int, seed: int, on_epoch: Callable[[Progress], None]) -> nn.Module:
+@dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+        model: In evaluation mode.
+        history: How its gates came about.
+    """
+
+    model: nn.Module
+    history: GateRecords
+
+
+def train(data: Digits, epochs: int, seed: int, on_epoch: Callable[[Progress], None]) -> Trained:
     """Train by the recipe of the paper, scaled down: gates at a tenth of the rate, radius growing.
 
     Args:
@@ -50,7 +66,7 @@ def train(data: Digits, epochs: int, seed: int, on_epoch: Callable[[Progress], N
         on_epoch: Called after each epoch.
 
     Returns:
-        The trained network in evaluation mode.
+        The trained network and the history of its gates.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -61,7 +77,8 @@ def train(data: Digits, epochs: int, seed: int, on_epoch: Callable[[Progress], N
         warmup = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=[0.1, 0.02], total_steps=total, pct_start=0.2
         )
-        radius = RadiusSchedule(model, max(1, int(RADIUS_SHARE * total)))
+        history = GateHistory(model, every=RECORDED)
+        radius = RadiusSchedule(model, max(1, int(RADIUS_SHARE * total)), history=history)
         for epoch in range(1, epochs + 1):
             losses = []
             for indices in torch.randperm(count)[: count - count % batch].view(-1, batch):
@@ -78,7 +95,7 @@ def train(data: Digits, epochs: int, seed: int, on_epoch: Callable[[Progress], N
             one_hot, number = _one_hot_gates(model)
             mean_loss = float(torch.stack(losses).mean())
             on_epoch(Progress(epoch, epochs, mean_loss, radius.radius(), one_hot, number))
-    return model.eval()
+    return Trained(model.eval(), history.records())
 
 
 def _one_hot_gates(model: nn.Module) -> tuple[int, int]:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from ssn_prune.errors import ExportError
 from ssn_prune.onnx_export.dynamic_axes import require_dynamic_sizes
 from ssn_prune.onnx_export.failures import capture_failure
-from ssn_prune.onnx_export.open_pooling import require_fixed_windows
 from ssn_prune.onnx_export.options import Dynamic
 from ssn_prune.onnx_export.outputs import TensorOutputs, tensor_outputs
 from ssn_prune.pruning.capture.dynamic_shapes import dynamic_shapes
@@ -33,8 +32,7 @@ def capture_program(
         The program, whose outputs are the tensors among the network's, and what these are called.
 
     Raises:
-        ExportError: It cannot be captured, fixes its spatial size, or pools to several positions
-            with open sizes.
+        ExportError: It cannot be captured, or fixes its spatial size.
     """
     was_training = [module for module in model.modules() if module.training]
     try:
@@ -43,7 +41,6 @@ def capture_program(
             program = _captured(model, inputs, dynamic)
         if dynamic == "spatial":
             require_dynamic_sizes(program, model, inputs)
-            require_fixed_windows(program)
         return program, outputs
     finally:
         for module in was_training:

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune.errors import ArgumentError, ExportError, first_line
-from ssn_prune.onnx_export.names import input_names
-from ssn_prune.onnx_export.options import OLDEST_OPSET
+from ssn_prune.onnx_export.names import chosen_names, input_names
+from ssn_prune.onnx_export.options import OLDEST_OPSET, ExportOptions
 from ssn_prune.onnx_export.outputs import named_outputs
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.surgery.copying import copy_model
@@ -30,20 +30,22 @@ NEWEST_TRACED_OPSET = 20
 
 
 def trace_to_onnx(
-    model: nn.Module, inputs: tuple[Any, ...], opset: int, dynamic_sizes: bool
+    model: nn.Module, inputs: tuple[Any, ...], options: ExportOptions, dynamic_sizes: bool
 ) -> ir.Model:
     """Export a detection model.
 
     Args:
         model: Not changed.
         inputs: Inputs of one call: a list of images, each (C, H, W).
-        opset: ONNX operator set.
+        options: Names, and the operator set.
         dynamic_sizes: H and W of every image are dynamic. The number of images is fixed.
 
     Raises:
         ExportError: It cannot be traced.
-        ArgumentError: The tracing exporter does not know the operator set.
+        ArgumentError: The tracing exporter does not know the operator set, or the model has another
+            number of inputs or outputs than there are names.
     """
+    opset = options.opset
     if opset > NEWEST_TRACED_OPSET:
         raise ArgumentError(
             f"a detection model cannot be exported in operator set {opset}",
@@ -55,7 +57,7 @@ def trace_to_onnx(
     traced = copy_model(model)
     traced.eval()
     leaves = pytree.tree_leaves(inputs)
-    names = input_names(len(leaves))
+    names = chosen_names(options.input_names, input_names(len(leaves)), "input")
     axes = {
         name: {leaf.dim() - 2: f"{name}_height", leaf.dim() - 1: f"{name}_width"}
         for name, leaf in zip(names, leaves, strict=True)
@@ -64,7 +66,8 @@ def trace_to_onnx(
     try:
         with suppress_tracer_output(), torch.no_grad(), tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "traced.onnx"
-            outputs = [name for name, _ in named_outputs(traced(*clone_tensors(inputs)))]
+            found = [name for name, _ in named_outputs(traced(*clone_tensors(inputs)))]
+            outputs = chosen_names(options.output_names, found, "output")
             torch.onnx.export(
                 traced,
                 clone_tensors(inputs),
@@ -72,10 +75,12 @@ def trace_to_onnx(
                 dynamo=False,
                 opset_version=opset,
                 input_names=list(names),
-                output_names=outputs,
+                output_names=list(outputs),
                 dynamic_axes=axes if dynamic_sizes else None,
             )
             graph = ir.from_proto(onnx.load(file))
+    except ArgumentError:
+        raise
     # The exporter raises whatever the traced code or it itself raises.
     except Exception as error:
         raise ExportError(

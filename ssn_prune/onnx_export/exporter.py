@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
 from ssn_prune.onnx_export.ir_version import oldest_ir_version, require_ir_version
 from ssn_prune.onnx_export.misreadings import misread
+from ssn_prune.onnx_export.open_pooling import require_fixed_windows
 from ssn_prune.onnx_export.options import DEFAULT_OPSET, ExportOptions, require_known
 from ssn_prune.onnx_export.results import OnnxStats, PassRecord
 from ssn_prune.onnx_export.saving import save_checked
@@ -89,7 +91,7 @@ def write_onnx(
     """
     require_known(options)
     settings = settings_of(options)
-    _require_pruned(model)
+    require_pruned(model)
     translation, operators, left_out = _translated(
         model, example_inputs, options, settings, progress
     )
@@ -116,17 +118,23 @@ def _translated(
     if is_detection_model(model):
         _require_portable(settings)
         progress("tracing to ONNX")
-        graph = trace_to_onnx(model, inputs, options.opset, settings.dynamic == "spatial")
+        graph = trace_to_onnx(model, inputs, options, settings.dynamic == "spatial")
         return Translation(graph, {}, ()), None, ()
     progress("capturing the pruned network")
     program, outputs = capture_program(model, inputs, settings.dynamic)
+    if settings.dynamic == "spatial":
+        require_fixed_windows(program)
     operators = count_operators(program)
     progress("translating to ONNX")
     return translate(program, outputs.names, model, options, settings), operators, outputs.left_out
 
 
-def _require_pruned(model: nn.Module) -> None:
-    """A network with gates exports, too, but it is neither lean nor what the checks are for."""
+def require_pruned(model: nn.Module) -> None:
+    """Refuse a network with gates: it exports, too, but is neither lean nor what is checked.
+
+    Raises:
+        ExportError: It has switchable layers.
+    """
     names = [name for name, module in model.named_modules() if isinstance(module, SwitchableNorm)]
     if names:
         raise ExportError(
@@ -193,8 +201,15 @@ def _stats(
         ir_version=graph.ir_version,
         inputs=_shapes(graph.graph.inputs),
         outputs=_shapes(graph.graph.outputs),
+        types=_types([*graph.graph.inputs, *graph.graph.outputs]),
         passes=passes,
+        sha256=_sha256(temporary),
     )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shapes(values: Sequence[ir.Value]) -> dict[str, list[str | int]]:
@@ -202,3 +217,8 @@ def _shapes(values: Sequence[ir.Value]) -> dict[str, list[str | int]]:
         str(value.name): [dim if isinstance(dim, int) else str(dim) for dim in value.shape or ()]
         for value in values
     }
+
+
+def _types(values: Sequence[ir.Value]) -> dict[str, str]:
+    """Their element types as NumPy calls them, such as ``float32``."""
+    return {str(value.name): str(value.dtype.numpy()) for value in values if value.dtype}

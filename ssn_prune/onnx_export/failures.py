@@ -21,7 +21,7 @@ from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.nested import clone_tensors, tensor_leaves
 
-_PROBLEM = "the pruned network cannot be exported to ONNX"
+_PROBLEM = "the pruned network cannot be exported"
 _CAUSE = "the exporter's own error is the cause of this one"
 
 

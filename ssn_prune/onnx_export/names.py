@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass
+
+from ssn_prune.errors import ArgumentError
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -69,41 +72,81 @@ def clean(model: ir.Model) -> None:
 _SPATIAL = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
-def name_dynamic_axes(model: ir.Model) -> None:
-    """Call the dynamic axes of the inputs batch, height and so on wherever they appear, in place.
+def axis_names(inputs: Iterable[tuple[str, Sequence[str | int]]]) -> dict[str, str]:
+    """Names of the open axes of a network's inputs: batch, height and so on.
 
-    With several inputs, an axis that differs from those before is prefixed with the input's name.
+    Args:
+        inputs: Name and shape of each; an open size is the exporter's symbol for it.
+
+    Returns:
+        By symbol. With several inputs, an axis that differs from those before is prefixed with the
+        input's name.
     """
     names: dict[str, str] = {}
-    for value in model.graph.inputs:
-        shape = value.shape
-        if shape is None:
-            continue
-        for axis, dim in enumerate(shape):
-            if not isinstance(dim, ir.SymbolicDim) or dim.value is None:
+    for value, shape in inputs:
+        for axis, size in enumerate(shape):
+            if isinstance(size, int):
                 continue
             spatial = _SPATIAL.get(len(shape) - 2, ())
             name = "batch" if axis == 0 else f"axis_{axis}"
             if axis >= 2 and spatial:
                 name = spatial[axis - 2]
-            name = f"{value.name}_{name}" if name in names.values() else name
-            names.setdefault(str(dim.value), name)
+            name = f"{value}_{name}" if name in names.values() else name
+            names.setdefault(size, name)
+    return names
+
+
+def with_axis_names(text: str, names: Mapping[str, str]) -> str:
+    """The expression of a size with names in the place of symbols."""
+    symbols = "|".join(map(re.escape, names))
+    return re.sub(rf"\b({symbols})\b", lambda match: names[match[0]], text) if names else text
+
+
+def name_dynamic_axes(model: ir.Model) -> None:
+    """Call the dynamic axes as :func:`axis_names` does wherever they appear, in place."""
+    inputs = [(str(value.name), value.shape) for value in model.graph.inputs]
+    names = axis_names((name, _sizes(shape)) for name, shape in inputs if shape is not None)
     if not names:
         return
-    symbols = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
     produced = (output for node in model.graph for output in node.outputs)
     for value in [*model.graph.inputs, *model.graph.outputs, *produced]:
         if value.shape is None or value.shape.frozen:
             continue
         for axis, dim in enumerate(value.shape):
             if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                text = symbols.sub(lambda match: names[match[0]], str(dim.value))
-                value.shape[axis] = ir.SymbolicDim(text)
+                value.shape[axis] = ir.SymbolicDim(with_axis_names(str(dim.value), names))
+
+
+def _sizes(shape: ir.Shape) -> list[str | int]:
+    """Sizes and symbols; an axis of which nothing is known counts as one that is not open."""
+    sizes = [dim.value if isinstance(dim, ir.SymbolicDim) else dim for dim in shape]
+    return [-1 if size is None else size for size in sizes]
 
 
 def input_names(count: int) -> tuple[str, ...]:
     """``input``, ``input_1``, ``input_2``, ..."""
     return tuple("input" if index == 0 else f"input_{index}" for index in range(count))
+
+
+_OPTIONS = {"input": "`input_names=`", "output": "`output_names=`"}
+
+
+def chosen_names(
+    given: Sequence[str] | None, usual: Sequence[str], kind: Literal["input", "output"]
+) -> Sequence[str]:
+    """The names that were asked for, else the usual ones.
+
+    Raises:
+        ArgumentError: There is another number of inputs or outputs.
+    """
+    if given is None or len(given) == len(usual):
+        return usual if given is None else given
+    raise ArgumentError(
+        f"the network has {len(usual)} {kind}s, not {len(given)}",
+        expected=f"{len(usual)} names; without them: {', '.join(usual)}",
+        found=", ".join(given),
+        hint=f"leave {_OPTIONS[kind]} out, or give {len(usual)}",
+    )
 
 
 def name_inputs(model: ir.Model, names: Sequence[str]) -> None:

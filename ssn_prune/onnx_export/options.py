@@ -28,6 +28,8 @@ class ExportOptions:
             ``"spatial"`` (axis 0 and those after the channels); by default ``"batch"``, or
             ``"none"`` for a target that takes no dynamic batch.
         input_names: Names of the inputs, by default ``input``, ``input_1``, ...
+        output_names: Names of the outputs, by default ``output`` or the keys of the network's
+            results.
         metadata: Strings to store in the file.
         layer_paths: For each normalization layer the modules whose output equals its own; the
             names of those values are stored, so that a check can look at them.
@@ -39,6 +41,7 @@ class ExportOptions:
     ir_version: int | None = None
     dynamic: Dynamic | None = None
     input_names: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
     metadata: Mapping[str, str] | None = None
     layer_paths: Mapping[str, tuple[str, ...]] | None = None
     single_file_limit: int = SINGLE_FILE_LIMIT
@@ -48,16 +51,16 @@ def require_known(options: ExportOptions) -> None:
     """Refuse options that no export can follow.
 
     Raises:
-        ArgumentError: Two inputs have one name, or there is no such operator set, format version or
-            kind of dynamic axes.
+        ArgumentError: Two inputs or outputs have one name, or one is empty, or there is no such
+            operator set, format version or kind of dynamic axes.
     """
-    names = options.input_names or ()
-    if len(set(names)) != len(names):
+    names = [*(options.input_names or ()), *(options.output_names or ())]
+    if len(set(names)) != len(names) or "" in names:
         raise ArgumentError(
-            "two inputs cannot have the same name",
-            expected="a name of its own for each input",
-            found=", ".join(names),
-            hint="leave `input_names` out to get input, input_1, ...",
+            "two inputs or outputs of a file cannot have the same name, and none can be empty",
+            expected="a name of its own for each input and output",
+            found=", ".join(map(repr, names)),
+            hint="leave `input_names=` and `output_names=` out to get input, output and the like",
         )
     if options.dynamic is not None and options.dynamic not in get_args(Dynamic):
         raise ArgumentError(

@@ -1,8 +1,8 @@
 """Which outputs of a network are outputs of its file: the tensors.
 
-ONNX has tensors only. None, numbers and texts among the outputs are the same for every input, or
-follow from the inputs' sizes; they are left out, and the statistics of the file say so. Anything
-else could hide a tensor and is refused by its type.
+An exported file has tensors only. None, numbers and texts among the outputs are the same for every
+input, or follow from the inputs' sizes; they are left out, and the statistics of the file say so.
+Anything else could hide a tensor and is refused by its type.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class TensorOutputs:
             if not isinstance(leaf, (Tensor, *_LEFT_OUT)):
                 kind = type(leaf).__name__
                 raise ExportError(
-                    f"{name} of {type(module).__name__} cannot be an output of an ONNX file",
+                    f"{name} of {type(module).__name__} cannot be an output of an exported file",
                     expected="tensors, in tuples, lists, dicts and dataclasses; None, numbers and "
                     "texts among them are left out",
                     found=f"an object of type {kind}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class OnnxStats:
     """An exported file: nodes, operators by kind, bytes, and how it was exported.
 
     ``target`` is what it is for; ``left_out`` are the network's outputs that are no tensors, each
-    with its type; ``misread`` is what some runtime gets wrong without an error.
+    with its type; ``misread`` is what some runtime gets wrong without an error; ``sha256`` is the
+    hash of the file, whose separate weights have theirs in their name; ``types`` are the element
+    types of inputs and outputs, by name.
     """
 
     file_name: str
@@ -58,3 +60,5 @@ class OnnxStats:
     left_out: tuple[str, ...] = ()
     target: str = "portable"
     misread: tuple[MisreadRecord, ...] = ()
+    sha256: str | None = None
+    types: dict[str, str] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from torch import nn
 from ssn_prune.errors import ExportError
 from ssn_prune.onnx_export.failures import translation_errors
 from ssn_prune.onnx_export.names import (
+    chosen_names,
     clean,
     input_names,
     layer_values,
@@ -61,6 +62,7 @@ def translate(
     Raises:
         ExportError: It cannot be translated, or not in that operator set, or a batch axis became
             fixed.
+        ArgumentError: It has another number of inputs or outputs than there are names.
     """
     inputs = program.call_spec.in_spec
     opset = max(options.opset, EXPORTED_OPSET)
@@ -71,8 +73,8 @@ def translate(
     assert exported is not None  # returned whenever no file is asked for
     graph = exported.model
     count = inputs.num_leaves if inputs is not None else len(graph.graph.inputs)
-    name_inputs(graph, options.input_names or input_names(count))
-    name_outputs(graph, outputs)
+    name_inputs(graph, chosen_names(options.input_names, input_names(count), "input"))
+    name_outputs(graph, chosen_names(options.output_names, outputs, "output"))
     values = layer_values(graph, dict(options.layer_paths or {}))
     chosen = [entry for entry in PASSES if entry.code in settings.target.passes]
     passes = apply_passes(graph, model, chosen)

@@ -160,3 +160,8 @@ class Plan:
 
     layers: tuple[LayerPlan, ...]
     any_size: bool = False
+
+    def __repr__(self) -> str:
+        """How many layers it has, and how many fold."""
+        folds = sum(layer.fold is not None for layer in self.layers)
+        return f"<Plan of {len(self.layers)} layers, {folds} with a fold>"

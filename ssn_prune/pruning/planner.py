@@ -113,7 +113,7 @@ def _no_rule_holds(context: FoldContext, layer: Candidate) -> Refusal | None:
     if layer.pair is None:
         return _WEIGHTED
     if not any(layer.pair in rule.pairs for rule in FOLD_RULES):
-        text = f"no part of {layer.pair} can move into a neighbouring layer"
+        text = "both statistics are measured on each image at run time, so nothing is constant"
         return Refusal(RefusalCode.NOTHING_FOLDS, text)
     calls, error = context.calls(layer.name), context.captured.error
     if not calls and error is None:

@@ -58,6 +58,10 @@ class PruneResult:
     guards: tuple[SizeGuard, ...] = ()
     given: nn.Module | None = None
 
+    def __repr__(self) -> str:
+        """The network's class and what became of its layers."""
+        return f"<PruneResult of {type(self.model).__name__}: {self.selection}, {self.plan}>"
+
     @property
     def reference(self) -> nn.Module:
         """What a file is compared with: the network that was given, unless it was changed.

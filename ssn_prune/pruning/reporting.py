@@ -15,9 +15,9 @@ from ssn_prune.pruning.results import (
     NetworkStats,
     PruneReport,
     RoundedGates,
-    layer_report,
+    selection_layers,
 )
-from ssn_prune.selection import LayerSelection, Selection
+from ssn_prune.selection import Selection
 from ssn_prune.surgery.results import AdoptionCheck
 
 
@@ -31,9 +31,9 @@ def prune_report(
     adoption: AdoptionCheck | None = None,
 ) -> PruneReport:
     """Put selection, plan and capture together."""
-    layers = zip(selection.layers, plan.layers, strict=True)
+    layers = zip(selection_layers(selection), plan.layers, strict=True)
     return PruneReport(
-        layers=tuple(_planned_report(layer, planned) for layer, planned in layers),
+        layers=tuple(_planned_report(layer, planned, captured) for layer, planned in layers),
         before=NetworkStats(count_parameters(original), operators_before(original, captured)),
         after=NetworkStats(count_parameters(pruned), None),
         capture_error=captured.error,
@@ -44,9 +44,10 @@ def prune_report(
     )
 
 
-def _planned_report(layer: LayerSelection, planned: LayerPlan) -> LayerReport:
+def _planned_report(layer: LayerReport, planned: LayerPlan, captured: Capture) -> LayerReport:
+    calls = captured.calls.get(planned.name, ())
     return dataclasses.replace(
-        layer_report(layer),
+        layer,
         positions=planned.positions,
         aliases=planned.aliases,
         calls=planned.calls,
@@ -56,6 +57,8 @@ def _planned_report(layer: LayerSelection, planned: LayerPlan) -> LayerReport:
         folded_into=planned.fold.target if planned.fold else None,
         reason_code=planned.refusal.code.value if planned.refusal else None,
         reason=_reason(planned),
+        order=planned.order if calls else None,
+        producer=calls[0].producer if calls else None,
     )
 
 

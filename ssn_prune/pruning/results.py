@@ -7,9 +7,10 @@ A report is put together in :mod:`ssn_prune.pruning.reporting`. Nothing here imp
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ssn_prune.nn.reference_gate import GateDefinition
+from ssn_prune.pruning.stages import stages_of
 from ssn_prune.selection import GateState, LayerSelection, Selection
 from ssn_prune.surgery.results import AdoptionCheck
 
@@ -27,7 +28,12 @@ class GateReport:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One switchable layer; ``form`` to ``reason`` are None before planning (``inspect``)."""
+    """One switchable layer; ``form`` to ``reason`` are None before planning (``inspect``).
+
+    ``stage`` is the part of the network that it belongs to, by its path; ``order`` the position of
+    its first call among all calls, and ``producer`` the operator that makes its input there, both
+    None if the network was not run or does not call it.
+    """
 
     name: str
     kind: str
@@ -46,6 +52,9 @@ class LayerReport:
     folded_into: str | None = None
     reason_code: str | None = None
     reason: str | None = None
+    stage: str | None = None
+    order: int | None = None
+    producer: str | None = None
 
     @property
     def fold_title(self) -> str | None:
@@ -110,11 +119,15 @@ class PruneReport:
 
 def selection_layers(selection: Selection) -> tuple[LayerReport, ...]:
     """Report layers of a selection, before any plan."""
-    return tuple(layer_report(layer) for layer in selection.layers)
+    stages = stages_of([layer.name for layer in selection.layers])
+    return tuple(
+        replace(layer_report(layer), stage=stage)
+        for layer, stage in zip(selection.layers, stages, strict=True)
+    )
 
 
 def layer_report(layer: LayerSelection) -> LayerReport:
-    """What is known of a layer before any plan."""
+    """What is known of a layer by itself."""
     return LayerReport(
         name=layer.name,
         kind=layer.kind,

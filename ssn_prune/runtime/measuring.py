@@ -60,9 +60,13 @@ def added_memory(
     Raises:
         InferenceRuntimeError: ONNX Runtime cannot load it.
     """
+    return peak_added(lambda: runner_of(path, name, threads, feed, provider)[0]())
+
+
+def peak_added(action: Callable[[], object]) -> int | None:
+    """What something adds to the peak memory of this process, in bytes, or None as above."""
     before = _peak()
-    run, _ = runner_of(path, name, threads, feed, provider)
-    run()
+    action()
     after = _peak()
     return None if before is None or after is None else after - before
 

@@ -21,11 +21,17 @@ from typing import Any
 import numpy as np
 
 import ssn_prune
-from ssn_prune.errors import ArgumentError, InferenceRuntimeError, SsnPruneError
+from ssn_prune.errors import (
+    ArgumentError,
+    InferenceRuntimeError,
+    SsnPruneError,
+    UntrustedFileError,
+)
 from ssn_prune.runtime.backends.table import ONNX_RUNTIME
 from ssn_prune.runtime.limits import available_memory, memory_share
 from ssn_prune.runtime.messages import receive, send
 
+_RAISED_THERE = (ArgumentError, InferenceRuntimeError, UntrustedFileError)
 TIMEOUT = 600.0
 """Seconds that loading and running a file may take if nothing else is said."""
 
@@ -249,7 +255,7 @@ def _too_large(name: str, found: str) -> InferenceRuntimeError:
 
 
 def _error_of(fields: dict[str, str | None]) -> SsnPruneError:
-    kinds = {kind.code: kind for kind in (ArgumentError, InferenceRuntimeError)}
+    kinds = {kind.code: kind for kind in _RAISED_THERE}
     problem = fields["problem"] or ""
     texts = {key: fields[key] for key in ("expected", "found", "hint")}
     return kinds[fields["code"] or ""](problem, **texts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,11 @@ class StoredLayer:
 
 def stored_source(model: onnx.ModelProto) -> StoredSource | None:
     """The checkpoint that a model names; None if it names none in a form that we write."""
-    stored = _properties(model)
+    return source_in(_properties(model))
+
+
+def source_in(stored: Mapping[str, str]) -> StoredSource | None:
+    """The same for metadata that have been read."""
     name, sha256 = stored.get(SOURCE_KEY), stored.get(SHA256_KEY, "")
     if not name or not re.fullmatch("[0-9a-f]{64}", sha256):
         return None
@@ -69,7 +74,12 @@ def stored_target(model: onnx.ModelProto) -> str | None:
 
 def stored_layer_values(model: onnx.ModelProto) -> dict[str, str]:
     """The names of the values that equal the layers' outputs; none if they are malformed."""
-    found = _parsed(_properties(model).get(LAYER_VALUES_KEY, "{}"))
+    return layer_values_in(_properties(model))
+
+
+def layer_values_in(stored: Mapping[str, str]) -> dict[str, str]:
+    """The same for metadata that have been read."""
+    found = _parsed(stored.get(LAYER_VALUES_KEY, "{}"))
     if not isinstance(found, dict):
         return {}
     return {layer: value for layer, value in found.items() if _is_name(layer) and _is_name(value)}

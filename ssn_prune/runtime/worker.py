@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 
 from ssn_prune.errors import SsnPruneError
 from ssn_prune.runtime.backends.running import RunningFile
@@ -24,7 +25,13 @@ from ssn_prune.runtime.file_options import batch_of, options_of
 from ssn_prune.runtime.file_outputs import outputs_of
 from ssn_prune.runtime.inputs import Input, inputs_of, make_feed
 from ssn_prune.runtime.limits import limit_this_process
-from ssn_prune.runtime.measuring import added_memory, profile_nodes, runner_of, time_in_turns
+from ssn_prune.runtime.measuring import (
+    added_memory,
+    peak_added,
+    profile_nodes,
+    runner_of,
+    time_in_turns,
+)
 from ssn_prune.runtime.messages import receive, send
 from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.reading import read_model
@@ -35,6 +42,7 @@ from ssn_prune.runtime.stored_metadata import (
     stored_source,
     stored_target,
 )
+from ssn_prune.runtime.trust import trusted_content
 
 Arrays = Sequence[np.ndarray]
 Answer = tuple[Any, Arrays]
@@ -49,6 +57,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.name = ""
+        self._opened: Any = None
         self._run: Callable[[Arrays], list[np.ndarray]]
         self._runners: dict[str, Callable[[], object]] = {}
 
@@ -82,6 +91,16 @@ class Worker:
         outputs = [asdict(output) for output in outputs_of(model)]
         options = asdict(options_of(model))
         return {"version": backend.version(), "outputs": outputs, "options": options}, ()
+
+    def open_program(self, path: str, threads: int, allowed: list[str] | None) -> Answer:
+        """Open a torch program to run it on given inputs, which executes what is in it."""
+        self._opened = self._program(path, threads, allowed)
+        self._run = self._opened.run
+        return None, ()
+
+    def run_program_at(self, arrays: Arrays, values: Sequence[str]) -> Answer:
+        """Run the open torch program, and give values inside of it."""
+        return None, self._opened.run_at(arrays, values)
 
     def run(self, arrays: Arrays = ()) -> Answer:
         """Run the open file."""
@@ -125,6 +144,7 @@ class Worker:
         inputs = inputs_of(model, self.name, batch, [tuple(size) for size in sizes])
         described: dict[str, Any] = {
             "target": stored_target(model),
+            "version": onnxruntime.__version__,
             "nodes": len(model.graph.node),
             "bytes": Path(path).stat().st_size + sum(external.values()),
             "inputs": [asdict(entry) for entry in inputs],
@@ -138,6 +158,42 @@ class Worker:
         self._runners[self.name] = run
         run()
         return described, ()
+
+    def add_program(
+        self,
+        path: str,
+        threads: int,
+        batch: int,
+        sizes: Sequence[Sequence[int]],
+        allowed: list[str] | None,
+    ) -> Answer:
+        """Open a torch program to time it, and run it once."""
+        program = self._program(path, threads, allowed)
+        shapes = [tuple(size) for size in sizes]
+        inputs = inputs_of(program.described_inputs(), self.name, batch, shapes)
+        self._runners[self.name] = program.runner(list(make_feed(inputs).values()))
+        program.run(list(make_feed(inputs).values()))
+        described = {"nodes": program.nodes, "bytes": program.bytes, "version": program.version}
+        return described | {"inputs": [asdict(entry) for entry in inputs]}, ()
+
+    def memory_program(
+        self, path: str, threads: int, inputs: list[dict[str, Any]], allowed: list[str] | None
+    ) -> Answer:
+        """What a torch program adds to the memory of this process, which has opened none before."""
+        import ssn_prune.runtime.torch_programs  # noqa: F401 - torch itself is not the program's
+
+        arrays = list(_feed(inputs).values())
+        return peak_added(lambda: self._program(path, threads, allowed).run(arrays)), ()
+
+    def _program(self, path: str, threads: int, allowed: list[str] | None) -> Any:
+        content = trusted_content(Path(path), self.name, allowed)
+        # Here, because this process does without torch for all other files.
+        import torch
+
+        from ssn_prune.runtime.torch_programs import TorchProgram
+
+        torch.set_num_threads(threads)
+        return TorchProgram(content, self.name)
 
     def time(self, runs: int, warmup: int) -> Answer:
         """Time all files that were added."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from ssn_prune.surgery.adoption_errors import layer_differs, output_differs
-from ssn_prune.surgery.results import AdoptionCheck
+from ssn_prune.surgery.results import AdoptionCheck, LayerError, layer_error
 
 FLOAT64_TOLERANCE = 1e-11
 PRECISION_RATIO = 2.0**-29
@@ -75,26 +75,35 @@ def judged(
     Raises:
         UnsupportedLayerError: One is off; the first layer is named.
     """
-    worst: tuple[float, str | None, float | None, float | None] = (-1.0, None, None, None)
+    found: list[LayerError] = []
     for name, calls in errors.layers.items():
         own_calls = own.layers.get(name, [])
+        checked: list[LayerError] = []
         for call, error in enumerate(calls):
             allowed = bound(own_calls[call] if call < len(own_calls) else 0.0)
             if not error <= allowed:
                 difference = explain(name, call)
                 raise layer_differs(given, name, error, allowed, str(base.precision), difference)
-            if allowed and error / allowed > worst[0]:
-                worst = (error / allowed, name, error, allowed)
+            checked.append(LayerError(name, error, allowed))
+        if checked:
+            found.append(max(checked, key=_share))
     allowed = bound(own.output)
     if not errors.output <= allowed:
         raise output_differs(given, errors.output, allowed, str(base.precision))
+    worst = max(found, key=_share, default=None)
     return replace(
         base,
         output_error=errors.output,
         own_float32_error=own.output,
         tolerance=allowed,
         layers=len(errors.layers),
-        worst_layer=worst[1],
-        worst_layer_error=worst[2],
-        worst_layer_tolerance=worst[3],
+        worst_layer=None if worst is None else worst.layer,
+        worst_layer_error=None if worst is None else worst.error,
+        worst_layer_tolerance=None if worst is None else worst.bound,
+        layer_errors=tuple(layer_error(e.layer, e.error, e.bound) for e in found),
     )
+
+
+def _share(found: LayerError) -> float:
+    """The share of its bound that a layer uses; a bound of 0 is met by no error but 0."""
+    return found.error / found.bound if found.bound else 0.0

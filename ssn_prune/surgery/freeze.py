@@ -56,6 +56,10 @@ class FrozenSelection:
     model: nn.Module
     layers: tuple[FrozenLayer, ...]
 
+    def __repr__(self) -> str:
+        """The network's class and how many layers were swapped."""
+        return f"<FrozenSelection of {type(self.model).__name__}: {len(self.layers)} layers>"
+
     def switchable_state_dict(self) -> dict[str, Tensor]:
         """The state of the network as if nothing had been swapped.
 

@@ -9,6 +9,29 @@ NotCompared = Literal["own_layers", "code_cannot_run"]
 
 
 @dataclass(frozen=True)
+class LayerError:
+    """The error of one layer in one check, relative to the largest value of its output.
+
+    Attributes:
+        layer: Its path.
+        error: Of the call that uses most of its bound.
+        bound: What that may be.
+    """
+
+    layer: str
+    error: float
+    bound: float
+
+
+def layer_error(layer: str, error: float, bound: float) -> LayerError:
+    """The error in four digits: a network has hundreds of layers, and no reader wants more.
+
+    Rounding keeps the order, so what meets its bound does so afterwards.
+    """
+    return LayerError(layer, float(f"{error:.4g}"), float(f"{bound:.4g}"))
+
+
+@dataclass(frozen=True)
 class AdoptionCheck:
     """The network that was given against the copy with layers of ssn_prune, both unpruned.
 
@@ -30,6 +53,7 @@ class AdoptionCheck:
         worst_layer: The layer that uses most of its own bound.
         worst_layer_error: Its error.
         worst_layer_tolerance: Its bound.
+        layer_errors: Of all layers that were compared, in execution order.
         layers_on_noise: Layers that the inputs do not reach, which were compared on noise.
         layers_not_compared: Layers that the inputs do not reach and that do not run on noise, so
             that nothing is known of them.
@@ -49,6 +73,7 @@ class AdoptionCheck:
     worst_layer: str | None = None
     worst_layer_error: float | None = None
     worst_layer_tolerance: float | None = None
+    layer_errors: tuple[LayerError, ...] = ()
     layers_on_noise: tuple[str, ...] = ()
     layers_not_compared: tuple[str, ...] = ()
     changed_buffers: tuple[str, ...] = ()

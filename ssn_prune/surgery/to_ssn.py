@@ -59,6 +59,12 @@ class SwapResult:
     model: nn.Module
     layers: tuple[SwapRecord, ...]
 
+    def __repr__(self) -> str:
+        """The network's class and how many layers were swapped."""
+        swapped = sum(layer.new is not None for layer in self.layers)
+        name = type(self.model).__name__
+        return f"<SwapResult of {name}: {swapped} of {len(self.layers)} norm layers swapped>"
+
 
 def convert_to_ssn(
     model: nn.Module,

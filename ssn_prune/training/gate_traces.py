@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ssn_prune.normalizer import Normalizer
-from ssn_prune.training.history import GateRecords
+
+if TYPE_CHECKING:
+    from ssn_prune.training.history import GateRecords
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 
 _LETTERS = "ilb"  # IN, LN, BN
 
@@ -24,6 +29,8 @@ class GateTrace:
         one_hot_since: First recorded step from which on the ratios are one-hot; None without one.
         choice: The leading normalizer at the end; None if nothing was recorded.
         changes: How often the leading normalizer changed between recorded steps.
+        margins: One digit per letter of ``line``: how far the largest ratio is ahead of the second,
+            0 to 9.
     """
 
     layer: str
@@ -32,6 +39,7 @@ class GateTrace:
     one_hot_since: int | None
     choice: Normalizer | None
     changes: int
+    margins: str = ""
 
 
 def gate_traces(records: GateRecords, width: int = 40) -> tuple[GateTrace, ...]:
@@ -67,6 +75,12 @@ def gate_traces(records: GateRecords, width: int = 40) -> tuple[GateTrace, ...]:
                     int(records.steps[first]) if first < count else None,
                     Normalizer(int(leaders[-1])) if count else None,
                     int(np.count_nonzero(np.diff(leaders))),
+                    "".join(map(_margin, ratios[shown])),
                 )
             )
     return tuple(traces)
+
+
+def _margin(ratios: Floats) -> str:
+    second, first = np.sort(ratios)[-2:]
+    return str(int(np.clip(np.nan_to_num(9 * (first - second)), 0, 9)))

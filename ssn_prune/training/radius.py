@@ -80,6 +80,12 @@ class RadiusSchedule:
         self.frozen = False
         self._apply()
 
+    def __repr__(self) -> str:
+        """How far it is, and the radius of layers with three normalizers."""
+        frozen = ", frozen" if self.frozen else ""
+        done = f"{self.steps_done} of {self.total_steps} steps"
+        return f"<RadiusSchedule: {done}, radius {self.radius():.4f}{frozen}>"
+
     @property
     def share(self) -> float:
         """The part of the way that is done, 0 to 1."""

@@ -16,6 +16,7 @@ from ssn_prune.pruning.rewrite import rewrite
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import relative_error
 from ssn_prune.surgery.output_hooks import ComparedOutputs, SpilledOutputs
+from ssn_prune.surgery.results import layer_error
 from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.verification.reference_outputs import run_float64
 from ssn_prune.verification.results import AlgebraCheck
@@ -78,4 +79,5 @@ def _judged(output_error: float, layer_errors: dict[str, float]) -> AlgebraCheck
         worst_layer_error=0.0 if worst is None else layer_errors[worst],
         first_layer_off=first_off,
         tolerance=ALGEBRA_TOLERANCE,
+        layers=tuple(layer_error(n, e, ALGEBRA_TOLERANCE) for n, e in layer_errors.items()),
     )

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from ssn_prune.errors import InferenceRuntimeError
-from ssn_prune.runtime.process import runtime_process
+from ssn_prune.export_formats import format_of
 
 LARGEST = 32
 """A larger batch is not made because a file says so: that is how it would eat the memory."""
 
 
 def fixed_batch(path: Path, timeout: float) -> int | None:
-    """The batch size that an ONNX file is fixed at.
+    """The batch size that a file is fixed at.
 
     Args:
         path: The file, which anyone may have written.
@@ -23,9 +21,6 @@ def fixed_batch(path: Path, timeout: float) -> int | None:
         The size of the first axis of all inputs; None if it is open, differs, or if the file cannot
         be read, which whoever runs it will find.
     """
-    try:
-        with runtime_process(timeout) as process:
-            found, _ = process.call("batch", path.name, {"path": os.path.abspath(path)})
-    except InferenceRuntimeError:
-        return None
-    return None if found is None or found > LARGEST else int(found)
+    read = format_of(path).batch
+    found = None if read is None else read(path, timeout)
+    return None if found is None or found > LARGEST else found

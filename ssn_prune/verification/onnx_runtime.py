@@ -14,16 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import InferenceRuntimeError
-from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.runtime.process import TIMEOUT, RuntimeProcess, runtime_process
 from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.sessions import open_session, run_session
-from ssn_prune.surgery.float64 import float64_copy
-from ssn_prune.surgery.nested import max_error, tensor_leaves
-from ssn_prune.surgery.output_hooks import SpilledOutputs
-from ssn_prune.verification.compare import Run, rounding_bound
-from ssn_prune.verification.reference_outputs import float32_outputs, run_float64
+from ssn_prune.runtime.stored_metadata import StoredSource
+from ssn_prune.surgery.nested import tensor_leaves
+from ssn_prune.surgery.results import LayerError
+from ssn_prune.verification.compare import Run
+from ssn_prune.verification.layer_errors import layer_errors_at
 
 
 def open_onnx(source: Path | bytes, name: str) -> Run:
@@ -100,6 +99,31 @@ def _how(path: Path, provider: str) -> dict[str, Any]:
     return {"path": os.path.abspath(path), "threads": threads, "provider": provider}
 
 
+def source_of_onnx(path: Path, timeout: float) -> StoredSource | None:
+    """The checkpoint that an ONNX file names; None if it names none or cannot be read.
+
+    Args:
+        path: The file, which anyone may have written.
+        timeout: Seconds that reading it may take.
+    """
+    found = _read(path, timeout, "source")
+    return None if found is None else StoredSource(**found)
+
+
+def batch_of_onnx(path: Path, timeout: float) -> int | None:
+    """The batch size that an ONNX file is fixed at; None if it is open or the file unreadable."""
+    found = _read(path, timeout, "batch")
+    return None if found is None else int(found)
+
+
+def _read(path: Path, timeout: float, action: str) -> Any:
+    try:
+        with runtime_process(timeout) as process:
+            return process.call(action, path.name, {"path": os.path.abspath(path)})[0]
+    except InferenceRuntimeError:  # whoever runs the file finds what is wrong with it
+        return None
+
+
 def to_arrays(batch: tuple[Any, ...]) -> list[np.ndarray]:
     """The inputs of one call, in the order of a file."""
     return [value.numpy() for value in tensor_leaves(batch)]
@@ -110,42 +134,22 @@ def to_tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
     return [torch.from_numpy(array) for array in arrays]
 
 
-def first_layer_off(original: nn.Module, path: Path, batch: tuple[Tensor, ...]) -> str | None:
-    """Open the graph at the layers' outputs and find the first that is outside its own bound.
+def layer_errors(
+    original: nn.Module, path: Path, batch: tuple[Tensor, ...]
+) -> tuple[LayerError, ...]:
+    """The errors inside an ONNX file; see :func:`layer_errors_at`.
 
     Args:
         original: The network with switchable layers; not changed.
-        path: An ONNX file that stores the names of the layers' outputs.
+        path: A file that stores the names of the layers' outputs.
         batch: Inputs of one call.
-
-    Returns:
-        The layer's name; None if no layer is off, or the file does not say where they are.
     """
     with onnx_apart(path) as opened:
-        return first_layer_off_in(opened, original, batch)
+        return layer_errors_in(opened, original, batch)
 
 
-def first_layer_off_in(
+def layer_errors_in(
     opened: OnnxApart, original: nn.Module, batch: tuple[Tensor, ...]
-) -> str | None:
+) -> tuple[LayerError, ...]:
     """The same for a file that is open."""
-    layers = {n for n, module in original.named_modules() if isinstance(module, SwitchableNorm)}
-    values = {name: value for name, value in opened.layer_values.items() if name in layers}
-    try:
-        converted = opened.run_at(batch, list(values.values())) if values else {}
-    except InferenceRuntimeError:  # a file that is wrong may also say wrong things of its layers
-        return None
-    if not converted:
-        return None
-    with SpilledOutputs() as exact, SpilledOutputs() as own:
-        run_float64(float64_copy(original), batch, values, exact)
-        float32_outputs(original, [batch], values, own)
-        for name, calls in exact.layers.items():
-            if calls != 1:
-                continue  # the stored value is that of one call
-            (reference,), (single,) = exact.read(name, 0) or [], own.read(name, 0) or []
-            own_error, scale = max_error(single, reference)
-            error, _ = max_error(converted[values[name]], reference)
-            if not error <= rounding_bound(own_error, scale):
-                return name
-    return None
+    return layer_errors_at(original, batch, opened.layer_values, opened.run_at)

@@ -5,13 +5,11 @@ Another hash alone is no mistake: weights may have been saved again. It explains
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ssn_prune.checkpoint.source import Source
-from ssn_prune.errors import InferenceRuntimeError, VerificationError
-from ssn_prune.runtime.process import runtime_process
-from ssn_prune.runtime.stored_metadata import StoredSource
+from ssn_prune.errors import VerificationError
+from ssn_prune.export_formats import format_of
 
 FILE_HINT = (
     "see whether the options are those of the conversion (`on_unconverged=`, `input_size=`, "
@@ -23,7 +21,7 @@ def other_checkpoint(path: Path, source: Source, timeout: float) -> Verification
     """The error for a file that is off and that another checkpoint explains.
 
     Args:
-        path: The ONNX file.
+        path: The file.
         source: The checkpoint that it is compared with.
         timeout: Seconds that reading the file may take.
 
@@ -31,7 +29,8 @@ def other_checkpoint(path: Path, source: Source, timeout: float) -> Verification
         The error; None if the file does not name its checkpoint, was made from this one, or the
         hash of this one is not known.
     """
-    stored = _stored_source(path, timeout)
+    read = format_of(path).source
+    stored = None if read is None else read(path, timeout)
     if stored is None or not source.sha256 or stored.sha256 == source.sha256:
         return None
     return VerificationError(
@@ -41,12 +40,3 @@ def other_checkpoint(path: Path, source: Source, timeout: float) -> Verification
         found=f"one with {source.sha256[:16]}..., whose network gives other outputs",
         hint=f"verify with {stored.file_name}, or convert {source.file_name} again",
     )
-
-
-def _stored_source(path: Path, timeout: float) -> StoredSource | None:
-    try:
-        with runtime_process(timeout) as process:
-            found, _ = process.call("source", path.name, {"path": os.path.abspath(path)})
-    except InferenceRuntimeError:  # what is wrong with the file has been found before
-        return None
-    return None if found is None else StoredSource(**found)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssn_prune.surgery.results import AdoptionCheck
+from ssn_prune.surgery.results import AdoptionCheck, LayerError
 
 
 @dataclass(frozen=True)
 class AlgebraCheck:
-    """Pruned against original, both float64: relative errors and the bound they must meet."""
+    """Pruned against original, both float64: relative errors and the bound they must meet.
+
+    ``layers`` are the errors of all layers, in execution order.
+    """
 
     passed: bool
     output_error: float
@@ -17,15 +20,18 @@ class AlgebraCheck:
     worst_layer_error: float
     first_layer_off: str | None
     tolerance: float
+    layers: tuple[LayerError, ...] = ()
 
 
 @dataclass(frozen=True)
 class RoundingCheck:
-    """ONNX Runtime against the original in float64: absolute errors and the bound.
+    """The file in its runtime against the original in float64: absolute errors and the bound.
 
     ``output`` is the output that uses most of its bound; ``scale`` its largest value, or the range
     of the ``activation`` that makes it. ``provider`` is the execution provider that the session
-    names; None for files of a format without any.
+    names; None for files of a format without any. ``runtime`` is what ran the file. ``layers`` are
+    the errors inside the file, in execution order; measured where they were asked for, or where the
+    check failed.
     """
 
     passed: bool
@@ -40,6 +46,8 @@ class RoundingCheck:
     output: str
     activation: str | None
     provider: str | None = None
+    layers: tuple[LayerError, ...] = ()
+    runtime: str = "ONNX Runtime"
 
 
 @dataclass(frozen=True)

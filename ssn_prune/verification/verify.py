@@ -11,17 +11,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ssn_prune.errors import VerificationError
-from ssn_prune.export_formats import ExportFormat, format_of
+from ssn_prune.errors import ArgumentError, VerificationError
+from ssn_prune.export_formats import EXPORT_FORMATS, ExportFormat, format_of, require_trusted
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
+from ssn_prune.runtime.opening import Opening
 from ssn_prune.runtime.process import TIMEOUT
 from ssn_prune.runtime.providers import provider_named
+from ssn_prune.runtime.trust import trust_of
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.guest import guest
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.surgery.undefined import require_defined
+from ssn_prune.text import printable
 from ssn_prune.verification.algebra import check_algebra, check_algebra_in_place
 from ssn_prune.verification.compare import check_rounding
 from ssn_prune.verification.other_runtimes import (
@@ -54,6 +57,9 @@ def verify(
     provider: str = "cpu",
     runtimes: Sequence[str] = (),
     timeout: float = TIMEOUT,
+    every_layer: bool = False,
+    trust_pt2: bool = False,
+    from_report: Path | str | None = None,
     progress: Progress = no_progress,
 ) -> VerificationReport:
     """Check that a conversion gives the outputs of the original.
@@ -64,12 +70,16 @@ def verify(
         batches: Inputs of several calls, at least 4 samples in all; the algebra check uses one of
             them, with at least two samples if there is any. :func:`random_batches` makes some.
         algebra: Compare the plan in float64 with the original in float64.
-        rounding: Compare the file in ONNX Runtime with the original in float64.
+        rounding: Compare the file in its runtime with the original in float64.
         provider: ONNX Runtime's execution provider for that, such as ``"cuda"``; files of other
             formats run on the CPU.
         runtimes: Other runtimes to compare the ONNX file in, such as ``"openvino"``.
         timeout: Seconds that loading and running the file may take in all, in each runtime. It runs
             in a process of its own, which is ended then.
+        every_layer: Measure the error of every layer inside a file that is right, too.
+        trust_pt2: Open a torch program (.pt2) whatever is in it; reading one executes it.
+        from_report: Report of the conversion that wrote a torch program: the file is opened if it
+            is that one, byte by byte.
         progress: Called with the name of each step before it starts.
 
     Returns:
@@ -79,12 +89,15 @@ def verify(
         VerificationError: The original gives NaN, so nothing can be compared with it.
         InferenceRuntimeError: The file cannot be loaded or run, or takes too long; or a runtime is
             not installed.
-        ArgumentError: ``timeout`` is no positive number, there is no such runtime, or the provider
-            is not installed or does not work.
+        ArgumentError: ``timeout`` is no positive number, there is no such runtime, the provider
+            is not installed or does not work, or the report names no torch program.
+        UntrustedFileError: The file is a torch program that nothing vouches for.
     """
     backends = installed_backends(runtimes)
     path = Path(onnx_path) if (rounding or backends) and onnx_path is not None else None
-    device = provider_named(provider)
+    opening = opening_of(
+        path, timeout, provider, runtimes, trust_pt2=trust_pt2, from_report=from_report
+    )
     adoption = pruned.report.adoption
     check, outputs = check_in_float64(
         Networks.of(pruned),
@@ -98,8 +111,10 @@ def verify(
     compared = None
     if rounding:
         progress("verifying: running the file")
-        with _apart(path, timeout, device) as file_format:
-            compared = check_file(file_format, path, pruned.original, batches, outputs)
+        with _apart(path, opening) as file_format:
+            compared = check_file(
+                file_format, path, pruned.original, batches, outputs, every_layer=every_layer
+            )
     others: tuple[RuntimeCheck, ...] = ()
     if backends:
         progress(f"verifying: running the file in {', '.join(b.title for b in backends)}")
@@ -107,12 +122,42 @@ def verify(
     return VerificationReport(check, compared, adoption, others)
 
 
-def _apart(path: Path, timeout: float, provider: str) -> AbstractContextManager[ExportFormat]:
+def opening_of(
+    path: Path | None,
+    timeout: float,
+    provider: str,
+    runtimes: Sequence[str],
+    *,
+    trust_pt2: bool,
+    from_report: Path | str | None,
+) -> Opening:
+    """How to open a file, before anything else is done; the arguments are those of :func:`verify`.
+
+    Raises:
+        ArgumentError: An argument cannot be used, or not with this file.
+        UntrustedFileError: The file is a torch program that nothing vouches for.
+    """
+    reports = () if from_report is None else (from_report,)
+    trust = trust_of(trust_pt2=trust_pt2, reports=reports)
+    device = provider_named(provider)
+    if path is not None:
+        require_trusted(path, trust)
+        if runtimes and format_of(path) is not EXPORT_FORMATS[0]:
+            raise ArgumentError(
+                "other runtimes read ONNX files",
+                expected="an ONNX file",
+                found=f"{printable(path.name)} and `runtimes={','.join(runtimes)}`",
+                hint="leave `runtimes=` out, or convert to ONNX",
+            )
+    return Opening(timeout, device, trust)
+
+
+def _apart(path: Path, opening: Opening) -> AbstractContextManager[ExportFormat]:
     """The format of a file that anyone may have written, which is run apart if it can be."""
     file_format = format_of(path)
     if file_format.apart is None:
         return nullcontext(file_format)
-    return file_format.apart(path, timeout, provider)
+    return file_format.apart(path, opening)
 
 
 def check_file(
@@ -121,6 +166,8 @@ def check_file(
     original: nn.Module,
     batches: Sequence[tuple[Tensor, ...]],
     outputs: ReferenceOutputs,
+    *,
+    every_layer: bool = False,
 ) -> RoundingCheck:
     """Compare a file with the reference, and find the first layer that is off if it fails.
 
@@ -130,17 +177,19 @@ def check_file(
         original: The network with switchable layers; not changed.
         batches: Inputs of several calls.
         outputs: What the reference gives for them.
+        every_layer: Measure the error of every layer of a file that is right, too.
 
     Raises:
         InferenceRuntimeError: The runtime cannot load or run the file.
     """
     listed = () if file_format.outputs is None else file_format.outputs(path)
     found = check_rounding(file_format.open(path), batches, outputs, listed)
-    found = replace(found, provider=file_format.provider)
-    if found.passed or file_format.first_layer_off is None:
+    found = replace(found, provider=file_format.provider, runtime=file_format.runtime)
+    if (found.passed and not every_layer) or file_format.layer_errors is None:
         return found
-    layer = file_format.first_layer_off(original, path, batches[0])
-    return replace(found, first_layer_off=layer)
+    layers = file_format.layer_errors(original, path, batches[0])
+    off = (layer.layer for layer in layers if not layer.error <= layer.bound)
+    return replace(found, first_layer_off=None if found.passed else next(off, None), layers=layers)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from ssn_prune import __version__
 from ssn_prune.cli.app import app
+from ssn_prune.reporting.reading import read_run
 
 ARCH = ["--arch", "helpers:TinyNetwork"]
 
@@ -62,7 +63,7 @@ def test_json_and_report_are_the_same_document(checkpoint: Path, tmp_path: Path)
     )
     document = json.loads(result.stdout)
     assert document == json.loads(report.read_text())
-    assert document["schema_version"] == 2
+    assert document["schema_version"] == 3
     assert document["source"]["facts"] == {"epoch": 3}
     assert [layer["fold"] for layer in document["layers"]] == ["scale", "scale_and_shift"]
     assert document["onnx"]["nodes"] == sum(document["onnx"]["operators"].values())
@@ -78,7 +79,7 @@ def test_soft_gates_are_refused_with_a_table(soft: Path, tmp_path: Path) -> None
     assert result.exit_code == 4
     assert "0.5000" in result.stderr
     assert "--on-unconverged exact" in result.stderr
-    assert "IN 0." in result.stderr
+    assert "IN, LN, BN" in result.stderr
     assert not (tmp_path / "m.onnx").exists()
 
 
@@ -133,7 +134,9 @@ def test_the_demo_trains_converts_and_compares(tmp_path: Path) -> None:
     assert document["accuracy_before"] == document["accuracy_after"]
     assert document["accuracy_before"] > 0.3
     assert all(layer["converged"] for layer in document["report"]["layers"])
-    assert sorted(p.name for p in folder.iterdir()) == ["digits.onnx", "digits.pth"]
+    assert sorted(p.name for p in folder.iterdir()) == ["digits.html", "digits.onnx", "digits.pth"]
+    assert read_run(folder / "digits.html").document() == document["report"]
+    assert len(document["report"]["history"]) == 20
     again = run("convert", folder / "digits.pth", "-o", tmp_path / "again.onnx", "-q")
     assert again.exit_code == 0, again.output
 

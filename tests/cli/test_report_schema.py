@@ -27,6 +27,7 @@ SHAPE: dict[str, set[str]] = {
     "": {
         *("schema_version", "ssn_prune_version", "source", "layers", "before", "after"),
         *("capture_error", "rounded", "onnx", "verification", "captured_parts", "size_conditions"),
+        *("format", "exported", "weights"),
     },
     "source": {
         *("file_name", "sha256", "format", "has_checksums", "entry", "other_entries", "prefix"),
@@ -90,7 +91,7 @@ def document_of(*arguments: object) -> Any:
 
 def test_a_conversion(checkpoint: Path, tmp_path: Path) -> None:
     document = document_of("convert", checkpoint, *ARCH, "-o", tmp_path / "m.onnx")
-    assert document["schema_version"] == SCHEMA_VERSION == 2
+    assert document["schema_version"] == SCHEMA_VERSION == 3
     for path, fields in SHAPE.items():
         assert set(at(document, path)) >= fields, path
     first, second = document["layers"]

@@ -61,7 +61,7 @@ def test_a_pass_leaves_the_means_of_the_user_alone(monkeypatch: pytest.MonkeyPat
 
 def test_another_export_format(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     entry = example("Another export format", export_formats, monkeypatch)
-    assert entry.name == "pt2"
+    assert entry.name == "json"
     assert_writes_and_runs(entry, tmp_path)
     for file in tmp_path.iterdir():
         file.unlink()

@@ -20,9 +20,11 @@ from hostile_onnx import CASES
 from hostile_onnx_case import ARGUMENT, OK, RUNTIME, VERIFICATION, Place
 from mutations import damage
 
-from ssn_prune import conversion
 from ssn_prune.benchmarking import bench
 from ssn_prune.checkpoint import loading
+from ssn_prune.conversion import ConvertOptions
+from ssn_prune.conversion.steps import prune_loaded
+from ssn_prune.example_inputs import example_inputs
 from ssn_prune.runtime import process
 from ssn_prune.runtime.process import RuntimeProcess, runtime_process
 from ssn_prune.verification import onnx_runtime, other_checkpoint, verify
@@ -59,16 +61,16 @@ def sound(tmp_path_factory):
     converted = run_cli("convert", str(folder / "net.pth"), *ARCH, "-o", str(folder / "net.onnx"))
     assert converted.exit_code == 0, converted.stderr
     loaded = loading.load_checkpoint(folder / "net.pth", arch=ARCH[1])
-    inputs = conversion.example_inputs(loaded, None)
-    options = conversion.ConvertOptions()
-    pruned = conversion.prune_loaded(loaded, inputs.pruning, options)
+    inputs = example_inputs(loaded, None)
+    options = ConvertOptions()
+    pruned = prune_loaded(loaded, inputs.pruning, options)
     outputs = verify.check_in_float64(
         verify.Networks.of(pruned), inputs.verification, algebra=False, rounding=True
     )
     shared = SharedProcess()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "load_checkpoint", lambda *_, **__: loaded)
-        patch.setattr(conversion, "prune_loaded", lambda *_, **__: pruned)
+        patch.setattr("ssn_prune.conversion.verifying.prune_loaded", lambda *_, **__: pruned)
         patch.setattr(verify, "check_in_float64", lambda *_, **__: outputs)
         patch.setattr(process, "memory_share", lambda: 1 << 30)
         for module in (bench, onnx_runtime, other_checkpoint):

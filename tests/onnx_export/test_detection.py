@@ -100,7 +100,7 @@ def test_a_detector_converts_and_agrees(
 
 def test_the_newest_operator_set_of_a_traced_network_is_named() -> None:
     with pytest.raises(ArgumentError, match="13 to 20: it is traced") as error:
-        trace_to_onnx(detector(), ([torch.zeros(3, 32, 40)],), 21, dynamic_sizes=False)
+        trace_to_onnx(detector(), ([torch.zeros(3, 32, 40)],), ExportOptions(opset=21), False)
     assert error.value.details()["try"] == "pass `opset=20`"
 
 

@@ -100,7 +100,9 @@ def test_the_command_says_so(tmp_path: Path) -> None:
     told = run_cli(*arguments, "--target", "ncnn", "-o", str(tmp_path / "n.onnx"))
     assert told.exit_code == 0, told.stderr
     assert "misreads" not in told.stdout
-    assert "ncnn, opset 18, IR 8, batch 1" in " ".join(told.stdout.split())
+    text = " ".join(told.stdout.split())
+    assert "for ncnn, opset 18, IR 8" in text
+    assert "input float32 (1, 3, 9)" in text
 
 
 def sequences() -> Branches:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ssn_prune import ExportOptions, export_onnx, prune
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
-from ssn_prune.verification.onnx_runtime import rounding_bound
+from ssn_prune.verification.compare import rounding_bound
 
 STATIC = ExportOptions(target="onnxruntime", dynamic="none")
 

@@ -17,7 +17,7 @@ from ssn_prune import ExportOptions, export_onnx, prune
 from ssn_prune.surgery.copying import copy_model
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import tensor_leaves
-from ssn_prune.verification.onnx_runtime import rounding_bound
+from ssn_prune.verification.compare import rounding_bound
 
 
 def openvino_outputs(path: Path, *inputs: Tensor) -> list[np.ndarray]:

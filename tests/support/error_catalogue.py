@@ -232,6 +232,17 @@ def converts() -> None:
     save("other.pth", tiny_network(seed=1).state_dict())
 
 
+def named_in_hint(hint: str, command: Command) -> Command:
+    """Take the file's name from the end of the hint."""
+    return [*command[:-1], hint.split()[-1]]
+
+
+def converts_to_program() -> None:
+    files = ("-o", "m.pt2", "--report", "run.json")
+    assert run_cli(*CONVERT, *UNCHECKED, *files).exit_code == 0
+
+
+VERIFY_PROGRAM = ("verify", "net.pth", "m.pt2", "--verify", "rounding")
 BENCH = ("bench", "m.onnx", "--runs", "2")
 CODE = "catalogue_networks"
 FAILURES = [
@@ -257,8 +268,13 @@ FAILURES = [
     Failure("export_failed", ("convert", "layer_norm.pth", "--arch", f"{CODE}:WithLayerNorm", "--opset", "13"), Option("--opset"), "operator LayerNormalization in norm", saves_layer_norm),
     Failure("runtime_failed", BENCH, Flag("--no-profile"), "damaged", writes_graph(selection="{")),
     Failure("runtime_failed", (*BENCH, "--timeout", "1"), Option("--timeout"), "more than 1 s", writes_graph(), starts_slowly, 5),
+    Failure("untrusted_file", (*VERIFY_PROGRAM, *ARCH), Flag("--trust-pt2"), "executes", converts_to_program),
+    Failure("untrusted_file", (*VERIFY_PROGRAM, *ARCH), Flag("--from-report", ("run.json",)), "executes", converts_to_program),
     Failure("output_not_written", (*CONVERT, "-o", "net.pth/x.onnx"), None),
     Failure("output_not_written", (*CONVERT, *UNCHECKED, "-o", "there/a b/x.onnx"), shell("mkdir -p .*"), "does not exist"),
     Failure("output_not_written", (*CONVERT, *UNCHECKED, "-o", "m.onnx"), Flag("--force"), "exists already", writes_graph()),
+    Failure("bad_report", ("report", "bad.json"), None, "not JSON", lambda: Path("bad.json").write_text("{")),
+    Failure("bad_report", ("report", "net.pth"), None, "cannot be read"),
+    Failure("bad_argument", (*CONVERT, *UNCHECKED, "--report", "r.txt"), named_in_hint, "no format"),
     Failure("verification_failed", ("verify", "other.pth", "net.onnx", *ARCH), other_checkpoint, "was made from", converts),
 ]  # fmt: skip

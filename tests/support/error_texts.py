@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import ssn_prune
+from ssn_prune.batch.jobs import jobs_of
 from ssn_prune.benchmarking.records import BenchOptions
 
 PACKAGE = Path(ssn_prune.__file__).parent
@@ -44,5 +45,5 @@ def converting() -> set[str]:
     """Arguments of what the commands call."""
     records = (ssn_prune.ConvertOptions, ssn_prune.ExportOptions, BenchOptions)
     names = {field.name for record in records for field in dataclasses.fields(record)}
-    functions = (ssn_prune.load_checkpoint, ssn_prune.convert, ssn_prune.verify)
+    functions = (ssn_prune.load_checkpoint, ssn_prune.convert, ssn_prune.verify, jobs_of)
     return names | parameters_of(*functions)

@@ -13,7 +13,7 @@ from ssn_prune.errors import SsnPruneError
 from ssn_prune.export_formats import ExportFormat
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.surgery.float64 import float64_copy
-from ssn_prune.verification.onnx_runtime import rounding_bound
+from ssn_prune.verification.compare import rounding_bound
 
 
 def assert_writes_and_runs(entry: ExportFormat, folder: Path) -> None:

@@ -82,6 +82,7 @@ def test_inspect_gives_the_history_as_json(files):
         "one_hot_since": 2,
         "choice": "BN",
         "changes": 1,
+        "margins": "19",
     }
     assert (var["line"], var["choice"]) == ("LL", "LN")
 

@@ -52,9 +52,71 @@ def holds(text: str, inputs: Mapping[str, Any]) -> bool:
         inputs: Arguments of the network's ``forward`` by name.
 
     Raises:
-        ValueError: The condition has a form that is not known.
+        ValueError: The condition has a form that is not known, or is not about such inputs.
     """
-    return bool(_evaluate(ast.parse(text, mode="eval").body, inputs))
+    try:
+        return bool(_evaluate(ast.parse(text, mode="eval").body, inputs))
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"a condition on other sizes than these: {text}") from error
+
+
+_LONGEST = 2000  # characters
+_LARGEST = 2**53
+_HIGHEST_POWER = 8
+
+
+def require_known(text: str) -> None:
+    """Refuse a condition of a file that is not in torch's form, or could take long to evaluate.
+
+    Raises:
+        ValueError: It is not known.
+    """
+    problem = "a condition on sizes of an unknown form"
+    if len(text) > _LONGEST:
+        raise ValueError(problem)
+    try:
+        known = _is_known(ast.parse(text, mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(problem) from error
+    if not known:
+        raise ValueError(problem)
+
+
+def _is_known(node: ast.expr) -> bool:
+    """Whether :func:`_evaluate` knows an expression, and it is one of numbers of bounded size."""
+    match node:
+        case ast.Constant(value):
+            return isinstance(value, int | float) and abs(value) <= _LARGEST
+        case ast.Subscript(ast.Call(ast.Attribute(value, "size"), [], []), ast.Constant(int())):
+            return _is_input(value)
+        case ast.Call(ast.Name(name) | ast.Attribute(ast.Name(), name), arguments, []):
+            return _function(name) is not None and all(map(_is_known, arguments))
+        case ast.UnaryOp(ast.USub() | ast.Not(), operand):
+            return _is_known(operand)
+        case ast.BoolOp(_, values):
+            return all(map(_is_known, values))
+        case ast.BinOp(left, ast.Pow(), ast.Constant(int(power))):  # powers of powers explode
+            return 0 <= power <= _HIGHEST_POWER and _is_size(left)
+        case ast.BinOp(left, op, right):
+            possible = type(op) in _ARITHMETIC and not isinstance(op, ast.Pow)
+            return possible and _is_known(left) and _is_known(right)
+        case ast.Compare(left, [op], [right]):
+            sides = (left, right)
+            return type(op) in _COMPARISONS and all(_is_known(s) or _is_input(s) for s in sides)
+    return False
+
+
+def _is_size(node: ast.expr) -> bool:
+    return isinstance(node, ast.Subscript | ast.Constant) and _is_known(node)
+
+
+def _is_input(node: ast.expr) -> bool:
+    match node:
+        case ast.Subscript(ast.Name("L"), ast.Constant(str())):
+            return True
+        case ast.Subscript(value, ast.Constant(int() | str())):
+            return _is_input(value)
+    return False
 
 
 def readable(text: str) -> str:
@@ -89,7 +151,7 @@ def _evaluate(node: ast.expr, inputs: Mapping[str, Any]) -> Any:
         case ast.Call(ast.Attribute(value, "size"), []):
             return _evaluate(value, inputs).shape
         case ast.Call(ast.Name(name) | ast.Attribute(ast.Name(), name), arguments):
-            function = _FUNCTIONS.get(name.removeprefix("sym_").lower())  # Min, math.ceil, sym_max
+            function = _function(name)
             if function is not None:
                 return function(*(_evaluate(argument, inputs) for argument in arguments))
         case ast.UnaryOp(ast.USub(), operand):
@@ -105,3 +167,8 @@ def _evaluate(node: ast.expr, inputs: Mapping[str, Any]) -> Any:
         case ast.Compare(left, [op], [right]) if type(op) in _COMPARISONS:
             return _COMPARISONS[type(op)](_evaluate(left, inputs), _evaluate(right, inputs))
     raise ValueError(f"a condition on sizes of an unknown form: {ast.unparse(node)}")
+
+
+def _function(name: str) -> Callable[..., Any] | None:
+    """A function that torch writes as Min, math.ceil or sym_max."""
+    return _FUNCTIONS.get(name.removeprefix("sym_").lower())

@@ -7,6 +7,7 @@ from torch import nn
 from ssn_prune.nn.axes import channel_weight
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.pruning.forms.parameters import is_affine, with_affine
+from ssn_prune.pruning.forms.settings import FormSettings
 from ssn_prune.pruning.plan import LayerPlan
 from ssn_prune.pruning.static_norm import Affine
 
@@ -22,3 +23,9 @@ def build(layer: LayerPlan, norm: SwitchableNorm, affine: Affine) -> nn.Module:
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         batch_norm.get_buffer(name).copy_(norm.get_buffer(name))
     return with_affine(batch_norm, *affine)
+
+
+def restore(settings: FormSettings) -> nn.Module:
+    """Make an empty one again; see :class:`ssn_prune.pruning.forms.table.Form`."""
+    make = CLASSES[settings.dimension - 1]
+    return make(settings.num_features, settings.eps, settings.momentum, settings.affine)

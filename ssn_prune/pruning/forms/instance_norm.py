@@ -17,6 +17,7 @@ from ssn_prune.nn import inference
 from ssn_prune.nn.axes import channel_weight
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.pruning.forms.parameters import is_affine, own_centre, with_affine
+from ssn_prune.pruning.forms.settings import FormSettings
 from ssn_prune.pruning.plan import LayerPlan
 from ssn_prune.pruning.static_norm import Affine
 
@@ -38,3 +39,10 @@ def build(layer: LayerPlan, norm: SwitchableNorm, affine: Affine) -> nn.Module:
     instance_norm = make(norm.num_features, eps, has_affine, positions, own_centre(layer, like))
     instance_norm = with_affine(instance_norm.to(like), weight, bias)
     return instance_norm.requires_grad_(is_affine(affine))
+
+
+def restore(settings: FormSettings) -> nn.Module:
+    """Make an empty one again; see :class:`ssn_prune.pruning.forms.table.Form`."""
+    make, features = CLASSES[settings.dimension - 1], settings.num_features
+    centre = settings.empty("centre")
+    return make(features, settings.eps, settings.affine, settings.positions, centre)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from ssn_prune.nn import inference
@@ -13,6 +14,7 @@ from ssn_prune.pruning.forms.parameters import (
     own_centre,
     subtracted_mean,
 )
+from ssn_prune.pruning.forms.settings import FormSettings
 from ssn_prune.pruning.plan import LayerPlan
 from ssn_prune.pruning.static_norm import Affine, running_statistics
 
@@ -40,6 +42,27 @@ def build(layer: LayerPlan, norm: SwitchableNorm, affine: Affine) -> nn.Module:
         centre=own,
     )
     return module.to(like)
+
+
+def restore(settings: FormSettings) -> nn.Module:
+    """Make an empty one again; see :class:`ssn_prune.pruning.forms.table.Form`."""
+    running = None
+    if "running_mean" in settings.tensors:
+        count = torch.empty((), dtype=torch.int64)
+        running = torch.empty(settings.num_features), torch.empty(settings.num_features), count
+    return CLASSES[settings.dimension - 1](
+        settings.num_features,
+        settings.empty("weight"),
+        settings.empty("bias"),
+        running,
+        eps=settings.eps,
+        momentum=settings.momentum,
+        correction=settings.correction,
+        mean_ratios=settings.mean_ratios,
+        var_ratios=settings.var_ratios,
+        offset=settings.empty("offset"),
+        centre=settings.empty("centre"),
+    )
 
 
 def _running(norm: SwitchableNorm, shift: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:

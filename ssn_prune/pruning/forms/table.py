@@ -18,6 +18,7 @@ from ssn_prune.pruning.forms import (
     layer_centre,
     moments,
 )
+from ssn_prune.pruning.forms.settings import FormSettings
 from ssn_prune.pruning.plan import LayerPlan
 from ssn_prune.pruning.static_norm import Affine
 
@@ -34,22 +35,20 @@ class Form:
         code: Its name in the plan.
         classes: Its modules for 1-d ((N, C) included), 2-d and 3-d layers.
         build: Makes one.
+        restore: Makes an empty one of its settings, on torch's default device.
     """
 
     code: str
     classes: tuple[type[nn.Module], ...]
     build: Build
+    restore: Callable[[FormSettings], nn.Module]
 
 
-_ROWS = (
-    Form(identity.CODE, identity.CLASSES, identity.build),
-    Form(batch_norm.CODE, batch_norm.CLASSES, batch_norm.build),
-    Form(instance_norm.CODE, instance_norm.CLASSES, instance_norm.build),
-    Form(group_norm.CODE, group_norm.CLASSES, group_norm.build),
-    Form(moments.CODE, moments.CLASSES, moments.build),
-    Form(instance_centre.CODE, instance_centre.CLASSES, instance_centre.build),
-    Form(layer_centre.CODE, layer_centre.CLASSES, layer_centre.build),
+_MODULES = (
+    *(identity, batch_norm, instance_norm, group_norm),
+    *(moments, instance_centre, layer_centre),
 )
+_ROWS = tuple(Form(m.CODE, m.CLASSES, m.build, m.restore) for m in _MODULES)
 FORMS = {form.code: form for form in _ROWS}
 
 _IN, _LN, _BN = Normalizer.IN, Normalizer.LN, Normalizer.BN

@@ -12,7 +12,7 @@ from ssn_prune import prune
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.onnx_export.options import Dynamic
 from ssn_prune.surgery.float64 import float64_copy
-from ssn_prune.verification.onnx_runtime import rounding_bound
+from ssn_prune.verification.compare import rounding_bound
 
 # Every pair with a biased and with a Bessel-corrected variance.
 LAYERS = [(pair, correction) for correction in (0, 1) for pair in ALL_PAIRS]

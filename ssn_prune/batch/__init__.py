@@ -1,0 +1,1 @@
+"""Several checkpoints, each converted in a process of its own."""

@@ -1,0 +1,101 @@
+"""What became of all jobs, in a row each."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssn_prune.batch.running import Result
+
+COLUMNS = (
+    "checkpoint",
+    "output",
+    "exit_code",
+    "seconds",
+    "layers",
+    "pairs",
+    "onnx_nodes",
+    "bytes",
+    "max_error",
+    "bound",
+    "problem",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checkpoint.
+
+    Attributes:
+        name: Of the checkpoint, within the folder that was given.
+        output: The file; None if there is none.
+        exit_code: Of its conversion.
+        seconds: How long it took.
+        layers: Its switchable layers; None where it failed.
+        pairs: What they selected, the most frequent first: ``12 IN/BN, 3 BN/BN``.
+        nodes: Of the ONNX file.
+        bytes: Of the file.
+        max_error: The largest error of an output in the runtime; None if that was not checked.
+        bound: What is allowed.
+        problem: What went wrong.
+    """
+
+    name: str
+    output: str | None
+    exit_code: int
+    seconds: float
+    layers: int | None = None
+    pairs: str | None = None
+    nodes: int | None = None
+    bytes: int | None = None
+    max_error: float | None = None
+    bound: float | None = None
+    problem: str | None = None
+
+
+def row_of(result: Result) -> Row:
+    """The row of a result."""
+    job, document = result.job, result.document
+    if result.exit_code or "layers" not in document:
+        problem = result.problem or f"exit code {result.exit_code}"
+        return Row(job.name, None, result.exit_code or 1, result.seconds, problem=problem)
+    layers = document["layers"]
+    pairs = Counter(f"{x['mean']['choice']}/{x['var']['choice']}" for x in layers)
+    onnx = document.get("onnx") or {}
+    rounding = (document.get("verification") or {}).get("rounding") or {}
+    return Row(
+        job.name,
+        str(job.output),
+        0,
+        result.seconds,
+        len(layers),
+        ", ".join(f"{count} {pair}" for pair, count in pairs.most_common()),
+        onnx.get("nodes"),
+        onnx.get("bytes"),
+        rounding.get("max_error"),
+        rounding.get("bound"),
+    )
+
+
+def csv_of(rows: Sequence[Row]) -> str:
+    """All rows as a CSV file with a heading."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        seconds = f"{row.seconds:.2f}"
+        values: list[object] = [row.name, row.output, row.exit_code, seconds]
+        values += [row.layers, row.pairs, row.nodes, row.bytes, row.max_error]
+        values += [row.bound, row.problem]
+        writer.writerow(["" if value is None else _harmless(value) for value in values])
+    return text.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """A text that no spreadsheet takes for a formula."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value

@@ -1,0 +1,145 @@
+"""Several checkpoints of one command: each in a process of its own, with the same options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from ssn_prune.cli.command_line import typed_options
+from ssn_prune.cli.reports import require_reports, write_texts
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.console import Output, batch_line, batch_table, result_line
+from ssn_prune.errors import ArgumentError, OutputError
+
+_OF_THE_BATCH = ("output", "report", "recursive", "jobs", "summary", "json", "quiet", "debug")
+"""Parameters that are not passed on."""
+_OF_ONE = ("history", "save_weights")
+
+
+def is_batch(ckpts: Sequence[Path], summary: str | None) -> bool:
+    """Whether a command is about several checkpoints."""
+    return len(ckpts) > 1 or summary is not None or ckpts[0].is_dir()
+
+
+def convert_all(
+    context: typer.Context,
+    out: Output,
+    ckpts: Sequence[Path],
+    *,
+    output: str | None,
+    reports: Sequence[str],
+    recursive: bool,
+    jobs: int,
+    summary: str | None,
+    force: bool,
+    debug: bool,
+) -> None:
+    """Convert every checkpoint, show what became of each, and exit with the largest exit code.
+
+    Args:
+        context: Of the command.
+        out: Where results go.
+        ckpts: Files and folders.
+        output: Folder for the files; None for beside each checkpoint.
+        reports: Suffixes of the reports to write beside them.
+        recursive: Look into subfolders.
+        jobs: Processes at a time.
+        summary: CSV file with a row a checkpoint.
+        force: Replace existing files.
+        debug: Show tracebacks.
+    """
+    with exit_on_error(out, debug):
+        from ssn_prune.batch.jobs import Job, jobs_of
+        from ssn_prune.batch.running import Result, run_jobs
+        from ssn_prune.batch.summary import csv_of, row_of
+
+        for name in _OF_ONE:
+            if context.params.get(name) is not None:
+                raise ArgumentError(
+                    f"--{name.replace('_', '-')} belongs to one checkpoint",
+                    expected="one checkpoint",
+                    found=f"{len(ckpts)} files or folders",
+                    hint="convert that checkpoint alone",
+                )
+        folder = None if output is None else _folder(output)
+        suffix = f".{context.params['format'] or 'onnx'}"
+        todo = jobs_of(ckpts, folder, suffix, _suffixes(reports), recursive=recursive)
+        table = None if summary is None else Path(summary)
+        if table is not None:
+            if table.suffix.lower() != ".csv":
+                raise ArgumentError(
+                    "--summary is a CSV file",
+                    expected="a name that ends in .csv",
+                    found=str(summary),
+                    hint=f"--summary {table.with_suffix('.csv')}",
+                )
+            require_reports([table], force=force)
+        # The folders must be there before the jobs, which refuse what is not.
+        if not context.params.get("dry_run"):
+            for job in todo:
+                job.output.parent.mkdir(parents=True, exist_ok=True)
+        running: list[str] = []
+        done: list[Result] = []
+        with out.bar("converting", len(todo)) as show:
+
+            def started(job: Job) -> None:
+                running.append(job.name)
+                show(len(done), ", ".join(running))
+
+            def finished(result: Result) -> None:
+                running.remove(result.job.name)
+                done.append(result)
+                out.message(result_line(row_of(result)))
+                show(len(done), ", ".join(running))
+
+            options = typed_options(context, without=_OF_THE_BATCH)
+
+            def command_of(job: Job) -> list[str]:
+                command = [sys.executable, "-m", "ssn_prune", "convert", *options, "--json"]
+                command += ["--output", str(job.output)]
+                command += [word for path in job.reports for word in ("--report", str(path))]
+                return [*command, "--", str(job.checkpoint)]
+
+            results = run_jobs(todo, command_of, jobs, started, finished)
+        rows = [row_of(result) for result in results]
+        worst = max(row.exit_code for row in rows)
+        if table is not None:
+            write_texts([table], lambda _path: csv_of(rows))
+        if out.as_json:
+            runs = [asdict(row) | {"run": r.document} for row, r in zip(rows, results, strict=True)]
+            out.json({"checkpoints": runs, "exit_code": worst})
+        out.table(batch_table(rows, out.width))
+        out.message(batch_line(rows))
+    if worst:
+        raise typer.Exit(worst)
+
+
+def _folder(output: str) -> Path:
+    path = Path(output)
+    if output == "-" or path.suffix in (".onnx", ".pt2") or path.is_file():
+        raise OutputError(
+            "--output is one file for several checkpoints",
+            expected="a folder",
+            found=output,
+            hint=f"name a folder: --output {path.stem if path.stem else 'models'}",
+        )
+    return path
+
+
+def _suffixes(reports: Sequence[str]) -> list[str]:
+    from ssn_prune.reporting.formats.table import FORMATS
+
+    known = [entry.suffix for entry in FORMATS]
+    for text in reports:
+        if text not in known:
+            raise ArgumentError(
+                "--report names one file for several checkpoints",
+                expected=f"a suffix, for a report beside each file: {', '.join(known)}",
+                found=text,
+                hint=f"--report {Path(text).suffix if Path(text).suffix in known else '.html'}",
+            )
+    return list(reports)

@@ -1,0 +1,48 @@
+"""``--dry-run``: what a conversion would write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssn_prune.console import Output, deployment_lines, show_conversion
+from ssn_prune.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from ssn_prune.report import ConversionReport
+
+
+def require_nothing_written(reports: Sequence[Path], weights: Path | None, *, bench: bool) -> None:
+    """Refuse options that write or measure the file.
+
+    Raises:
+        ArgumentError: There is one.
+    """
+    given = {"--report": reports, "--save-weights": weights, "--bench": bench}
+    for name, value in given.items():
+        if value:
+            raise ArgumentError(
+                f"--dry-run writes nothing, so {name} has no file to work on",
+                expected="--dry-run alone, or with --json",
+                found=f"--dry-run and {name}",
+                hint=f"leave {name} out; --json prints the report",
+            )
+
+
+def show_dry_run(out: Output, report: ConversionReport, every: bool) -> None:
+    """Print the plan, its reasons and the nodes of the file.
+
+    Args:
+        out: Where to.
+        report: Of the dry run.
+        every: Show each layer in a row.
+    """
+    if out.as_json:
+        from ssn_prune.json_values import to_json
+
+        out.json(to_json(report))
+    show_conversion(out, report, every=every)
+    for line in deployment_lines(report):
+        out.message(line)
+    out.message("[bold]nothing was written[/], and nothing verified")

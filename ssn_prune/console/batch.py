@@ -1,0 +1,59 @@
+"""Several conversions: a line when one ends, and a table of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from ssn_prune.console.text import escape
+
+if TYPE_CHECKING:
+    from ssn_prune.batch.summary import Row
+
+
+def result_line(row: Row) -> str:
+    """What became of one checkpoint."""
+    if row.exit_code:
+        return f"[red]failed[/] {escape(row.name)}: {escape(row.problem)}"
+    nodes = "" if row.nodes is None else f", {row.nodes} nodes"
+    return f"[green]done[/] {escape(row.name)}: {row.layers} layers{nodes}, {row.seconds:.0f} s"
+
+
+def batch_table(rows: Sequence[Row], width: int) -> Table:
+    """A row a checkpoint.
+
+    Args:
+        rows: In the order of the checkpoints.
+        width: Columns of the terminal; a narrow one shows no pairs.
+    """
+    wide = width >= 100
+    table = Table()
+    table.add_column("checkpoint", overflow="fold")
+    table.add_column("exit", justify="right", no_wrap=True)
+    for name in ("layers", "nodes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("error / bound", justify="right", no_wrap=True)
+    table.add_column("pairs, or the problem" if wide else "problem", overflow="fold")
+    for row in rows:
+        colour = "red" if row.exit_code else "green"
+        checked = "" if row.max_error is None else f"{row.max_error:.1e} / {row.bound:.1e}"
+        last = escape(row.problem) if row.problem else row.pairs if wide and row.pairs else ""
+        table.add_row(
+            escape(row.name),
+            f"[{colour}]{row.exit_code}[/]",
+            "" if row.layers is None else str(row.layers),
+            "" if row.nodes is None else str(row.nodes),
+            checked,
+            last,
+        )
+    return table
+
+
+def batch_line(rows: Sequence[Row]) -> str:
+    """How many of them were converted."""
+    failed = sum(row.exit_code != 0 for row in rows)
+    if not failed:
+        return f"[bold]all {len(rows)} checkpoints were converted[/]"
+    return f"[bold red]{failed} of {len(rows)} checkpoints failed[/]"

@@ -1,0 +1,43 @@
+"""What a deployer needs to know of the file: its inputs and outputs, and where they came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ssn_prune.console.text import escape
+
+if TYPE_CHECKING:
+    from ssn_prune.onnx_export.results import OnnxStats
+    from ssn_prune.report import ConversionReport
+
+
+def deployment_lines(report: ConversionReport) -> list[str]:
+    """Inputs, outputs, versions, weights; nothing for a file of another format."""
+    onnx, source = report.onnx, report.source
+    if onnx is None:
+        return []
+    lines = [_values(onnx, "input"), _values(onnx, "output")]
+    lines.append(f"[bold]for[/] {escape(onnx.target)}, opset {onnx.opset}, IR {onnx.ir_version}")
+    entry = "the whole file" if source.entry is None else f"the entry {source.entry}"
+    others = ""
+    if source.other_entries:
+        others = f"; --weights takes {', '.join(source.other_entries)}"
+    lines.append(f"[bold]weights[/] {escape(entry)} of {escape(source.file_name)}{escape(others)}")
+    return lines
+
+
+def _values(onnx: OnnxStats, kind: str) -> str:
+    values = onnx.inputs if kind == "input" else onnx.outputs
+    shown = [
+        f"{escape(name)} {onnx.types.get(name, '')} {_shape(shape)}"
+        for name, shape in values.items()
+    ]
+    fixed = kind == "input" and all(
+        isinstance(size, int) for shape in values.values() for size in shape[1:]
+    )
+    more = " [dim](--input-size, or --dynamic spatial for all sizes)[/]" if fixed else ""
+    return f"[bold]{kind}{'s' if len(values) > 1 else ''}[/] {'; '.join(shown)}{more}"
+
+
+def _shape(shape: list[str | int]) -> str:
+    return escape(f"({', '.join(map(str, shape))})")

@@ -1,0 +1,52 @@
+"""What a saved report says, and what differs between two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from ssn_prune.console.text import escape
+
+if TYPE_CHECKING:
+    from ssn_prune.reporting.view.comparison import Comparison
+    from ssn_prune.reporting.view.verdict import Verdict
+
+_COLOURS = {"same": "green", "changed": "yellow", "failed": "red", "unverified": "bold"}
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """The verdict and its numbers."""
+    colour = _COLOURS[verdict.status]
+    lead = f"[{colour}]{_plain(verdict.lead)}[/]{_plain(verdict.sentence)}"
+    lines = [lead, _plain(verdict.detail)]
+    lines += [
+        f"  {_plain(f.value)} {_plain(f.label)} [dim]({_plain(f.note)})[/]" for f in verdict.figures
+    ]
+    return lines
+
+
+def _plain(text: str) -> str:
+    """The text for a terminal: blanks of a page that do not break are no plain text."""
+    return escape(text.replace("\u00a0", " "))
+
+
+def comparison_table(found: Comparison) -> Table:
+    """The figures of both runs; what changed is bold."""
+    table = Table(title=escape(found.title), title_justify="left")
+    for name in ("", "old", "new"):
+        table.add_column(name)
+    for row in found.rows:
+        new = f"[bold]{_plain(row.new)}[/]" if row.changed else _plain(row.new)
+        table.add_row(escape(row.label), _plain(row.old), new)
+    return table
+
+
+def comparison_lines(found: Comparison) -> list[str]:
+    """What changed, layer by layer."""
+    lines = [f"[bold]{escape(found.finding)}[/]"]
+    for change in found.changes:
+        became = f" ({change.old_form} -> {change.new_form})"
+        forms = became if change.old_form != change.new_form else ""
+        lines.append(escape(f"  {change.name}: {change.old} -> {change.new}{forms}"))
+    return lines

@@ -1,0 +1,200 @@
+"""convert: checkpoint -> selection -> plan -> rewrite -> export -> verify -> report."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ssn_prune.checkpoint.loading import LoadedCheckpoint
+from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.conversion.steps import (
+    conversion_report,
+    export_options,
+    prune_loaded,
+    require_all_passed,
+    verification_batches,
+    with_file,
+)
+from ssn_prune.errors import OutputError
+from ssn_prune.example_inputs import ExampleInputs, example_inputs
+from ssn_prune.export_formats import format_of
+from ssn_prune.files import replacing, require_writable, resolved
+from ssn_prune.onnx_export.options import require_versions
+from ssn_prune.progress import Progress, StepTimes, no_progress
+from ssn_prune.pruned_weights.checking import require_same_network
+from ssn_prune.pruned_weights.saving import write_pruned
+from ssn_prune.pruning.results import NetworkStats
+from ssn_prune.report import ConversionReport
+from ssn_prune.surgery.collector import collector_paused
+from ssn_prune.surgery.guest import guest
+from ssn_prune.verification.other_sizes import check_every_size
+from ssn_prune.verification.results import VerificationReport
+from ssn_prune.verification.verify import (
+    Networks,
+    check_file,
+    check_in_float64,
+)
+
+
+@guest()
+def convert(
+    loaded: LoadedCheckpoint,
+    target: Path | str,
+    options: ConvertOptions | None = None,
+    *,
+    force: bool = False,
+    save_weights: Path | str | None = None,
+    progress: Progress = no_progress,
+) -> ConversionReport:
+    """Convert a loaded checkpoint to a verified file, in ONNX or as a torch program.
+
+    Args:
+        loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed.
+        target: The file to write. It is written only if every check passes, and appears complete.
+        options: How to convert.
+        force: Replace an existing file.
+        save_weights: Another file to write, safetensors: the pruned network's weights, which
+            :func:`ssn_prune.load_pruned` reads.
+        progress: Called with the name of each step before it starts.
+
+    Returns:
+        The report.
+
+    Raises:
+        SsnPruneError: See its subclasses; nothing has been written then.
+    """
+    options = options or ConvertOptions()
+    require_versions(options.opset, options.ir_version)
+    path = resolved(target)
+    format_of(path, options.format)
+    weights = None if save_weights is None else resolved(save_weights)
+    for target_path in (path,) if weights is None else (path, weights):
+        require_writable(target_path, force=force)
+    require_apart(path, weights)
+    inputs = example_inputs(loaded, options.fixed_batch)
+    steps = StepTimes(progress)
+    with collector_paused(), replacing(path) as temporary, ExitStack() as stack:
+        saved = None
+        if weights is not None:
+            saved = Saved(stack.enter_context(replacing(weights)), weights)
+        report = _convert(loaded, inputs, temporary, path, options, saved, steps)
+        return replace(report, steps=steps.until_now())
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where the weights go: a file that is moved to its target later."""
+
+    temporary: Path
+    target: Path
+
+
+def require_apart(path: Path, weights: Path | None) -> None:
+    """Refuse one file for the network and its weights.
+
+    Raises:
+        OutputError: They are the same.
+    """
+    if path == weights:
+        raise OutputError(
+            "the weights would replace the exported file",
+            expected="different files",
+            found=str(path),
+            hint="choose another path for `save_weights=`, such as "
+            f"`save_weights={path.with_suffix('.safetensors').name!r}`",
+        )
+
+
+def _convert(
+    loaded: LoadedCheckpoint,
+    inputs: ExampleInputs,
+    temporary: Path,
+    path: Path,
+    options: ConvertOptions,
+    saved: Saved | None,
+    progress: Progress,
+) -> ConversionReport:
+    """Write the file under another name and verify it."""
+    # Weights that load again are for every size that the network's code takes.
+    open_sizes = options.dynamic == "spatial" or saved is not None
+    result = prune_loaded(loaded, inputs.pruning, options, progress, open_sizes=open_sizes)
+    file_format = format_of(path, options.format)
+    how = export_options(loaded, result, options)
+    stats, operators = file_format.write(
+        result.model, inputs.export, temporary, path, how, progress
+    )
+    batches = verification_batches(inputs, result, options)
+    report = replace(
+        conversion_report(loaded, result, options),
+        after=NetworkStats(result.report.after.parameters, operators),
+    )
+    report = with_file(report, file_format, stats)
+    if saved is not None:
+        progress("saving the pruned weights")
+        stats_of_weights = write_pruned(result, saved.temporary, saved.target, how.metadata or {})
+        require_same_network(saved.temporary, result, loaded.model, inputs.pruning)
+        report = replace(report, weights=stats_of_weights)
+    networks, adoption = Networks.of(result), result.report.adoption
+    # The pruned network is in the file now: the checks need its memory. What was captured is full
+    # of reference cycles.
+    del result
+    gc.collect()
+    algebra, outputs = check_in_float64(
+        networks, batches, algebra=options.algebra, rounding=options.rounding, progress=progress
+    )
+    report = replace(report, verification=VerificationReport(algebra, None, adoption))
+    require_all_passed(report)
+    if outputs is not None:
+        progress("verifying: running the file")
+        gc.collect()
+        check = partial(
+            check_file, file_format, temporary, networks.original, every_layer=options.every_layer
+        )
+        checks = VerificationReport(algebra, check_every_size(check, batches, outputs), adoption)
+        report = replace(report, verification=checks)
+        require_all_passed(report)
+    return report
+
+
+@guest()
+def dry_run(
+    loaded: LoadedCheckpoint,
+    options: ConvertOptions | None = None,
+    *,
+    progress: Progress = no_progress,
+) -> ConversionReport:
+    """Find out what a conversion would write, without writing or verifying it.
+
+    The file is exported into a temporary folder, so that its nodes are known and not estimated.
+
+    Args:
+        loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed.
+        options: How to convert.
+        progress: Called with the name of each step before it starts.
+
+    Returns:
+        The report, without a hash of the file and without checks.
+
+    Raises:
+        SsnPruneError: See its subclasses.
+    """
+    options = options or ConvertOptions()
+    require_versions(options.opset, options.ir_version)
+    inputs = example_inputs(loaded, options.fixed_batch)
+    steps = StepTimes(progress)
+    with collector_paused(), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"model.{options.format or 'onnx'}"
+        result = prune_loaded(loaded, inputs.pruning, options, steps)
+        file_format = format_of(path, options.format)
+        how = export_options(loaded, result, options)
+        stats, operators = file_format.write(result.model, inputs.export, path, path, how, steps)
+        report = replace(
+            conversion_report(loaded, result, options),
+            after=NetworkStats(result.report.after.parameters, operators),
+            steps=steps.until_now(),
+        )
+        return with_file(report, file_format, stats)

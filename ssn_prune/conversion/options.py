@@ -1,0 +1,81 @@
+"""How to convert."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssn_prune.errors import ArgumentError
+from ssn_prune.onnx_export.options import Dynamic, ExportOptions
+from ssn_prune.onnx_export.targets import dynamic_axes
+from ssn_prune.pruning.prune import OnUnconverged
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """How to convert.
+
+    Attributes:
+        on_unconverged: What to do with gates that are not one-hot; see :func:`ssn_prune.prune`.
+        fold: Fold into convolutions and linear layers.
+        algebra: Run the algebra check.
+        rounding: Run the rounding check.
+        target: What the file is for; see :data:`ssn_prune.onnx_export.targets.TARGETS`.
+        dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both); by
+            default ``"batch"``, or ``"none"`` for a target that takes no dynamic batch.
+        static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
+        opset: ONNX operator set, 13 to 21; detection models to 20.
+        ir_version: ONNX file format version; by default the oldest that the file may have.
+        input_names: Names of the file's inputs, by default ``input``, ``input_1``, ...
+        output_names: Names of its outputs, by default ``output`` or the keys of the results.
+        preprocessing: Notes on the input's preprocessing, stored in the file.
+        trust_running_statistics: Skip the test for running sums.
+        allow_unverified_layers: Accept layers of another implementation that cannot run here.
+        every_layer: Measure the error of every layer inside the file, for the report; a file that
+            is wrong is measured always.
+        format: The format of the file, such as ``"pt2"``; by default that of its suffix.
+    """
+
+    on_unconverged: OnUnconverged = "error"
+    fold: bool = True
+    algebra: bool = True
+    rounding: bool = True
+    target: str = ExportOptions.target
+    dynamic: Dynamic | None = None
+    static_batch: int | None = None
+    opset: int = ExportOptions.opset
+    ir_version: int | None = None
+    input_names: tuple[str, ...] | None = None
+    output_names: tuple[str, ...] | None = None
+    preprocessing: str | None = None
+    trust_running_statistics: bool = False
+    allow_unverified_layers: bool = False
+    every_layer: bool = False
+    format: str | None = None
+
+    @property
+    def dynamic_axes(self) -> Dynamic:
+        """The dynamic sizes, given the batch size and the target.
+
+        Raises:
+            ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together, or
+                the target takes no such sizes.
+        """
+        if self.static_batch is None:
+            return dynamic_axes(self.target, self.dynamic)
+        if self.dynamic == "spatial":
+            raise ArgumentError(
+                "a fixed batch size and dynamic spatial sizes exclude each other",
+                expected="`static_batch=` or `dynamic='spatial'`",
+                found=f"`static_batch={self.static_batch}` and `dynamic='spatial'`",
+                hint="leave `static_batch=` out: such a file takes every batch size",
+            )
+        return "none"
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """The batch size of the file; None if it takes any.
+
+        Raises:
+            ArgumentError: See ``dynamic_axes``.
+        """
+        return (self.static_batch or 1) if self.dynamic_axes == "none" else None

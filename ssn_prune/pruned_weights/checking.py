@@ -1,0 +1,50 @@
+"""Whether a file of pruned weights gives the pruned network again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.errors import VerificationError
+from ssn_prune.pruned_weights.loading import load_pruned
+from ssn_prune.pruning.prune import PruneResult
+from ssn_prune.surgery.copying import copy_model
+from ssn_prune.surgery.nested import clone_tensors, tensor_leaves
+
+
+def require_same_network(
+    path: Path, pruned: PruneResult, given: nn.Module, inputs: tuple[Any, ...]
+) -> None:
+    """Load a file and compare the outputs bit by bit.
+
+    Args:
+        path: The file.
+        pruned: What was saved.
+        given: The network that was pruned; a copy of it takes the weights.
+        inputs: Inputs of one call.
+
+    Raises:
+        VerificationError: They differ.
+    """
+    again = load_pruned(path, lambda: copy_model(given))
+    found, expected = (_outputs(model, inputs) for model in (again, pruned.model))
+    if not all(map(_equal, found, expected)):
+        raise VerificationError(
+            "the saved weights do not give the pruned network's outputs",
+            layer=None,
+            expected="the same outputs, bit by bit",
+            found="others: something else than parameters and buffers must have changed",
+            hint="keep what the network computes with in parameters, buffers and arguments",
+        )
+
+
+def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+    with torch.no_grad():
+        return tensor_leaves(model(*clone_tensors(inputs)))
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return bool(torch.equal(first.nan_to_num(), second.nan_to_num()))

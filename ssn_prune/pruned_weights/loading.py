@@ -1,0 +1,166 @@
+"""Load a pruned network: the code builds it, the file says what became of its normalizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.checkpoint.input_file import open_input
+from ssn_prune.checkpoint.safetensors import read_safetensors
+from ssn_prune.checkpoint.stored import StoredTensor
+from ssn_prune.checkpoint.tensors import to_torch
+from ssn_prune.errors import ArgumentError, CheckpointError, KeyMismatchError
+from ssn_prune.pruned_weights.describing import fill_memory, named_tensors
+from ssn_prune.pruned_weights.parsing import parse_plan
+from ssn_prune.pruned_weights.records import StoredPlan
+from ssn_prune.pruned_weights.restoring import restored
+from ssn_prune.surgery.guest import guest
+from ssn_prune.text import listed, shown
+
+_OTHER = "pass the function that builds the network whose weights were pruned"
+
+
+@guest()
+def load_pruned(path: Path | str, factory: Callable[[], nn.Module]) -> nn.Module:
+    """Make a pruned network again from its weights.
+
+    Neither the checkpoint nor its gates are needed, and nothing in the file is executed. The
+    outputs are those of the pruned network that was saved, bit by bit on the same machine.
+
+    Args:
+        path: A safetensors file of :func:`ssn_prune.save_pruned` or :func:`ssn_prune.convert`.
+        factory: Builds the network, as for the training: with switchable layers or with others in
+            their places, such as the BatchNorm layers before they were swapped. Its weights do not
+            matter.
+
+    Returns:
+        The network in evaluation mode. Its parameters can be trained.
+
+    Raises:
+        CheckpointError: The file cannot be read, is no file of pruned weights, is damaged, or is of
+            another network.
+        KeyMismatchError: Its tensors are not those of the network.
+        ArgumentError: ``factory`` gives no network.
+    """
+    file_path = Path(path)
+    with open_input(file_path) as file:
+        content, metadata = read_safetensors(file)
+        plan = parse_plan(file_path, metadata)
+        stored = {str(name): tensor for name, tensor in content.items()}
+        _require_dtypes(file_path, plan, stored)
+        tensors = to_torch({name: t for name, t in stored.items() if isinstance(t, StoredTensor)})
+    network = restored(_built(factory), plan, tensors, file_path)
+    _require_same(file_path, network, tensors)
+    _require_strides(file_path, plan, tensors)
+    _assign(network, plan, tensors)
+    network.eval()  # as a statement: overridden train methods need not return the module
+    return network
+
+
+def _built(factory: Callable[[], nn.Module]) -> nn.Module:
+    network: object = None
+    if not isinstance(factory, nn.Module) and callable(factory):
+        network = factory()
+    if not isinstance(network, nn.Module):
+        raise ArgumentError(
+            "`factory=` builds no network",
+            expected="a function without arguments that returns a new torch.nn.Module",
+            found=type(network).__name__,
+            hint="pass `factory=lambda: Network()`, with the arguments of the training",
+        )
+    return network
+
+
+def _require_dtypes(path: Path, plan: StoredPlan, stored: Mapping[str, object]) -> None:
+    for name, tensor in stored.items():
+        wanted = plan.dtypes.get(name, "float32")
+        found = tensor.dtype if isinstance(tensor, StoredTensor) else "an unknown one"
+        if found != wanted:
+            raise CheckpointError(
+                f"{shown(name)} in {path} is not what its plan says",
+                expected=f"a tensor of {wanted}",
+                found=f"one of {found}",
+                hint="save the pruned weights again, and copy the file whole",
+            )
+
+
+def _require_strides(path: Path, plan: StoredPlan, tensors: Mapping[str, Tensor]) -> None:
+    for name, strides in plan.strides.items():
+        if name not in tensors or not fill_memory(tensors[name].shape, strides):
+            raise CheckpointError(
+                f"the plan in {path} has strides that do not fit {shown(name)}",
+                expected="an order in which the tensor fills its memory",
+                found=str(strides)[:80],
+                hint="save the pruned weights again",
+            )
+
+
+def _require_same(path: Path, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    own = named_tensors(network)
+    missing = [name for name in own if name not in tensors]
+    unexpected = [name for name in tensors if name not in own]
+    shared = [name for name in own if name in tensors]
+    misshaped = [
+        f"{name}: {tuple(tensors[name].shape)} in the file, {tuple(own[name].shape)} in the network"
+        for name in shared
+        if tensors[name].shape != own[name].shape
+    ]
+    kinds = [name for name in shared if _kind(tensors[name]) != _kind(own[name])]
+    first: dict[int, str] = {}
+    for name in shared:
+        other = first.setdefault(id(own[name]), name)
+        if tensors[other].data_ptr() != tensors[name].data_ptr():
+            raise CheckpointError(
+                f"{shown(name)} and {shown(other)} are two tensors in {path}, one of the network",
+                expected="one tensor under both names",
+                found="a tensor for each name",
+                hint=_OTHER,
+            )
+    if kinds:
+        name = kinds[0]
+        raise CheckpointError(
+            f"{shown(name)} in {path} is of another kind than the network's",
+            expected=f"a tensor like {own[name].dtype}",
+            found=f"one of {tensors[name].dtype}",
+            hint=_OTHER,
+        )
+    if missing or unexpected or misshaped:
+        counts = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+        raise KeyMismatchError(
+            f"the pruned weights in {path} do not fit {type(network).__name__}",
+            missing=missing,
+            unexpected=unexpected,
+            misshaped=misshaped,
+            expected=f"the {len(own)} tensors of the network, as its plan changes it",
+            found="; ".join(
+                f"{len(names)} {what}: {listed([shown(name) for name in names], 4)}"
+                for what, names in counts.items()
+                if names
+            ),
+            hint=_OTHER,
+        )
+
+
+def _kind(tensor: Tensor) -> str:
+    """Whether a tensor holds real numbers, in any precision; else its dtype."""
+    return "real" if tensor.is_floating_point() else str(tensor.dtype)
+
+
+def _assign(network: nn.Module, plan: StoredPlan, tensors: Mapping[str, Tensor]) -> None:
+    """Put the tensors of the file in their places; what has several names stays one tensor."""
+    frozen = set(plan.frozen)
+    made: dict[tuple[int, bool], Tensor] = {}
+    for name, old in named_tensors(network).items():
+        module_name, _, attribute = name.rpartition(".")
+        module = network.get_submodule(module_name)
+        value, is_parameter = tensors[name], isinstance(old, nn.Parameter)
+        place = value.data_ptr(), is_parameter
+        if place not in made or not value.numel():
+            strides = plan.strides.get(name, value.stride())
+            like = torch.empty_strided(value.shape, strides, dtype=value.dtype).copy_(value)
+            made[place] = nn.Parameter(like, name not in frozen) if is_parameter else like
+        table = module._parameters if attribute in module._parameters else module._buffers
+        table[attribute] = made[place]  # type: ignore[assignment]  # of the kind of its table

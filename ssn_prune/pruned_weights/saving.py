@@ -1,0 +1,58 @@
+"""Save a pruned network: weights, and the plan that makes the network around them again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ssn_prune._version import __version__
+from ssn_prune.checkpoint.safetensors import PRUNED_KEY
+from ssn_prune.files import replacing, require_writable, resolved
+from ssn_prune.json_values import to_json
+from ssn_prune.pruned_weights.describing import named_tensors, stored_plan
+from ssn_prune.pruned_weights.records import WeightsStats
+from ssn_prune.pruned_weights.safetensors_file import write_safetensors
+from ssn_prune.pruning.prune import PruneResult
+from ssn_prune.surgery.guest import guest
+
+_VERSION_KEY = "ssn_prune.version"
+
+
+@guest()
+def save_pruned(pruned: PruneResult, path: Path | str, *, force: bool = False) -> WeightsStats:
+    """Save a pruned network so that :func:`ssn_prune.load_pruned` makes it again.
+
+    Args:
+        pruned: Result of :func:`ssn_prune.prune`; not changed. Weights that were trained since are
+            saved as they are.
+        path: The safetensors file to write, which appears complete.
+        force: Replace an existing file.
+
+    Returns:
+        Statistics of the file.
+
+    Raises:
+        ExportError: The network keeps state that such a file has no place for.
+        OutputError: The file cannot be written.
+    """
+    target = resolved(path)
+    require_writable(target, force=force)
+    with replacing(target) as temporary:
+        return write_pruned(pruned, temporary, target, {_VERSION_KEY: __version__})
+
+
+def write_pruned(
+    pruned: PruneResult, temporary: Path, target: Path, metadata: Mapping[str, str]
+) -> WeightsStats:
+    """Write to ``temporary``, a file that will be moved to ``target``.
+
+    ``metadata`` is stored beside the plan. Errors are those of :func:`save_pruned`.
+    """
+    plan = json.dumps(to_json(stored_plan(pruned)), allow_nan=False)
+    tensors = named_tensors(pruned.model)
+    write_safetensors(tensors, {**metadata, PRUNED_KEY: plan}, temporary, target)
+    with temporary.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return WeightsStats(target.name, temporary.stat().st_size, digest, len(tensors))

@@ -1,0 +1,46 @@
+"""Gate trajectories: the leading normalizer as colour, its margin as opacity."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from markupsafe import Markup
+
+from ssn_prune.reporting.charts.svg import element, percent
+from ssn_prune.reporting.view.trajectories import Trajectory
+
+_HEIGHT = 12
+
+
+def trajectory(gate: Trajectory) -> Markup:
+    """One gate as a line of coloured parts; equal neighbours are one part."""
+    count = len(gate.leaders)
+    parts = []
+    start = 0
+    shades = [round(4 * margin) for margin in gate.margins]
+    for (letter, shade), run in groupby(zip(gate.leaders, shades, strict=True)):
+        length = len(list(run))
+        parts.append(
+            element(
+                "rect",
+                class_=f"{letter} s{shade}",
+                x=percent(start / count),
+                width=percent(length / count),
+                height=_HEIGHT,
+            )
+        )
+        start += length
+    if gate.frozen is not None:
+        x = percent(gate.frozen / count)
+        parts.append(element("line", class_="frozen", x1=x, x2=x, y1=0, y2=_HEIGHT))
+    since = "not one-hot" if gate.since is None else f"one-hot since step {gate.since}"
+    label = f"{gate.layer}, {gate.gate}: {since}"
+    return element(
+        "svg",
+        element("title", label),
+        *parts,
+        class_="plot line",
+        height=_HEIGHT,
+        role="img",
+        aria_label=label,
+    )

@@ -1,0 +1,70 @@
+"""Templates to pages: one self-contained file, whose policy forbids everything else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from ssn_prune.reporting.charts.strip import symbols
+from ssn_prune.reporting.reading import DATA_ID
+
+_ASSETS = files("ssn_prune.reporting").joinpath("assets")
+
+
+def rendered(template: str, documents: Any, **values: Any) -> str:
+    """Render a page.
+
+    Args:
+        template: Its file in ``assets``.
+        documents: What the page carries as JSON.
+        **values: What the template shows; all text is escaped.
+    """
+    script = asset("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        "default-src 'none'; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; img-src data:"
+    )
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            policy=policy,
+            style=Markup(asset("page.css")),
+            script=Markup(script),
+            data=embedded(documents),
+            data_id=DATA_ID,
+            symbols=symbols(),
+            **values,
+        )
+    )
+
+
+def embedded(document: Any) -> Markup:
+    """JSON that no text in it can end: ``<`` occurs in strings only, where it has an escape."""
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))
+
+
+def asset(name: str) -> str:
+    """The text of a file of the package."""
+    return _ASSETS.joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        lstrip_blocks=True,
+    )

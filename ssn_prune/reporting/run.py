@@ -1,0 +1,105 @@
+"""A run: the report of a conversion, with the benchmark and the gate history that belong to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssn_prune.benchmarking.records import BenchReport
+from ssn_prune.errors import ReportError
+from ssn_prune.json_values import to_json
+from ssn_prune.report import SCHEMA_VERSION, ConversionReport
+from ssn_prune.reporting.decoding import decoded
+from ssn_prune.training.gate_traces import GateTrace
+
+OLDEST_SCHEMA = 2
+"""What it lacks has defaults."""
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What a command adds to the fields of the report."""
+
+    bench: BenchReport | None = None
+    history: tuple[GateTrace, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        report: Of the conversion.
+        bench: What the networks cost; None if that was not measured.
+        history: How the gates came about; None if that is not known.
+    """
+
+    report: ConversionReport
+    bench: BenchReport | None = None
+    history: tuple[GateTrace, ...] | None = None
+
+    def document(self, *, defaults: bool = True) -> dict[str, Any]:
+        """All of it as JSON; without ``defaults`` as short as it can be."""
+        return document_of(self.report, self.bench, self.history, defaults=defaults)
+
+
+def document_of(
+    report: ConversionReport,
+    bench: BenchReport | None = None,
+    history: Sequence[GateTrace] | None = None,
+    *,
+    defaults: bool = True,
+) -> dict[str, Any]:
+    """The JSON document of a run; parts that were not asked for are no fields of it.
+
+    Args:
+        report: Of the conversion.
+        bench: What the networks cost.
+        history: How the gates came about.
+        defaults: Keep fields that have their default value.
+    """
+    document: dict[str, Any] = to_json(report, defaults=defaults)
+    if bench is not None:
+        document["bench"] = to_json(bench, defaults=defaults)
+    if history is not None:
+        document["history"] = to_json(tuple(history), defaults=defaults)
+    return document
+
+
+def run_of(document: Any) -> Run:
+    """The run that a document describes.
+
+    Raises:
+        ReportError: It is no such document, or of another schema.
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("schema_version"), int):
+        raise ReportError(
+            "the document is not the report of a conversion",
+            expected="a JSON object with a `schema_version` and `layers`",
+            found=_kind(document),
+            hint="give what a conversion wrote as its report",
+        )
+    version = document["schema_version"]
+    if "layers" not in document or "source" not in document:
+        raise ReportError(
+            "the document is not the report of a conversion",
+            expected="the fields `source` and `layers`",
+            found=_kind(document),
+            hint="give what a conversion wrote as its report",
+        )
+    if not OLDEST_SCHEMA <= version <= SCHEMA_VERSION:
+        raise ReportError(
+            f"the report has schema version {version}",
+            expected=f"version {OLDEST_SCHEMA} to {SCHEMA_VERSION}",
+            found=f"version {version}",
+            hint="convert again, or use the version of ssn_prune that wrote it",
+        )
+    added = decoded(_Added, document)
+    return Run(decoded(ConversionReport, document), added.bench, added.history)
+
+
+def _kind(document: Any) -> str:
+    if isinstance(document, dict):
+        return "an error" if "error" in document else f"an object with {len(document)} fields"
+    return "a list" if isinstance(document, list) else "no object"

@@ -1,0 +1,59 @@
+"""All sections of a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssn_prune.reporting.run import Run
+from ssn_prune.reporting.view.choice import Choice, choice_of
+from ssn_prune.reporting.view.gains import Gains, gains_of
+from ssn_prune.reporting.view.graph import Graph, graph_of
+from ssn_prune.reporting.view.layers import Layer, layers_of
+from ssn_prune.reporting.view.reproduce import Reproduce, reproduce_of
+from ssn_prune.reporting.view.trajectories import Trajectories, trajectories_of
+from ssn_prune.reporting.view.trust import Trust, trust_of
+from ssn_prune.reporting.view.verdict import Verdict, verdict_of
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page; sections without content are None.
+
+    Attributes:
+        title: Of the whole: the network and its file.
+        verdict: What a reader has to know.
+        choice: What the network chose.
+        gains: What the conversion wins.
+        trust: Whether it can be trusted.
+        trajectories: How the gates came about.
+        layers: Every layer.
+        graph: The graph.
+        reproduce: How to do it again.
+    """
+
+    title: str
+    verdict: Verdict
+    choice: Choice
+    gains: Gains | None
+    trust: Trust | None
+    trajectories: Trajectories | None
+    layers: tuple[Layer, ...]
+    graph: Graph | None
+    reproduce: Reproduce
+
+
+def page_of(run: Run) -> Page:
+    """The page of a run."""
+    layers = layers_of(run)
+    source = run.report.source
+    return Page(
+        title=f"{source.arch}, {source.file_name}" if source.arch else source.file_name,
+        verdict=verdict_of(run, layers),
+        choice=choice_of(layers),
+        gains=gains_of(run),
+        trust=trust_of(run, layers),
+        trajectories=trajectories_of(run),
+        layers=layers,
+        graph=graph_of(run),
+        reproduce=reproduce_of(run),
+    )

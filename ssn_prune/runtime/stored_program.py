@@ -1,0 +1,62 @@
+"""What the conversion stores in a .pt2 file about itself, read without executing anything.
+
+The file is a zip archive; only the one small member is read, by the reader of checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ssn_prune.checkpoint.input_file import open_input
+from ssn_prune.checkpoint.zip_directory import read_directory
+from ssn_prune.errors import CheckpointError
+from ssn_prune.runtime.stored_metadata import StoredSource, layer_values_in, source_in
+
+METADATA_FILE = "ssn_prune.json"
+INPUTS_KEY = "ssn_prune.inputs"
+_MEMBER = f"/extra/{METADATA_FILE}"
+_LONGEST = 16 << 20
+
+
+def stored_in_program(path: Path) -> dict[str, str]:
+    """The metadata of a file that anyone may have written; empty if there are none."""
+    try:
+        with open_input(path) as file:
+            archive = read_directory(file)
+            member = next((name for name in archive.members if name.endswith(_MEMBER)), None)
+            found = {} if member is None else _parsed(archive.read(member, _LONGEST))
+    except CheckpointError:  # whoever opens the file says what is wrong with it
+        return {}
+    return found if isinstance(found, dict) and all(map(_is_text, found.values())) else {}
+
+
+def source_of_program(path: Path) -> StoredSource | None:
+    """The checkpoint that a program names; None if it names none in a form that we write."""
+    return source_in(stored_in_program(path))
+
+
+def layer_values_of_program(path: Path) -> dict[str, str]:
+    """The names of the values that equal the layers' outputs; none if they are malformed."""
+    return layer_values_in(stored_in_program(path))
+
+
+def batch_of_program(path: Path) -> int | None:
+    """The batch size that all inputs are fixed at; None if it is open, or not said."""
+    inputs = _parsed(stored_in_program(path).get(INPUTS_KEY, "{}"))
+    shapes = list(inputs.values()) if isinstance(inputs, dict) else []
+    sizes = {shape[0] if isinstance(shape, list) and shape else None for shape in shapes}
+    batch = sizes.pop() if len(sizes) == 1 else None
+    return batch if type(batch) is int and batch > 0 else None
+
+
+def _parsed(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
