@@ -22,7 +22,7 @@ from ssn_prune.conversion.steps import (
 from ssn_prune.errors import OutputError
 from ssn_prune.example_inputs import ExampleInputs, example_inputs
 from ssn_prune.export_formats import format_of
-from ssn_prune.files import replacing, require_writable, resolved
+from ssn_prune.files import put_back_on_failure, replacing, require_writable, resolved
 from ssn_prune.onnx_export.options import require_versions
 from ssn_prune.progress import Progress, StepTimes, no_progress
 from ssn_prune.pruned_weights.checking import require_same_network
@@ -77,8 +77,10 @@ def convert(
     require_apart(path, weights)
     inputs = example_inputs(loaded, options.fixed_batch)
     steps = StepTimes(progress)
-    with collector_paused(), replacing(path) as temporary, ExitStack() as stack:
-        saved = None
+    with collector_paused(), ExitStack() as stack:
+        if weights is not None:  # they are moved to their place before the model is
+            stack.enter_context(put_back_on_failure(weights))
+        temporary, saved = stack.enter_context(replacing(path)), None
         if weights is not None:
             saved = Saved(stack.enter_context(replacing(weights)), weights)
         report = _convert(loaded, inputs, temporary, path, options, saved, steps)
@@ -119,7 +121,7 @@ def _convert(
     progress: Progress,
 ) -> ConversionReport:
     """Write the file under another name and verify it."""
-    # Weights that load again are for every size that the network's code takes.
+    # Weights that load again check which sizes the network's code takes.
     open_sizes = options.dynamic == "spatial" or saved is not None
     result = prune_loaded(loaded, inputs.pruning, options, progress, open_sizes=open_sizes)
     file_format = format_of(path, options.format)
