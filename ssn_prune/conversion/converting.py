@@ -31,6 +31,7 @@ from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import ConversionReport
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.guest import guest
+from ssn_prune.text import shown, without_surrogates
 from ssn_prune.verification.other_sizes import check_every_size
 from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import (
@@ -71,6 +72,7 @@ def convert(
     require_versions(options.opset, options.ir_version)
     path = resolved(target)
     format_of(path, options.format)
+    require_utf8(path)
     weights = None if save_weights is None else resolved(save_weights)
     for target_path in (path,) if weights is None else (path, weights):
         require_writable(target_path, force=force)
@@ -85,6 +87,21 @@ def convert(
             saved = Saved(stack.enter_context(replacing(weights)), weights)
         report = _convert(loaded, inputs, temporary, path, options, saved, steps)
         return replace(report, steps=steps.until_now())
+
+
+def require_utf8(path: Path) -> None:
+    """Refuse a path that the checker and the runtimes cannot be told.
+
+    Raises:
+        OutputError: It is not Unicode.
+    """
+    if str(path) != without_surrogates(str(path)):
+        raise OutputError(
+            f"{shown(str(path))} is no path in Unicode",
+            expected="a path in UTF-8, which ONNX's checker and the runtimes take",
+            found=shown(path.name),
+            hint="choose another name for the output",
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.json_values import to_json
 from ssn_prune.pruned_weights.describing import named_tensors, stored_plan
 from ssn_prune.pruned_weights.parsing import parse_plan
-from ssn_prune.pruned_weights.records import WeightsStats
+from ssn_prune.pruned_weights.results import WeightsStats
 from ssn_prune.pruned_weights.safetensors_file import write_safetensors
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.guest import guest
