@@ -43,7 +43,7 @@ from .onnx_export.options import ExportOptions as ExportOptions
 from .onnx_export.results import OnnxStats as OnnxStats
 from .onnx_export.results import PassRecord as PassRecord
 from .pruned_weights.loading import load_pruned as load_pruned
-from .pruned_weights.records import WeightsStats as WeightsStats
+from .pruned_weights.results import WeightsStats as WeightsStats
 from .pruned_weights.saving import save_pruned as save_pruned
 from .pruning.plan import AffineStep as AffineStep
 from .pruning.plan import Fold as Fold

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from ssn_prune.errors import ArgumentError
+from ssn_prune.exported_file import FileStats
 from ssn_prune.onnx_export.exporter import write_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.progress import Progress
@@ -38,18 +39,6 @@ from ssn_prune.verification.onnx_runtime import (
     source_of_onnx,
 )
 from ssn_prune.verification.torch_runtime import layer_errors_pt2, open_pt2, pt2_apart
-
-
-class FileStats(Protocol):
-    """What is known of every exported file; formats add to it."""
-
-    @property
-    def file_name(self) -> str:
-        """Its name."""
-
-    @property
-    def bytes(self) -> int:
-        """Its size, with that of a separate file of weights."""
 
 
 class Write(Protocol):

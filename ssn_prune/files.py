@@ -124,6 +124,40 @@ def replacing(target: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+@contextlib.contextmanager
+def put_back_on_failure(target: Path) -> Iterator[None]:
+    """Undo what :func:`replacing` did inside the block, if a later step of the block fails.
+
+    It is for one file of several that belong together.
+
+    Raises:
+        OutputError: The old file cannot be kept beside the new one.
+    """
+    folder, lock = _private_folder(target), None
+    old = folder / target.name if target.exists() else None
+    try:
+        if old is not None:
+            with write_errors(target), locked(target.parent):
+                folder.mkdir()
+                lock = try_lock(folder)  # or another run removes it as a leftover
+                try:
+                    old.hardlink_to(target)
+                except OSError:  # a file system without hard links
+                    shutil.copy2(target, old)
+        try:
+            yield
+        except BaseException:
+            if old is None:
+                target.unlink(missing_ok=True)
+            else:
+                old.replace(target)
+            raise
+    finally:
+        _remove(folder)
+        if lock is not None:
+            os.close(lock)
+
+
 def _remove(folder: Path) -> None:
     """Remove a folder of this run, also if an interrupt comes meanwhile."""
     try:

@@ -11,10 +11,10 @@ from typing import Any
 
 from ssn_prune.checkpoint.source import Source
 from ssn_prune.environment import Environment
-from ssn_prune.export_formats import FileStats
+from ssn_prune.exported_file import FileStats
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.progress import StepTime
-from ssn_prune.pruned_weights.records import WeightsStats
+from ssn_prune.pruned_weights.results import WeightsStats
 from ssn_prune.pruning.results import LayerReport, NetworkStats, RoundedGates
 from ssn_prune.verification.results import VerificationReport
 

@@ -14,7 +14,7 @@ import pytest
 import ssn_prune
 from ssn_prune import environment, progress, report
 from ssn_prune.onnx_export import results as onnx_results
-from ssn_prune.pruned_weights import records as weights_records
+from ssn_prune.pruned_weights import results as weights_results
 from ssn_prune.pruning import results as pruning_results
 from ssn_prune.surgery import results as surgery_results
 from ssn_prune.torch_export import results as torch_results
@@ -30,6 +30,7 @@ ORDER = [
         "errors",
         "normalizer",
         "environment",
+        "exported_file",
         "files",
         "json_values",
         "progress",
@@ -144,6 +145,6 @@ def test_the_report_is_documented_field_by_field() -> None:
             if is_dataclass(record) and record.__module__ == stage.__name__:
                 for field in fields(record):
                     assert f"`{field.name}`" in text, f"{name}.{field.name}"
-    for field in fields(weights_records.WeightsStats):
+    for field in fields(weights_results.WeightsStats):
         assert f"`{field.name}`" in text, field.name
     assert f"version {report.SCHEMA_VERSION}" in text

@@ -111,7 +111,8 @@ def bench(
     with tempfile.TemporaryDirectory() as name:
         for label, file in opened.items():
             progress(f"memory and profile of {label}")
-            with runtime_process(options.timeout, limited=limited) as process:
+            alone = provider == CPU and not format_of(files[label]).executes
+            with runtime_process(options.timeout, limited=alone) as process:
                 process.runtime = file.measurement.runtime
                 how = plans[label].how | {"inputs": file.inputs}
                 memory, _ = process.call(file.measurement.memory, label, how)

@@ -16,6 +16,8 @@ from ssn_prune.checkpoint.stored import DTYPES, StoredTensor, UnsupportedTensor
 from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.text import shown, without_surrogates
 
+OWN_KEYS = "ssn_prune."
+"""What the names of our own metadata begin with."""
 PRUNED_KEY = "ssn_prune.pruned"
 """Of the metadata: the plan of a network that is pruned already."""
 MAX_HEADER = 8 << 20  # bytes; a tensor takes about 100
@@ -74,7 +76,12 @@ def read_safetensors(file: InputFile) -> tuple[Pairs, dict[str, str]]:
     if place != file.size:
         raise damaged(file.path, f"{file.size} bytes; its tensors end at byte {place}")
     # save_model writes a tensor with several names once and notes the others: name -> kept.
-    others = {name: found[kept] for name, kept in metadata.items() if kept in found}
+    # What we note of the network is no name of a tensor, whatever it says.
+    others = {
+        name: found[kept]
+        for name, kept in metadata.items()
+        if kept in found and not name.startswith(OWN_KEYS)
+    }
     tensors = {key: found[key] for key in header} | {
         name: tensor for name, tensor in others.items() if name not in found
     }

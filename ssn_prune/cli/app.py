@@ -19,6 +19,7 @@ app = typer.Typer(
     "model.\n\nExit codes: 0 ok, 1 failure, 2 usage, 3 verification failed, 4 gates not one-hot.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # its tables cut long names
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

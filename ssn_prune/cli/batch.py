@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ import typer
 from ssn_prune.cli.command_line import typed_options
 from ssn_prune.cli.reports import require_reports, write_texts
 from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.cli.targets import make_folder
 from ssn_prune.console import Output, batch_line, batch_table, result_line
 from ssn_prune.errors import ArgumentError, OutputError
 
@@ -70,6 +72,13 @@ def convert_all(
         todo = jobs_of(ckpts, folder, suffix, _suffixes(reports), recursive=recursive)
         table = None if summary is None else Path(summary)
         if table is not None:
+            if context.params["dry_run"]:
+                raise ArgumentError(
+                    "--dry-run writes nothing, so there is no --summary",
+                    expected="--dry-run alone, or with --json",
+                    found="--dry-run and --summary",
+                    hint="leave --summary out; --json prints all rows",
+                )
             if table.suffix.lower() != ".csv":
                 raise ArgumentError(
                     "--summary is a CSV file",
@@ -78,10 +87,10 @@ def convert_all(
                     hint=f"--summary {table.with_suffix('.csv')}",
                 )
             require_reports([table], force=force)
-        # The folders must be there before the jobs, which refuse what is not.
-        if not context.params.get("dry_run"):
-            for job in todo:
-                job.output.parent.mkdir(parents=True, exist_ok=True)
+        dry_run = bool(context.params["dry_run"])
+        if not dry_run:  # the jobs refuse folders that are not there
+            for place in dict.fromkeys(job.output.parent for job in todo):
+                make_folder(place)
         running: list[str] = []
         done: list[Result] = []
         with out.bar("converting", len(todo)) as show:
@@ -93,7 +102,11 @@ def convert_all(
             def finished(result: Result) -> None:
                 running.remove(result.job.name)
                 done.append(result)
-                out.message(result_line(row_of(result)))
+                row = row_of(result)
+                if row.exit_code:
+                    out.error(f"{row.name}: {row.problem}", {})
+                else:
+                    out.message(result_line(row))
                 show(len(done), ", ".join(running))
 
             options = typed_options(context, without=_OF_THE_BATCH)
@@ -113,19 +126,20 @@ def convert_all(
             runs = [asdict(row) | {"run": r.document} for row, r in zip(rows, results, strict=True)]
             out.json({"checkpoints": runs, "exit_code": worst})
         out.table(batch_table(rows, out.width))
-        out.message(batch_line(rows))
+        out.message(batch_line(rows, planned=dry_run))
     if worst:
         raise typer.Exit(worst)
 
 
 def _folder(output: str) -> Path:
     path = Path(output)
-    if output == "-" or path.suffix in (".onnx", ".pt2") or path.is_file():
+    there = os.path.lexists(path) and not path.is_dir()
+    if output == "-" or path.suffix in (".onnx", ".pt2") or there:
         raise OutputError(
-            "--output is one file for several checkpoints",
-            expected="a folder",
+            "several checkpoints, or a --summary of them, go into a folder",
+            expected="a folder as --output",
             found=output,
-            hint=f"name a folder: --output {path.stem if path.stem else 'models'}",
+            hint=f"name a folder: --output {path.with_suffix('') if path.suffix else 'models'}",
         )
     return path
 

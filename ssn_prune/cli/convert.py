@@ -54,7 +54,7 @@ def convert(
     ckpts: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CKPT...",
+            metavar="CKPT",
             help="Checkpoint of torch.save, or safetensors; several, or a folder, are converted in "
             "processes of their own.",
         ),
@@ -176,12 +176,13 @@ def convert(
             from ssn_prune.checkpoint.loading import load_checkpoint
             from ssn_prune.files import require_writable, resolved
             from ssn_prune.reporting.run import document_of
+            from ssn_prune.selection import select
 
-            require_writable(resolved(path), force=force or dry_run)
+            if not dry_run:
+                require_writable(resolved(path), force=force)
             if weights_path is not None:
                 require_writable(resolved(weights_path), force=force)
             require_reports(reports, force=force)
-            traces = None if history is None else traces_of(history)
             loaded = load_checkpoint(
                 ckpt,
                 arch=arch,
@@ -191,6 +192,7 @@ def convert(
                 input_size=size,
                 correction=correction,
             )
+            traces = None if history is None else traces_of(history, select(loaded.model))
             options = conversion.ConvertOptions(
                 on_unconverged=on_unconverged.value,
                 fold=fold,

@@ -18,7 +18,7 @@ from ssn_prune.console import (
     history_table,
     off_simplex_lines,
     selections_line,
-    selections_table,
+    selections_tables,
     show_selection,
     unconverged_table,
 )
@@ -28,6 +28,7 @@ from ssn_prune.surgery.collector import collector_paused
 if TYPE_CHECKING:
     from ssn_prune.progress import Progress
     from ssn_prune.report import ConversionReport
+    from ssn_prune.selection import Selection
     from ssn_prune.training.gate_traces import GateTrace
 
 
@@ -35,7 +36,7 @@ def inspect(
     ckpts: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CKPT...",
+            metavar="CKPT",
             help="Checkpoint of torch.save, or safetensors; several are compared.",
         ),
     ],
@@ -63,10 +64,11 @@ def inspect(
                 hint="give the checkpoint of that training alone",
             )
         with out.steps() as step:
-            reports = [_read(ckpt, step, prefix, weights, hashed=json or hash) for ckpt in ckpts]
+            read = [_read(ckpt, step, prefix, weights, hashed=json or hash) for ckpt in ckpts]
+            reports = [report for report, _ in read]
             traces: tuple[GateTrace, ...] = ()
             if history is not None:
-                traces = traces_of(history)
+                traces = traces_of(history, read[0][1])
         if json:
             from ssn_prune.json_values import to_json
 
@@ -87,7 +89,7 @@ def inspect(
 
 def _read(
     ckpt: Path, step: Progress, prefix: str | None, weights: str | None, *, hashed: bool
-) -> ConversionReport:
+) -> tuple[ConversionReport, Selection]:
     step(f"reading {ckpt.name}")
     from ssn_prune.checkpoint.source import open_weights
     from ssn_prune.pruning.results import selection_layers
@@ -95,8 +97,9 @@ def _read(
     from ssn_prune.selection import select
 
     with open_weights(ckpt, weights=weights, prefix=prefix, with_hash=hashed) as opened:
-        layers = selection_layers(select(opened.tensors))
-        return ConversionReport(SCHEMA_VERSION, __version__, opened.source, layers)
+        selection = select(opened.tensors)
+        layers = selection_layers(selection)
+        return ConversionReport(SCHEMA_VERSION, __version__, opened.source, layers), selection
 
 
 def _show(out: Output, report: ConversionReport, *, every: bool) -> None:
@@ -122,7 +125,8 @@ def _compare(
 
     pairs = zip(_titles(ckpts), reports, strict=True)
     checkpoints = {title: layers_of_report(report) for title, report in pairs}
-    out.table(selections_table(checkpoints, out.width, every=every))
+    for table in selections_tables(checkpoints, out.width, every=every):
+        out.table(table)
     out.message(selections_line(checkpoints))
 
 

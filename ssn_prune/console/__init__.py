@@ -9,7 +9,7 @@ from ssn_prune.console.history import history_table
 from ssn_prune.console.output import Output
 from ssn_prune.console.report import comparison_lines, comparison_table, verdict_lines
 from ssn_prune.console.selection import off_simplex_lines, unconverged_table
-from ssn_prune.console.selections import selections_line, selections_table
+from ssn_prune.console.selections import selections_line, selections_tables
 from ssn_prune.console.text import escape
 from ssn_prune.console.totals import totals_table
 from ssn_prune.console.verification import verification_lines
@@ -29,7 +29,7 @@ __all__ = [
     "off_simplex_lines",
     "result_line",
     "selections_line",
-    "selections_table",
+    "selections_tables",
     "show_conversion",
     "show_selection",
     "totals_table",

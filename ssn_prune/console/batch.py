@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def result_line(row: Row) -> str:
-    """What became of one checkpoint."""
-    if row.exit_code:
-        return f"[red]failed[/] {escape(row.name)}: {escape(row.problem)}"
+    """What became of a checkpoint that was converted."""
     nodes = "" if row.nodes is None else f", {row.nodes} nodes"
     return f"[green]done[/] {escape(row.name)}: {row.layers} layers{nodes}, {row.seconds:.0f} s"
 
@@ -28,14 +26,15 @@ def batch_table(rows: Sequence[Row], width: int) -> Table:
         rows: In the order of the checkpoints.
         width: Columns of the terminal; a narrow one shows no pairs.
     """
-    wide = width >= 100
+    wide, narrow = width >= 100, width < 80
     table = Table()
-    table.add_column("checkpoint", overflow="fold")
+    table.add_column("checkpoint", overflow="fold", min_width=len("checkpoint"))
     table.add_column("exit", justify="right", no_wrap=True)
     for name in ("layers", "nodes"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("error / bound", justify="right", no_wrap=True)
-    table.add_column("pairs, or the problem" if wide else "problem", overflow="fold")
+    if not narrow:  # what failed was said when it did
+        table.add_column("error / bound", justify="right", no_wrap=True)
+        table.add_column("pairs, or the problem" if wide else "problem", overflow="fold")
     for row in rows:
         colour = "red" if row.exit_code else "green"
         checked = "" if row.max_error is None else f"{row.max_error:.1e} / {row.bound:.1e}"
@@ -45,15 +44,16 @@ def batch_table(rows: Sequence[Row], width: int) -> Table:
             f"[{colour}]{row.exit_code}[/]",
             "" if row.layers is None else str(row.layers),
             "" if row.nodes is None else str(row.nodes),
-            checked,
-            last,
+            *(() if narrow else (checked, last)),
         )
     return table
 
 
-def batch_line(rows: Sequence[Row]) -> str:
-    """How many of them were converted."""
+def batch_line(rows: Sequence[Row], *, planned: bool = False) -> str:
+    """How many of them were converted, or can be."""
     failed = sum(row.exit_code != 0 for row in rows)
-    if not failed:
-        return f"[bold]all {len(rows)} checkpoints were converted[/]"
-    return f"[bold red]{failed} of {len(rows)} checkpoints failed[/]"
+    if failed:
+        return f"[bold red]{failed} of {len(rows)} checkpoints failed[/]"
+    if planned:
+        return f"[bold]all {len(rows)} checkpoints can be converted; nothing was written[/]"
+    return f"[bold]all {len(rows)} checkpoints were converted[/]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -14,34 +14,41 @@ if TYPE_CHECKING:
     from ssn_prune.reporting.view.layers import Layer
 
 _MISSING = "[dim]-[/]"
-_LONGEST = 16
+_NARROWEST = 12
+_COLUMN, _PADDING = len("IN/IN"), 3
+_BORDERS = 6
+"""The table's own, and the mark."""
 
 
-def selections_table(
+def selections_tables(
     checkpoints: Mapping[str, Sequence[Layer]], width: int, *, every: bool = False
-) -> Table:
-    """A column a checkpoint; layers that differ are marked.
+) -> Iterator[Table]:
+    """A column a checkpoint, in as many tables as the terminal needs; what differs is marked.
 
     Args:
         checkpoints: Layers of each, by what is shown of its name.
         width: Columns of the terminal.
         every: Show all layers, however many there are; else of many only those that differ.
     """
-    columns = [{layer.name: layer for layer in layers} for layers in checkpoints.values()]
     names = layer_names(checkpoints)
     differ = set(differing(checkpoints))
-    table = Table(title="mean/variance; * differs", title_justify="left")
-    table.add_column("layer", no_wrap=True)
-    room = max(_LONGEST, width // 2)
-    for title in checkpoints:
-        table.add_column(path_in_lines(title, _LONGEST), no_wrap=True)
-    for name in names:
-        if name not in differ and len(names) > MANY and not every:
-            continue
-        pairs = [pair_of(column[name]) if name in column else _MISSING for column in columns]
-        mark = " [bold yellow]*[/]" if name in differ else ""
-        table.add_row(f"{path_in_lines(name, room)}{mark}", *pairs)
-    return table
+    shown = [name for name in names if name in differ or len(names) <= MANY or every]
+    room = min(max((len(name) for name in shown), default=0), max(_NARROWEST, width // 2))
+    titles = list(checkpoints)
+    beside = max(1, (width - room - _BORDERS) // (_COLUMN + _PADDING))
+    for start in range(0, len(titles), beside):
+        block = titles[start : start + beside]
+        columns = [{layer.name: layer for layer in checkpoints[title]} for title in block]
+        named = "; ".join(f"{titles.index(title) + 1}: {escape(title)}" for title in block)
+        table = Table(title=f"{named}; * differs", title_justify="left")
+        table.add_column("layer", no_wrap=True)
+        for title in block:
+            table.add_column(str(titles.index(title) + 1), no_wrap=True, min_width=_COLUMN)
+        for name in shown:
+            pairs = [pair_of(column[name]) if name in column else _MISSING for column in columns]
+            mark = " [bold yellow]*[/]" if name in differ else ""
+            table.add_row(f"{path_in_lines(name, room)}{mark}", *pairs)
+        yield table
 
 
 def layer_names(checkpoints: Mapping[str, Sequence[Layer]]) -> list[str]:

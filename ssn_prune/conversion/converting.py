@@ -22,7 +22,7 @@ from ssn_prune.conversion.steps import (
 from ssn_prune.errors import OutputError
 from ssn_prune.example_inputs import ExampleInputs, example_inputs
 from ssn_prune.export_formats import format_of
-from ssn_prune.files import replacing, require_writable, resolved
+from ssn_prune.files import put_back_on_failure, replacing, require_writable, resolved
 from ssn_prune.onnx_export.options import require_versions
 from ssn_prune.progress import Progress, StepTimes, no_progress
 from ssn_prune.pruned_weights.checking import require_same_network
@@ -31,6 +31,7 @@ from ssn_prune.pruning.results import NetworkStats
 from ssn_prune.report import ConversionReport
 from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.guest import guest
+from ssn_prune.text import shown, without_surrogates
 from ssn_prune.verification.other_sizes import check_every_size
 from ssn_prune.verification.results import VerificationReport
 from ssn_prune.verification.verify import (
@@ -71,18 +72,36 @@ def convert(
     require_versions(options.opset, options.ir_version)
     path = resolved(target)
     format_of(path, options.format)
+    require_utf8(path)
     weights = None if save_weights is None else resolved(save_weights)
     for target_path in (path,) if weights is None else (path, weights):
         require_writable(target_path, force=force)
     require_apart(path, weights)
     inputs = example_inputs(loaded, options.fixed_batch)
     steps = StepTimes(progress)
-    with collector_paused(), replacing(path) as temporary, ExitStack() as stack:
-        saved = None
+    with collector_paused(), ExitStack() as stack:
+        if weights is not None:  # they are moved to their place before the model is
+            stack.enter_context(put_back_on_failure(weights))
+        temporary, saved = stack.enter_context(replacing(path)), None
         if weights is not None:
             saved = Saved(stack.enter_context(replacing(weights)), weights)
         report = _convert(loaded, inputs, temporary, path, options, saved, steps)
         return replace(report, steps=steps.until_now())
+
+
+def require_utf8(path: Path) -> None:
+    """Refuse a path that the checker and the runtimes cannot be told.
+
+    Raises:
+        OutputError: It is not Unicode.
+    """
+    if str(path) != without_surrogates(str(path)):
+        raise OutputError(
+            f"{shown(str(path))} is no path in Unicode",
+            expected="a path in UTF-8, which ONNX's checker and the runtimes take",
+            found=shown(path.name),
+            hint="choose another name for the output",
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +138,7 @@ def _convert(
     progress: Progress,
 ) -> ConversionReport:
     """Write the file under another name and verify it."""
-    # Weights that load again are for every size that the network's code takes.
+    # Weights that load again check which sizes the network's code takes.
     open_sizes = options.dynamic == "spatial" or saved is not None
     result = prune_loaded(loaded, inputs.pruning, options, progress, open_sizes=open_sizes)
     file_format = format_of(path, options.format)

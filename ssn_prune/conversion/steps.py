@@ -12,7 +12,8 @@ from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.environment import environment
 from ssn_prune.errors import VerificationError
 from ssn_prune.example_inputs import ExampleInputs
-from ssn_prune.export_formats import ExportFormat, FileStats
+from ssn_prune.export_formats import ExportFormat
+from ssn_prune.exported_file import FileStats
 from ssn_prune.onnx_export.metadata import layer_paths, metadata_of
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.onnx_export.results import OnnxStats

@@ -34,9 +34,9 @@ def stored_plan(pruned: PruneResult) -> StoredPlan:
         frozen=tuple(name for name, value in parameters.items() if not value.requires_grad),
         dtypes={name: dtype for name, dtype in dtypes.items() if dtype != "float32"},
         strides={
-            name: tensor.stride()
+            name: _strides(tensor)
             for name, tensor in tensors.items()
-            if tensor.stride() != torch.empty(tensor.shape, device="meta").stride()
+            if _strides(tensor) != _strides(torch.empty(tensor.shape, device="meta"))
             and fill_memory(tensor.shape, tensor.stride())
         },
         size_conditions=tuple(
@@ -55,6 +55,12 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """
     named = dict(model.named_parameters(remove_duplicate=False))
     return named | dict(model.named_buffers(remove_duplicate=False))
+
+
+def _strides(tensor: Tensor) -> tuple[int, ...]:
+    """Strides; those of axes of size 1 mean nothing."""
+    pairs = zip(tensor.stride(), tensor.shape, strict=True)
+    return tuple(1 if size == 1 else stride for stride, size in pairs)
 
 
 def fill_memory(shape: Sequence[int], strides: Sequence[int]) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ssn_prune.checkpoint.input_file import open_input
 from ssn_prune.checkpoint.safetensors import read_safetensors
 from ssn_prune.checkpoint.stored import StoredTensor
 from ssn_prune.checkpoint.tensors import to_torch
+from ssn_prune.checkpoint.unpickling.values import Pairs
 from ssn_prune.errors import ArgumentError, CheckpointError, KeyMismatchError
 from ssn_prune.pruned_weights.describing import fill_memory, named_tensors
 from ssn_prune.pruned_weights.parsing import parse_plan
@@ -20,6 +23,7 @@ from ssn_prune.pruned_weights.restoring import restored
 from ssn_prune.surgery.guest import guest
 from ssn_prune.text import listed, shown
 
+_MOST_ELEMENTS = 2**53
 _OTHER = "pass the function that builds the network whose weights were pruned"
 
 
@@ -49,12 +53,15 @@ def load_pruned(path: Path | str, factory: Callable[[], nn.Module]) -> nn.Module
     with open_input(file_path) as file:
         content, metadata = read_safetensors(file)
         plan = parse_plan(file_path, metadata)
-        stored = {str(name): tensor for name, tensor in content.items()}
-        _require_dtypes(file_path, plan, stored)
-        tensors = to_torch({name: t for name, t in stored.items() if isinstance(t, StoredTensor)})
-    network = restored(_built(factory), plan, tensors, file_path)
-    _require_same(file_path, network, tensors)
-    _require_strides(file_path, plan, tensors)
+        stored = _described(file_path, plan, content)
+        # Nothing is read before it is known to belong to the network.
+        sketch = {name: _sketch(tensor) for name, tensor in stored.items()}
+        network = _built(factory)
+        _require_initialized(named_tensors(network))
+        network = restored(network, plan, sketch, file_path)
+        _require_same(file_path, network, sketch, stored)
+        _require_strides(file_path, plan, sketch)
+        tensors = to_torch(stored)
     _assign(network, plan, tensors)
     network.eval()  # as a statement: overridden train methods need not return the module
     return network
@@ -74,17 +81,34 @@ def _built(factory: Callable[[], nn.Module]) -> nn.Module:
     return network
 
 
-def _require_dtypes(path: Path, plan: StoredPlan, stored: Mapping[str, object]) -> None:
-    for name, tensor in stored.items():
+def _described(path: Path, plan: StoredPlan, content: Pairs) -> dict[str, StoredTensor]:
+    """What the file says of its tensors, which must be what its plan says."""
+    found: dict[str, StoredTensor] = {}
+    for key, tensor in content.items():
+        name = str(key)
         wanted = plan.dtypes.get(name, "float32")
-        found = tensor.dtype if isinstance(tensor, StoredTensor) else "an unknown one"
-        if found != wanted:
-            raise CheckpointError(
-                f"{shown(name)} in {path} is not what its plan says",
-                expected=f"a tensor of {wanted}",
-                found=f"one of {found}",
-                hint="save the pruned weights again, and copy the file whole",
-            )
+        kind = tensor.dtype if isinstance(tensor, StoredTensor) else "an unknown one"
+        if not isinstance(tensor, StoredTensor) or kind != wanted:
+            raise _odd_tensor(path, name, f"a tensor of {wanted}", f"one of {kind}")
+        if math.prod(max(size, 1) for size in tensor.shape) > _MOST_ELEMENTS:
+            shape = f"the shape {str(tensor.shape)[:80]}"
+            raise _odd_tensor(path, name, "a shape that fits into memory", shape)
+        found[name] = tensor
+    return found
+
+
+def _odd_tensor(path: Path, name: str, expected: str, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{shown(name)} in {path} is not what its plan says",
+        expected=expected,
+        found=found,
+        hint="save the pruned weights again, and copy the file whole",
+    )
+
+
+def _sketch(stored: StoredTensor) -> Tensor:
+    """A tensor without memory."""
+    return torch.empty(stored.shape, dtype=getattr(torch, stored.dtype), device="meta")
 
 
 def _require_strides(path: Path, plan: StoredPlan, tensors: Mapping[str, Tensor]) -> None:
@@ -98,7 +122,12 @@ def _require_strides(path: Path, plan: StoredPlan, tensors: Mapping[str, Tensor]
             )
 
 
-def _require_same(path: Path, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def _require_same(
+    path: Path,
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    stored: Mapping[str, StoredTensor],
+) -> None:
     own = named_tensors(network)
     missing = [name for name in own if name not in tensors]
     unexpected = [name for name in tensors if name not in own]
@@ -112,7 +141,7 @@ def _require_same(path: Path, network: nn.Module, tensors: Mapping[str, Tensor])
     first: dict[int, str] = {}
     for name in shared:
         other = first.setdefault(id(own[name]), name)
-        if tensors[other].data_ptr() != tensors[name].data_ptr():
+        if stored[other] is not stored[name]:
             raise CheckpointError(
                 f"{shown(name)} and {shown(other)} are two tensors in {path}, one of the network",
                 expected="one tensor under both names",
@@ -144,13 +173,27 @@ def _require_same(path: Path, network: nn.Module, tensors: Mapping[str, Tensor])
         )
 
 
+def _require_initialized(own: Mapping[str, Tensor]) -> None:
+    lazy = [name for name, tensor in own.items() if is_lazy(tensor)]
+    if lazy:
+        raise ArgumentError(
+            "the network of `factory=` does not know its sizes yet",
+            expected="a network whose parameters have their shapes",
+            found=f"lazy parameters: {listed(lazy, 4)}",
+            hint="let `factory=` run the network once on inputs of the training's size",
+        )
+
+
 def _kind(tensor: Tensor) -> str:
     """Whether a tensor holds real numbers, in any precision; else its dtype."""
     return "real" if tensor.is_floating_point() else str(tensor.dtype)
 
 
 def _assign(network: nn.Module, plan: StoredPlan, tensors: Mapping[str, Tensor]) -> None:
-    """Put the tensors of the file in their places; what has several names stays one tensor."""
+    """Put the numbers of the file in their places; what has several names stays one tensor.
+
+    Tensors of the network stay the objects that they are: its code may hold them in lists, too.
+    """
     frozen = set(plan.frozen)
     made: dict[tuple[int, bool], Tensor] = {}
     for name, old in named_tensors(network).items():
@@ -161,6 +204,18 @@ def _assign(network: nn.Module, plan: StoredPlan, tensors: Mapping[str, Tensor])
         if place not in made or not value.numel():
             strides = plan.strides.get(name, value.stride())
             like = torch.empty_strided(value.shape, strides, dtype=value.dtype).copy_(value)
-            made[place] = nn.Parameter(like, name not in frozen) if is_parameter else like
+            trained = is_parameter and value.is_floating_point() and name not in frozen
+            made[place] = _filled(old, like, is_parameter, trained)
+        elif old is not made[place] and not old.is_meta:
+            old.data = made[place].data
         table = module._parameters if attribute in module._parameters else module._buffers
         table[attribute] = made[place]  # type: ignore[assignment]  # of the kind of its table
+
+
+def _filled(old: Tensor, value: Tensor, is_parameter: bool, trained: bool) -> Tensor:
+    """The old tensor with other numbers, or another one where it has no memory."""
+    if old.is_meta:
+        return nn.Parameter(value, trained) if is_parameter else value
+    old.requires_grad_(False)  # whole numbers cannot have one, and the dtype may change
+    old.data = value
+    return old.requires_grad_(trained)

@@ -65,13 +65,3 @@ class StoredPlan:
     dtypes: dict[str, str]
     strides: dict[str, tuple[int, ...]]
     size_conditions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class WeightsStats:
-    """A file of pruned weights: its name, its size, its hash, and how many tensors it has."""
-
-    file_name: str
-    bytes: int
-    sha256: str
-    tensors: int

@@ -73,15 +73,17 @@ def _concrete(layer: StoredLayer, path: Path) -> nn.Module:
 
 
 def _module_at(network: nn.Module, name: str, path: Path) -> nn.Module:
-    try:
-        return network.get_submodule(name)
-    except AttributeError as error:
+    # Not by its attributes: a name in a file may be that of a property, which would run.
+    modules: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
+    found = modules.get(name)
+    if found is None:
         raise CheckpointError(
             f"the pruned weights in {path} are those of another network",
             expected=f"a network with a module {shown(name)}, as the plan names it",
             found=f"{type(network).__name__} without it",
             hint="pass the function that builds the network whose weights were pruned",
-        ) from error
+        )
+    return found
 
 
 def _create_bias(network: nn.Module, name: str, bias: Tensor | None, path: Path) -> None:

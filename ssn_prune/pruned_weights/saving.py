@@ -9,10 +9,12 @@ from pathlib import Path
 
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.safetensors import PRUNED_KEY
+from ssn_prune.errors import CheckpointError, ExportError
 from ssn_prune.files import replacing, require_writable, resolved
 from ssn_prune.json_values import to_json
 from ssn_prune.pruned_weights.describing import named_tensors, stored_plan
-from ssn_prune.pruned_weights.records import WeightsStats
+from ssn_prune.pruned_weights.parsing import parse_plan
+from ssn_prune.pruned_weights.results import WeightsStats
 from ssn_prune.pruned_weights.safetensors_file import write_safetensors
 from ssn_prune.pruning.prune import PruneResult
 from ssn_prune.surgery.guest import guest
@@ -53,6 +55,15 @@ def write_pruned(
     plan = json.dumps(to_json(stored_plan(pruned)), allow_nan=False)
     tensors = named_tensors(pruned.model)
     write_safetensors(tensors, {**metadata, PRUNED_KEY: plan}, temporary, target)
+    try:
+        parse_plan(target, {PRUNED_KEY: plan})
+    except CheckpointError as error:
+        raise ExportError(
+            "what became of the network cannot be said in a file of pruned weights",
+            expected=error.expected,
+            found=error.found,
+            hint="save the state dict with torch.save, and prune the checkpoint again to load it",
+        ) from error
     with temporary.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return WeightsStats(target.name, temporary.stat().st_size, digest, len(tensors))

@@ -1,4 +1,4 @@
-"""A process that runs ONNX files, so that one which hangs, crashes or eats memory ends only that.
+"""A process that runs exported files: one that hangs, crashes or eats memory ends only that.
 
 It is a fresh one, not a fork, since threads of torch do not survive a fork. It
 imports onnx, ONNX Runtime and NumPy, and is killed at the end.
@@ -211,7 +211,7 @@ def runtime_process(
         )
     except OSError as error:
         raise InferenceRuntimeError(
-            "the process that runs ONNX files cannot be started",
+            "the process that runs exported files cannot be started",
             expected=f"Python at {sys.executable}",
             found=error.strerror or str(error),
             hint="close programs, or raise the limits of processes and open files (ulimit)",

@@ -46,9 +46,10 @@ def batch_of_program(path: Path) -> int | None:
     """The batch size that all inputs are fixed at; None if it is open, or not said."""
     inputs = _parsed(stored_in_program(path).get(INPUTS_KEY, "{}"))
     shapes = list(inputs.values()) if isinstance(inputs, dict) else []
-    sizes = {shape[0] if isinstance(shape, list) and shape else None for shape in shapes}
+    firsts = [shape[0] if isinstance(shape, list) and shape else None for shape in shapes]
+    sizes = {size if type(size) is int else None for size in firsts}
     batch = sizes.pop() if len(sizes) == 1 else None
-    return batch if type(batch) is int and batch > 0 else None
+    return batch if batch is not None and batch > 0 else None
 
 
 def _parsed(text: str | bytes) -> Any:

@@ -74,7 +74,7 @@ def trusted_content(path: Path, name: str, allowed: Sequence[str] | None) -> byt
     """The bytes of a program, to be loaded: those that are hashed are those that are given.
 
     Args:
-        path: The file, which is read once.
+        path: The file.
         name: Its name, for errors.
         allowed: Hashes that it may have; None for any.
 
@@ -85,7 +85,12 @@ def trusted_content(path: Path, name: str, allowed: Sequence[str] | None) -> byt
     try:
         if path.exists() and not path.is_file():  # a pipe would wait for its writer
             raise OSError(0, "a folder, pipe or device")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            if allowed is not None:
+                # Without keeping it: what is refused may be larger than the memory.
+                _require_allowed(name, hashlib.file_digest(file, "sha256").hexdigest(), allowed)
+                file.seek(0)
+            content = file.read()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InferenceRuntimeError(
             f"{printable(name)} cannot be read",
@@ -93,8 +98,13 @@ def trusted_content(path: Path, name: str, allowed: Sequence[str] | None) -> byt
             found=getattr(error, "strerror", None) or str(error),
             hint="check the path and its permissions",
         ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if allowed is not None and found not in allowed:
+    if allowed is not None:  # the file may have changed meanwhile
+        _require_allowed(name, hashlib.sha256(content).hexdigest(), allowed)
+    return content
+
+
+def _require_allowed(name: str, found: str, allowed: Sequence[str]) -> None:
+    if found not in allowed:
         raise UntrustedFileError(
             f"{printable(name)} is not the torch program of the report, so it was not opened",
             expected=f"the SHA-256 {', '.join(entry[:16] + '...' for entry in allowed)}",
@@ -102,7 +112,6 @@ def trusted_content(path: Path, name: str, allowed: Sequence[str] | None) -> byt
             hint="pass `from_report='run.json'`, the report of the conversion that wrote this "
             "file; or convert again",
         )
-    return content
 
 
 def _reported_hash(path: Path) -> str:
@@ -116,6 +125,8 @@ def _reported_hash(path: Path) -> str:
 
 def _document(path: Path) -> Any:
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for its writer
+            raise OSError(0, "a folder, pipe or device")
         with path.open("rb") as file:
             text = file.read(_LARGEST_REPORT + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

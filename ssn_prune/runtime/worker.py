@@ -1,4 +1,4 @@
-"""The other side of :mod:`ssn_prune.runtime.process`: does what it is told with ONNX files.
+"""The other side of :mod:`ssn_prune.runtime.process`: does what it is told with exported files.
 
 It may hang, crash or run out of memory at any point: whoever started it waits, and ends it.
 """

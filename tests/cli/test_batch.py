@@ -57,6 +57,8 @@ def test_every_checkpoint_is_tried(folder: Path, tmp_path: Path) -> None:
     written = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
     assert written == ["good.json", "good.onnx"]
     onnx.checker.check_model(out / "good.onnx")
+    assert "bad.pth: " in result.stderr
+    assert "deep/soft.pth: 1 of 2 layers" in result.stderr
     rows = list(csv.DictReader(io.StringIO(summary.read_text())))
     assert [row["checkpoint"] for row in rows] == ["bad.pth", "deep/soft.pth", "good.pth"]
     assert [row["exit_code"] for row in rows] == ["1", "4", "0"]
@@ -68,7 +70,10 @@ def test_what_cannot_be(folder: Path, tmp_path: Path) -> None:
     good = str(folder / "good.pth")
     both = ["convert", good, str(folder / "bad.pth"), *ARCH]
     for code, more, found in (
-        (1, ["-o", str(tmp_path / "one.onnx")], "--output is one file"),
+        (1, ["-o", str(tmp_path / "one.onnx")], "go into a folder"),
+        (1, ["-o", good], "go into a folder"),
+        (1, ["-o", f"{good}/new"], "cannot be made"),
+        (2, ["--dry-run", "--summary", str(tmp_path / "s.csv")], "--dry-run writes nothing"),
         (2, ["--report", str(tmp_path / "r.html")], "--report names one file"),
         (2, ["--summary", str(tmp_path / "s.json")], "--summary is a CSV file"),
         (2, ["--history", str(tmp_path / "h.npz")], "--history belongs to one checkpoint"),
@@ -93,3 +98,12 @@ def test_an_interrupt_ends_all_of_them(folder: Path, tmp_path: Path) -> None:
     assert process.returncode == 130, told
     assert "interrupted" in told
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_dry_run_makes_no_folder(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.pth").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    result = run_cli("convert", str(folder), *ARCH, "-o", str(tmp_path / "new"), "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert "all 1 checkpoints can be converted; nothing was written" in result.stdout
+    assert sorted(tmp_path.rglob("*")) == before

@@ -10,6 +10,7 @@ import pytest
 import torch
 from cli_checks import fails, run_cli
 from helpers import one_hot_gates, tiny_network
+from terminal import on_terminal, plain
 
 
 @pytest.fixture
@@ -61,3 +62,14 @@ def test_wrong_input(checkpoints: list[str], tmp_path: Path) -> None:
     history = ["--history", str(tmp_path / "h.npz")]
     message, _ = fails(tmp_path, 2, "inspect", *checkpoints, *history)
     assert "one checkpoint" in message
+
+
+def test_many_checkpoints_are_shown_in_several_tables(checkpoints: list[str]) -> None:
+    """At 60 columns and with long names everything is there."""
+    text = plain(on_terminal("inspect", *(checkpoints * 4), columns=60))
+    assert max(map(len, text)) <= 60
+    assert "…" not in "".join(text)
+    joined = " ".join("\n".join(text).split())
+    assert all(f"{number}: " in joined for number in range(1, 13))
+    rows = [line for line in text if line.startswith("│ sn2 *")]
+    assert sum(line.count("/") for line in rows) == 12

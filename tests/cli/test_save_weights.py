@@ -11,7 +11,7 @@ import torch
 from cli_checks import ARCH, fails, run_cli
 from helpers import TinyNetwork, tiny_network
 
-from ssn_prune import load_pruned, prune
+from ssn_prune import files, load_pruned, prune
 
 
 @pytest.fixture
@@ -60,3 +60,28 @@ def test_an_existing_file_is_kept(checkpoint: Path, tmp_path: Path) -> None:
     command = ("convert", str(checkpoint), *ARCH, "--save-weights", str(tmp_path / "w.safetensors"))
     _, error = fails(tmp_path, 1, *command)
     assert "--force" in error["hint"]
+
+
+@pytest.mark.parametrize("existed", [False, True])
+def test_weights_are_put_back_if_the_model_cannot_be_moved(
+    existed: bool, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both appear, or neither: the target of the model becomes a folder meanwhile."""
+    model, weights = tmp_path / "m.onnx", tmp_path / "w.safetensors"
+    if existed:
+        weights.write_bytes(b"old")
+    publish = files._publish
+
+    def blocked(folder: Path, target: Path) -> None:
+        if target == model:
+            model.mkdir()
+        publish(folder, target)
+
+    monkeypatch.setattr(files, "_publish", blocked)
+    arguments = ["convert", str(checkpoint), *ARCH, "-o", str(model), "-f"]
+    result = run_cli(*arguments, "--save-weights", str(weights))
+    assert result.exit_code == 1
+    assert "is a directory" in result.stderr
+    found = {path.name for path in tmp_path.iterdir()} - {"net.pth", "m.onnx"}
+    assert found == ({"w.safetensors"} if existed else set())
+    assert not existed or weights.read_bytes() == b"old"

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from terminal import on_terminal, plain
 
-from ssn_prune.console import history_table
+from ssn_prune.batch.summary import Row
+from ssn_prune.console import batch_table, history_table
 from ssn_prune.console.choice import show_selection
 from ssn_prune.console.history import thinned
 from ssn_prune.console.output import Output
@@ -184,3 +185,17 @@ def test_colours_are_left_out_on_request(tmp_path: Path) -> None:
 
 def test_nothing_is_printed_where_nobody_reads() -> None:
     show_selection(Output(quiet=True), None, "")
+
+
+@pytest.mark.parametrize("width", [140, 80, 60])
+def test_a_batch_keeps_its_words_whole(width: int) -> None:
+    rows = [
+        Row("a/long/name/of.pth", "x.onnx", 0, 1.0, 20, "20 IN/BN", 184, 10, 1e-6, 2e-6),
+        Row("b.pth", None, 4, 1.0, problem="2 of 20 layers have gates that are not one-hot"),
+    ]
+    lines = rendered(batch_table(rows, width), width)
+    assert max(map(len, lines)) <= width
+    words = set(" ".join(lines).replace("│", " ").replace("┃", " ").split())
+    assert {"checkpoint", "exit", "layers", "nodes", "184", "4"} <= words
+    assert ("problem" in words) == (width >= 80)
+    assert "gates" in words or width < 80

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import nn
 
 from ssn_prune import load_checkpoint, load_pruned, prune, save_pruned
 from ssn_prune.errors import ArgumentError, CheckpointError, KeyMismatchError, UnsafeCheckpointError
+from ssn_prune.pruned_weights.saving import write_pruned
 from ssn_prune.pruning.capture.guard_text import require_known
 
 KEY = "ssn_prune.pruned"
@@ -334,3 +336,51 @@ def test_conditions_that_are_not_torchs_are_refused_at_once(text: str) -> None:
     with pytest.raises(ValueError, match="unknown form"):
         require_known(text)
     assert time.monotonic() - start < 1
+
+
+def test_a_shape_beyond_any_memory(saved: bytes, tmp_path: Path) -> None:
+    header, data = parts(saved)
+    name = next(n for n in header if n != "__metadata__")
+    header[name]["shape"] = [0, 10**15, 10**15]
+    header[name]["data_offsets"] = [header[name]["data_offsets"][0]] * 2
+    (tmp_path / "w.safetensors").write_bytes(assembled(header, data))
+    with pytest.raises(CheckpointError):
+        load_pruned(tmp_path / "w.safetensors", TinyNetwork)
+
+
+def test_a_surplus_tensor_is_not_read(saved: bytes, tmp_path: Path) -> None:
+    header, data = parts(saved)
+    size = 1 << 30
+    header["surplus"] = {
+        "dtype": "F32",
+        "shape": [size // 4],
+        "data_offsets": [len(data), len(data) + size],
+    }
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(assembled(header, data))
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(KeyMismatchError, match="do not fit"):
+        load_pruned(path, TinyNetwork)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 19  # KiB
+
+
+def test_a_name_of_a_property_does_not_run_it(saved: bytes, tmp_path: Path) -> None:
+    class Loud(TinyNetwork):
+        @property
+        def loud(self) -> nn.Module:
+            raise RuntimeError("ran")
+
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(with_plan(saved, sets("layers", 0, "name", to="loud")))
+    with pytest.raises(CheckpointError):
+        load_pruned(path, Loud)
+
+
+def test_metadata_that_say_the_name_of_a_tensor(tmp_path: Path) -> None:
+    pruned = prune(tiny_network(), torch.randn(2, 1, 8, 8))
+    path = tmp_path / "w.safetensors"
+    notes = {"ssn_prune.preprocessing": "conv1.weight"}
+    write_pruned(pruned, path, path, notes)
+    load_pruned(path, TinyNetwork)

@@ -367,3 +367,64 @@ def test_tensors_that_the_format_lacks_are_refused_by_name(tmp_path: Path) -> No
     pruned.model.register_buffer("phases", torch.ones(2, dtype=torch.complex64))
     with pytest.raises(ssn_prune.ExportError, match="phases cannot be in a file"):
         save_pruned(pruned, tmp_path / "w.safetensors")
+
+
+class HeldElsewhere(TinyNetwork):
+    """Its forward reads parameters from a list and a closure, not from the modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        channels = self.conv1.out_channels
+        self.extra = nn.Conv2d(channels, channels, 1)
+        self.kernels = [self.extra.weight]
+        bias = self.extra.bias
+        self.add = lambda x: x + bias[:, None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 1, H, W) to (N, C, H', W')."""
+        return self.add(nn.functional.conv2d(self.sn1(self.conv1(x)), self.kernels[0]))
+
+
+def test_tensors_that_the_code_holds_elsewhere_are_those_of_the_file(tmp_path: Path) -> None:
+    network = HeldElsewhere().eval()
+    randomize(network, 0)
+    one_hot_gates(network.sn1, 0, 2)
+    one_hot_gates(network.sn2, 2, 2)
+    x = torch.randn(2, 1, 8, 8)
+    loaded = assert_loads(network, lambda: HeldElsewhere().eval(), x, tmp_path / "w.safetensors")
+    assert loaded.kernels[0] is loaded.extra.weight
+
+
+def test_lazy_parameters_are_a_typed_error(tmp_path: Path) -> None:
+    save_pruned(prune(tiny_network(), torch.randn(2, 1, 8, 8)), tmp_path / "w.safetensors")
+
+    def lazy() -> nn.Module:
+        network = TinyNetwork()
+        network.conv2 = nn.LazyConv2d(4, 3)
+        return network
+
+    with pytest.raises(ssn_prune.ArgumentError, match="does not know its sizes"):
+        load_pruned(tmp_path / "w.safetensors", lazy)
+
+
+def test_the_own_trial_sees_numbers_that_are_not_in_the_file(tmp_path: Path) -> None:
+    """A plain tensor attribute of a copy would have the right values by accident."""
+    network = tiny_network()
+    x = torch.randn(2, 1, 8, 8)
+    pruned = prune(network, x)
+    save_pruned(pruned, tmp_path / "w.safetensors")
+    require_same_network(tmp_path / "w.safetensors", pruned, network, (x,))
+    assert all(p.isfinite().all() for p in network.parameters())
+    with torch.no_grad():
+        pruned.model.conv2.weight.add_(1)
+    with pytest.raises(ssn_prune.VerificationError):
+        require_same_network(tmp_path / "w.safetensors", pruned, network, (x,))
+
+
+def test_axes_of_one_entry_have_no_stride_to_keep(tmp_path: Path) -> None:
+    network = tiny_network()
+    kernel = network.conv1.weight
+    with torch.no_grad():
+        kernel.set_(kernel.untyped_storage(), 0, kernel.shape, (9, 0, 3, 1))
+    x = torch.randn(2, 1, 8, 8)
+    assert_loads(network, TinyNetwork, x, tmp_path / "w.safetensors")

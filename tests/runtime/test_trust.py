@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,31 @@ def test_damaged_metadata_say_nothing(
     write_members(path, members(written[0]) | {"archive/extra/ssn_prune.json": content})
     assert batch_of_program(path) is None
     assert source_of_program(path) is None
+
+
+def test_a_report_that_is_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(ArgumentError, match="no report"):
+        trust_of(trust_pt2=False, reports=[tmp_path / "run.json"])
+
+
+def test_what_is_refused_is_not_kept_in_memory(tmp_path: Path) -> None:
+    with (tmp_path / "m.pt2").open("wb") as file:
+        file.truncate(1 << 30)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UntrustedFileError):
+            trusted_content(tmp_path / "m.pt2", "m.pt2", ("0" * 64,))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("sizes", ["[[1]]", '[{"a": 1}]', "[null]", "[true]", "[1.0]", "7"])
+def test_odd_sizes_fix_no_batch(sizes: str, written: tuple[Path, str], tmp_path: Path) -> None:
+    content = members(written[0])
+    name = next(name for name in content if name.endswith("ssn_prune.json"))
+    stored = json.loads(content[name])
+    content[name] = json.dumps(stored | {"ssn_prune.inputs": f'{{"x": {sizes}}}'}).encode()
+    write_members(tmp_path / "m.pt2", content)
+    assert batch_of_program(tmp_path / "m.pt2") is None

@@ -12,12 +12,12 @@ from ssn_prune.normalizer import Normalizer
 from ssn_prune.training.gate_traces import gate_traces
 
 
-def records(*ratios, steps=None):
+def records(*ratios, steps=None, layer="layer"):
     """One layer whose mean gate has these ratios and whose variance gate is LN throughout."""
     mean = np.array(ratios, dtype=np.float32).reshape(-1, 3)
     var = np.tile(np.array([0, 1, 0], dtype=np.float32), (len(mean), 1))
     numbers = np.array(range(1, len(mean) + 1) if steps is None else steps, dtype=np.int64)
-    return GateRecords(("layer",), numbers, np.stack([mean, var], axis=1)[:, None])
+    return GateRecords((layer,), numbers, np.stack([mean, var], axis=1)[:, None])
 
 
 def test_letters_follow_the_leader_and_capitals_mean_one_hot():
@@ -58,7 +58,7 @@ def files(tmp_path):
     layer = torch.nn.Sequential(SSN2d(4))
     layer[0].fix(Normalizer.BN, Normalizer.LN)
     torch.save({"state_dict": layer.state_dict()}, tmp_path / "model.pth")
-    history = records((0.5, 0.3, 0.2), (0, 0, 1))
+    history = records((0.5, 0.3, 0.2), (0, 0, 1), layer="0")
     history.save(tmp_path / "gates.npz")
     return tmp_path
 
@@ -72,11 +72,27 @@ def test_inspect_plots_the_history(files):
     assert "Gate history" not in plain.stdout
 
 
+def test_a_history_of_another_network_is_refused(files):
+    records((0.5, 0.3, 0.2), layer="other.sn").save(files / "gates.npz")
+    for command in ("inspect", "convert"):
+        arguments = (str(files / "model.pth"), "--history", str(files / "gates.npz"))
+        more = ("--arch", f"{__name__}:network") if command == "convert" else ()
+        told = run_cli(command, *arguments, *more)
+        assert told.exit_code == 2, told.stderr
+        assert "the gate history of another network" in told.stderr
+
+
+def network():
+    model = torch.nn.Sequential(SSN2d(4))
+    model.input_size = (4, 6, 6)
+    return model
+
+
 def test_inspect_gives_the_history_as_json(files):
     command = ("inspect", str(files / "model.pth"), "--json", "--history", str(files / "gates.npz"))
     mean, var = json.loads(run_cli(*command).stdout)["history"]
     assert mean == {
-        "layer": "layer",
+        "layer": "0",
         "gate": "mean",
         "line": "iB",
         "one_hot_since": 2,
