@@ -27,7 +27,7 @@ from ssn_prune.conversion.steps import prune_loaded
 from ssn_prune.example_inputs import example_inputs
 from ssn_prune.runtime import process
 from ssn_prune.runtime.process import RuntimeProcess, runtime_process
-from ssn_prune.verification import onnx_runtime, other_checkpoint, verify
+from ssn_prune.verification import onnx_runtime, verify
 
 EXIT_CODES = {OK: 0, RUNTIME: 1, ARGUMENT: 2, VERIFICATION: 3}
 PATIENCE = 30
@@ -73,7 +73,7 @@ def sound(tmp_path_factory):
         patch.setattr("ssn_prune.conversion.verifying.prune_loaded", lambda *_, **__: pruned)
         patch.setattr(verify, "check_in_float64", lambda *_, **__: outputs)
         patch.setattr(process, "memory_share", lambda: 1 << 30)
-        for module in (bench, onnx_runtime, other_checkpoint):
+        for module in (bench, onnx_runtime):
             patch.setattr(module, "runtime_process", shared)
         yield (folder / "net.onnx").read_bytes()
     shared.close()
