@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,7 +43,7 @@ from ssn_prune.cli.reports import (
     write_reports,
 )
 from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.cli.targets import default_target, file_path, require_distinct
+from ssn_prune.cli.targets import checkpoint_path, default_target, file_path, require_distinct
 from ssn_prune.cli.traces import traces_of
 from ssn_prune.console import Output, bench_table, deployment_lines, escape, show_conversion
 
@@ -52,7 +51,7 @@ from ssn_prune.console import Output, bench_table, deployment_lines, escape, sho
 def convert(
     context: typer.Context,
     ckpts: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="CKPT",
             help="Checkpoint of torch.save, or safetensors; several, or a folder, are converted in "
@@ -138,11 +137,13 @@ def convert(
 ) -> None:
     """Convert a trained checkpoint to a lean file, in ONNX or for torch; verify it, and report."""
     out = Output(as_json=json, quiet=quiet)
-    if is_batch(ckpts, summary):
+    with exit_on_error(out, debug):
+        paths = [checkpoint_path(text) for text in ckpts]
+    if is_batch(paths, summary):
         convert_all(
             context,
             out,
-            ckpts,
+            paths,
             output=output,
             reports=report or (),
             recursive=recursive,
@@ -152,7 +153,7 @@ def convert(
             debug=debug,
         )
         return
-    (ckpt,) = ckpts
+    (ckpt,) = paths
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)

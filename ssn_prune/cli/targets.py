@@ -10,6 +10,23 @@ from pathlib import Path
 from ssn_prune.errors import ArgumentError, OutputError
 
 
+def checkpoint_path(text: str) -> Path:
+    """The path of a checkpoint or folder, from what the user typed.
+
+    Raises:
+        ArgumentError: It is empty, as the value of a shell variable may be. It would mean the
+            current folder.
+    """
+    if not text:
+        raise ArgumentError(
+            "the path of a checkpoint is empty",
+            expected="a checkpoint, or a folder with checkpoints",
+            found="''",
+            hint="name a file; the current folder is ./",
+        )
+    return Path(text)
+
+
 def default_target(ckpt: Path, name: str | None = None) -> Path:
     """The file beside a checkpoint; a path without a name is refused when it is read.
 

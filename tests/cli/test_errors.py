@@ -60,7 +60,6 @@ def broken_file(folder, kind):
     ("kind", "word"),
     [
         ("missing", "does not exist"),
-        ("directory", "is a directory"),
         ("empty", "is empty"),
         ("text", "is not a checkpoint"),
         ("truncated zip", "damaged, truncated"),
@@ -100,9 +99,21 @@ def test_a_dangerous_file_is_refused_and_not_executed(folder, command, danger):
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("path", [".", "..", ""])
-def test_a_folder_without_a_name_of_its_own(folder, path):
-    assert "is a directory" in fails(folder, FAILURE, "convert", path, *ARCH)[0]
+@pytest.mark.parametrize("path", ["bad.pth", ".", ".."])
+def test_a_folder_in_the_place_of_a_checkpoint(folder, path):
+    broken_file(folder, "directory")
+    assert "is a directory" in fails(folder, FAILURE, "inspect", path)[0]
+    assert "is a directory" in fails(folder, FAILURE, "verify", path, "x.onnx", *ARCH)[0]
+
+
+@pytest.mark.parametrize("path", ["bad.pth", "bad.pth/."])
+def test_a_folder_without_checkpoints(folder, path):
+    broken_file(folder, "directory")
+    assert "has no checkpoint" in fails(folder, USAGE, "convert", path, *ARCH)[0]
+
+
+def test_an_empty_path_is_not_the_current_folder(folder):
+    assert "is empty" in fails(folder, USAGE, "convert", "", *ARCH)[0]
 
 
 def test_a_checkpoint_without_switchable_layers(folder):
