@@ -21,7 +21,7 @@ from ssn_prune.normalizer import NormalizerPair
 
 pytestmark = pytest.mark.usefixtures("own_temporary_folder")
 
-CONVERSIONS = 50
+CONVERSIONS = 20
 PAIRS = [NormalizerPair(mean, var) for mean in (IN, LN, BN) for var in (LN, BN)]
 
 

@@ -80,7 +80,7 @@ def test_a_layer_that_no_rule_is_for_says_so() -> None:
     (layer,) = prune(network, X).plan.layers
     assert layer.refusal is not None
     assert layer.refusal.code is RefusalCode.NOTHING_FOLDS
-    assert "LN/IN" in layer.refusal.reason
+    assert "nothing is constant" in layer.refusal.reason
 
 
 def test_the_reasons_of_all_rules_are_given_with_the_code_of_the_first() -> None:
