@@ -228,6 +228,12 @@ def _private_prefix(target: Path) -> str:
     return f".ssn_prune.{digest}."
 
 
+def sha256_of(path: Path) -> str:
+    """The hash of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def external_name(target: Path, tag: str) -> str:
     """Name of the file that holds the weights of ``target`` when they do not fit inside."""
     return f"{target.name}.{tag}.data"

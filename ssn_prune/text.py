@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _LONGEST = 80
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for a formula if a cell starts with it."""
 
 
 def printable(text: str) -> str:
@@ -37,3 +39,11 @@ def listed(items: Sequence[str], most: int) -> str:
     """The first items, and how many more there are."""
     more = f", and {len(items) - most} more" if len(items) > most else ""
     return ", ".join(items[:most]) + more
+
+
+def spreadsheet_cell(value: object) -> object:
+    """A cell of a CSV file; text that would be a formula gets an apostrophe.
+
+    Names of layers and files are anybody's.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

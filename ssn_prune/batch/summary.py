@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssn_prune.batch.running import Result
+from ssn_prune.text import spreadsheet_cell
 
 COLUMNS = (
     "checkpoint",
@@ -90,12 +91,5 @@ def csv_of(rows: Sequence[Row]) -> str:
         values: list[object] = [row.name, row.output, row.exit_code, seconds]
         values += [row.layers, row.pairs, row.nodes, row.bytes, row.max_error]
         values += [row.bound, row.problem]
-        writer.writerow(["" if value is None else _harmless(value) for value in values])
+        writer.writerow(["" if value is None else spreadsheet_cell(value) for value in values])
     return text.getvalue()
-
-
-def _harmless(value: object) -> object:
-    """A text that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value

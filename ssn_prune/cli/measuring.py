@@ -28,7 +28,7 @@ def require_measurable(path: Path) -> None:
             "--bench measures ONNX files",
             expected="an ONNX file",
             found=str(path),
-            hint=f"leave --bench out, or measure it later: ssn-prune bench {path} --trust-pt2",
+            hint="leave --bench out",
         )
 
 

@@ -19,7 +19,7 @@ Reports = Annotated[
         "--report",
         metavar="FILE",
         help="Also write a report: .html (a page), .json, .csv (a row a layer), .md (a model card) "
-        "or .svg (the strip of layers); may be repeated.",
+        "or .svg (the strip of layers); may be repeated. Of several checkpoints: the suffix alone.",
     ),
 ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from ssn_prune._version import __version__
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.errors import ArgumentError, ExportError
-from ssn_prune.files import replacing, require_writable, resolved
+from ssn_prune.files import replacing, require_writable, resolved, sha256_of
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
@@ -203,13 +202,8 @@ def _stats(
         outputs=_shapes(graph.graph.outputs),
         types=_types([*graph.graph.inputs, *graph.graph.outputs]),
         passes=passes,
-        sha256=_sha256(temporary),
+        sha256=sha256_of(temporary),
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shapes(values: Sequence[ir.Value]) -> dict[str, list[str | int]]:

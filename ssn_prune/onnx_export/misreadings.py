@@ -95,7 +95,7 @@ MISREADINGS: tuple[Misreading, ...] = (
     ),
 )
 """ncnn 1.0.20261020 with pnnx 20261020, TFLite through onnx2tf 1.29.24, OpenCV 4.14 (the
-first two rows) and 5.0 (the first and the last)."""
+first two rows) and 5.0 (the last)."""
 
 
 def misread(graph: ir.Graph, target: Target) -> tuple[MisreadRecord, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.safetensors import PRUNED_KEY
 from ssn_prune.errors import CheckpointError, ExportError
-from ssn_prune.files import replacing, require_writable, resolved
+from ssn_prune.files import replacing, require_writable, resolved, sha256_of
 from ssn_prune.json_values import to_json
 from ssn_prune.pruned_weights.describing import named_tensors, stored_plan
 from ssn_prune.pruned_weights.parsing import parse_plan
@@ -64,6 +63,5 @@ def write_pruned(
             found=error.found,
             hint="save the state dict with torch.save, and prune the checkpoint again to load it",
         ) from error
-    with temporary.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return WeightsStats(target.name, temporary.stat().st_size, digest, len(tensors))
+    size, digest = temporary.stat().st_size, sha256_of(temporary)
+    return WeightsStats(target.name, size, digest, len(tensors))

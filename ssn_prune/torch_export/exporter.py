@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.errors import ArgumentError, ExportError, first_line
-from ssn_prune.files import write_errors
+from ssn_prune.files import sha256_of, write_errors
 from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.exporter import require_pruned
 from ssn_prune.onnx_export.names import axis_names, with_axis_names
@@ -85,7 +84,7 @@ def write_pt2(
     stats = TorchProgramStats(
         file_name=target.name,
         bytes=temporary.stat().st_size,
-        sha256=_sha256(temporary),
+        sha256=sha256_of(temporary),
         torch_version=torch.__version__,
         nodes=sum(operators.values()),
         operators=operators,
@@ -151,11 +150,6 @@ def _save(
                 hint="take out of the network what is named; torch's own error is the cause of "
                 "this one",
             ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _shapes(

@@ -1,7 +1,7 @@
 """OpenCV: InstanceNormalization of planes, written out.
 
-OpenCV computes its variance as mean(x^2) - mean(x)^2, which cancels: with a mean of 10 deviations
-its output is off by 1e-3 in OpenCV 4.14 and by 2e-5 in 5.0 (``benchmarks/research/norm_sums.py``).
+OpenCV 4 computes its variance as mean(x^2) - mean(x)^2, which cancels: with a mean of 10 deviations
+its output is off by 3e-4 in OpenCV 4.14 (``benchmarks/research/norm_sums.py``).
 """
 
 from __future__ import annotations

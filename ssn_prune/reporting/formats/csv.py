@@ -9,9 +9,7 @@ from collections.abc import Iterable, Sequence
 from ssn_prune.reporting.run import Run
 from ssn_prune.reporting.view.comparison import comparison_of
 from ssn_prune.reporting.view.layers import layers_of
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for a formula if a cell starts with it."""
+from ssn_prune.text import spreadsheet_cell
 
 
 def csv(run: Run) -> str:
@@ -43,10 +41,5 @@ def _written(head: Sequence[str], table: Iterable[Sequence[object]]) -> str:
     text = io.StringIO()
     writer = rows.writer(text)
     writer.writerow(head)
-    writer.writerows([_plain(cell) for cell in row] for row in table)
+    writer.writerows([spreadsheet_cell(cell) for cell in row] for row in table)
     return text.getvalue()
-
-
-def _plain(cell: object) -> object:
-    """Text that would be a formula gets an apostrophe: layer names are anybody's."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
