@@ -13,6 +13,7 @@ from .errors import ArchitectureError as ArchitectureError
 from .errors import ArgumentError as ArgumentError
 from .errors import CaptureError as CaptureError
 from .errors import CheckpointError as CheckpointError
+from .errors import DataError as DataError
 from .errors import ExportError as ExportError
 from .errors import InferenceRuntimeError as InferenceRuntimeError
 from .errors import KeyMismatchError as KeyMismatchError
@@ -27,6 +28,8 @@ from .errors import UnsupportedLayerError as UnsupportedLayerError
 from .errors import UntrustedFileError as UntrustedFileError
 from .errors import VerificationError as VerificationError
 from .example_inputs import random_batches as random_batches
+from .images.opening import open_images as open_images
+from .images.preprocessing import Preprocessing as Preprocessing
 from .nn.selected import SelectedNorm as SelectedNorm
 from .nn.sparsestmax import sparsestmax as sparsestmax
 from .nn.ssn import SSN1d as SSN1d

@@ -262,6 +262,16 @@ class UndefinedVarianceError(SsnPruneError):
         self.layers = tuple(layers)
 
 
+class DataError(SsnPruneError):
+    """Images or labels cannot be read, or do not fit the network.
+
+    Cure: give what the message names, such as a folder inside of a zip file, and say how images
+    become inputs with `mean=` and `std=`.
+    """
+
+    code = "bad_data"
+
+
 class CaptureError(SsnPruneError):
     """The network cannot be run, copied or captured as the conversion needs it.
 

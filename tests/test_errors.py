@@ -21,6 +21,7 @@ CODES = {
     "UnsupportedLayerError": "unsupported_layer",
     "UnconvergedGatesError": "unconverged_gates",
     "UndefinedVarianceError": "undefined_variance",
+    "DataError": "bad_data",
     "CaptureError": "capture_failed",
     "ExportError": "export_failed",
     "InferenceRuntimeError": "runtime_failed",

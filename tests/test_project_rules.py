@@ -42,6 +42,8 @@ ORDER = [
     ("nn",),
     ("surgery", "checkpoint", "architectures", "selection"),
     ("example_inputs",),
+    ("images",),
+    ("accuracy",),
     ("training",),
     ("pruning",),
     ("pruned_weights",),

@@ -18,6 +18,7 @@ from ssn_prune.architectures.digits import INPUT_SIZE, DigitsNet
 from ssn_prune.architectures.factories import factory_builder, module_without_factory
 from ssn_prune.architectures.resnet import REFERENCE_NETWORKS, reference_builder
 from ssn_prune.architectures.torchvision import torchvision_usage
+from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
 from ssn_prune.errors import ArchitectureError
 from ssn_prune.surgery.replacement import Kind
 from ssn_prune.surgery.to_ssn import convert_to_ssn
@@ -43,6 +44,7 @@ class Architecture:
             arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
         inputs: Number of inputs.
         given: Whether the network is the user's code, with layers of whatever kind.
+        preprocessing: How its images are usually prepared, None if unknown.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Architecture:
     swaps_norms: bool = False
     inputs: int = 1
     given: bool = False
+    preprocessing: UsualPreprocessing | None = None
 
 
 def find_architecture(name: str, *, trusted: bool) -> Architecture:
@@ -142,6 +145,7 @@ def _torchvision(name: str, rest: str) -> Architecture:
         None,
         swaps_norms=True,
         inputs=usage.inputs,
+        preprocessing=usage.preprocessing,
     )
 
 
@@ -169,7 +173,23 @@ def _timm(name: str, rest: str) -> Architecture:
         raise _unknown(rest, (), "timm:") from error
     size = getattr(configuration, "input_size", None) or (3, 224, 224)
     usual = int(size[0]), int(size[1]), int(size[2])
-    return Architecture(name, _swapping(make), usual, None, swaps_norms=True)
+    return Architecture(
+        name,
+        _swapping(make),
+        usual,
+        None,
+        swaps_norms=True,
+        preprocessing=None if configuration is None else _timm_preprocessing(configuration),
+    )
+
+
+def _timm_preprocessing(configuration: Any) -> UsualPreprocessing:
+    return UsualPreprocessing(
+        tuple(configuration.mean),
+        tuple(configuration.std),
+        configuration.crop_pct,
+        "bicubic" if configuration.interpolation == "bicubic" else "bilinear",
+    )
 
 
 def _accepts(function: Callable[..., Any], argument: str) -> bool:
@@ -177,7 +197,14 @@ def _accepts(function: Callable[..., Any], argument: str) -> bool:
 
 
 NETWORKS: tuple[Architecture, ...] = (
-    Architecture(DEMO_NETWORK, DigitsNet, INPUT_SIZE, None, takes_correction=False),
+    Architecture(
+        DEMO_NETWORK,
+        DigitsNet,
+        INPUT_SIZE,
+        None,
+        takes_correction=False,
+        preprocessing=UsualPreprocessing((0.5,), (0.5,)),
+    ),
     *(Architecture(name, reference_builder(name), (3, 224, 224), 1) for name in REFERENCE_NETWORKS),
 )
 """The networks that a checkpoint may name; docs/extending.md shows how to add one."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+
+from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
 
 _FRAMES = 16
 _PHOTO = (3, 480, 640)  # detection models resize what they get
@@ -19,10 +20,12 @@ class Usage:
     Attributes:
         input_size: (C, H, W), or (C, D, H, W) of a video; None if nothing is known.
         inputs: Number of inputs.
+        preprocessing: Of images; None for other inputs.
     """
 
     input_size: tuple[int, ...] | None
     inputs: int = 1
+    preprocessing: UsualPreprocessing | None = None
 
 
 def torchvision_usage(name: str) -> Usage:
@@ -39,9 +42,13 @@ def torchvision_usage(name: str) -> Usage:
     if kind == "detection":
         side = next((int(part[-3:]) for part in name.split("_") if part[-3:] in _FIXED), None)
         return Usage(_PHOTO if side is None else (3, side, side))
-    settings = _transform_settings(models.get_model_weights(name))
-    side = _first(settings.get("crop_size")) or _first(settings.get("resize_size")) or 224
-    return Usage((3, _FRAMES, side, side) if kind == "video" else (3, side, side))
+    transforms = _transforms(models.get_model_weights(name))
+    crop = _first(getattr(transforms, "crop_size", None))
+    resize = _first(getattr(transforms, "resize_size", None))
+    side = crop or resize or 224
+    if kind == "video":
+        return Usage((3, _FRAMES, side, side))
+    return Usage((3, side, side), preprocessing=_preprocessing(transforms, crop, resize))
 
 
 def is_detection_model(model: nn.Module) -> bool:
@@ -55,10 +62,26 @@ def is_detection_model(model: nn.Module) -> bool:
 _FIXED = ("300", "320")
 
 
-def _transform_settings(weights: Any) -> dict[str, Any]:
+def _transforms(weights: Any) -> Any:
+    """The transforms of the best weights, which are not downloaded; None if there are none."""
     default = getattr(weights, "DEFAULT", None) or next(iter(weights), None)
-    transforms = getattr(default, "transforms", None)
-    return dict(transforms.keywords) if isinstance(transforms, functools.partial) else {}
+    make = getattr(default, "transforms", None)
+    return None if make is None else make()
+
+
+def _preprocessing(
+    transforms: Any, crop: int | None, resize: int | None
+) -> UsualPreprocessing | None:
+    mean, std = (getattr(transforms, name, None) for name in ("mean", "std"))
+    if mean is None or std is None:
+        return None
+    bicubic = transforms.interpolation.value == "bicubic"
+    return UsualPreprocessing(
+        tuple(mean),
+        tuple(std),
+        crop / resize if crop and resize else None,
+        "bicubic" if bicubic else "bilinear",
+    )
 
 
 def _first(size: Any) -> int | None:

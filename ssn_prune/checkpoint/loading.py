@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ssn_prune.architectures.registry import FORMS, Architecture, find_architecture
 from ssn_prune.architectures.torchvision import is_detection_model
+from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
 from ssn_prune.checkpoint.input_size import each_input
 from ssn_prune.checkpoint.key_matching import (
     load_weights,
@@ -55,6 +56,7 @@ class LoadedCheckpoint:
             detection models).
         given: The network as the user's own code builds and loads it, if that has layers of another
             implementation; it shares all other tensors with ``model``.
+        preprocessing: How a library prepares the network's images; None if nothing is known.
     """
 
     model: nn.Module
@@ -63,6 +65,7 @@ class LoadedCheckpoint:
     more_inputs: tuple[tuple[int, ...], ...] = ()
     takes_images: bool = False
     given: nn.Module | None = None
+    preprocessing: UsualPreprocessing | None = None
 
     def __repr__(self) -> str:
         """The network's class and the file."""
@@ -154,6 +157,7 @@ def load_checkpoint(
         more_inputs=tuple(sizes[1:]),
         takes_images=is_detection_model(model),
         given=given,
+        preprocessing=architecture.preprocessing,
     )
 
 

@@ -1,0 +1,146 @@
+"""Images that are arrays in memory: of an .npz file, or of a loader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssn_prune.errors import DataError
+from ssn_prune.images.decoding import small_png
+from ssn_prune.images.image_set import TargetKind
+from ssn_prune.images.preprocessing import Preprocessing
+from ssn_prune.text import printable
+
+MAX_BYTES = 2 << 30
+"""Bytes of all arrays of one source."""
+
+_BYTES = "the inputs are bytes, and how they become numbers is not known"
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """An :class:`~ssn_prune.images.image_set.ImageSet` of arrays.
+
+    Attributes:
+        arrays: One for each input of the network, (n, ...); floating, or one of uint8.
+        labels: (n,) or (n, H, W); None if nothing is known.
+        preprocessing: How bytes become inputs; None for inputs that come ready.
+    """
+
+    arrays: tuple[Tensor, ...]
+    labels: Tensor | None
+    preprocessing: Preprocessing | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their numbers."""
+        return tuple(f"input {index}" for index in range(len(self)))
+
+    @property
+    def kind(self) -> TargetKind:
+        """What is known of each image."""
+        if self.labels is None:
+            return TargetKind.NONE
+        return TargetKind.CLASSES if self.labels.dim() == 1 else TargetKind.MAPS
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Arrays name no classes."""
+        return ()
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    def inputs(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Inputs of one call, float32."""
+        chosen = list(indices)
+        if self.preprocessing is not None:
+            return (self.preprocessing.normalized(self.arrays[0][chosen]),)
+        return tuple(array[chosen].float() for array in self.arrays)
+
+    def pixels(self, indices: Sequence[int]) -> Tensor | None:
+        """Bytes, (n, C, H, W); None if the inputs come ready."""
+        return None if self.preprocessing is None else self.arrays[0][list(indices)]
+
+    def targets(self, indices: Sequence[int]) -> Tensor | None:
+        """Classes (n,), or maps of classes (n, H, W); None if nothing is known."""
+        return None if self.labels is None else self.labels[list(indices)]
+
+    def preview(self, index: int) -> bytes | None:
+        """A small picture of the first input, if it is one."""
+        return small_png(self.arrays[0][index])
+
+
+def image_arrays(
+    source: str,
+    arrays: Sequence[Tensor],
+    labels: Tensor | None,
+    preprocessing: Preprocessing | None,
+    input_sizes: Sequence[tuple[int, ...]],
+) -> ImageArrays:
+    """Check arrays against the network.
+
+    Args:
+        source: Where they are from, for errors.
+        arrays: One for each input of the network.
+        labels: What is known of each sample.
+        preprocessing: For bytes; other inputs come ready.
+        input_sizes: The size of each input, without the batch axis.
+
+    Raises:
+        DataError: They do not fit the network or each other.
+    """
+    found = [tuple(array.shape) for array in arrays]
+    wanted = " and ".join(str(("n", *size)).replace("'", "") for size in input_sizes)
+    if [shape[1:] for shape in found] != [tuple(size) for size in input_sizes]:
+        raise DataError(
+            f"the inputs of {printable(source)} have not the network's shape",
+            expected=f"{wanted}, channels first",
+            found=", ".join(map(str, found)) or "nothing",
+            hint="transpose or resize them, or pass the network's `input_size=`",
+        )
+    counts = [len(array) for array in (*arrays, *(() if labels is None else (labels,)))]
+    if len(set(counts)) > 1 or not counts[0]:
+        raise DataError(
+            f"{printable(source)} has unequal numbers of inputs and labels"
+            if counts[0]
+            else f"{printable(source)} has no inputs",
+            expected="one label for each input, and one input at least",
+            found=", ".join(map(str, counts)),
+            hint="save them again, in the same order",
+        )
+    return ImageArrays(
+        tuple(arrays), _whole(source, labels), _for_bytes(source, arrays, preprocessing)
+    )
+
+
+def _for_bytes(
+    source: str, arrays: Sequence[Tensor], preprocessing: Preprocessing | None
+) -> Preprocessing | None:
+    if not any(array.dtype == torch.uint8 for array in arrays):
+        return None
+    if preprocessing is None or len(arrays) > 1:
+        raise DataError(
+            f"{printable(source)}: {_BYTES}",
+            expected="floating inputs as the network takes them, or bytes and `mean=`, `std=`",
+            found=", ".join(str(array.dtype) for array in arrays),
+            hint="pass the `mean=` and `std=` of the training, such as `mean=0.5` and `std=0.5`",
+        )
+    return preprocessing
+
+
+def _whole(source: str, labels: Tensor | None) -> Tensor | None:
+    if labels is None:
+        return None
+    fractional = labels.is_floating_point() and bool((labels != labels.round()).any())
+    if labels.dim() not in (1, 3) or fractional or labels.is_complex():
+        raise DataError(
+            f"the labels of {printable(source)} are no classes",
+            expected="whole numbers of shape (n,), or (n, H, W) for a class for each pixel",
+            found=f"{labels.dtype} of shape {tuple(labels.shape)}",
+            hint="save the number of each class, such as labels.argmax(1), or leave labels out",
+        )
+    return labels.long()

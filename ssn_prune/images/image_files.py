@@ -1,0 +1,84 @@
+"""Images in files, with what a :class:`~ssn_prune.images.layouts.Layout` knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssn_prune.errors import DataError
+from ssn_prune.images.decoding import decoded, small_png
+from ssn_prune.images.image_set import TargetKind
+from ssn_prune.images.layouts import Layout
+from ssn_prune.images.preprocessing import Preprocessing
+from ssn_prune.text import printable, shown
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """An :class:`~ssn_prune.images.image_set.ImageSet` of files.
+
+    Attributes:
+        layout: Where they are.
+        preprocessing: How they become inputs.
+    """
+
+    layout: Layout
+    preprocessing: Preprocessing
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths of the images."""
+        return self.layout.names
+
+    @property
+    def kind(self) -> TargetKind:
+        """What is known of each image."""
+        return self.layout.kind
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of class folders."""
+        return self.layout.classes
+
+    def __len__(self) -> int:
+        return len(self.layout.names)
+
+    def inputs(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Normalized images, float32 (n, C, H, W)."""
+        return (self.preprocessing.normalized(self.pixels(indices)),)
+
+    def pixels(self, indices: Sequence[int]) -> Tensor:
+        """The same in 0 ... 255, uint8."""
+        return torch.stack([self._pixels(index) for index in indices])
+
+    def targets(self, indices: Sequence[int]) -> Tensor | None:
+        """Classes (n,), or maps of classes (n, H, W); None if nothing is known."""
+        if self.kind is TargetKind.CLASSES:
+            return torch.tensor([self.layout.labels[index] for index in indices])
+        if self.kind is TargetKind.MAPS:
+            return torch.stack([self._map(index) for index in indices])
+        return None
+
+    def preview(self, index: int) -> bytes | None:
+        """A small picture, PNG."""
+        return small_png(self._pixels(index))
+
+    def _pixels(self, index: int) -> Tensor:
+        return self.preprocessing.pixels(decoded(self.layout.files, self.names[index]))
+
+    def _map(self, index: int) -> Tensor:
+        maps, name = self.layout.maps, self.layout.map_names[index]
+        assert maps is not None
+        image = decoded(maps, name)
+        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
+            raise DataError(
+                f"{printable(str(maps.path))}: {shown(name)} is no map of labels",
+                expected="one channel, whose values are numbers of classes",
+                found=f"an image with the channels {', '.join(image.getbands())}",
+                hint="save the maps as numbers of classes: "
+                "Image.fromarray(labels.astype(numpy.uint8)).save('map.png')",
+            )
+        return self.preprocessing.label_map(image)
