@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from ssn_prune.accuracy.per_image import PerImage
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Shares in [0, 1]; None where they do not apply.
-
-    Attributes:
-        top1: Of images whose largest output is the target's.
-        top5: Of images whose target is among the five largest outputs.
-        miou: Mean over classes of intersection over union, counted over all pixels of all images;
-            classes that neither the targets nor the predictions have are left out.
-    """
-
-    top1: float | None = None
-    top5: float | None = None
-    miou: float | None = None
+from ssn_prune.accuracy.results import Accuracy
 
 
 def accuracy_of(results: PerImage) -> Accuracy:

@@ -9,7 +9,6 @@ mean intersection over union, which is no mean over images: the percentile boots
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -18,27 +17,11 @@ from torch import Tensor
 
 from ssn_prune.accuracy.metrics import mean_iou
 from ssn_prune.accuracy.per_image import PerImage
+from ssn_prune.accuracy.results import PairedDifference
 from ssn_prune.errors import ArgumentError
 
 _RESAMPLES = 2000
 _AT_ONCE = 100  # resamples, to bound the memory
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """A difference of accuracy, in [-1, 1].
-
-    Attributes:
-        mean: Second network less the first.
-        lower: Lower end of its interval.
-        upper: Upper end.
-        confidence: Of the interval.
-    """
-
-    mean: float
-    lower: float
-    upper: float
-    confidence: float
 
 
 def paired(

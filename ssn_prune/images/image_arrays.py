@@ -11,6 +11,7 @@ from torch import Tensor
 from ssn_prune.errors import DataError
 from ssn_prune.images.decoding import small_png
 from ssn_prune.images.image_set import TargetKind
+from ssn_prune.images.pixels import normalized
 from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.text import printable
 
@@ -58,7 +59,7 @@ class ImageArrays:
         """Inputs of one call, float32."""
         chosen = list(indices)
         if self.preprocessing is not None:
-            return (self.preprocessing.normalized(self.arrays[0][chosen]),)
+            return (normalized(self.arrays[0][chosen], self.preprocessing),)
         return tuple(array[chosen].float() for array in self.arrays)
 
     def pixels(self, indices: Sequence[int]) -> Tensor | None:

@@ -12,6 +12,7 @@ from ssn_prune.errors import DataError
 from ssn_prune.images.decoding import decoded, small_png
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.images.layouts import Layout
+from ssn_prune.images.pixels import labels_of, normalized, pixels_of
 from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.text import printable, shown
 
@@ -48,7 +49,7 @@ class ImageFiles:
 
     def inputs(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
         """Normalized images, float32 (n, C, H, W)."""
-        return (self.preprocessing.normalized(self.pixels(indices)),)
+        return (normalized(self.pixels(indices), self.preprocessing),)
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
         """The same in 0 ... 255, uint8."""
@@ -67,7 +68,7 @@ class ImageFiles:
         return small_png(self._pixels(index))
 
     def _pixels(self, index: int) -> Tensor:
-        return self.preprocessing.pixels(decoded(self.layout.files, self.names[index]))
+        return pixels_of(decoded(self.layout.files, self.names[index]), self.preprocessing)
 
     def _map(self, index: int) -> Tensor:
         maps, name = self.layout.maps, self.layout.map_names[index]
@@ -81,4 +82,4 @@ class ImageFiles:
                 hint="save the maps as numbers of classes: "
                 "Image.fromarray(labels.astype(numpy.uint8)).save('map.png')",
             )
-        return self.preprocessing.label_map(image)
+        return labels_of(image, self.preprocessing)

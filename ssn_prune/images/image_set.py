@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from ssn_prune.images.preprocessing import Preprocessing
+
+if TYPE_CHECKING:  # the kinds of targets are part of reports, which are read without torch
+    from torch import Tensor
 
 
 class TargetKind(StrEnum):

@@ -1,4 +1,4 @@
-"""From a picture to a network's input: its part and size, then (x / 255 - mean) / std."""
+"""What is done to a picture before a network sees it; :mod:`ssn_prune.images.pixels` does it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-
 from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
-from ssn_prune.errors import ArgumentError, DataError
+from ssn_prune.errors import ArgumentError
 
 Interpolation = Literal["bilinear", "bicubic"]
-_FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "nearest": Image.Resampling.NEAREST,
-}
-_MODES = {1: "L", 3: "RGB"}
 
 
 @dataclass(frozen=True)
@@ -71,50 +60,6 @@ class Preprocessing:
                 found=repr(self.interpolation),
                 hint="leave it out, which means bilinear",
             )
-
-    def pixels(self, image: Image.Image) -> Tensor:
-        """Grey or equal channels as the network takes them, in its size: uint8, (C, H, W).
-
-        Raises:
-            DataError: The network takes neither one nor three channels.
-        """
-        channels = self.size[0]
-        if channels not in _MODES:
-            raise DataError(
-                f"pictures have 1 or 3 channels, and the network takes {channels}",
-                expected="arrays (.npz), or a loader package.module:name",
-                found="files of images",
-                hint="save the inputs as arrays: numpy.savez('data.npz', images=x, labels=y)",
-            )
-        framed = self._framed(_in_mode(image, _MODES[channels]), self.interpolation)
-        array = np.array(framed, dtype=np.uint8).reshape(*self.size[1:], channels)
-        return torch.from_numpy(array).permute(2, 0, 1).contiguous()
-
-    def label_map(self, labels: Image.Image) -> Tensor:
-        """The same part of a map of labels, without mixing them: int64, (H, W)."""
-        return torch.from_numpy(np.array(self._framed(labels, "nearest"), dtype=np.int64))
-
-    def normalized(self, pixels: Tensor) -> Tensor:
-        """(x / 255 - mean) / std in float32 of uint8 pixels (N, C, H, W), as x * scale + shift."""
-        scale, shift = self.affine()
-        axes = (-1, 1, 1)
-        return pixels.float() * scale.view(axes) + shift.view(axes)
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """Scale and shift of pixels in 0 ... 255, one a channel, each rounded once to float32."""
-        mean, std = (torch.tensor(v, dtype=torch.float64) for v in (self.mean, self.std))
-        return (1 / (255 * std)).float(), (-mean / std).float()
-
-    def _framed(self, image: Image.Image, filter_name: str) -> Image.Image:
-        _, height, width = self.size
-        used = _FILTERS[filter_name]
-        if self.resize is None:
-            return image if image.size == (width, height) else image.resize((width, height), used)
-        shorter = min(image.size)
-        size = tuple(max(self.resize, self.resize * side // shorter) for side in image.size)
-        scaled = image if image.size == size else image.resize((size[0], size[1]), used)
-        left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
-        return scaled.crop((left, top, left + width, top + height))
 
 
 def preprocessing_for(
@@ -179,11 +124,3 @@ def _require_numbers(name: str, values: tuple[float, ...], channels: int) -> Non
             found=f"{name} {values}",
             hint="pass one number for all channels, such as `mean=0.5` and `std=0.5`",
         )
-
-
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion cuts them off at 255
-        image = Image.fromarray((np.array(image) // 257).clip(0, 255).astype(np.uint8))
-    if "transparency" in image.info:  # it warns of palettes with transparent entries
-        image = image.convert("RGBA")
-    return image.convert(mode)

@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from ssn_prune.architectures.registry import find_architecture
 from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
 from ssn_prune.errors import ArgumentError, DataError
+from ssn_prune.images.pixels import normalized, pixels_behind, pixels_of
 from ssn_prune.images.preprocessing import Preprocessing, preprocessing_for
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -27,7 +28,7 @@ def test_an_input_is_what_torchvision_makes_of_the_picture(picture, resize, size
     steps += [v2.CenterCrop(size), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
     expected = v2.Compose([*steps, v2.Normalize(MEAN, STD)])(image)
     ours = Preprocessing((3, *size), MEAN, STD, resize, interpolation)
-    value = ours.normalized(ours.pixels(image)[None])[0]
+    value = normalized(pixels_of(image, ours)[None], ours)[0]
     torch.testing.assert_close(value, expected, rtol=0, atol=1e-6)
 
 
@@ -36,7 +37,8 @@ def test_an_affine_of_bytes_is_the_formula_in_float64():
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, 16, 16)
     mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in (MEAN, STD))
     exact = (pixels.double() / 255 - mean) / std
-    error = (ours.normalized(pixels).double() - exact).abs().max()
+    error = (normalized(pixels, ours).double() - exact).abs().max()
+    assert torch.equal(pixels_behind(normalized(pixels, ours), ours), pixels)
     assert 0 < error < 5e-7  # values to 2.6: one rounding of scale, shift, product and sum
 
 
@@ -54,7 +56,7 @@ def test_an_affine_of_bytes_is_the_formula_in_float64():
 def test_a_grey_picture_of_any_mode_has_equal_channels(image, expected):
     for channels in (1, 3):
         ours = Preprocessing((channels, 8, 8), (0.5,) * channels, (0.5,) * channels)
-        pixels = ours.pixels(image)
+        pixels = pixels_of(image, ours)
         assert pixels.shape == (channels, 8, 8)
         assert all(np.array_equal(plane, expected()) for plane in pixels)
 
@@ -62,13 +64,13 @@ def test_a_grey_picture_of_any_mode_has_equal_channels(image, expected):
 def test_a_coloured_picture_becomes_grey_for_one_channel():
     colours = noise(2, (8, 8, 3))
     luma = colours @ np.array([0.299, 0.587, 0.114])
-    found = GREY.pixels(Image.fromarray(colours))[0].numpy()
+    found = pixels_of(Image.fromarray(colours), GREY)[0].numpy()
     assert np.abs(found - luma).max() < 1
 
 
 def test_other_numbers_of_channels_are_refused():
     with pytest.raises(DataError, match="takes 4"):
-        Preprocessing((4, 8, 8), (0.5,) * 4, (0.5,) * 4).pixels(Image.fromarray(noise(0)))
+        pixels_of(Image.fromarray(noise(0)), Preprocessing((4, 8, 8), (0.5,) * 4, (0.5,) * 4))
 
 
 @pytest.mark.parametrize(
