@@ -199,6 +199,11 @@ class Worker:
         """Time all files that were added."""
         return time_in_turns(self._runners, runs, warmup), ()
 
+    def forget(self) -> Answer:
+        """Close all files that were added."""
+        self._runners.clear()
+        return None, ()
+
     def memory(
         self, path: str, threads: int, inputs: list[dict[str, Any]], provider: str = CPU
     ) -> Answer:

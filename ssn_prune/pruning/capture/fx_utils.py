@@ -95,6 +95,16 @@ def positions_of(node: Any) -> int | None:
     return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
 
+def shape_of(node: Any) -> tuple[int, ...] | None:
+    """Shape of a node's tensor in the example; None if it is none, or data decides."""
+    value = node.meta.get("val") if isinstance(node, torch.fx.Node) else None
+    if not isinstance(value, Tensor):
+        return None
+    sizes = [_hint(size) for size in value.shape]
+    known = tuple(size for size in sizes if size is not None)
+    return known if len(known) == len(sizes) else None
+
+
 def _hint(size: Any) -> int | None:
     if isinstance(size, int):
         return size

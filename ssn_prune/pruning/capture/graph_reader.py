@@ -21,22 +21,17 @@ from ssn_prune.pruning.capture.fx_utils import (
     only_user,
     operator_name,
     positions_of,
+    shape_of,
     use_count,
 )
 from ssn_prune.pruning.capture.marked_model import is_marker
-from ssn_prune.pruning.capture.records import AffineCall, ConvCall, LayerCall
-
-_LINEAR = "aten.linear.default"
-_TRANSPOSED = {
-    "aten.conv_transpose1d.default",
-    "aten.conv_transpose2d.input",
-    "aten.conv_transpose3d.input",
-}
-_CONVS = _TRANSPOSED | {
-    f"aten.conv{dimension}d.{overload}"
-    for dimension in (1, 2, 3)
-    for overload in ("default", "padding")
-}
+from ssn_prune.pruning.capture.records import AffineCall, ConvCall, LayerCall, Surroundings
+from ssn_prune.pruning.capture.surroundings import (
+    LINEAR,
+    TRANSPOSED,
+    is_conv,
+    surroundings_of,
+)
 
 
 @dataclass
@@ -73,7 +68,14 @@ def read_program(records: GraphRecords, captured: CapturedProgram, marked: nn.Mo
     for region in captured.regions():
         for node in filter(is_marker, region.graph.nodes):
             inner = node.args[0]
-            call = LayerCall("a region of its own", None, positions_of(inner), axes_of(inner))
+            shape = shape_of(inner)
+            call = LayerCall(
+                "a region of its own",
+                None,
+                positions_of(inner),
+                axes_of(inner),
+                surroundings=None if shape is None else Surroundings(shape),
+            )
             records.add_call(str(node.args[1]), call)
 
 
@@ -90,7 +92,7 @@ def _layer_call(node: torch.fx.Node, captured: CapturedProgram, marked: nn.Modul
         end = user
     return LayerCall(
         producer=operator_name(source),
-        preceding_conv=_conv_call(source, captured) if _is_conv(source) else None,
+        preceding_conv=_conv_call(source, captured) if is_conv(source) else None,
         positions=positions_of(source),
         axes=axes_of(source),
         preceding_layer=str(source.args[1]) if is_marker(source) else None,
@@ -99,6 +101,7 @@ def _layer_call(node: torch.fx.Node, captured: CapturedProgram, marked: nn.Modul
         affines=tuple(affines),
         following_conv=_following_conv(end, captured),
         overwritten=overwritten_after(node, source),
+        surroundings=surroundings_of(node),
     )
 
 
@@ -111,20 +114,14 @@ def _following_conv(source: torch.fx.Node, captured: CapturedProgram) -> ConvCal
     pads = user is not None and operator_name(user) == "aten.pad.default"
     if user is not None and pads and argument(user, 2, "mode", "constant") != "constant":
         source, user = user, only_user(user)
-    if user is None or not _is_conv(user) or user.args[0] is not source:
+    if user is None or not is_conv(user) or user.args[0] is not source:
         return None
     return _conv_call(user, captured)
 
 
-def _is_conv(node: torch.fx.Node) -> bool:
-    # A linear layer has its channels on the last axis, a normalizer on axis 1.
-    name = operator_name(node)
-    return name in _CONVS or (name == _LINEAR and axes_of(node) == 2)
-
-
 def _conv_call(node: torch.fx.Node, captured: CapturedProgram) -> ConvCall:
     operator = operator_name(node)
-    linear, transposed = operator == _LINEAR, operator in _TRANSPOSED
+    linear, transposed = operator == LINEAR, operator in TRANSPOSED
     bias = argument(node, 2, "bias")
     padding = 0 if linear else argument(node, 4, "padding", 0)
     zero_padded = (

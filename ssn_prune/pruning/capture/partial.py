@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ssn_prune.pruning.capture.fx_utils import CapturedProgram
 from ssn_prune.pruning.capture.graph_reader import GraphRecords, read_program
 from ssn_prune.pruning.capture.marked_model import Marker
-from ssn_prune.pruning.capture.records import LayerCall
+from ssn_prune.pruning.capture.records import LayerCall, Surroundings
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
 from ssn_prune.pruning.capture.tensor_identity import named_tensors
 from ssn_prune.surgery._shared_parameters import run_copy
@@ -152,7 +152,14 @@ def _read(
 def _uncaptured_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> LayerCall:
     """A call of a layer from code that could not be captured."""
     x: Tensor = args[0] if args else kwargs["input"]
-    return LayerCall(UNCAPTURED, None, x.shape[2:].numel(), x.dim(), consumer=UNCAPTURED)
+    return LayerCall(
+        UNCAPTURED,
+        None,
+        x.shape[2:].numel(),
+        x.dim(),
+        consumer=UNCAPTURED,
+        surroundings=Surroundings(tuple(x.shape)),
+    )
 
 
 def _programs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -54,6 +55,71 @@ class AffineCall:
     tensor: int
 
 
+VALUE, OTHER = "value", "other"
+
+
+@dataclass(frozen=True)
+class ConvShape:
+    """A convolution or linear layer without its numbers.
+
+    Attributes:
+        input: Shape of its input, (N, C, *).
+        weight: Shape of its kernel, as torch stores it.
+        bias: Whether it has one.
+        transposed: Whether it is a transposed convolution.
+        stride: A number an axis; empty for a linear layer, as are the next ones.
+        padding: A number an axis, or ``same`` or ``valid``.
+        output_padding: Of a transposed convolution.
+        dilation: A number an axis.
+        groups: Its groups.
+    """
+
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    bias: bool
+    transposed: bool = False
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] | str = ()
+    output_padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A call of an operator after the layer.
+
+    Attributes:
+        operator: Such as ``aten.relu.default``.
+        arguments: Its arguments: numbers, lists, :data:`VALUE` for what comes from the layer, and
+            :data:`OTHER` for another tensor.
+        named: Those that are passed by name.
+        other: Shape of the other tensor, if there is one.
+    """
+
+    operator: str
+    arguments: tuple[Any, ...]
+    named: tuple[tuple[str, Any], ...] = ()
+    other: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What stands around one call.
+
+    Attributes:
+        shape: Of the layer's input, (N, C, *), in the example.
+        preceding: The convolution or linear layer that makes the input, if one does.
+        tail: What follows directly, each the only use of the value before it.
+        following: A convolution that the result of all that goes to.
+    """
+
+    shape: tuple[int, ...]
+    preceding: ConvShape | None = None
+    tail: tuple[Operation, ...] = ()
+    following: ConvShape | None = None
+
+
 @dataclass(frozen=True)
 class LayerCall:
     """One call of a switchable layer.
@@ -73,6 +139,7 @@ class LayerCall:
             the output of the last of ``affines``.
         overwritten: Whether the input's memory is written to later.
         order: Position among all calls of switchable layers.
+        surroundings: What stands around the call; None where data decides its shape.
     """
 
     producer: str
@@ -86,6 +153,7 @@ class LayerCall:
     following_conv: ConvCall | None = None
     overwritten: bool = False
     order: int = 0
+    surroundings: Surroundings | None = None
 
 
 @dataclass(frozen=True)

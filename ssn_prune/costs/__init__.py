@@ -1,0 +1,1 @@
+"""What each pair of normalizers costs at each layer, measured in the runtime."""

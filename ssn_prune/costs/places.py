@@ -1,0 +1,137 @@
+"""The places of a network where a normalizer stands, equal ones once.
+
+A layer that is called several times stands at several places.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ssn_prune.costs.records import FREE
+from ssn_prune.errors import ArgumentError
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.nn.variance_kind import FROM_PLANES
+from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
+from ssn_prune.pruning.capture.capture import capture
+from ssn_prune.pruning.capture.records import Capture, ConvShape, LayerCall, Surroundings
+from ssn_prune.pruning.folds.kernel import editable_kernel
+from ssn_prune.pruning.plan import Refusal
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a normalizer stands, without its numbers. Equal places cost the same.
+
+    Attributes:
+        surroundings: Its input, the convolution before it, and what follows.
+        foldable: Whether that convolution may take a fold.
+        correction: Kind of its variances.
+        affine: Whether it has a weight and a bias.
+    """
+
+    surroundings: Surroundings
+    foldable: bool
+    correction: int
+    affine: bool
+
+
+@dataclass(frozen=True)
+class PlacedLayer:
+    """A layer of the network.
+
+    Attributes:
+        name: Its path.
+        places: One for each call.
+        pairs: Those that it offers and that are defined at its places.
+    """
+
+    name: str
+    places: tuple[Place, ...]
+    pairs: tuple[NormalizerPair, ...]
+
+    @property
+    def measured(self) -> tuple[NormalizerPair, ...]:
+        """What has to be measured: the pairs, and BN/BN to compare with."""
+        return (FREE, *(pair for pair in self.pairs if pair != FREE))
+
+
+def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer, ...]:
+    """Find where the layers of a network stand.
+
+    Args:
+        model: A network with switchable layers of ssn_prune. Not changed.
+        inputs: Inputs of one call, with the batch size to measure with.
+
+    Raises:
+        ArgumentError: No layer is reached with these inputs.
+    """
+    captured = capture(model, inputs, fixed_sizes=True)
+    found = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, SwitchableNorm):
+            calls = captured.calls.get(name, ())
+            foldable = _foldable(model, captured, calls)
+            places = tuple(
+                _place(call.surroundings, foldable, layer)
+                for call in calls
+                if call.surroundings is not None
+            )
+            if places:
+                found.append(PlacedLayer(name, places, _pairs(layer, places)))
+    if not found:
+        raise ArgumentError(
+            "no switchable layer is reached on the example inputs, so nothing can be measured",
+            expected="a network that runs here",
+            found=captured.error or "a network without switchable layers",
+            hint="check `input_size=`",
+        )
+    return tuple(found)
+
+
+def _place(around: Surroundings, foldable: bool, layer: SwitchableNorm) -> Place:
+    if around.tail and around.following is not None:
+        # After an activation only the memory layout that it wants matters.
+        around = replace(around, following=_pointwise(around))
+    affine = layer.weight is not None
+    return Place(around, foldable and around.preceding is not None, layer.correction, affine)
+
+
+def _pointwise(around: Surroundings) -> ConvShape:
+    """A cheap convolution for what comes out of the tail."""
+    axes = len(around.shape) - 2
+    outputs = 16
+    kernel = (outputs, around.shape[1], *[1] * axes)
+    ones = (1,) * axes
+    return ConvShape((), kernel, True, False, ones, (0,) * axes, (), ones)
+
+
+def _foldable(model: nn.Module, captured: Capture, calls: tuple[LayerCall, ...]) -> bool:
+    convs = [call.preceding_conv for call in calls if call.preceding_conv is not None]
+    if not convs or len(convs) != len(calls) or any(conv.consumers != 1 for conv in convs):
+        return False
+    return not isinstance(editable_kernel(model, captured, convs), Refusal)
+
+
+def _pairs(layer: SwitchableNorm, places: tuple[Place, ...]) -> tuple[NormalizerPair, ...]:
+    offered = [
+        pair for pair in ALL_PAIRS if {pair.mean, pair.var} <= set(layer.normalizers)
+    ]
+    if layer.shared_gate:
+        offered = [pair for pair in offered if pair.mean == pair.var]
+    undefined = _undefined(layer) if any(_single(place) for place in places) else set()
+    return tuple(pair for pair in offered if pair.var not in undefined)
+
+
+def _single(place: Place) -> bool:
+    return all(size == 1 for size in place.surroundings.shape[2:])
+
+
+def _undefined(layer: SwitchableNorm) -> set[Normalizer]:
+    """Variances that are 0/0 over a single position."""
+    if not layer.correction:
+        return set()
+    both = layer.correction == FROM_PLANES or layer.num_features == 1
+    return {Normalizer.IN, Normalizer.LN} if both else {Normalizer.IN}

@@ -1,0 +1,53 @@
+"""Time the probes of one place: all its pairs take turns in one process."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+from ssn_prune.costs.cache import Times
+from ssn_prune.costs.records import CostOptions
+from ssn_prune.normalizer import NormalizerPair
+from ssn_prune.runtime.process import RuntimeProcess
+
+_TURNS_SECONDS = 0.5
+"""What the turns of a place take together, unless ``runs`` of them take longer."""
+_MOST_RUNS = 400
+
+
+def time_place(
+    process: RuntimeProcess,
+    files: Mapping[NormalizerPair, Path],
+    batch: int,
+    options: CostOptions,
+    provider: str,
+) -> Times:
+    """Milliseconds of one run of each file.
+
+    Args:
+        process: Where they run.
+        files: By pair.
+        batch: Samples of the files' inputs.
+        options: How to measure.
+        provider: The execution provider.
+
+    Raises:
+        InferenceRuntimeError: A file cannot be loaded or run.
+    """
+    process.seconds_left = options.timeout
+    process.call("forget", "probes")
+    for pair, path in files.items():
+        how = {"path": str(path), "threads": options.threads, "provider": provider}
+        process.call("add", str(pair), {**how, "batch": batch, "sizes": [], "layers": False})
+    trial, _ = process.call("time", "probes", {"runs": 3, "warmup": 1})
+    turn = sum(map(min, trial.values()))
+    runs = max(options.runs, min(_MOST_RUNS, round(_TURNS_SECONDS / turn)))
+    times, _ = process.call("time", "probes", {"runs": runs, "warmup": 0})
+    process.call("forget", "probes")
+    return {pair: 1e3 * typical(times[str(pair)]) for pair in files}
+
+
+def typical(seconds: list[float]) -> float:
+    """The first quartile: what a run takes when nothing else disturbs it, less luck."""
+    return statistics.quantiles(seconds, n=4)[0] if len(seconds) > 1 else seconds[0]

@@ -1,0 +1,149 @@
+"""What stands around a call of a switchable layer, as plain data: enough to build it again.
+
+A normalizer costs what it adds to its surroundings. A convolution before it absorbs the cheap ones,
+and an activation after it is computed by that convolution only if nothing is left in between.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssn_prune.pruning.capture.fx_utils import (
+    argument,
+    only_user,
+    operator_name,
+    shape_of,
+)
+from ssn_prune.pruning.capture.marked_model import is_marker
+from ssn_prune.pruning.capture.records import OTHER, VALUE, ConvShape, Operation, Surroundings
+
+TRANSPOSED = {
+    "aten.conv_transpose1d.default",
+    "aten.conv_transpose2d.input",
+    "aten.conv_transpose3d.input",
+}
+CONVOLUTIONS = TRANSPOSED | {
+    f"aten.conv{dimension}d.{overload}"
+    for dimension in (1, 2, 3)
+    for overload in ("default", "padding")
+}
+LINEAR = "aten.linear.default"
+_FUSED = {
+    "aten.relu",
+    "aten.hardtanh",
+    "aten.relu6",
+    "aten.silu",
+    "aten.hardswish",
+    "aten.hardsigmoid",
+    "aten.gelu",
+    "aten.leaky_relu",
+    "aten.elu",
+    "aten.mish",
+    "aten.sigmoid",
+    "aten.tanh",
+    "aten.max_pool1d",
+    "aten.max_pool2d",
+    "aten.max_pool3d",
+}
+"""What runtimes compute together with a convolution, or our passes move; all else ends the tail."""
+_ADD = "aten.add"
+_LONGEST = 3
+
+
+def surroundings_of(node: torch.fx.Node) -> Surroundings | None:
+    """The surroundings of a layer's call in a captured graph.
+
+    Args:
+        node: The call.
+
+    Returns:
+        None where the shape of the input is up to the data.
+    """
+    source = node.args[0]
+    assert isinstance(source, torch.fx.Node)  # the marker's first argument is a tensor
+    shape = shape_of(source)
+    if shape is None:
+        return None
+    tail: list[Operation] = []
+    end = node
+    while len(tail) < _LONGEST and (user := only_user(end)) is not None:
+        operation = _operation(user, end)
+        if operation is None:
+            break
+        tail.append(operation)
+        end = user
+    following = (conv_shape(user) for user in end.users if user.args and user.args[0] is end)
+    return Surroundings(
+        shape, conv_shape(source), tuple(tail), next((conv for conv in following if conv), None)
+    )
+
+
+def is_conv(node: torch.fx.Node) -> bool:
+    """Whether a node is a convolution, or a linear layer with its channels on axis 1."""
+    name = operator_name(node)
+    value = node.meta.get("val")
+    return name in CONVOLUTIONS or (
+        name == LINEAR and isinstance(value, Tensor) and value.dim() == 2
+    )
+
+
+def conv_shape(node: torch.fx.Node) -> ConvShape | None:
+    """A convolution or linear layer without its numbers; None for other nodes."""
+    if not is_conv(node):
+        return None
+    inputs, weight = shape_of(node.args[0]), shape_of(argument(node, 1, "weight"))
+    if inputs is None or weight is None:
+        return None
+    bias = argument(node, 2, "bias") is not None
+    name = operator_name(node)
+    if name == LINEAR:
+        return ConvShape(inputs, weight, bias)
+    axes, transposed = len(weight) - 2, name in TRANSPOSED
+    padding = argument(node, 4, "padding", 0)
+    return ConvShape(
+        input=inputs,
+        weight=weight,
+        bias=bias,
+        transposed=transposed,
+        stride=_each(argument(node, 3, "stride", 1), axes),
+        padding=padding if isinstance(padding, str) else _each(padding, axes),
+        output_padding=_each(argument(node, 5, "output_padding", 0), axes) if transposed else (),
+        dilation=_each(argument(node, 7 if transposed else 5, "dilation", 1), axes),
+        groups=argument(node, 6, "groups", 1),
+    )
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    values = tuple(value) if isinstance(value, list | tuple) else (value,)
+    return values * axes if len(values) == 1 else values
+
+
+def _operation(node: torch.fx.Node, value: torch.fx.Node) -> Operation | None:
+    """A node that is computed together with what precedes it, if it is one."""
+    name = operator_name(node)
+    base, _, overload = name.rpartition(".")
+    base = base.removesuffix("_")  # what happens in place here happens to a copy there
+    tensors = [item for item in node.all_input_nodes if item is not value]
+    if any(map(is_marker, tensors)) and base != _ADD:
+        return None
+    other: tuple[int, ...] | None = None
+    if base == _ADD and overload == "Tensor" and len(tensors) == 1:
+        other = shape_of(tensors[0])
+        if other is None or other != shape_of(value):
+            return None
+    elif base not in _FUSED or tensors:
+        return None
+    if shape_of(node) is None:
+        return None
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, torch.fx.Node):
+            return VALUE if item is value else OTHER
+        return tuple(map(plain, item)) if isinstance(item, list | tuple) else item
+
+    arguments = tuple(map(plain, node.args))
+    named = tuple((key, plain(item)) for key, item in node.kwargs.items())
+    return Operation(f"{base}.{overload}", arguments, named, other)
