@@ -272,6 +272,15 @@ class DataError(SsnPruneError):
     code = "bad_data"
 
 
+class SearchError(SsnPruneError):
+    """A search has nothing to choose, or no network is within its bounds.
+
+    Cure: pass the nearest possible bound, which the message names.
+    """
+
+    code = "search_failed"
+
+
 class CaptureError(SsnPruneError):
     """The network cannot be run, copied or captured as the conversion needs it.
 

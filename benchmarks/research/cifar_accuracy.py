@@ -14,13 +14,16 @@ statistics (momentum 0.1) of evaluation.
 - GN: nn.GroupNorm with 8 groups.
 - SN: SwitchNorm2d, whose gates stay a softmax.
 - SSN: SSN2d, radius linear from 0 to its end at 80 % of the training; pruned afterwards.
+- SSN late: the same, but the radius stays 0 for half of the training and ends at 90 %. In a short
+  training gates otherwise decide before the weights have settled.
 
 Everything else is the same for all: a ResNet with one basic block per stage (16, 32, 64 channels,
 the stem at stride 2), the last norm of each block starting at 0, SGD with momentum 0.9 and weight
 decay 1e-4, one epoch of warm-up and a cosine, random crops and flips. Gates have a tenth of the
 learning rate, no weight decay and their gradient norm clipped to 1.
 
-Every finished run is appended to the file, and runs that it has are skipped. Threads are those that
+Every finished run is appended to the file, and runs that it has are skipped. ``--weights`` keeps the
+trained networks, for ``cifar_search.py``. Threads are those that
 OMP_NUM_THREADS says; the order of the sums depends on them.
 """
 
@@ -54,7 +57,8 @@ from ssn_prune.training.radius import RadiusSchedule
 WORKERS = 8
 BATCHES = (16, 4, 2)  # images per worker
 BASE_LR, BASE_BATCH = 0.1, 128
-RADIUS_SHARE = 0.8  # of the training; then every gate of SSN is one-hot
+# Shares of the training at which the radius starts to grow and every gate is one-hot.
+RADIUS = {"SSN": (0.0, 0.8), "SSN late": (0.5, 0.9)}
 
 
 def batch_norm(channels: int) -> nn.Module:
@@ -69,6 +73,7 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
     "GN": lambda channels: nn.GroupNorm(8, channels),
     "SN": SwitchNorm2d,
     "SSN": SSN2d,
+    "SSN late": SSN2d,
 }
 
 
@@ -126,10 +131,11 @@ def emulate_workers(model: nn.Module, workers: int) -> None:
 def train(model: nn.Module, norm: str, batches: TrainingBatches, lr: float, epochs: int) -> float:
     """Train in place; returns the mean loss of the last epoch, not finite if it diverged."""
     total, warmup = epochs * len(batches), len(batches)
-    learned_gates = norm in ("SN", "SSN")
+    learned_gates = norm == "SN" or norm in RADIUS
     groups = param_groups(model, lr, weight_decay=1e-4, gate_lr_ratio=0.1)
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9)
-    radius = RadiusSchedule(model, math.floor(RADIUS_SHARE * total)) if norm == "SSN" else None
+    start, end = (math.floor(share * total) for share in RADIUS.get(norm, (0, 1)))
+    radius: RadiusSchedule | None = None
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -139,9 +145,12 @@ def train(model: nn.Module, norm: str, batches: TrainingBatches, lr: float, epoc
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     model.train()
     losses: list[float] = []
+    done = 0
     for _ in range(epochs):
         losses.clear()
         for indices in batches.epoch():
+            if norm in RADIUS and done == start:
+                radius = RadiusSchedule(model, end - start)
             inputs, labels = batches.load(indices)
             loss = F.cross_entropy(model(inputs), labels)
             optimizer.zero_grad()
@@ -152,6 +161,7 @@ def train(model: nn.Module, norm: str, batches: TrainingBatches, lr: float, epoc
             scheduler.step()
             if radius is not None:
                 radius.step()
+            done += 1
             losses.append(loss.item())
     return sum(losses) / len(losses)
 
@@ -163,8 +173,16 @@ def predict(model: nn.Module, inputs: Tensor) -> Tensor:
     return torch.cat([model(part).argmax(1) for part in inputs.split(500)])
 
 
-def run(norm: str, b: int, seed: int, epochs: int, training: Images, test: Images) -> dict:
-    """Train and evaluate one network."""
+def run(
+    norm: str,
+    b: int,
+    seed: int,
+    epochs: int,
+    training: Images,
+    test: Images,
+    weights: Path | None = None,
+) -> dict:
+    """Train and evaluate one network, and keep it in the folder ``weights``."""
     start = time.perf_counter()
     torch.manual_seed(seed)
     model = SmallResNet(NORMS[norm])
@@ -187,7 +205,11 @@ def run(norm: str, b: int, seed: int, epochs: int, training: Images, test: Image
         "train_loss": loss if math.isfinite(loss) else None,  # NaN is not JSON
         "train_seconds": round(trained - start, 1),
     }
-    if norm == "SSN":
+    if weights is not None:
+        weights.mkdir(parents=True, exist_ok=True)
+        name = f"{norm.replace(' ', '_')}-b{b}-seed{seed}.pth"
+        torch.save(model.state_dict(), weights / name)
+    if norm in RADIUS:
         pruned = predict(prune(model, inputs[:8]).model, inputs)
         record["accuracy_pruned"] = _accuracy(pruned, test)
         record["labels_changed"] = int((pruned != labels).sum())
@@ -215,6 +237,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON lines, one per run; appended to")
     parser.add_argument("--norms", nargs="+", choices=NORMS, default=list(NORMS))
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="b per worker")
+    parser.add_argument("--weights", type=Path, metavar="FOLDER", help="keep the networks there")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--images", type=int, default=5000, help="for training")
@@ -235,7 +258,7 @@ def main() -> None:
                 sizes = len(training), len(test)
                 if (norm, b, seed, arguments.epochs, *sizes) in finished:
                     continue
-                record = run(norm, b, seed, arguments.epochs, training, test)
+                record = run(norm, b, seed, arguments.epochs, training, test, arguments.weights)
                 cifar_runs.append(arguments.out, record)
                 print(cifar_runs.line(record), flush=True)
 

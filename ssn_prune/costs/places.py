@@ -116,9 +116,7 @@ def _foldable(model: nn.Module, captured: Capture, calls: tuple[LayerCall, ...])
 
 
 def _pairs(layer: SwitchableNorm, places: tuple[Place, ...]) -> tuple[NormalizerPair, ...]:
-    offered = [
-        pair for pair in ALL_PAIRS if {pair.mean, pair.var} <= set(layer.normalizers)
-    ]
+    offered = [pair for pair in ALL_PAIRS if {pair.mean, pair.var} <= set(layer.normalizers)]
     if layer.shared_gate:
         offered = [pair for pair in offered if pair.mean == pair.var]
     undefined = _undefined(layer) if any(_single(place) for place in places) else set()

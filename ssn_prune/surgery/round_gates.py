@@ -26,7 +26,7 @@ def round_gates(model: nn.Module) -> nn.Module:
     for chosen in select(rounded).layers:
         layer = rounded.get_submodule(chosen.name)
         assert isinstance(layer, SwitchableNorm)  # selections name switchable layers only
-        target = layer if isinstance(layer, SSN) else _as_ssn(layer)
+        target = layer if isinstance(layer, SSN) else as_ssn(layer)
         target.fix(chosen.pair.mean, chosen.pair.var)
         if target is not layer:
             carry_hooks(layer, target)
@@ -34,7 +34,7 @@ def round_gates(model: nn.Module) -> nn.Module:
     return replace_modules(rounded, replaced)
 
 
-def _as_ssn(layer: SwitchableNorm) -> SSN:
+def as_ssn(layer: SwitchableNorm) -> SSN:
     """An SSN layer on the same parameters and statistics, with gates of its own."""
     target = _BY_DIMS[layer.dims](
         layer.num_features,

@@ -1,0 +1,89 @@
+"""Which pairs a layer could have instead: cheaper ones, and of those the ones worth a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ssn_prune.costs.records import Costs
+from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.selection import LayerSelection, Selection
+
+_LEAST_SAVING = 2e-4
+"""Of the latency without norms. What saves less is not a choice: no measurement shows it."""
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another pair for a layer.
+
+    Attributes:
+        layer: Path of the layer.
+        pair: The pair.
+        milliseconds: What it costs above BN/BN.
+        saved: Milliseconds that it saves.
+        harm: Divergence of the network with this change alone.
+        error: Its standard error.
+    """
+
+    layer: str
+    pair: NormalizerPair
+    milliseconds: float
+    saved: float
+    harm: float = 0.0
+    error: float = 0.0
+
+
+def present_cost(layer: LayerSelection, costs: Costs) -> float:
+    """What a layer costs as it is, in milliseconds above BN/BN.
+
+    A layer whose gates are not one-hot computes every statistic that they weigh; it is taken to
+    cost what the most expensive of their pairs does.
+    """
+    used = [
+        NormalizerPair(mean, var)
+        for mean in _weighed(layer.mean.ratios)
+        for var in _weighed(layer.var.ratios)
+    ]
+    known = set(costs.pairs(layer.name))
+    return max((costs.of(layer.name, pair) for pair in used if pair in known), default=0.0)
+
+
+def cheaper(selection: Selection, costs: Costs) -> list[Alternative]:
+    """All pairs that save something, in the network's order.
+
+    Args:
+        selection: What the layers selected.
+        costs: What pairs cost at each layer.
+    """
+    found = []
+    least = _LEAST_SAVING * (costs.norm_free_ms or 0.0)
+    for layer in selection.layers:
+        cost = present_cost(layer, costs)
+        for pair in costs.pairs(layer.name):
+            own = costs.of(layer.name, pair)
+            if cost - own > least and not (layer.converged and pair == layer.pair):
+                found.append(Alternative(layer.name, pair, own, cost - own))
+    return found
+
+
+def worth_choosing(alternatives: Sequence[Alternative]) -> list[Alternative]:
+    """Without those for which another one of the layer is neither slower nor more harmful."""
+    by_layer: dict[str, list[Alternative]] = {}
+    for alternative in alternatives:
+        by_layer.setdefault(alternative.layer, []).append(alternative)
+    return [
+        one
+        for group in by_layer.values()
+        for one in group
+        if not any(_dominates(other, one) for other in group if other is not one)
+    ]
+
+
+def _dominates(one: Alternative, other: Alternative) -> bool:
+    better = (one.milliseconds, one.harm) < (other.milliseconds, other.harm)
+    return one.milliseconds <= other.milliseconds and one.harm <= other.harm and better
+
+
+def _weighed(ratios: Sequence[float]) -> list[Normalizer]:
+    return [n for n, ratio in zip(Normalizer, ratios, strict=False) if ratio != 0]

@@ -1,0 +1,60 @@
+"""Which point of the front is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssn_prune.errors import SearchError
+from ssn_prune.searching.results import FrontPoint, SearchOptions
+
+
+def choose(front: Sequence[FrontPoint], options: SearchOptions) -> int:
+    """The point within the bounds: the least harm within a budget, the fastest within a drop.
+
+    With both bounds the least harm of all points within both.
+
+    Args:
+        front: Measured points.
+        options: The bounds.
+
+    Returns:
+        Its index.
+
+    Raises:
+        SearchError: No point is within the bounds; the error says the nearest one.
+    """
+    budget, allowed = options.budget, options.allowed_drop
+    within = [i for i, p in enumerate(front) if allowed is None or p.drop <= allowed]
+    if not within:
+        least = min(front, key=lambda p: p.drop)
+        raise SearchError(
+            f"no network loses at most {allowed:g} points",
+            expected=f"`max_drop={least.drop:.2f}` or more",
+            found=f"{allowed:g}",
+            hint=f"pass `max_drop={_rounded_up(least.drop)}`",
+        )
+    if budget is None:
+        return min(within, key=lambda i: latency(front[i]))
+    fast = [i for i in within if latency(front[i]) <= budget]
+    if fast:
+        return min(fast, key=lambda i: front[i].harm)
+    nearest = min((front[i] for i in within), key=latency)
+    also = "" if allowed is None else f" among those that lose at most {allowed:g} points"
+    raise SearchError(
+        f"no network is as fast as {budget:g} times the one without norms",
+        expected=f"`budget={_rounded_up(latency(nearest), 3)}` or more",
+        found=f"{budget:g}; the fastest{also} takes {latency(nearest):.3f} and loses "
+        f"{nearest.drop:.2f} points",
+        hint=f"pass `budget={_rounded_up(latency(nearest), 3)}`"
+        + ("" if allowed is None else ", or a larger `max_drop=`"),
+    )
+
+
+def latency(point: FrontPoint) -> float:
+    """The latency of a point, measured if it was."""
+    return point.predicted_ratio if point.ratio is None else point.ratio
+
+
+def _rounded_up(value: float, digits: int = 2) -> str:
+    step = 10.0**-digits
+    return f"{(value // step + 1) * step:.{digits}f}"

@@ -1,0 +1,217 @@
+"""From a front of candidates to measured files, and to the network that is delivered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from ssn_prune.checkpoint.loading import LoadedCheckpoint
+from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.costs.records import Costs
+from ssn_prune.searching.candidates import present_cost
+from ssn_prune.searching.choosing import latency
+from ssn_prune.searching.distillation import distil
+from ssn_prune.searching.evaluation import compare
+from ssn_prune.searching.exploring import Explorer
+from ssn_prune.searching.front import spread
+from ssn_prune.searching.joint import joint_result
+from ssn_prune.searching.latencies import NORM_FREE, Latency, whole_latencies
+from ssn_prune.searching.processes import by_first
+from ssn_prune.searching.results import FrontPoint, PairChange
+from ssn_prune.searching.selections import Changes
+from ssn_prune.searching.time_left import TimeLeft
+from ssn_prune.selection import Selection, select
+
+_NEAR_BOUND = 3
+"""Points of the front on each side of the allowed drop that are measured in any case."""
+_TRIES = 3
+"""Networks that are distilled at most."""
+_WORTH_DISTILLING = 15.0
+"""Points; what has lost more does not come back in a short distillation."""
+
+
+@dataclass(frozen=True)
+class MeasuredPoints:
+    """The front as whole files.
+
+    Attributes:
+        changes: Of each point.
+        points: From the slowest, the original, to the fastest.
+        all_bn: BN/BN everywhere.
+        norm_free_ms: Latency without norms in the same run.
+        additive_error: See :class:`ssn_prune.searching.results.SearchReport`.
+    """
+
+    changes: tuple[Changes, ...]
+    points: tuple[FrontPoint, ...]
+    all_bn: FrontPoint | None
+    norm_free_ms: float
+    additive_error: float | None
+
+
+def measure_points(
+    explorer: Explorer,
+    model: nn.Module,
+    loaded: LoadedCheckpoint,
+    costs: Costs,
+    conversion: ConvertOptions,
+    front: Sequence[Changes],
+    all_bn: Changes | None,
+) -> MeasuredPoints:
+    """Measure points of the front as whole files, all in one run.
+
+    Args:
+        explorer: Has measured the candidates.
+        model: The original on its device.
+        loaded: Its checkpoint.
+        costs: Predict latencies.
+        conversion: How the result will be converted.
+        front: From the original to the fastest candidate.
+        all_bn: BN/BN everywhere; None if a layer does not offer it.
+    """
+    chosen = _worth_measuring(explorer, front)
+    wanted = [*chosen, *([] if all_bn is None or all_bn in chosen else [all_bn])]
+
+    def latencies() -> dict[str, Latency]:
+        networks = {
+            str(index): loaded.model if not changes else explorer.network(loaded.model, changes)
+            for index, changes in enumerate(wanted)
+        }
+        return whole_latencies(loaded, networks, conversion, explorer.options, explorer.progress)
+
+    explorer.learn_statistics(wanted)
+    found = by_first(latencies)
+    base = found[NORM_FREE].median
+    selection = select(model)
+    points = [
+        _point(explorer, selection, costs, changes, found[str(index)], base)
+        for index, changes in enumerate(wanted)
+    ]
+    errors = [p.predicted_ratio - p.ratio for p in points if p.ratio is not None]
+    return MeasuredPoints(
+        changes=tuple(chosen),
+        points=tuple(points[: len(chosen)]),
+        all_bn=None if all_bn is None else points[wanted.index(all_bn)],
+        norm_free_ms=base,
+        additive_error=math.sqrt(sum(e * e for e in errors) / len(errors)),
+    )
+
+
+def _worth_measuring(explorer: Explorer, front: Sequence[Changes]) -> list[Changes]:
+    """Points all along the front, and those around the bounds."""
+    results, options = explorer.journal.joint, explorer.options
+    place = {changes: float(index) for index, changes in enumerate(front)}
+    kept = set(spread(list(front), place, options.points))
+    allowed = options.allowed_drop
+    if allowed is not None:
+        within = [c for c in front if results[c].drop <= allowed]
+        beyond = [c for c in front if results[c].drop > allowed]
+        kept |= {*within[-_NEAR_BOUND:], *beyond[:1]}
+    return [changes for changes in front if changes in kept]
+
+
+def _point(
+    explorer: Explorer,
+    selection: Selection,
+    costs: Costs,
+    changes: Changes,
+    measured: Latency,
+    base: float,
+) -> FrontPoint:
+    result = explorer.journal.joint[changes]
+    layers = {layer.name: layer for layer in selection.layers}
+    changed = tuple(
+        PairChange(
+            layer=name,
+            before=layers[name].pair if layers[name].converged else None,
+            after=pair,
+            saved_ms=present_cost(layers[name], costs) - costs.of(name, pair),
+        )
+        for name, pair in changes
+    )
+    free = costs.norm_free_ms or base
+    spent = sum(present_cost(layer, costs) for layer in selection.layers)
+    return FrontPoint(
+        changes=changed,
+        harm=result.harm,
+        error=result.error,
+        drop=result.drop,
+        accuracy=result.accuracy,
+        predicted_ratio=1 + (spent - sum(change.saved_ms for change in changed)) / free,
+        ratio=measured.median / base,
+        lower=measured.lower / base,
+        upper=measured.upper / base,
+    )
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A point after distillation.
+
+    Attributes:
+        index: Of the point.
+        point: What became of it.
+        network: With trained weights.
+    """
+
+    index: int
+    point: FrontPoint
+    network: nn.Module
+
+
+def distilled_point(
+    explorer: Explorer, model: nn.Module, measured: MeasuredPoints, chosen: int
+) -> Distilled | None:
+    """Distil faster points, or within a budget the chosen one, until one is good enough.
+
+    Args:
+        explorer: Knows the statistics.
+        model: The original on its device.
+        measured: The front.
+        chosen: Index of the point that would be delivered without.
+
+    Returns:
+        None if no point becomes better than the chosen one.
+    """
+    options, points = explorer.options, measured.points
+    allowed = options.allowed_drop
+    for index in _to_distil(measured, chosen, options.budget, allowed):
+        changes = measured.changes[index]
+        network = explorer.network(model, changes)
+        steps = options.finetune_steps
+        left = TimeLeft(explorer.progress, f"distilling {len(changes)} changes", steps)
+        distil(model, network, explorer.evaluator.calibration, steps, options.seed, left)
+        original, outcome = compare(model, network, explorer.search, lambda: None)
+        result = joint_result(outcome, original)
+        good = result.drop <= (points[chosen].drop if allowed is None else allowed)
+        if good and (index != chosen or result.harm < points[chosen].harm):
+            found = replace(
+                points[index],
+                harm=result.harm,
+                error=result.error,
+                drop=result.drop,
+                accuracy=result.accuracy,
+            )
+            return Distilled(index, found, network)
+    return None
+
+
+def _to_distil(
+    measured: MeasuredPoints, chosen: int, budget: float | None, allowed: float | None
+) -> list[int]:
+    """Points to distil, the most wanted first."""
+    points = measured.points
+    if budget is not None or allowed is None:
+        return [chosen]
+    limit = max(_WORTH_DISTILLING, allowed)
+    faster = [
+        index
+        for index, point in enumerate(points)
+        if latency(point) < latency(points[chosen]) and point.drop <= limit
+    ]
+    faster.sort(key=lambda index: latency(points[index]))
+    count = min(_TRIES, len(faster))
+    return [faster[place * len(faster) // count] for place in range(count)]

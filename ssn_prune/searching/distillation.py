@@ -1,0 +1,101 @@
+"""A short distillation: the weights and biases of normalizers learn the original's outputs.
+
+The original gives the targets, so no labels are needed and every input serves: images are shifted
+and scaled at random, which the original answers, too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssn_prune.images.image_set import TargetKind
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.searching.batches import Batches
+from ssn_prune.searching.selections import switchable_layers
+from ssn_prune.searching.time_left import TimeLeft
+from ssn_prune.surgery.nested import tensor_leaves
+
+LEARNING_RATE = 4e-3
+IMAGES_PER_STEP = 16
+_SHIFT = 0.1  # of the width
+_SCALE = 0.15
+
+
+def distil(
+    original: nn.Module,
+    student: nn.Module,
+    calibration: Batches,
+    steps: int,
+    seed: int,
+    progress: TimeLeft,
+) -> None:
+    """Train the weights and biases of a network's layers, in place.
+
+    Args:
+        original: Gives the targets; not changed.
+        student: A network in evaluation mode, whose statistics stay as they are.
+        calibration: Images of one size.
+        steps: Steps of Adam.
+        seed: Of the order and the changes of the images.
+        progress: Told of each step.
+    """
+    layers = switchable_layers(student)
+    trained = [p for layer in layers.values() for p in _affine(layer)]
+    needed = [(p, p.requires_grad) for p in student.parameters()]
+    for parameter, _ in needed:
+        parameter.requires_grad_(False)
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(trained, LEARNING_RATE)
+    generator = torch.Generator().manual_seed(seed)
+    places = [index for part in calibration.indices for index in part]
+    classes = calibration.images.kind is not TargetKind.NONE
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
+        drawn = torch.randperm(len(places), generator=generator)[:IMAGES_PER_STEP].tolist()
+        found = calibration.images.inputs([places[index] for index in drawn])
+        inputs = tuple(_moved(t, generator).to(calibration.device) for t in found)
+        with torch.no_grad():
+            targets = tensor_leaves(original(*inputs))
+        outputs = tensor_leaves(student(*inputs))
+        loss = _loss(outputs, targets, classes=classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        progress()
+    for parameter, wanted in needed:
+        parameter.requires_grad_(wanted)
+
+
+def _affine(layer: SwitchableNorm) -> list[nn.Parameter]:
+    return [p for p in (layer.weight, layer.bias) if isinstance(p, nn.Parameter)]
+
+
+def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (N, C, H, W), each shifted and scaled a little; anything else as it is."""
+    if images.dim() != 4:
+        return images
+    count = len(images)
+    drawn = 2 * torch.rand((count, 3), generator=generator) - 1
+    scale = 1 + _SCALE * drawn[:, 0]
+    theta = torch.zeros((count, 2, 3), dtype=images.dtype)
+    theta[:, 0, 0] = theta[:, 1, 1] = scale
+    theta[:, :, 2] = 2 * _SHIFT * drawn[:, 1:]
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def _loss(outputs: list[Tensor], targets: list[Tensor], *, classes: bool) -> Tensor:
+    if classes:
+        given, expected = outputs[0].log_softmax(1), targets[0].log_softmax(1)
+        positions = given.numel() // (given.shape[0] * given.shape[1])
+        divergence = F.kl_div(given, expected, reduction="batchmean", log_target=True)
+        return divergence / positions
+    parts = [
+        (given - expected).square().mean() / expected.square().mean().clamp(min=1e-12)
+        for given, expected in zip(outputs, targets, strict=True)
+        if expected.is_floating_point()
+    ]
+    return torch.stack(parts).sum()

@@ -1,0 +1,279 @@
+"""Measuring candidates: new statistics, harm, and accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.accuracy.per_image import PerImage, joined
+from ssn_prune.images.image_set import TargetKind
+from ssn_prune.normalizer import NormalizerPair
+from ssn_prune.searching.batches import Batches
+from ssn_prune.searching.divergence import Divergence, Reference
+from ssn_prune.searching.layers import Measured, SearchedLayers
+from ssn_prune.searching.network_graph import CallLayer, Finished, NetworkGraph
+from ssn_prune.searching.selections import Changes, Statistics
+from ssn_prune.searching.whole_runs import WholeRuns
+from ssn_prune.surgery.nested import max_error, tensor_leaves
+
+GRAPH_ERROR = 1e-4
+"""How far the captured graph may be from the network's code, in units of the outputs' scale."""
+
+Step = Callable[[], None]
+"""Called after each batch."""
+
+
+class Runner(Protocol):
+    """Runs several candidates on the same inputs."""
+
+    def run(
+        self,
+        inputs: tuple[Any, ...],
+        candidates: Sequence[Changes],
+        call_layer: CallLayer,
+        finished: Finished,
+    ) -> None:
+        """See :meth:`ssn_prune.searching.network_graph.NetworkGraph.run`."""
+
+
+@dataclass(frozen=True)
+class Harm:
+    """The divergence of a candidate from the original.
+
+    Attributes:
+        mean: Over the images.
+        error: Standard error of the mean.
+    """
+
+    mean: float
+    error: float
+
+    @classmethod
+    def of(cls, harms: Tensor) -> Harm:
+        """From the harm of each image."""
+        spread = float(harms.std()) / len(harms) ** 0.5 if len(harms) > 1 else 0.0
+        return cls(float(harms.mean()), spread)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A candidate on images that its statistics were not measured on.
+
+    Attributes:
+        harm: Its divergence from the original.
+        expected_drop: Accuracy lost if the original's probabilities are right, in [0, 1]; None
+            without classes.
+        results: What is right, image by image.
+    """
+
+    harm: Harm
+    expected_drop: float | None
+    results: PerImage
+
+
+@dataclass
+class _Collected:
+    """What the batches of one candidate gave."""
+
+    harms: list[Tensor] = field(default_factory=list)
+    drops: list[Tensor] = field(default_factory=list)
+    results: list[PerImage] = field(default_factory=list)
+
+    def take(
+        self, divergence: Divergence, reference: Reference, outputs: Any, results: PerImage
+    ) -> None:
+        self.harms.append(divergence.harms(reference, outputs))
+        lost = divergence.expected_drops(reference, outputs)
+        self.drops += [] if lost is None else [lost]
+        self.results.append(results)
+
+    def outcome(self) -> Outcome:
+        drop = float(torch.cat(self.drops).mean()) if self.drops else None
+        return Outcome(Harm.of(torch.cat(self.harms)), drop, joined(self.results))
+
+
+class Evaluator:
+    """A network whose candidates can be measured.
+
+    Args:
+        model: The original, in evaluation mode on the device of the batches; not changed.
+        calibration: Images to measure statistics and single harms on.
+
+    Attributes:
+        calibration: These images.
+        layers: Its layers.
+        shares_prefixes: Whether what candidates have in common is computed once.
+    """
+
+    def __init__(self, model: nn.Module, calibration: Batches) -> None:
+        self.calibration = calibration
+        self._divergence = Divergence(calibration.images.kind is not TargetKind.NONE)
+        self.layers = SearchedLayers(model)
+        self._runner = _runner_of(model, calibration.inputs(0))
+        self.shares_prefixes = isinstance(self._runner, NetworkGraph)
+        self._references: list[Reference] = []
+        for batch in range(len(calibration)):
+
+            def record(
+                name: str, number: int, pair: Any, changed: bool, x: Tensor, members: Any
+            ) -> Tensor:
+                del pair, changed, members
+                return self.layers.record(batch, name, number, x)  # noqa: B023  # called at once
+
+            self._references.append(self._reference(calibration.inputs(batch), record))
+        self.layers.finish_recording()
+
+    @property
+    def batches(self) -> int:
+        """Batches of calibration images."""
+        return len(self._references)
+
+    def measure(
+        self, candidates: Sequence[Changes], step: Step = lambda: None
+    ) -> list[tuple[Harm, Statistics]]:
+        """Measure new statistics and the harm on the calibration images, in one pass.
+
+        Args:
+            candidates: Each at most once.
+            step: Called after each batch.
+        """
+        measured = [Measured() for _ in candidates]
+        harms: list[list[Tensor]] = [[] for _ in candidates]
+        for batch, reference in enumerate(self._references):
+
+            def call(
+                name: str,
+                number: int,
+                pair: NormalizerPair | None,
+                changed: bool,
+                x: Tensor,
+                members: Sequence[int],
+            ) -> Tensor:
+                if not changed:
+                    return self.layers.original(name, x)
+                takers = [measured[index] for index in members]
+                return self.layers.shifted(batch, name, number, pair, x, takers)  # noqa: B023
+
+            def finished(index: int, outputs: Any) -> None:
+                harms[index].append(self._divergence.harms(reference, outputs))  # noqa: B023
+
+            self._run(self.calibration.inputs(batch), candidates, call, finished)
+            step()
+        return [
+            (Harm.of(torch.cat(parts)), found.statistics)
+            for parts, found in zip(harms, measured, strict=True)
+        ]
+
+    def outcomes(
+        self,
+        batches: Batches,
+        candidates: Sequence[tuple[Changes, Statistics]],
+        step: Step = lambda: None,
+    ) -> list[Outcome]:
+        """Run candidates on images that their statistics were not measured on.
+
+        Args:
+            batches: The images.
+            candidates: Changes and statistics; each at most once. No changes are the original.
+            step: Called after each batch.
+        """
+        collected = [_Collected() for _ in candidates]
+        for batch in range(len(batches)):
+            inputs = batches.inputs(batch)
+            reference = self._reference(inputs, self._as_it_is)
+
+            def call(
+                name: str,
+                number: int,
+                pair: NormalizerPair | None,
+                changed: bool,
+                x: Tensor,
+                members: Sequence[int],
+            ) -> Tensor:
+                del number
+                statistics = candidates[members[0]][1] if changed else {}
+                return self.layers.fixed(name, pair, x, statistics)
+
+            def finished(index: int, outputs: Any) -> None:
+                results = batches.score(batch, outputs)  # noqa: B023
+                collected[index].take(self._divergence, reference, outputs, results)  # noqa: B023
+
+            self._run(inputs, [changes for changes, _ in candidates], call, finished)
+            step()
+        return [found.outcome() for found in collected]
+
+    def _as_it_is(
+        self, name: str, number: int, pair: Any, changed: bool, x: Tensor, members: Any
+    ) -> Tensor:
+        del number, pair, changed, members
+        return self.layers.original(name, x)
+
+    def _reference(self, inputs: tuple[Any, ...], call: CallLayer) -> Reference:
+        found: list[Reference] = []
+
+        def finished(index: int, outputs: Any) -> None:
+            del index
+            found.append(self._divergence.reference(outputs))
+
+        self._run(inputs, [()], call, finished)
+        return found[0]
+
+    def _run(
+        self,
+        inputs: tuple[Any, ...],
+        candidates: Sequence[Changes],
+        call: CallLayer,
+        finished: Finished,
+    ) -> None:
+        with torch.no_grad():
+            self._runner.run(inputs, candidates, call, finished)
+
+
+def compare(original: nn.Module, other: nn.Module, batches: Batches, step: Step) -> list[Outcome]:
+    """Run two networks as they are on images that nothing else has seen.
+
+    Returns:
+        What the original gives, and what the other network gives.
+    """
+    divergence = Divergence(batches.images.kind is not TargetKind.NONE)
+    collected = [_Collected(), _Collected()]
+    with torch.no_grad():
+        for batch in range(len(batches)):
+            inputs = batches.inputs(batch)
+            outputs = original(*inputs)
+            reference = divergence.reference(outputs)
+            for found, given in zip(collected, (outputs, other(*inputs)), strict=True):
+                found.take(divergence, reference, given, batches.score(batch, given))
+            step()
+    return [found.outcome() for found in collected]
+
+
+def _runner_of(model: nn.Module, inputs: tuple[Any, ...]) -> Runner:
+    """The captured graph, if there is one and it computes what the network's code does."""
+    layers, found = SearchedLayers(model), []
+
+    def call(name: str, number: int, pair: Any, changed: bool, x: Tensor, members: Any) -> Tensor:
+        del number, pair, changed, members
+        return layers.original(name, x)
+
+    def finished(index: int, outputs: Any) -> None:
+        del index
+        found.append(outputs)
+
+    try:
+        graph = NetworkGraph(model, inputs)
+        with torch.no_grad():
+            expected = tensor_leaves(model(*inputs))
+            graph.run(inputs, [()], call, finished)
+        given = tensor_leaves(found[0])
+        errors = [max_error(*pair) for pair in zip(given, expected, strict=True)]
+        if all(error <= GRAPH_ERROR * max(scale, 1e-30) for error, scale in errors):
+            return graph
+    # torch.export raises whatever the traced code raises; running the code itself always works.
+    except Exception:  # noqa: BLE001
+        pass
+    return WholeRuns(model)

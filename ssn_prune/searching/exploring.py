@@ -1,0 +1,206 @@
+"""From single harms to a front of measured candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from ssn_prune.normalizer import NormalizerPair
+from ssn_prune.progress import Progress
+from ssn_prune.searching.batches import Batches
+from ssn_prune.searching.candidates import Alternative, worth_choosing
+from ssn_prune.searching.evaluation import Evaluator, Harm, Outcome
+from ssn_prune.searching.front import pareto
+from ssn_prune.searching.joint import JointResult, joint_result
+from ssn_prune.searching.journal import Journal
+from ssn_prune.searching.processes import divided, is_first
+from ssn_prune.searching.program import cheapest_harm
+from ssn_prune.searching.results import SearchOptions, SingleHarm
+from ssn_prune.searching.selections import Changes, Statistics, changed_network, pair_of
+from ssn_prune.searching.surrogate import Surrogate
+from ssn_prune.searching.time_left import TimeLeft
+
+_ORIGINAL: Changes = ()
+_STEPS_TO_BOUND = 4
+"""Candidates of a round between the neighbours of the allowed drop."""
+
+
+@dataclass
+class Explorer:
+    """Measures candidates, each once.
+
+    Attributes:
+        evaluator: Runs them.
+        search: The images that they are measured on.
+        original: The original on these images.
+        journal: What has been measured.
+        options: How to search.
+        progress: Called with the name of each step.
+    """
+
+    evaluator: Evaluator
+    search: Batches
+    original: Outcome
+    journal: Journal
+    options: SearchOptions
+    progress: Progress
+    _statistics: dict[Changes, Statistics] = field(default_factory=dict)
+
+    def with_harms(self, alternatives: Sequence[Alternative]) -> list[Alternative]:
+        """Measure each alternative alone, on the calibration images."""
+        changes: list[Changes] = [((one.layer, one.pair),) for one in alternatives]
+        missing = [change for change in changes if change not in self.journal.singles]
+        if missing:
+            step = f"the harm of {len(missing)} single changes"
+            left = TimeLeft(self.progress, step, self.evaluator.batches)
+
+            def harms(own: Sequence[Changes]) -> list[Harm]:
+                return [harm for harm, _ in self.evaluator.measure(own, left)]
+
+            found = dict(zip(missing, divided(missing, harms), strict=True))
+            self._note(singles=found)
+        known = self.journal.singles
+        return [
+            replace(one, harm=known[change].mean, error=known[change].error)
+            for one, change in zip(alternatives, changes, strict=True)
+        ]
+
+    def measure(self, candidates: Sequence[Changes]) -> None:
+        """Measure candidates together, those that are not known yet."""
+        missing = [c for c in dict.fromkeys(candidates) if c not in self.journal.joint]
+        if not missing:
+            return
+        batches = self.evaluator.batches + len(self.search)
+        left = TimeLeft(self.progress, f"{len(missing)} candidates", batches)
+
+        def results(own: Sequence[Changes]) -> list[JointResult]:
+            measured = self.evaluator.measure(own, left)
+            pairs = [(changes, found) for changes, (_, found) in zip(own, measured, strict=True)]
+            outcomes = self.evaluator.outcomes(self.search, pairs, left)
+            return [joint_result(outcome, self.original) for outcome in outcomes]
+
+        found = dict(zip(missing, divided(missing, results), strict=True))
+        self._note(joint=found)
+
+    def learn_statistics(self, candidates: Sequence[Changes]) -> None:
+        """Measure the statistics of candidates again, for :meth:`network`."""
+        missing = [c for c in candidates if c and c not in self._statistics]
+        if missing:
+            left = TimeLeft(self.progress, "statistics", self.evaluator.batches)
+            measured = self.evaluator.measure(missing, left)
+            for changes, (_, found) in zip(missing, measured, strict=True):
+                self._statistics[changes] = {name: m.cpu() for name, m in found.items()}
+
+    def network(self, model: nn.Module, changes: Changes) -> nn.Module:
+        """A copy of the original with its changes and their statistics."""
+        self.learn_statistics([changes])
+        statistics = self._statistics.get(changes, {})
+        return changed_network(model, changes, statistics, kept=self.evaluator.layers.filled_in)
+
+    def singles(self, alternatives: Sequence[Alternative]) -> tuple[SingleHarm, ...]:
+        """The measured alternatives, for the report."""
+        layers = list(self.evaluator.layers.originals)
+        pairs = {name: pair_of(layer) for name, layer in self.evaluator.layers.originals.items()}
+        return tuple(
+            SingleHarm(
+                layer=one.layer,
+                depth=layers.index(one.layer),
+                before=pairs[one.layer],
+                after=one.pair,
+                saved_ms=one.saved,
+                harm=one.harm,
+                error=one.error,
+            )
+            for one in alternatives
+        )
+
+    def _note(
+        self,
+        singles: dict[Changes, Harm] | None = None,
+        joint: dict[Changes, JointResult] | None = None,
+    ) -> None:
+        journal = self.journal if is_first() else replace(self.journal, path=None)
+        journal.add_singles(singles or {})
+        journal.add_joint(joint or {})
+        self.journal.singles, self.journal.joint = journal.singles, journal.joint
+
+
+def explore(explorer: Explorer, alternatives: Sequence[Alternative]) -> list[Changes]:
+    """Measure candidates until the front stops moving.
+
+    Each round solves the integer program for several latencies with what is known, measures what it
+    proposes, and fits the surrogate to all measurements.
+
+    Args:
+        explorer: Measures.
+        alternatives: With their single harms.
+
+    Returns:
+        The front, from the original to the fastest candidate.
+    """
+    options, results = explorer.options, explorer.journal.joint
+    worth = worth_choosing(alternatives)
+    noise = max((one.error for one in worth), default=0.0) / 10
+    noise = max(noise, 1e-9)
+    singles = surrogate = Surrogate.of_singles(worth)
+    saved_by = {(one.layer, one.pair): one.saved for one in worth}
+
+    def saved(changes: Changes) -> float:
+        return sum(saved_by[change] for change in changes)
+
+    most = saved(_fastest(worth))
+    explorer.measure([_ORIGINAL, _fastest(worth)])
+    front: list[Changes] = []
+    for round_number in range(options.rounds):
+        goals = _goals(explorer, front, saved, most, round_number)
+        proposed = [cheapest_harm(worth, surrogate, goal, noise) for goal in goals]
+        known = set(explorer.journal.joint)
+        explorer.measure([changes for changes in proposed if changes is not None])
+        results = explorer.journal.joint
+        measured = {c: r.harm for c, r in results.items() if all(x in saved_by for x in c)}
+        surrogate = singles.fitted(measured, noise)
+        before, front = front, pareto({c: saved(c) for c in measured}, measured)
+        new = set(results) - known
+        if not new or (round_number > 1 and front == before and len(front) >= options.points):
+            break
+    return front
+
+
+def _goals(
+    explorer: Explorer,
+    front: list[Changes],
+    saved: Callable[[Changes], float],
+    most: float,
+    round_number: int,
+) -> list[float]:
+    """Latencies to solve for: all about evenly apart, and some around the allowed drop."""
+    count = explorer.options.points
+    offset = (round_number % 3) / 3  # other latencies in each round
+    goals = [most * (place + offset) / count for place in range(1, count + 1)]
+    results, allowed = explorer.journal.joint, explorer.options.allowed_drop
+    if allowed is not None and front:
+        fit = [c for c in front if results[c].drop <= allowed]
+        low = max((saved(c) for c in fit), default=0.0)
+        high = min((saved(c) for c in front if saved(c) > low), default=most)
+        steps = _STEPS_TO_BOUND + 1
+        goals += [low + (high - low) * place / steps for place in range(1, steps)]
+    return [goal for goal in goals if 0 < goal <= most]
+
+
+def _fastest(alternatives: Sequence[Alternative]) -> Changes:
+    best: dict[str, Alternative] = {}
+    for one in alternatives:
+        if one.layer not in best or one.saved > best[one.layer].saved:
+            best[one.layer] = one
+    return tuple((layer, one.pair) for layer, one in best.items())
+
+
+def all_bn(alternatives: Sequence[Alternative], free: NormalizerPair) -> Changes | None:
+    """BN/BN in every layer that has something to save; None if a layer does not offer it."""
+    layers = list(dict.fromkeys(one.layer for one in alternatives))
+    offering = {one.layer for one in alternatives if one.pair == free}
+    if set(layers) != offering:
+        return None
+    return tuple((layer, free) for layer in layers)

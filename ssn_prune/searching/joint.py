@@ -1,0 +1,43 @@
+"""A measured candidate, in plain numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssn_prune.accuracy.metrics import accuracy_of
+from ssn_prune.accuracy.results import Accuracy
+from ssn_prune.searching.evaluation import Outcome
+
+
+@dataclass(frozen=True)
+class JointResult:
+    """Several changes together, on the search images.
+
+    Attributes:
+        harm: Divergence from the original.
+        error: Its standard error.
+        drop: See :class:`ssn_prune.searching.results.FrontPoint`.
+        accuracy: What is right.
+    """
+
+    harm: float
+    error: float
+    drop: float
+    accuracy: Accuracy
+
+
+def joint_result(outcome: Outcome, original: Outcome) -> JointResult:
+    """Compare a candidate with the original on the same images."""
+    accuracy = accuracy_of(outcome.results)
+    harm = outcome.harm
+    if outcome.expected_drop is None:
+        return JointResult(harm.mean, harm.error, 100 * harm.mean, accuracy)
+    lost = main_accuracy(accuracy_of(original.results)) - main_accuracy(accuracy)
+    drop = 100 * max(lost, outcome.expected_drop)
+    return JointResult(harm.mean, harm.error, drop, accuracy)
+
+
+def main_accuracy(accuracy: Accuracy) -> float:
+    """Top-1 accuracy, or mean intersection over union; 0 where there is none."""
+    value = accuracy.top1 if accuracy.top1 is not None else accuracy.miou
+    return 0.0 if value is None else value

@@ -1,0 +1,144 @@
+"""The journal: every measured candidate as a line of JSON, so that a search can be resumed.
+
+Its first line says what the measurements depend on. A journal of something else is refused, and an
+incomplete last line, of a search that was killed, is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssn_prune.accuracy.results import Accuracy
+from ssn_prune.errors import OutputError, SearchError
+from ssn_prune.files import write_errors
+from ssn_prune.json_values import to_json
+from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.searching.evaluation import Harm
+from ssn_prune.searching.joint import JointResult
+from ssn_prune.searching.selections import Changes
+from ssn_prune.text import printable
+
+_LARGEST = 64 << 20
+
+
+@dataclass
+class Journal:
+    """What has been measured.
+
+    Attributes:
+        path: The file; None to keep nothing.
+        setting: What the measurements depend on.
+        singles: Harms of single changes.
+        joint: Results of candidates.
+    """
+
+    path: Path | None
+    setting: Mapping[str, Any]
+    singles: dict[Changes, Harm] = field(default_factory=dict)
+    joint: dict[Changes, JointResult] = field(default_factory=dict)
+
+    def load(self) -> Journal:
+        """Read what an earlier search with the same setting has measured.
+
+        Raises:
+            SearchError: The file is something else, or the journal of another search.
+        """
+        if self.path is None or not self.path.exists():
+            return self
+        lines = _lines(self.path)
+        known = _object(lines[0]) if lines else None
+        if known != {"search": to_json(dict(self.setting))}:
+            raise SearchError(
+                f"{printable(self.path.name)} is not the journal of this search",
+                expected="a journal with the same checkpoint, images and options",
+                found="another search" if known and "search" in known else "another file",
+                hint="pass another `journal=`, or remove the file to start again",
+            )
+        for line in lines[1:]:
+            entry = _object(line)
+            if entry is None or not self._take(entry):
+                break  # the line was not finished
+        return self
+
+    def add_singles(self, found: Mapping[Changes, Harm]) -> None:
+        """Note harms of single changes."""
+        self.singles |= found
+        self._append([{"single": _written(changes), **to_json(h)} for changes, h in found.items()])
+
+    def add_joint(self, found: Mapping[Changes, JointResult]) -> None:
+        """Note results of candidates."""
+        self.joint |= found
+        self._append([{"joint": _written(changes), **to_json(r)} for changes, r in found.items()])
+
+    def finish(self) -> None:
+        """Remove the file: the search has come to its end."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _take(self, entry: dict[str, Any]) -> bool:
+        try:
+            changes = _read(entry.get("single", entry.get("joint")))
+            harm = Harm(_number(entry, "mean" if "single" in entry else "harm"), entry["error"])
+            if "single" in entry:
+                self.singles[changes] = harm
+            else:
+                accuracy = Accuracy(**entry["accuracy"])
+                drop = _number(entry, "drop")
+                self.joint[changes] = JointResult(harm.mean, harm.error, drop, accuracy)
+        except (KeyError, TypeError, ValueError):
+            return False
+        return True
+
+    def _append(self, entries: list[dict[str, Any]]) -> None:
+        if self.path is None:
+            return
+        new = not self.path.exists()
+        with write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            if new:
+                entries = [{"search": to_json(dict(self.setting))}, *entries]
+            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            return [""]
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise OutputError(
+            f"{printable(path.name)} cannot be read",
+            expected="the journal of an earlier search, or no file",
+            found=str(error),
+            hint="pass another `journal=`",
+        ) from error
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _number(entry: Mapping[str, Any], name: str) -> float:
+    value = float(entry[name])
+    if not math.isfinite(value):
+        raise ValueError(name)
+    return value
+
+
+def _written(changes: Changes) -> list[list[str]]:
+    return [[layer, pair.mean.name, pair.var.name] for layer, pair in changes]
+
+
+def _read(written: Any) -> Changes:
+    return tuple(
+        (str(layer), NormalizerPair(Normalizer[mean], Normalizer[var]))
+        for layer, mean, var in written
+    )

@@ -1,0 +1,241 @@
+"""search: a checkpoint and images in, a faster selection and what it costs out."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssn_prune._version import __version__
+from ssn_prune.accuracy.metrics import accuracy_of
+from ssn_prune.accuracy.paired import paired
+from ssn_prune.checkpoint.loading import LoadedCheckpoint
+from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.costs.measuring import measure_costs
+from ssn_prune.costs.records import FREE, CostOptions, Costs
+from ssn_prune.errors import SearchError
+from ssn_prune.example_inputs import example_batches
+from ssn_prune.images.image_set import ImageSet, TargetKind
+from ssn_prune.progress import Progress, no_progress
+from ssn_prune.searching.batches import Batches
+from ssn_prune.searching.candidates import cheaper
+from ssn_prune.searching.choosing import choose, latency
+from ssn_prune.searching.delivery import distilled_point, measure_points
+from ssn_prune.searching.evaluation import Evaluator, compare
+from ssn_prune.searching.exploring import Explorer, all_bn, explore
+from ssn_prune.searching.journal import Journal
+from ssn_prune.searching.parts import Parts, divide
+from ssn_prune.searching.processes import by_first
+from ssn_prune.searching.results import (
+    SCHEMA_VERSION,
+    ImageCounts,
+    SearchOptions,
+    SearchReport,
+    Tested,
+)
+from ssn_prune.searching.time_left import TimeLeft
+from ssn_prune.selection import select
+from ssn_prune.surgery.adoption import check_reference
+from ssn_prune.surgery.copying import copy_model
+from ssn_prune.surgery.guest import guest
+
+_VALUES_A_PLACE = 16
+"""Activations of the largest layer that may be alive at once; see ``SearchOptions.memory``."""
+_LARGEST_BATCH = 32
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search delivers.
+
+    Attributes:
+        checkpoint: The chosen network, to be converted or saved.
+        report: What was found.
+        costs: What it cost to compute each pair.
+    """
+
+    checkpoint: LoadedCheckpoint
+    report: SearchReport
+    costs: Costs
+
+    def __repr__(self) -> str:
+        """What was changed."""
+        chosen = self.report.front[self.report.chosen]
+        changed = f"{len(chosen.changes)} of {self.report.layers} layers changed"
+        return f"<SearchResult: {changed}, latency {latency(chosen):.3f} of the norm-free network>"
+
+
+@guest()
+def search(
+    loaded: LoadedCheckpoint,
+    images: ImageSet,
+    *,
+    test_images: ImageSet | None = None,
+    costs: Costs | None = None,
+    options: SearchOptions | None = None,
+    conversion: ConvertOptions | None = None,
+    journal: Path | None = None,
+    progress: Progress = no_progress,
+) -> SearchResult:
+    """Find cheaper pairs of normalizers that nobody notices.
+
+    Under ``torchrun`` all processes call this with the same arguments, after
+    ``torch.distributed.init_process_group``, and all get the result; candidates are divided among
+    them.
+
+    Args:
+        loaded: The checkpoint; not changed.
+        images: To calibrate, to search, and without ``test_images`` also for the final test; the
+            parts are disjoint. Labels are used where there are some.
+        test_images: Others for the final test.
+        costs: What pairs cost at each layer; measured here if None.
+        options: How to search.
+        conversion: How the result will be converted, for the latencies.
+        journal: A file that measured candidates are added to; a search that finds it goes on where
+            it ended. Removed at the end.
+        progress: Called with the name of each step, and with what is left of it.
+
+    Returns:
+        The chosen network and the report; nothing is exported or verified.
+
+    Raises:
+        SearchError: Nothing can be chosen, or no network is within the bounds.
+        DataError: The images do not fit.
+        SsnPruneError: See its subclasses.
+    """
+    options, conversion = options or SearchOptions(), conversion or ConvertOptions()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = _on(loaded.model, device)
+    inputs = example_batches(loaded, [2])[0]
+    check_reference(
+        loaded.given, loaded.model, inputs, allow_unverified=conversion.allow_unverified_layers
+    )
+    selection = select(model)
+    if selection.unconverged and conversion.on_unconverged == "error":
+        conversion = replace(conversion, on_unconverged="exact")  # soft gates may stay soft
+    if costs is None:
+        how = CostOptions(options.threads, options.batch, target=conversion.target)
+        costs = by_first(lambda: measure_costs(loaded, how, cache=None, progress=progress))
+    norm_free = costs.norm_free_ms
+    if norm_free is None:
+        raise SearchError(
+            "the costs do not say how long the network takes without norms",
+            expected="costs of a network that can be exported without its norms",
+            found="none",
+            hint="leave `costs=` out, which measures them here",
+        )
+    alternatives = cheaper(selection, costs)
+    if not alternatives:
+        raise SearchError(
+            "no layer has a cheaper pair",
+            expected="a layer that computes a mean or a variance at run time",
+            found=f"{len(selection.layers)} layers, all at their cheapest",
+            hint="convert the network as it is",
+        )
+    parts = divide(images, test_images, options.seed)
+    size = images_a_batch(costs, options.memory)
+    calibration, on_search = (
+        Batches.of(images, part, size, device) for part in (parts.calibration, parts.search)
+    )
+    progress("capturing the network")
+    evaluator = Evaluator(model, calibration)
+    original = evaluator.outcomes(on_search, [((), {})])[0]
+    setting = _setting(loaded, images, parts, size)
+    kept = by_first(lambda: Journal(journal, setting).load())
+    explorer = Explorer(evaluator, on_search, original, kept, options, progress)
+    alternatives = explorer.with_harms(alternatives)
+    front = explore(explorer, alternatives)
+    plain = all_bn(alternatives, FREE)
+    explorer.measure([] if plain is None else [plain])
+    measured = measure_points(explorer, model, loaded, costs, conversion, front, plain)
+    index = choose(measured.points, options)
+    network = explorer.network(model, measured.changes[index])
+    finetuned = None
+    if options.finetune_steps:
+        finetuned = distilled_point(explorer, model, measured, index)
+    if finetuned is not None:
+        index, network = finetuned.index, finetuned.network
+    tested = _tested(
+        model,
+        network,
+        Batches.of(test_images or images, parts.test, size, device),
+        progress,
+    )
+    kept.finish()
+    chosen = measured.points[index]
+    original_ratio = latency(measured.points[0])
+    spent = original_ratio - 1
+    report = SearchReport(
+        schema_version=SCHEMA_VERSION,
+        options=options,
+        images=ImageCounts(*(len(p) for p in (parts.calibration, parts.search, parts.test))),
+        layers=len(selection.layers),
+        harm_unit="relative" if images.kind is TargetKind.NONE else "nats",
+        singles=explorer.singles(alternatives),
+        front=measured.points,
+        chosen=index,
+        norm_free_ms=measured.norm_free_ms,
+        all_bn=measured.all_bn,
+        saved=(original_ratio - latency(chosen)) / spent if spent > 0 else None,
+        finetuned=None if finetuned is None else finetuned.point,
+        test=tested,
+        additive_error=measured.additive_error,
+        candidates=len(kept.joint),
+        shared_prefixes=evaluator.shares_prefixes,
+    )
+    found = replace(loaded, model=_on(network, torch.device("cpu")), given=None)
+    return SearchResult(found, report, costs)
+
+
+def images_a_batch(costs: Costs, memory: int) -> int:
+    """How many images a batch may have, so that the activations fit the memory."""
+    shapes = [shape for layer in costs.shapes for shape in layer.inputs]
+    largest = max((4 * math.prod(shape[1:]) for shape in shapes), default=1)
+    return max(2, min(_LARGEST_BATCH, memory // (_VALUES_A_PLACE * largest)))
+
+
+def _tested(model: nn.Module, network: nn.Module, batches: Batches, progress: Progress) -> Tested:
+    left = TimeLeft(progress, "the final test", len(batches))
+    original, chosen = compare(model, network, batches, left)
+    before, after = original.results.predicted, chosen.results.predicted
+    same = None
+    if before is not None and after is not None:
+        same = float((before == after).double().mean())
+    return Tested(
+        original=accuracy_of(original.results),
+        chosen=accuracy_of(chosen.results),
+        difference=paired(original.results, chosen.results),
+        harm=chosen.harm.mean,
+        same_class=same,
+    )
+
+
+def _setting(loaded: LoadedCheckpoint, images: ImageSet, parts: Parts, size: int) -> dict[str, Any]:
+    """What measured harms depend on."""
+    names = hashlib.sha256("\n".join(images.names).encode()).hexdigest()
+    state = hashlib.sha256()
+    for name, tensor in loaded.model.state_dict().items():
+        state.update(name.encode())
+        state.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return {
+        "version": __version__,
+        "weights": state.hexdigest(),
+        "images": names,
+        "preprocessing": None if images.preprocessing is None else asdict(images.preprocessing),
+        "calibration": list(parts.calibration),
+        "search": list(parts.search),
+        "images_a_batch": size,
+    }
+
+
+def _on(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on a device: itself if it is there."""
+    tensors = (*model.parameters(), *model.buffers())
+    if all(tensor.device == device for tensor in tensors):
+        return model
+    return copy_model(model).to(device)

@@ -1,0 +1,116 @@
+"""A candidate of the search: the layers that get another pair, and the network that follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.nn.selected import SelectedNorm
+from ssn_prune.nn.single_gate import is_vertex
+from ssn_prune.nn.ssn import SSN
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.round_gates import as_ssn
+
+Changes = tuple[tuple[str, NormalizerPair], ...]
+"""Layers that get another pair, in the network's order. Nothing is the original."""
+
+Statistics = Mapping[str, Tensor]
+"""Running mean and variance of BN by layer, (2, C) each."""
+
+
+def switchable_layers(model: nn.Module) -> dict[str, SwitchableNorm]:
+    """The layers of a network by their first path."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, SwitchableNorm)}
+
+
+def pair_of(layer: SwitchableNorm) -> NormalizerPair | None:
+    """The pair of a layer; None if its gates are not one-hot."""
+    gates = [gate.tolist() for gate in layer.gates()]
+    if not all(is_vertex(gate) for gate in gates):
+        return None
+    mean, var = (layer.normalizers[gate.index(max(gate))] for gate in gates)
+    return NormalizerPair(mean, var)
+
+
+def uses_bn(layer: SwitchableNorm, pair: NormalizerPair | None) -> bool:
+    """Whether running statistics matter: for a pair, or for the layer's own gates."""
+    if pair is not None:
+        return Normalizer.BN in (pair.mean, pair.var)
+    if not layer.using_bn:
+        return False
+    column = layer.normalizers.index(Normalizer.BN)
+    return any(float(gate[column]) != 0 for gate in layer.gates())
+
+
+def with_pair(layer: SwitchableNorm, pair: NormalizerPair | None) -> nn.Module:
+    """A layer in evaluation mode with another pair, or with its own gates.
+
+    It shares the layer's weight and bias and has running statistics of its own.
+    """
+    if pair is None:
+        module: nn.Module = copy_model(layer, share_tensors=True)
+    else:
+        module = SelectedNorm(
+            layer.num_features,
+            pair,
+            layer.dims,
+            layer.eps,
+            layer.momentum,
+            layer.affine,
+            layer.track_running_stats,
+            correction=layer.correction,
+            device=layer.mean_weight.device,
+            dtype=layer.mean_weight.dtype,
+        )
+        module.weight, module.bias = layer.weight, layer.bias
+    for name in ("running_mean", "running_var"):
+        stored = getattr(layer, name)
+        if stored is not None and getattr(module, name) is not None:
+            setattr(module, name, stored.clone())
+    module.eval()
+    return module
+
+
+@torch.no_grad()
+def changed_network(
+    model: nn.Module, changes: Changes, statistics: Statistics, *, kept: Statistics | None = None
+) -> nn.Module:
+    """A copy of a network with its changes: SSN layers whose gates are fixed at the new pairs.
+
+    Args:
+        model: The original; not changed.
+        changes: The layers that get another pair. Those of SN become SSN layers.
+        statistics: Running statistics that were measured again.
+        kept: Running statistics of other layers that the file did not store.
+
+    Returns:
+        The copy in evaluation mode. Layers without a change are as they were.
+    """
+    copied = copy_model(model)
+    layers = switchable_layers(copied)
+    replaced: list[tuple[nn.Module, nn.Module]] = []
+    for name, pair in changes:
+        layer = layers[name]
+        target = layer if isinstance(layer, SSN) else as_ssn(layer)
+        target.fix(pair.mean, pair.var)
+        if target is not layer:
+            carry_hooks(layer, target)
+            replaced.append((layer, target))
+            layers[name] = target
+    for name, moments in {**(kept or {}), **statistics}.items():
+        set_statistics(layers[name], moments)
+    result = replace_modules(copied, replaced)
+    result.eval()
+    return result
+
+
+def set_statistics(layer: nn.Module, moments: Tensor) -> None:
+    """Write running mean and variance, (2, C), into a layer, in place."""
+    for name, value in zip(("running_mean", "running_var"), moments, strict=True):
+        buffer = getattr(layer, name)
+        if isinstance(buffer, Tensor):
+            buffer.copy_(value)

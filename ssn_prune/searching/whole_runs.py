@@ -1,0 +1,71 @@
+"""A network that cannot be captured: each candidate is a run of its code from the start."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ssn_prune.normalizer import NormalizerPair
+from ssn_prune.searching.network_graph import CallLayer, Finished
+from ssn_prune.searching.selections import Changes, switchable_layers
+from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+
+
+class WholeRuns:
+    """A network of which only the layers are exchanged.
+
+    Args:
+        model: The network in evaluation mode; not changed, its parameters are shared.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        copied = copy_model(model, share_tensors=True)
+        self._run = _Run()
+        replaced: list[tuple[nn.Module, nn.Module]] = []
+        for name, layer in switchable_layers(copied).items():
+            stand_in = _StandIn(name, self._run)
+            carry_hooks(layer, stand_in)
+            replaced.append((layer, stand_in))
+        self._model = replace_modules(copied, replaced)
+        self._model.eval()
+
+    def run(
+        self,
+        inputs: tuple[Any, ...],
+        candidates: Sequence[Changes],
+        call_layer: CallLayer,
+        finished: Finished,
+    ) -> None:
+        """As :meth:`ssn_prune.searching.network_graph.NetworkGraph.run`."""
+        for index, changes in enumerate(candidates):
+            self._run.begin(index, dict(changes), call_layer)
+            finished(index, self._model(*inputs))
+
+
+class _Run:
+    """The candidate that runs now."""
+
+    def begin(self, index: int, pairs: dict[str, NormalizerPair], call_layer: CallLayer) -> None:
+        self.index, self.pairs, self.call_layer = index, pairs, call_layer
+        self.changed, self.calls = False, Counter[str]()
+
+    def call(self, name: str, x: Tensor) -> Tensor:
+        pair = self.pairs.get(name)
+        self.changed = self.changed or pair is not None
+        call = self.calls[name]
+        self.calls[name] += 1
+        return self.call_layer(name, call, pair, self.changed, x, [self.index])
+
+
+class _StandIn(nn.Module):
+    """In the place of a layer."""
+
+    def __init__(self, name: str, run: _Run) -> None:
+        super().__init__()
+        self._name, self._of = name, run
+
+    def forward(self, input: Tensor) -> Tensor:  # may be called by this keyword
+        return self._of.call(self._name, input)
