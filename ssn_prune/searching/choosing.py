@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from ssn_prune.errors import SearchError
@@ -29,7 +30,7 @@ def choose(front: Sequence[FrontPoint], options: SearchOptions) -> int:
         least = min(front, key=lambda p: p.drop)
         raise SearchError(
             f"no network loses at most {allowed:g} points",
-            expected=f"`max_drop={least.drop:.2f}` or more",
+            expected=f"`max_drop={_rounded_up(least.drop)}` or more",
             found=f"{allowed:g}",
             hint=f"pass `max_drop={_rounded_up(least.drop)}`",
         )
@@ -56,5 +57,5 @@ def latency(point: FrontPoint) -> float:
 
 
 def _rounded_up(value: float, digits: int = 2) -> str:
-    step = 10.0**-digits
-    return f"{(value // step + 1) * step:.{digits}f}"
+    scale = 10**digits
+    return f"{math.ceil(value * scale - 1e-9) / scale:.{digits}f}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
 
 from ssn_prune.errors import DataError
-from ssn_prune.images.image_set import ImageSet, TargetKind
+from ssn_prune.images.image_set import ImageSet, TargetKind, spread_evenly
 
 CALIBRATION_IMAGES = 100
 """At most; statistics and single harms do not become better with more."""
@@ -59,35 +58,25 @@ def divide(images: ImageSet, test: ImageSet | None, seed: int = 0) -> Parts:
             hint="give more images, or a part of the training's",
         )
     order = _by_class(images, seed)
-    tested: list[int] = []
+    tested = tuple(range(len(test))) if test is not None else tuple(sorted(order[::2]))
     if test is None:
-        tested, order = order[::2], order[1::2]
-    shares = CALIBRATION_IMAGES, SEARCH_IMAGES
-    calibration = order[::3][: shares[0]]
-    rest = [index for place, index in enumerate(order) if place % 3]
-    search = [
-        rest[place * len(rest) // min(shares[1], len(rest))]
-        for place in range(min(shares[1], len(rest)))
-    ]
-    if test is not None:
-        tested = list(range(len(test)))
-    return Parts(tuple(sorted(calibration)), tuple(sorted(search)), tuple(sorted(tested)))
+        order = order[1::2]
+    calibration = set(_spread(order[::3], CALIBRATION_IMAGES))
+    search = _spread([i for place, i in enumerate(order) if place % 3], SEARCH_IMAGES)
+    return Parts(tuple(sorted(calibration)), tuple(sorted(search)), tested)
+
+
+def _spread(order: list[int], limit: int) -> list[int]:
+    """At most that many, evenly apart."""
+    return [order[place] for place in spread_evenly(len(order), limit)]
 
 
 def _by_class(images: ImageSet, seed: int) -> list[int]:
-    """All indices in an order whose every stretch has about the same share of each class."""
+    """All indices, class by class and at random within one: every n-th has all classes."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(images), generator=generator).tolist()
+    order: list[int] = torch.randperm(len(images), generator=generator).tolist()
     if images.kind is not TargetKind.CLASSES:
         return order
-    targets = images.targets(range(len(images)))
+    targets = images.targets(order)
     assert targets is not None  # the kind says that there are classes
-    members: dict[int, list[int]] = defaultdict(list)
-    for index in order:
-        members[int(targets[index])].append(index)
-    placed = [
-        ((place + 0.5) / len(group), index)
-        for group in members.values()
-        for place, index in enumerate(group)
-    ]
-    return [index for _, index in sorted(placed)]
+    return [order[place] for place in targets.argsort(stable=True).tolist()]

@@ -17,7 +17,7 @@ from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.searching.candidates import Alternative
 from ssn_prune.searching.selections import Changes
 
-_TRUST = 0.3
+_TRUST = 0.05
 """How much a deviation of a term from its single harm weighs, against the same relative deviation
 of a measured sum."""
 

@@ -1,0 +1,144 @@
+"""``ssn-prune search``: a faster selection that nobody notices becomes a verified file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssn_prune.cli.command_line import typed_command
+from ssn_prune.cli.options import (
+    AllLayers,
+    AllowUnverified,
+    Arch,
+    ArchArgs,
+    Correction,
+    Debug,
+    Dynamic,
+    InputSize,
+    Json,
+    Mean,
+    Prefix,
+    Quiet,
+    Resize,
+    Std,
+    Target,
+    Targets,
+    TrustStatistics,
+    WeightsEntry,
+)
+from ssn_prune.cli.parsing import parse_arguments, parse_numbers, parse_size
+from ssn_prune.cli.reports import (
+    Reports,
+    failures_reported,
+    report_paths,
+    require_reports,
+    write_reports,
+)
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.cli.targets import checkpoint_path, default_target, file_path, require_distinct
+from ssn_prune.console import Output, deployment_lines, escape, show_conversion, show_search
+
+
+def search(
+    context: typer.Context,
+    ckpt: Annotated[str, typer.Argument(metavar="CKPT", help="Trained checkpoint.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="Images to search with: a folder, x.zip, x.zip/folder, x.npz or "
+            "package.module:loader. Labels are used where there are some.",
+        ),
+    ],
+    test_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Other images for the final test (default: half of --data is set aside).",
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATIO",
+            help="Latency at most, in units of the network without norms, such as 1.02.",
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="POINTS",
+            help="Accuracy that may be lost, in points (default: 0.5, without --budget).",
+        ),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="File to write (default: CKPT with .onnx).")
+    ] = None,
+    save: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.pth", help="Also save the chosen network as a checkpoint."),
+    ] = None,
+    costs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Costs of each pair, of ssn-prune costs or of a run on another device "
+            "(default: measured here)."
+        ),
+    ] = None,
+    finetune_steps: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Distil faster networks from the original for N steps each."
+        ),
+    ] = 0,
+    points: Annotated[int, typer.Option(min=2, help="Points of the front to measure.")] = 12,
+    memory: Annotated[
+        float, typer.Option(min=0.01, metavar="GB", help="What activations may take.")
+    ] = 2.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Samples per run, for latencies.")] = 1,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each network.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the division of the images.")] = 0,
+    journal: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where measurements are kept until the end, so that a search that was stopped goes "
+            "on (default: beside the output)."
+        ),
+    ] = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = None,
+    arch: Arch = None,
+    arch_args: ArchArgs = None,
+    prefix: Prefix = None,
+    weights: WeightsEntry = None,
+    input_size: InputSize = None,
+    correction: Correction = None,
+    target: Target = Targets.portable,
+    dynamic: Dynamic = None,
+    static_batch: Annotated[
+        int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
+    ] = None,
+    report: Reports = None,
+    trust_running_statistics: TrustStatistics = False,
+    allow_unverified_layers: AllowUnverified = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what each pair costs and could save; no search.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Replace an existing output.")
+    ] = False,
+    all_layers: AllLayers = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Find a faster selection at a bounded loss, convert and verify it.
+
+    Under torchrun (python -m ssn_prune search ...) the processes share the work.
+    """

@@ -1,0 +1,259 @@
+"""Candidates on a network: shared prefixes, statistics that follow, and what is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssn_prune import Normalizer, NormalizerPair, SSN2d, SwitchNorm2d
+from ssn_prune.images.image_set import TargetKind
+from ssn_prune.searching.batches import Batches
+from ssn_prune.searching.evaluation import Evaluator
+from ssn_prune.searching.layers import moments_of
+from ssn_prune.searching.network_graph import NetworkGraph
+from ssn_prune.searching.selections import Changes, changed_network
+from ssn_prune.searching.whole_runs import WholeRuns
+from ssn_prune.surgery.ordinary import with_fixed_choices
+
+IN, LN, BN = Normalizer
+CPU = torch.device("cpu")
+CLASSES = 4
+
+
+class Noise:
+    """Random images with random labels."""
+
+    preprocessing = None
+    classes = ()
+
+    def __init__(self, count: int = 24, kind: TargetKind = TargetKind.CLASSES) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.kind = kind
+        self.pictures = torch.randn(count, 3, 8, 8, generator=generator)
+        self.pictures += torch.randn(count, 3, 1, 1, generator=generator)  # instances differ
+        self.labels = torch.randint(CLASSES, (count,), generator=generator)
+        self.names = tuple(map(str, range(count)))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def inputs(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        return (self.pictures[list(indices)],)
+
+    def pixels(self, indices: Sequence[int]) -> Tensor | None:
+        return None
+
+    def targets(self, indices: Sequence[int]) -> Tensor | None:
+        return None if self.kind is TargetKind.NONE else self.labels[list(indices)]
+
+    def preview(self, index: int) -> bytes | None:
+        return None
+
+
+class Residual(nn.Module):
+    """A stem and two blocks with activations in place; one layer is called twice."""
+
+    def __init__(self, norm: type[nn.Module] = SSN2d) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 6, 3, padding=1, bias=False), norm(6)
+        self.conv1, self.norm1 = nn.Conv2d(6, 6, 3, padding=1, bias=False), norm(6)
+        self.conv2, self.norm2 = nn.Conv2d(6, 6, 3, padding=1, bias=False), norm(6)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)), inplace=True)
+        x = x + self.norm1(self.conv1(x))
+        x = F.relu_(x)
+        x += self.norm2(self.norm2(self.conv2(x)))
+        return self.head(torch.mean(F.relu_(x), (2, 3)))
+
+
+class Branching(Residual):
+    """The same with a branch on the data, which torch.export refuses."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x if x.sum() > -1e9 else -x)
+
+
+def network(kind: type[Residual] = Residual) -> Residual:
+    torch.manual_seed(0)
+    model = kind()
+    pairs = {"norm": (LN, IN), "norm1": (IN, IN), "norm2": (IN, BN)}
+    for name, (mean, var) in pairs.items():
+        layer = model.get_submodule(name)
+        assert isinstance(layer, SSN2d)
+        layer.fix(mean, var)
+        layer.running_mean.normal_()
+        layer.running_var.uniform_(0.5, 2)
+        nn.init.uniform_(layer.weight, 0.5, 1.5)
+        nn.init.normal_(layer.bias)
+    model.eval()
+    return model
+
+
+def evaluator(model: nn.Module, images: Noise | None = None, size: int = 8) -> Evaluator:
+    return Evaluator(model, Batches.of(images or Noise(), range(16), size, CPU))
+
+
+def change(**pairs: tuple[Normalizer, Normalizer]) -> Changes:
+    return tuple((name, NormalizerPair(*pair)) for name, pair in pairs.items())
+
+
+CANDIDATES = [
+    change(norm=(BN, BN)),
+    change(norm1=(BN, BN)),
+    change(norm2=(BN, BN)),
+    change(norm=(BN, BN), norm1=(LN, BN)),
+    change(norm=(BN, BN), norm1=(LN, BN), norm2=(BN, BN)),
+    (),
+]
+
+
+def test_a_captured_network_and_its_code_give_the_same() -> None:
+    by_graph, by_code = evaluator(network()), evaluator(network(Branching))
+    assert isinstance(by_graph._runner, NetworkGraph)
+    assert isinstance(by_code._runner, WholeRuns)
+    assert by_graph.shares_prefixes
+    assert not by_code.shares_prefixes
+    images = Batches.of(Noise(), range(16, 24), 4, CPU)
+    found = []
+    for own in (by_graph, by_code):
+        measured = own.measure(CANDIDATES)
+        pairs = [(c, s) for c, (_, s) in zip(CANDIDATES, measured, strict=True)]
+        found.append((measured, own.outcomes(images, pairs)))
+    (measured1, outcomes1), (measured2, outcomes2) = found
+    for (harm, statistics), (harm2, statistics2) in zip(measured1, measured2, strict=True):
+        assert harm.mean == pytest.approx(harm2.mean, rel=1e-4, abs=1e-9)
+        assert statistics.keys() == statistics2.keys()
+        for name, moments in statistics.items():
+            torch.testing.assert_close(moments, statistics2[name], rtol=1e-4, atol=1e-5)
+    for one, other in zip(outcomes1, outcomes2, strict=True):
+        assert one.harm.mean == pytest.approx(other.harm.mean, rel=1e-4, abs=1e-9)
+        assert one.expected_drop == pytest.approx(other.expected_drop, abs=1e-6)
+        assert torch.equal(one.results.predicted, other.results.predicted)
+    assert outcomes1[-1].harm.mean == pytest.approx(0, abs=1e-9)  # the original
+
+
+def test_what_candidates_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = evaluator(network(), size=16)
+    calls: list[tuple[str, NormalizerPair | None]] = []
+    original, shifted = own.layers.original, own.layers.shifted
+
+    def count_original(name: str, x: Tensor) -> Tensor:
+        calls.append((name, None))
+        return original(name, x)
+
+    def count_shifted(batch, name, call, pair, x, measured):
+        calls.append((name, pair))
+        return shifted(batch, name, call, pair, x, measured)
+
+    monkeypatch.setattr(own.layers, "original", count_original)
+    monkeypatch.setattr(own.layers, "shifted", count_shifted)
+    own.measure(CANDIDATES)
+    # norm: as it is, and BN/BN; norm1: three ways; norm2 twice in each of six ways.
+    assert sum(name == "norm" for name, _ in calls) == 2
+    assert sum(name == "norm1" for name, _ in calls) == 4
+    assert sum(name == "norm2" for name, _ in calls) == 2 * 6
+
+
+def test_a_change_that_moves_nothing_leaves_the_stored_statistics_to_the_last_bit() -> None:
+    model = network()
+    same = change(norm=(LN, IN))
+    ((harm, statistics),) = evaluator(model).measure([same])
+    assert harm.mean < 1e-10
+    stored = torch.stack([model.norm2.running_mean, model.norm2.running_var])
+    assert torch.equal(statistics["norm2"], stored)
+    assert statistics.keys() == {"norm2"}  # no other layer uses BN
+
+
+def test_statistics_follow_the_change_in_the_order_of_the_data_flow() -> None:
+    """Against the definition, written out for one batch in float64."""
+    model, images = network(), Noise()
+    changes = change(norm=(BN, BN), norm1=(BN, BN))
+    ((_, statistics),) = evaluator(model, images, size=16).measure([changes])
+    (x,) = images.inputs(range(16))
+    model, x = model.double(), x.double()
+
+    def normalized(layer: nn.Module, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        shape = (1, -1, 1, 1)
+        scale = (layer.weight / (var + layer.eps).sqrt()).view(shape)
+        return (x - mean.view(shape)) * scale + layer.bias.view(shape)
+
+    with torch.no_grad():
+        before = model.stem(x)
+        mean, var = model.norm.running_mean, model.norm.running_var  # nothing moved before it
+        torch.testing.assert_close(
+            statistics["norm"].double(), torch.stack([mean, var]), rtol=1e-5, atol=1e-6
+        )
+        moved = model.conv1(F.relu(normalized(model.norm, before, mean, var)))
+        original = model.conv1(F.relu(model.norm(before)))
+        (m1, v1), (m0, v0) = moments_of(moved), moments_of(original)
+        mean = model.norm1.running_mean + m1 - m0
+        var = model.norm1.running_var * v1 / v0
+    expected = torch.stack([mean, var])
+    torch.testing.assert_close(statistics["norm1"].double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_that_the_file_did_not_store_are_measured() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(
+        nn.Conv2d(3, 5, 3), nn.InstanceNorm2d(5, affine=True), nn.Flatten(), nn.Linear(180, CLASSES)
+    )
+    model = with_fixed_choices(plain).model.eval()
+    own = evaluator(model)
+    x = own.calibration.images.inputs(range(16))[0]
+    expected = moments_of(model[0](x).detach())
+    torch.testing.assert_close(own.layers.filled_in["1"], expected, rtol=1e-5, atol=1e-5)
+    ((harm, statistics),) = own.measure([(("1", NormalizerPair(BN, BN)),)])
+    torch.testing.assert_close(statistics["1"], expected, rtol=1e-5, atol=1e-5)
+    assert harm.mean > 0
+
+
+def test_the_delivered_network_gives_what_was_measured() -> None:
+    model = network()
+    own, images = evaluator(model), Noise()
+    ((_, statistics),) = own.measure([CANDIDATES[4]])
+    delivered = changed_network(model, CANDIDATES[4], statistics, kept=own.layers.filled_in)
+    batches = Batches.of(images, range(16, 24), 8, CPU)
+    (outcome,) = own.outcomes(batches, [(CANDIDATES[4], statistics)])
+    with torch.no_grad():
+        before, after = (m(*images.inputs(range(16, 24))) for m in (model, delivered))
+    expected = F.kl_div(
+        after.double().log_softmax(1), before.double().log_softmax(1), log_target=True,
+        reduction="batchmean",
+    )  # fmt: skip
+    assert outcome.harm.mean == pytest.approx(float(expected), rel=1e-4)
+    assert torch.equal(outcome.results.predicted, after.argmax(1))
+    assert model.norm.mean_weight.tolist() == [0, 1, 0]  # not changed
+
+
+def test_soft_layers_may_stay_soft() -> None:
+    torch.manual_seed(0)
+    model = Residual(SwitchNorm2d).eval()
+    own = evaluator(model)
+    changes = change(norm1=(BN, BN))
+    ((harm, statistics),) = own.measure([changes])
+    assert harm.mean > 0
+    assert statistics.keys() == {"norm1", "norm2"}  # soft gates weigh BN, too
+    delivered = changed_network(model, changes, statistics, kept=own.layers.filled_in)
+    assert isinstance(delivered.get_submodule("norm1"), SSN2d)
+    assert isinstance(delivered.get_submodule("norm2"), SwitchNorm2d)
+
+
+def test_outputs_without_labels_are_compared_by_their_size() -> None:
+    images = Noise(kind=TargetKind.NONE)
+    own = evaluator(network(), images)
+    ((harm, statistics),) = own.measure([CANDIDATES[0]])
+    batches = Batches.of(images, range(16, 24), 8, CPU)
+    (outcome,) = own.outcomes(batches, [(CANDIDATES[0], statistics)])
+    assert harm.mean > 0
+    assert outcome.expected_drop is None
+    model = changed_network(network(), CANDIDATES[0], statistics)
+    with torch.no_grad():
+        before, after = (m(*images.inputs(range(16, 24))) for m in (network(), model))
+    expected = ((after - before).abs().mean(1) / before.abs().mean(1)).mean()
+    assert outcome.harm.mean == pytest.approx(float(expected), rel=1e-4)
