@@ -22,9 +22,9 @@ the stem at stride 2), the last norm of each block starting at 0, SGD with momen
 decay 1e-4, one epoch of warm-up and a cosine, random crops and flips. Gates have a tenth of the
 learning rate, no weight decay and their gradient norm clipped to 1.
 
-Every finished run is appended to the file, and runs that it has are skipped. ``--weights`` keeps the
-trained networks, for ``cifar_search.py``. Threads are those that
-OMP_NUM_THREADS says; the order of the sums depends on them.
+Every finished run is appended to the file, and runs that it has are skipped. ``--weights`` keeps
+the trained networks, for ``cifar_search.py``. Threads are those that OMP_NUM_THREADS says; the
+order of the sums depends on them.
 """
 
 from __future__ import annotations

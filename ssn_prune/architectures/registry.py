@@ -106,12 +106,15 @@ def _swapping(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
 
     def build(
         correction: int = 0,
-        kind: Kind = "ssn",
+        kind: Kind | None = "ssn",
         normalizers: tuple[str, ...] = _ALL,
         **arguments: Any,
     ) -> nn.Module:
+        network = make(**arguments)
+        if kind is None:  # the file is one of the ordinary network
+            return network
         return convert_to_ssn(
-            make(**arguments),
+            network,
             kind=kind,
             normalizers=normalizers,
             correction=correction,

@@ -247,7 +247,7 @@ def _swap_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         require_layer(name, group)
         normalizers = tuple(n.name for n in offered_by(name, group))
         return {"kind": "ssn" if is_sparse(group) else "sn", "normalizers": normalizers}
-    return {}
+    return {"kind": None}
 
 
 def _build(architecture: Architecture, arguments: dict[str, Any]) -> nn.Module:
