@@ -66,9 +66,7 @@ def measure_costs(
     """
     options = options or CostOptions()
     inputs = example_batches(loaded, [options.batch])[0]
-    return measure_network_costs(
-        loaded.model, inputs, options, cache=cache, progress=progress
-    )
+    return measure_network_costs(loaded.model, inputs, options, cache=cache, progress=progress)
 
 
 @guest()
@@ -115,9 +113,7 @@ def measure_network_costs(
     )
 
 
-def _costs(
-    layers: Iterable[PlacedLayer], times: Mapping[Place, Times]
-) -> Iterable[LayerPairCost]:
+def _costs(layers: Iterable[PlacedLayer], times: Mapping[Place, Times]) -> Iterable[LayerPairCost]:
     for layer in layers:
         for pair in layer.pairs:
             added = (times[place][pair] - times[place][FREE] for place in layer.places)
@@ -146,9 +142,7 @@ def _times(
         with TemporaryDirectory() as name:
             probes = [Probe(place, pair) for place in part for pair in missing[place]]
             progress(f"exporting {len(probes)} probes of {len(part)} places")
-            paths = export_probes(
-                probes, Path(name), target=options.target, static=options.static
-            )
+            paths = export_probes(probes, Path(name), target=options.target, static=options.static)
             files = dict(zip(probes, paths, strict=True))
             progress(f"timing {len(probes)} probes")
             with runtime_process(options.timeout, limited=provider == CPU) as process:
@@ -195,13 +189,13 @@ def _norm_free(
     progress("timing the network without norms")
     dynamic = dynamic_axes(options.target, "none" if options.static else None)
     how = ExportOptions(target=options.target, dynamic=dynamic)
-    # One sample would fix the batch size.
-    twice = dynamic != "none" and options.batch == 1
+    if dynamic != "none" and options.batch == 1:
+        inputs = _doubled(inputs)  # one sample would fix the batch size
     with TemporaryDirectory() as name:
         path = Path(name) / "norm-free.onnx"
         try:
             with torch.no_grad():
-                export_onnx(without_norms(model), _doubled(inputs) if twice else inputs, path, options=how)
+                export_onnx(without_norms(model), inputs, path, options=how)
         except ExportError:
             return None
         with runtime_process(options.timeout, limited=provider == CPU) as process:
@@ -214,9 +208,7 @@ def _doubled(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def _time_alone(
-    process: RuntimeProcess, path: Path, options: CostOptions, provider: str
-) -> float:
+def _time_alone(process: RuntimeProcess, path: Path, options: CostOptions, provider: str) -> float:
     how = {"path": str(path), "threads": options.threads, "provider": provider}
     process.call("add", path.name, {**how, "batch": options.batch, "sizes": [], "layers": False})
     times, _ = process.call("time", path.name, {"runs": options.runs, "warmup": 3})
