@@ -10,7 +10,7 @@ from ssn_prune.costs.records import CostOptions
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.runtime.process import RuntimeProcess
 
-_TURNS_SECONDS = 0.5
+_TURNS_SECONDS = 0.8
 """What the turns of a place take together, unless ``runs`` of them take longer."""
 _MOST_RUNS = 400
 

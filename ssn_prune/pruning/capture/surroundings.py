@@ -154,5 +154,7 @@ def _operation(node: torch.fx.Node, value: torch.fx.Node) -> Operation | None:
         return tuple(map(plain, item)) if isinstance(item, list | tuple) else item
 
     arguments = tuple(map(plain, node.args))
+    if arguments == (OTHER, VALUE):  # a sum
+        arguments = (VALUE, OTHER)
     named = tuple((key, plain(item)) for key, item in node.kwargs.items())
     return Operation(f"{base}.{overload}", arguments, named, other)
