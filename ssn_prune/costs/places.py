@@ -47,7 +47,7 @@ class PlacedLayer:
 
     Attributes:
         name: Its path.
-        places: One for each call.
+        places: One for each call; none for a layer that is not reached, which costs nothing.
         pairs: Those that it offers and that are defined at its places.
     """
 
@@ -82,9 +82,8 @@ def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer,
                 for call in calls
                 if call.surroundings is not None
             )
-            if places:
-                found.append(PlacedLayer(name, places, _pairs(layer, places)))
-    if not found:
+            found.append(PlacedLayer(name, places, _pairs(layer, places)))
+    if not any(layer.places for layer in found):
         raise ArgumentError(
             "no switchable layer is reached on the example inputs, so nothing can be measured",
             expected="a network that runs here",
