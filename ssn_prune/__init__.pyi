@@ -9,6 +9,11 @@ from .checkpoint.source import Source as Source
 from .conversion.converting import convert as convert
 from .conversion.converting import dry_run as dry_run
 from .conversion.options import ConvertOptions as ConvertOptions
+from .costs.measuring import measure_costs as measure_costs
+from .costs.records import CostOptions as CostOptions
+from .costs.records import Costs as Costs
+from .costs.records import LayerPairCost as LayerPairCost
+from .costs.records import LayerShapes as LayerShapes
 from .errors import ArchitectureError as ArchitectureError
 from .errors import ArgumentError as ArgumentError
 from .errors import CaptureError as CaptureError
@@ -80,6 +85,7 @@ from .training.distributed import desynchronize as desynchronize
 from .training.distributed import synchronize as synchronize
 from .training.history import GateHistory as GateHistory
 from .training.history import GateRecords as GateRecords
+from .training.latency import latency_penalty as latency_penalty
 from .training.parameters import clip_gate_gradients as clip_gate_gradients
 from .training.parameters import gate_parameters as gate_parameters
 from .training.parameters import param_groups as param_groups

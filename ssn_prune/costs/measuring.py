@@ -189,15 +189,13 @@ def _norm_free(
     progress("timing the network without norms")
     dynamic = dynamic_axes(options.target, "none" if options.static else None)
     how = ExportOptions(target=options.target, dynamic=dynamic)
-    # One sample would fix the batch size.
-    twice = dynamic != "none" and options.batch == 1
+    if dynamic != "none" and options.batch == 1:
+        inputs = _doubled(inputs)  # one sample would fix the batch size
     with TemporaryDirectory() as name:
         path = Path(name) / "norm-free.onnx"
         try:
             with torch.no_grad():
-                export_onnx(
-                    without_norms(model), _doubled(inputs) if twice else inputs, path, options=how
-                )
+                export_onnx(without_norms(model), inputs, path, options=how)
         except ExportError:
             return None
         with runtime_process(options.timeout, limited=provider == CPU) as process:

@@ -20,6 +20,9 @@ from ssn_prune.pruning.capture.records import Capture, ConvShape, LayerCall, Sur
 from ssn_prune.pruning.folds.kernel import editable_kernel
 from ssn_prune.pruning.plan import Refusal
 
+_CHEAP = 16
+"""Channels of a cheap convolution: as many as ONNX Runtime computes at once."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -44,7 +47,7 @@ class PlacedLayer:
 
     Attributes:
         name: Its path.
-        places: One for each call.
+        places: One for each call; none for a layer that is not reached, which costs nothing.
         pairs: Those that it offers and that are defined at its places.
     """
 
@@ -79,9 +82,8 @@ def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer,
                 for call in calls
                 if call.surroundings is not None
             )
-            if places:
-                found.append(PlacedLayer(name, places, _pairs(layer, places)))
-    if not found:
+            found.append(PlacedLayer(name, places, _pairs(layer, places)))
+    if not any(layer.places for layer in found):
         raise ArgumentError(
             "no switchable layer is reached on the example inputs, so nothing can be measured",
             expected="a network that runs here",
@@ -92,20 +94,32 @@ def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer,
 
 
 def _place(around: Surroundings, foldable: bool, layer: SwitchableNorm) -> Place:
+    shape = around.shape
+    if around.preceding is not None:
+        around = replace(around, preceding=_cheap(around.preceding, shape))
     if around.tail and around.following is not None:
         # After an activation only the memory layout that it wants matters.
-        around = replace(around, following=_pointwise(around))
+        around = replace(around, following=_pointwise((shape[0], shape[1]), _CHEAP, len(shape) - 2))
     affine = layer.weight is not None
     return Place(around, foldable and around.preceding is not None, layer.correction, affine)
 
 
-def _pointwise(around: Surroundings) -> ConvShape:
-    """A cheap convolution for what comes out of the tail."""
-    axes = len(around.shape) - 2
-    outputs = 16
-    kernel = (outputs, around.shape[1], *[1] * axes)
+def _cheap(conv: ConvShape, shape: tuple[int, ...]) -> ConvShape:
+    """A convolution with the same result, of fewer channels at one position each.
+
+    What a normalizer adds does not depend on how long the convolution takes, but the time of a long
+    one varies by more than that. Runtimes have other rules for transposed and grouped ones.
+    """
+    if conv.transposed or conv.groups > 1:
+        return conv
+    cheap = _pointwise((shape[0], _CHEAP, *shape[2:]), shape[1], len(shape) - 2)
+    return replace(cheap, bias=conv.bias)
+
+
+def _pointwise(shape: tuple[int, ...], channels: int, axes: int) -> ConvShape:
     ones = (1,) * axes
-    return ConvShape((), kernel, True, False, ones, (0,) * axes, (), ones)
+    kernel = (channels, shape[1], *ones)
+    return ConvShape(shape, kernel, True, False, ones, (0,) * axes, (), ones)
 
 
 def _foldable(model: nn.Module, captured: Capture, calls: tuple[LayerCall, ...]) -> bool:

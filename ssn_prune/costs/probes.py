@@ -39,8 +39,13 @@ class Probe:
         """Shapes of its inputs, with the batch."""
         around = self.place.surroundings
         first = around.preceding.input if around.preceding else _source_shape(around.shape)
-        others = (entry.other for entry in around.tail if entry.other is not None)
-        return (first, *map(_source_shape, others))
+        return (first, *map(_source_shape, _others(around)))
+
+
+def _others(around: Surroundings) -> list[tuple[int, ...]]:
+    """Shapes of the tensors that are added to what comes from the layer."""
+    shapes = [entry.other for entry in around.tail if entry.other is not None]
+    return [*shapes, around.added] if around.added else shapes
 
 
 def _source_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -87,10 +92,10 @@ class ProbeModule(nn.Module):
         self.activated = around.preceding is None and self.conv is not None
         self.layer = _layer(probe)
         self.tail = around.tail
-        self.sources = nn.ModuleList(
-            _source(entry.other) or nn.Identity() for entry in around.tail if entry.other
-        )
+        self.sources = nn.ModuleList(_source(shape) or nn.Identity() for shape in _others(around))
+        self.added = around.added is not None
         self.following = _convolution(around.following) if around.following else None
+        self.last = _convolution(around.following) if around.following and around.added else None
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         """(N, C, *) to what the surroundings make of it."""
@@ -102,7 +107,12 @@ class ProbeModule(nn.Module):
         made = [source(other) for source, other in zip(self.sources, others, strict=True)]
         for operation in self.tail:
             x = _apply(operation, x, made.pop(0) if operation.other else None)
-        return x if self.following is None else self.following(x)
+        result = x if self.following is None else self.following(x)
+        if self.added:
+            x = torch.relu(x + made.pop())
+            x = x if self.last is None else self.last(x)
+            return result + x if self.following is not None else x
+        return result
 
 
 def _source(shape: tuple[int, ...]) -> nn.Module | None:

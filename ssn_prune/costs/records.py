@@ -6,6 +6,7 @@ Data only; docs/costs.md documents the JSON form.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,7 +41,7 @@ class LayerShapes:
 
     Attributes:
         layer: Path of the layer.
-        inputs: Shape (N, C, *) of its input at each call.
+        inputs: Shape (N, C, *) of its input at each call; none for a layer that is not reached.
     """
 
     layer: str
@@ -107,6 +108,27 @@ class Costs:
     def pairs(self, layer: str) -> tuple[NormalizerPair, ...]:
         """The pairs that a layer offers and that can be exported; none for an unknown layer."""
         return tuple(self._by_layer.get(layer, ()))
+
+    def require_layers(self, channels: Mapping[str, int]) -> None:
+        """Refuse a network whose layers are not among those that were measured.
+
+        Args:
+            channels: Channels of each of its layers, by path.
+
+        Raises:
+            ArgumentError: A layer is missing here, or has another number of channels.
+        """
+        known = {entry.layer: entry.inputs[0][1] if entry.inputs else None for entry in self.shapes}
+        for name, count in channels.items():
+            if name in known and known[name] in (None, count):
+                continue
+            found = f"{known[name]} channels there" if name in known else "no such layer"
+            raise ArgumentError(
+                f"the costs are of another network: they do not fit the layer {printable(name)!r}",
+                expected=f"costs of a layer with {count} channels",
+                found=found,
+                hint="measure the costs of this network, with `input_size=` as it is used",
+            )
 
     @cached_property
     def _by_layer(self) -> dict[str, dict[NormalizerPair, float]]:

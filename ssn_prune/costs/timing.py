@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ssn_prune.costs.records import CostOptions
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.runtime.process import RuntimeProcess
 
-_TURNS_SECONDS = 0.5
+_TURNS_SECONDS = 0.8
 """What the turns of a place take together, unless ``runs`` of them take longer."""
 _MOST_RUNS = 400
 
@@ -49,5 +48,5 @@ def time_place(
 
 
 def typical(seconds: list[float]) -> float:
-    """The first quartile: what a run takes when nothing else disturbs it, less luck."""
-    return statistics.quantiles(seconds, n=4)[0] if len(seconds) > 1 else seconds[0]
+    """The shortest run: what else runs on a machine only ever adds to it."""
+    return min(seconds)

@@ -85,6 +85,11 @@ def _batches(layers: Iterable[GateLayer]) -> list[_GateBatch]:
 @torch.no_grad()
 def gate_ratios(layers: Sequence[GateLayer]) -> list[Tensor]:
     """The present ratios of many layers, (2, K) each, solved together and without waiting."""
+    return differentiable_gate_ratios(layers)
+
+
+def differentiable_gate_ratios(layers: Sequence[GateLayer]) -> list[Tensor]:
+    """As :func:`gate_ratios`, with gradients; those of frozen gates are zero."""
     found: dict[int, Tensor] = {}
     for batch in _batches(layers):
         held = held_ratios(batch.logits, batch.frozen_ratios)

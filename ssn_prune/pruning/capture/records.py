@@ -112,12 +112,14 @@ class Surroundings:
         preceding: The convolution or linear layer that makes the input, if one does.
         tail: What follows directly, each the only use of the value before it.
         following: A convolution that the result of all that goes to.
+        added: Shape of the result if it is also added to another tensor of that shape.
     """
 
     shape: tuple[int, ...]
     preceding: ConvShape | None = None
     tail: tuple[Operation, ...] = ()
     following: ConvShape | None = None
+    added: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

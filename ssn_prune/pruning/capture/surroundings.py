@@ -77,8 +77,17 @@ def surroundings_of(node: torch.fx.Node) -> Surroundings | None:
         end = user
     following = (conv_shape(user) for user in end.users if user.args and user.args[0] is end)
     return Surroundings(
-        shape, conv_shape(source), tuple(tail), next((conv for conv in following if conv), None)
+        shape=shape,
+        preceding=conv_shape(source),
+        tail=tuple(tail),
+        following=next((conv for conv in following if conv), None),
+        added=next((added for user in end.users if (added := _added(user, end))), None),
     )
+
+
+def _added(node: torch.fx.Node, value: torch.fx.Node) -> tuple[int, ...] | None:
+    operation = _operation(node, value)
+    return None if operation is None else operation.other
 
 
 def is_conv(node: torch.fx.Node) -> bool:
@@ -145,5 +154,7 @@ def _operation(node: torch.fx.Node, value: torch.fx.Node) -> Operation | None:
         return tuple(map(plain, item)) if isinstance(item, list | tuple) else item
 
     arguments = tuple(map(plain, node.args))
+    if arguments == (OTHER, VALUE):  # a sum
+        arguments = (VALUE, OTHER)
     named = tuple((key, plain(item)) for key, item in node.kwargs.items())
     return Operation(f"{base}.{overload}", arguments, named, other)

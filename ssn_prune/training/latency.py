@@ -1,0 +1,94 @@
+r"""A penalty on what the normalizers of a network will cost once it is converted.
+
+With the mean gate p and the variance gate q of a layer, and C the milliseconds of its pairs,
+
+.. math:: \text{penalty} = \frac{\text{weight}}{t} \sum_l p_l^\top C_l \, q_l
+
+where t is the latency of the network without norms. For one-hot gates that is ``weight`` times the
+share that normalization adds to the latency. It is zero where every layer has chosen BN/BN, and
+linear in each of the two gates, so that a gate always moves to what is cheaper. Sums over measured
+costs of operations as a differentiable latency: FBNet (arXiv 1812.03443), section 3.2.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssn_prune.costs.records import FREE, Costs
+from ssn_prune.errors import ArgumentError
+from ssn_prune.nn.gate_batches import differentiable_gate_ratios
+from ssn_prune.nn.ssn import SSN
+from ssn_prune.nn.switchable import SwitchableNorm
+from ssn_prune.normalizer import NormalizerPair
+
+
+def latency_penalty(model: nn.Module, costs: Costs, *, weight: float) -> Tensor:
+    """What to add to the loss so that gates settle on cheap pairs unless accuracy objects.
+
+    Args:
+        model: A network with SSN or SN layers.
+        costs: Its costs, from :func:`ssn_prune.measure_costs`.
+        weight: The loss that a latency twice that of the network without norms is worth.
+
+    Returns:
+        A scalar on the device of the gates, at least 0; its gradient is that of the gates. Frozen
+        gates count and have none. 0 for a network without switchable layers.
+
+    Raises:
+        ArgumentError: The costs are of another network, or do not say what the network takes
+            without norms; or the weight is negative or not finite.
+    """
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, SwitchableNorm)}
+    scale = _scale(costs, weight)
+    costs.require_layers({name: layer.num_features for name, layer in layers.items()})
+    if not layers:
+        return torch.zeros(())
+    ratios = _ratios(layers)
+    total = torch.zeros((), device=next(iter(ratios.values())).device)
+    for count in sorted({gates.shape[-1] for gates in ratios.values()}):
+        names = [name for name, gates in ratios.items() if gates.shape[-1] == count]
+        gates = torch.stack([ratios[name] for name in names])
+        matrices = [_matrix(name, layers[name], costs) for name in names]
+        pairs = torch.tensor(matrices, dtype=gates.dtype, device=gates.device)
+        total = total + torch.einsum("lm,lmv,lv->", gates[:, 0], pairs, gates[:, 1])
+    return scale * total
+
+
+def _scale(costs: Costs, weight: float) -> float:
+    if not 0 <= weight < float("inf"):
+        raise ArgumentError(
+            "the weight of a penalty is no number from 0 on",
+            expected="`weight=`, 0 or more",
+            found=f"`weight={weight}`",
+            hint="pass `weight=0.5` to start with",
+        )
+    if costs.norm_free_ms is None:
+        raise ArgumentError(
+            "the costs do not say what the network takes without norms",
+            expected="costs with norm_free_ms",
+            found="none: it could not be exported when they were measured",
+            hint="dataclasses.replace(costs, norm_free_ms=...) with the latency of the network",
+        )
+    return weight / costs.norm_free_ms
+
+
+def _ratios(layers: dict[str, SwitchableNorm]) -> dict[str, Tensor]:
+    """The gates of every layer, (2, K): all those of SSN layers are solved together."""
+    sparse = {name: layer for name, layer in layers.items() if isinstance(layer, SSN)}
+    solved = dict(zip(sparse, differentiable_gate_ratios(list(sparse.values())), strict=True))
+    return {
+        name: solved[name] if name in solved else torch.stack(layer.gates())
+        for name, layer in layers.items()
+    }
+
+
+def _matrix(name: str, layer: SwitchableNorm, costs: Costs) -> list[list[float]]:
+    """Milliseconds by normalizer of the mean and of the variance, (K, K)."""
+    known = {pair: costs.of(name, pair) for pair in (FREE, *costs.pairs(name))}
+    # A pair that cannot be exported is as bad as the most expensive one.
+    most = max(known.values())
+    offered = layer.normalizers
+    if layer.shared_gate:  # both gates are the same, and the sum must be linear in it
+        return [[known.get(NormalizerPair(n, n), most)] * len(offered) for n in offered]
+    return [[known.get(NormalizerPair(mean, var), most) for var in offered] for mean in offered]
