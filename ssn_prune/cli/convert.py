@@ -265,7 +265,7 @@ def convert(
             out.json(document)
         show_conversion(out, result, every=all_layers)
         if accuracy is not None:
-            show_accuracy(out, accuracy, result.preprocessing)
+            show_accuracy(out, accuracy, None)  # the last lines say how images become inputs
         if speed is not None:
             out.table(bench_table(speed))
         for line in deployment_lines(result):

@@ -161,6 +161,8 @@ def verify(
                 onnx, timeout, provider, (), trust_pt2=trust_pt2, from_report=from_report
             )
             accuracy = compared(loaded, onnx, images, data_limit, step, opening=opening)
+        if images is not None and images.preprocessing is not None:
+            result = replace(result, preprocessing=images.preprocessing)
         result = replace(result, command=command, steps=step.until_now())
         document = document_of(result, accuracy=accuracy)
         write_reports(document, reports)

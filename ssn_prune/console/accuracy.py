@@ -30,13 +30,15 @@ def show_accuracy(out: Output, found: AccuracyReport, how: Preprocessing | None)
     from ssn_prune.reporting.view.accuracy import accuracy_view
 
     view = accuracy_view(found, how)
-    table = Table(title=escape(plain(view.what)), title_justify="left")
+    out.message(f"[bold]on images[/] {escape(plain(view.what))}")
+    table = Table()
     table.add_column("")
     for name in view.columns:
         table.add_column(name, justify="right", no_wrap=True)
     for label, values in view.rows:
         table.add_row(label, *map(plain, values))
-    out.table(table)
+    if view.rows:
+        out.table(table)
     out.message(f"[bold]{escape(plain(view.finding))}[/]")
     for note in view.notes:
         out.message(escape(plain(note)))

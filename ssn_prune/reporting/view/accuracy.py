@@ -8,6 +8,7 @@ from ssn_prune.accuracy.results import AccuracyReport, DifferingImage, PairedDif
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.reporting.figures import counted, percent, points, share, small
+from ssn_prune.reporting.view.preprocessing import normalization_text, resizing_text
 
 
 @dataclass(frozen=True)
@@ -135,26 +136,8 @@ def _notes(found: AccuracyReport, how: Preprocessing | None) -> list[str]:
             "network, and do not count"
         )
     if how is not None:
-        notes.append(preprocessing_text(how))
+        notes.append(f"Images {resizing_text(how)}, as {normalization_text(how)} of pixels x")
     return notes
-
-
-def preprocessing_text(how: Preprocessing) -> str:
-    """How pictures become inputs, in one sentence."""
-    channels, height, width = how.size
-    part = f"resized to {height}x{width}"
-    if how.resize is not None:
-        part = f"shorter side {how.resize}, the central {height}x{width} of it"
-    return (
-        f"Preprocessing: {part} ({how.interpolation}), {counted(channels, 'channel')}; "
-        f"(x / 255 - {_numbers(how.mean)}) / {_numbers(how.std)}"
-    )
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    if len(set(values)) == 1:
-        return f"{values[0]:g}"
-    return f"[{', '.join(f'{value:g}' for value in values)}]"
 
 
 def _said(image: DifferingImage) -> str:
