@@ -2,12 +2,17 @@
 # A line "from .module import Name as Name" is all that a new name needs.
 
 from ._version import __version__ as __version__
+from .accuracy.results import Accuracy as Accuracy
+from .accuracy.results import AccuracyReport as AccuracyReport
+from .accuracy.results import DifferingImage as DifferingImage
+from .accuracy.results import PairedDifference as PairedDifference
 from .checkpoint.authors_state import authors_state_dict as authors_state_dict
 from .checkpoint.loading import LoadedCheckpoint as LoadedCheckpoint
 from .checkpoint.loading import load_checkpoint as load_checkpoint
 from .checkpoint.source import Source as Source
 from .conversion.converting import convert as convert
 from .conversion.converting import dry_run as dry_run
+from .conversion.on_images import accuracy_on_images as accuracy_on_images
 from .conversion.options import ConvertOptions as ConvertOptions
 from .costs.measuring import measure_costs as measure_costs
 from .costs.records import CostOptions as CostOptions

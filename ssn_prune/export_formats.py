@@ -19,11 +19,12 @@ from ssn_prune.exported_file import FileStats
 from ssn_prune.onnx_export.exporter import write_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.progress import Progress
+from ssn_prune.runtime.file_facts import FileFacts
 from ssn_prune.runtime.file_outputs import FileOutput, onnx_outputs
 from ssn_prune.runtime.opening import Opening
 from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.stored_metadata import StoredSource
-from ssn_prune.runtime.stored_program import batch_of_program, source_of_program
+from ssn_prune.runtime.stored_program import facts_of_program, source_of_program
 from ssn_prune.runtime.torch_programs import TORCH
 from ssn_prune.runtime.trust import Trust
 from ssn_prune.surgery.results import LayerError
@@ -31,7 +32,7 @@ from ssn_prune.text import printable
 from ssn_prune.torch_export.exporter import write_pt2
 from ssn_prune.verification.compare import Run
 from ssn_prune.verification.onnx_runtime import (
-    batch_of_onnx,
+    facts_of_onnx,
     layer_errors,
     layer_errors_in,
     onnx_apart,
@@ -109,7 +110,7 @@ class ExportFormat:
             open one only if the user vouches for it.
         source: The checkpoint that a file names, read within some seconds; None for formats that
             do not say.
-        batch: The batch size that a file is fixed at; likewise.
+        facts: What a file says of its inputs; likewise.
         measurement: How ``bench`` has files measured; None for formats that it does not know.
     """
 
@@ -124,7 +125,7 @@ class ExportFormat:
     provider: str | None = None
     executes: bool = False
     source: Callable[[Path, float], StoredSource | None] | None = None
-    batch: Callable[[Path, float], int | None] | None = None
+    facts: Callable[[Path, float], FileFacts] | None = None
     measurement: Measurement | None = None
 
 
@@ -162,7 +163,7 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = (
         apart=_onnx_apart,
         provider=CPU,
         source=source_of_onnx,
-        batch=batch_of_onnx,
+        facts=facts_of_onnx,
         measurement=Measurement("ONNX Runtime", "add", "memory"),
     ),
     ExportFormat(
@@ -175,7 +176,7 @@ EXPORT_FORMATS: tuple[ExportFormat, ...] = (
         apart=_pt2_apart,
         executes=True,
         source=lambda path, _timeout: source_of_program(path),
-        batch=lambda path, _timeout: batch_of_program(path),
+        facts=lambda path, _timeout: facts_of_program(path),
         measurement=Measurement(TORCH, "add_program", "memory_program"),
     ),
 )

@@ -12,6 +12,7 @@ from typing import Any
 from ssn_prune.checkpoint.source import Source
 from ssn_prune.environment import Environment
 from ssn_prune.exported_file import FileStats
+from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.progress import StepTime
 from ssn_prune.pruned_weights.results import WeightsStats
@@ -29,7 +30,8 @@ class ConversionReport:
     format, in that format's terms; ``weights`` is the file of pruned weights beside it.
     ``command`` is the command line as it was typed, empty if Python was called; ``options`` are the
     fields of :class:`ssn_prune.ConvertOptions`; ``environment`` and ``steps`` say where the
-    conversion ran and how long it took.
+    conversion ran and how long it took. ``preprocessing`` is how images become inputs, as the file
+    says it.
     """
 
     schema_version: int
@@ -51,6 +53,7 @@ class ConversionReport:
     options: dict[str, Any] = field(default_factory=dict)
     environment: Environment | None = None
     steps: tuple[StepTime, ...] = ()
+    preprocessing: Preprocessing | None = None
 
     @property
     def has_file(self) -> bool:

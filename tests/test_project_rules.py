@@ -13,6 +13,8 @@ import pytest
 
 import ssn_prune
 from ssn_prune import environment, progress, report
+from ssn_prune.accuracy import results as accuracy_results
+from ssn_prune.images import preprocessing
 from ssn_prune.onnx_export import results as onnx_results
 from ssn_prune.pruned_weights import results as weights_results
 from ssn_prune.pruning import results as pruning_results
@@ -149,6 +151,7 @@ def test_every_module_can_be_imported_alone() -> None:
 def test_the_report_is_documented_field_by_field() -> None:
     text = (PACKAGE.parent / "docs" / "report.md").read_text(encoding="utf-8")
     stages = (surgery_results, pruning_results, onnx_results, torch_results, verification_results)
+    stages += (preprocessing, accuracy_results)
     for stage in (report, *stages, environment, progress):
         for name, record in vars(stage).items():
             if is_dataclass(record) and record.__module__ == stage.__name__:

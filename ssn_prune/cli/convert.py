@@ -10,6 +10,7 @@ import typer
 from ssn_prune.cli.batch import convert_all, is_batch
 from ssn_prune.cli.command_line import typed_command
 from ssn_prune.cli.dry_run import require_nothing_written, show_dry_run
+from ssn_prune.cli.images import compared, opened_images, require_data, still_written
 from ssn_prune.cli.measuring import measured, require_measurable
 from ssn_prune.cli.options import (
     AllLayers,
@@ -18,15 +19,20 @@ from ssn_prune.cli.options import (
     ArchArgs,
     Checks,
     Correction,
+    Data,
+    DataLimit,
     Debug,
     Dynamic,
     Formats,
     History,
     InputSize,
     Json,
+    Mean,
     OnUnconverged,
     Prefix,
     Quiet,
+    Resize,
+    Std,
     Target,
     Targets,
     TrustStatistics,
@@ -34,7 +40,7 @@ from ssn_prune.cli.options import (
     VerifyOption,
     WeightsEntry,
 )
-from ssn_prune.cli.parsing import parse_arguments, parse_names, parse_size
+from ssn_prune.cli.parsing import parse_arguments, parse_names, parse_numbers, parse_size
 from ssn_prune.cli.reports import (
     Reports,
     failures_reported,
@@ -45,7 +51,14 @@ from ssn_prune.cli.reports import (
 from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.cli.targets import checkpoint_path, default_target, file_path, require_distinct
 from ssn_prune.cli.traces import traces_of
-from ssn_prune.console import Output, bench_table, deployment_lines, escape, show_conversion
+from ssn_prune.console import (
+    Output,
+    bench_table,
+    deployment_lines,
+    escape,
+    show_accuracy,
+    show_conversion,
+)
 
 
 def convert(
@@ -99,8 +112,20 @@ def convert(
         typer.Option(metavar="A,B", help="Names of the file's outputs (default: output, ...)."),
     ] = None,
     fold: Annotated[bool, typer.Option(help="Fold into convolutions.")] = True,
+    data: Data = None,
+    data_limit: DataLimit = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = None,
+    embed_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--embed-preprocessing",
+            help="Make --mean and --std a part of the file, which then takes pixels (uint8).",
+        ),
+    ] = False,
     preprocessing: Annotated[
-        str | None, typer.Option(help="Notes on the input's preprocessing, stored in the file.")
+        str | None, typer.Option(help="Other notes on the input, stored in the file.")
     ] = None,
     save_weights: Annotated[
         str | None,
@@ -157,6 +182,7 @@ def convert(
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
+        require_data(data, data_limit)
         path = default_target(ckpt, format) if output is None else file_path("--output", output)
         reports = report_paths("--report", report)
         weights_path = None if save_weights is None else file_path("--save-weights", save_weights)
@@ -165,7 +191,7 @@ def convert(
             outputs.append(("--save-weights", weights_path))
         require_distinct({"the checkpoint": ckpt}, outputs)
         if dry_run:
-            require_nothing_written(reports, weights_path, bench=bench)
+            require_nothing_written(reports, weights_path, bench=bench, data=data)
         if bench:
             require_measurable(path)
         with out.steps() as progress:
@@ -206,14 +232,19 @@ def convert(
                 ir_version=ir_version,
                 input_names=parse_names(input_names),
                 output_names=parse_names(output_names),
+                mean=parse_numbers("--mean", mean),
+                std=parse_numbers("--std", std),
+                resize=resize,
+                embed_preprocessing=embed_preprocessing,
                 preprocessing=preprocessing,
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
                 format=None if format is None else format.value,
                 every_layer=json or bool(reports),
             )
+            images = opened_images(loaded, data, options)
             command = typed_command(context)
-            speed = None
+            speed, accuracy = None, None
             if dry_run:
                 result = conversion.dry_run(loaded, options, progress=step)
             else:
@@ -221,16 +252,20 @@ def convert(
                     result = conversion.convert(
                         loaded, path, options, force=force, save_weights=weights_path, progress=step
                     )
+                with still_written(path):
+                    accuracy = compared(loaded, path, images, data_limit, step)
                 speed = measured(loaded, path, options, size, step) if bench else None
             result = replace(result, command=command, steps=step.until_now())
         if dry_run:
             show_dry_run(out, result, all_layers)
             return
-        document = document_of(result, speed, traces)
+        document = document_of(result, speed, traces, accuracy)
         write_reports(document, reports, written=path)
         if json:
             out.json(document)
         show_conversion(out, result, every=all_layers)
+        if accuracy is not None:
+            show_accuracy(out, accuracy, None)  # the last lines say how images become inputs
         if speed is not None:
             out.table(bench_table(speed))
         for line in deployment_lines(result):

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from ssn_prune.report import ConversionReport
 
 
-def require_nothing_written(reports: Sequence[Path], weights: Path | None, *, bench: bool) -> None:
+def require_nothing_written(
+    reports: Sequence[Path], weights: Path | None, *, bench: bool, data: str | None
+) -> None:
     """Refuse options that write or measure the file.
 
     Raises:
         ArgumentError: There is one.
     """
-    given = {"--report": reports, "--save-weights": weights, "--bench": bench}
+    given = {"--report": reports, "--save-weights": weights, "--bench": bench, "--data": data}
     for name, value in given.items():
         if value:
             raise ArgumentError(

@@ -24,6 +24,12 @@ FLAGS = {
     "opset": "--opset",
     "ir_version": "--ir-version",
     "preprocessing": "--preprocessing",
+    "mean": "--mean",
+    "std": "--std",
+    "resize": "--resize",
+    "embed_preprocessing": "--embed-preprocessing",
+    "data": "--data",
+    "data_limit": "--data-limit",
     "trust_running_statistics": "--trust-running-statistics",
     "allow_unverified_layers": "--allow-unverified-layers",
     "format": "--format",
@@ -76,6 +82,6 @@ def _value(value: Any) -> str:
     if isinstance(value, dict):
         return shlex.quote(json.dumps(value))
     if isinstance(value, tuple):
-        several = value and isinstance(value[0], tuple)
-        return ",".join(map(_value, value)) if several else "x".join(map(str, value))
+        sizes = all(isinstance(entry, int) for entry in value)
+        return "x".join(map(str, value)) if sizes else ",".join(map(_value, value))
     return shlex.quote(str(value))

@@ -145,6 +145,36 @@ TrustPt2 = Annotated[
     bool,
     typer.Option("--trust-pt2", help="Open torch programs (.pt2), which executes what is in them."),
 ]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="Images to compare both networks on: a folder, x.zip, x.zip/folder, x.npz or "
+        "package.module:loader.",
+    ),
+]
+DataLimit = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Use N of the images, spread evenly (default: all)."),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C",
+        help="What pixels in [0, 1] less this, divided by --std, become inputs with (default: the "
+        "architecture's own).",
+    ),
+]
+Std = Annotated[str | None, typer.Option(metavar="A,B,C", help="See --mean.")]
+Resize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Shorter side of images before the central part is cut out (default: the "
+        "architecture's own, or whole images).",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

@@ -40,6 +40,25 @@ def parse_names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
+def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Parse ``--mean`` and ``--std``: numbers with commas between them.
+
+    Raises:
+        ArgumentError: They are no numbers.
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ArgumentError(
+            f"{option} is no list of numbers",
+            expected="one number, or one for each channel with commas between them",
+            found=repr(text),
+            hint=f"for example {option} 0.5, or {option} 0.485,0.456,0.406",
+        ) from error
+
+
 def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
     """Parse ``--input-size``.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ssn_prune.cli.command_line import typed_command
+from ssn_prune.cli.images import compared, opened_images, require_data
 from ssn_prune.cli.options import (
     AllowUnverified,
     Arch,
@@ -16,14 +17,19 @@ from ssn_prune.cli.options import (
     Checkpoint,
     Checks,
     Correction,
+    Data,
+    DataLimit,
     Debug,
     Dynamic,
     InputSize,
     Json,
+    Mean,
     OnUnconverged,
     Prefix,
     Provider,
     Quiet,
+    Resize,
+    Std,
     Timeout,
     TrustPt2,
     TrustStatistics,
@@ -31,7 +37,7 @@ from ssn_prune.cli.options import (
     VerifyOption,
     WeightsEntry,
 )
-from ssn_prune.cli.parsing import parse_arguments, parse_size
+from ssn_prune.cli.parsing import parse_arguments, parse_numbers, parse_size
 from ssn_prune.cli.reports import (
     Reports,
     failures_reported,
@@ -41,7 +47,7 @@ from ssn_prune.cli.reports import (
 )
 from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.cli.targets import require_distinct, require_in_order
-from ssn_prune.console import Output, verification_lines
+from ssn_prune.console import Output, show_accuracy, verification_lines
 
 
 def verify(
@@ -70,6 +76,11 @@ def verify(
             "name lists all.",
         ),
     ] = None,
+    data: Data = None,
+    data_limit: DataLimit = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = None,
     report: Reports = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing report.")
@@ -93,6 +104,7 @@ def verify(
     with exit_on_error(out, debug):
         arguments = parse_arguments(arch_args)
         size = parse_size(input_size)
+        require_data(data, data_limit)
         reports = report_paths("--report", report)
         inputs = {"the checkpoint": ckpt, "the exported file": onnx}
         require_distinct(inputs, [("--report", entry) for entry in reports])
@@ -105,6 +117,7 @@ def verify(
             from ssn_prune import conversion
             from ssn_prune.checkpoint.loading import load_checkpoint
             from ssn_prune.reporting.run import document_of
+            from ssn_prune.verification.verify import opening_of
 
             require_reports(reports, force=force)
 
@@ -126,7 +139,11 @@ def verify(
                 trust_running_statistics=trust_running_statistics,
                 allow_unverified_layers=allow_unverified_layers,
                 every_layer=json or bool(reports),
+                mean=parse_numbers("--mean", mean),
+                std=parse_numbers("--std", std),
+                resize=resize,
             )
+            images = opened_images(loaded, data, options, file=onnx, timeout=timeout)
             command = typed_command(context)
             with failures_reported(reports, command):
                 result = conversion.verify_file(
@@ -140,11 +157,19 @@ def verify(
                     trust_pt2=trust_pt2,
                     from_report=from_report,
                 )
+            opening = opening_of(
+                onnx, timeout, provider, (), trust_pt2=trust_pt2, from_report=from_report
+            )
+            accuracy = compared(loaded, onnx, images, data_limit, step, opening=opening)
+        if images is not None and images.preprocessing is not None:
+            result = replace(result, preprocessing=images.preprocessing)
         result = replace(result, command=command, steps=step.until_now())
-        document = document_of(result)
+        document = document_of(result, accuracy=accuracy)
         write_reports(document, reports)
         if json:
             out.json(document)
         if result.verification is not None:
             for line in verification_lines(result.verification):
                 out.message(line)
+        if accuracy is not None:
+            show_accuracy(out, accuracy, result.preprocessing)

@@ -1,5 +1,6 @@
 """Everything that is printed: tables and messages for people, JSON for programs."""
 
+from ssn_prune.console.accuracy import show_accuracy
 from ssn_prune.console.batch import batch_line, batch_table, result_line
 from ssn_prune.console.bench import bench_lines, bench_table, layer_cost_table
 from ssn_prune.console.choice import show_selection
@@ -30,6 +31,7 @@ __all__ = [
     "result_line",
     "selections_line",
     "selections_tables",
+    "show_accuracy",
     "show_conversion",
     "show_selection",
     "totals_table",

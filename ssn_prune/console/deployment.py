@@ -16,7 +16,7 @@ def deployment_lines(report: ConversionReport) -> list[str]:
     onnx, source = report.onnx, report.source
     if onnx is None:
         return []
-    lines = [_values(onnx, "input"), _values(onnx, "output")]
+    lines = [_values(onnx, "input"), _values(onnx, "output"), *_preprocessing(report)]
     lines.append(f"[bold]for[/] {escape(onnx.target)}, opset {onnx.opset}, IR {onnx.ir_version}")
     entry = "the whole file" if source.entry is None else f"the entry {source.entry}"
     others = ""
@@ -24,6 +24,23 @@ def deployment_lines(report: ConversionReport) -> list[str]:
         others = f"; --weights takes {', '.join(source.other_entries)}"
     lines.append(f"[bold]weights[/] {escape(entry)} of {escape(source.file_name)}{escape(others)}")
     return lines
+
+
+def _preprocessing(report: ConversionReport) -> list[str]:
+    """How images become inputs, and who does that; nothing where it is not known."""
+    # Here, because only a text for people needs it.
+    from ssn_prune.reporting.view.preprocessing import normalization_text, resizing_text
+
+    how = report.preprocessing
+    if how is None:
+        return []
+    if report.options.get("embed_preprocessing"):
+        line = (
+            f"{resizing_text(how)}; the file takes pixels, and computes {normalization_text(how)}"
+        )
+    else:
+        line = f"{resizing_text(how)}; {normalization_text(how)} of pixels x"
+    return [f"[bold]preprocessing[/] {escape(line)}"]
 
 
 def _values(onnx: OnnxStats, kind: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ssn_prune.console.text import escape
+from ssn_prune.console.text import escape, plain
 
 if TYPE_CHECKING:
     from ssn_prune.reporting.view.comparison import Comparison
@@ -28,7 +28,7 @@ def verdict_lines(verdict: Verdict) -> list[str]:
 
 def _plain(text: str) -> str:
     """The text for a terminal: blanks of a page that do not break are no plain text."""
-    return escape(text.replace("\u00a0", " "))
+    return escape(plain(text))
 
 
 def comparison_table(found: Comparison) -> Table:

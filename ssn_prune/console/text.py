@@ -36,3 +36,8 @@ def path_in_lines(path: str, width: int) -> str:
         while len(lines[-1]) > width:
             lines[-1:] = [lines[-1][:width], lines[-1][width:]]
     return rich.markup.escape("\n".join(lines))
+
+
+def plain(text: str) -> str:
+    """Text of a page for a terminal, where blanks break and every dash and minus is a hyphen."""
+    return text.replace("\u00a0", " ").replace("\u2212", "-")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.conversion.preprocessing import require_embeddable
 from ssn_prune.conversion.steps import (
     conversion_report,
     export_options,
@@ -78,6 +79,7 @@ def convert(
         require_writable(target_path, force=force)
     require_apart(path, weights)
     inputs = example_inputs(loaded, options.fixed_batch)
+    require_embeddable(loaded, path, options)
     steps = StepTimes(progress)
     with collector_paused(), ExitStack() as stack:
         if weights is not None:  # they are moved to their place before the model is
@@ -146,7 +148,7 @@ def _convert(
     stats, operators = file_format.write(
         result.model, inputs.export, temporary, path, how, progress
     )
-    batches = verification_batches(inputs, result, options)
+    batches = verification_batches(loaded, inputs, result, options)
     report = replace(
         conversion_report(loaded, result, options),
         after=NetworkStats(result.report.after.parameters, operators),
@@ -204,6 +206,7 @@ def dry_run(
     options = options or ConvertOptions()
     require_versions(options.opset, options.ir_version)
     inputs = example_inputs(loaded, options.fixed_batch)
+    require_embeddable(loaded, Path(f"model.{options.format or 'onnx'}"), options)
     steps = StepTimes(progress)
     with collector_paused(), tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"model.{options.format or 'onnx'}"

@@ -27,6 +27,12 @@ class ConvertOptions:
         ir_version: ONNX file format version; by default the oldest that the file may have.
         input_names: Names of the file's inputs, by default ``input``, ``input_1``, ...
         output_names: Names of its outputs, by default ``output`` or the keys of the results.
+        mean: What is subtracted from pixels in [0, 1] to make an input: a number for all channels,
+            or one a channel; by default the architecture's own. It is stored in the file.
+        std: What divides the difference, likewise.
+        resize: Length of an image's shorter side before the central part is cut out; by default the
+            architecture's own, or the whole image is resized.
+        embed_preprocessing: Make mean and std a part of the file, which then takes pixels, uint8.
         preprocessing: Notes on the input's preprocessing, stored in the file.
         trust_running_statistics: Skip the test for running sums.
         allow_unverified_layers: Accept layers of another implementation that cannot run here.
@@ -46,6 +52,10 @@ class ConvertOptions:
     ir_version: int | None = None
     input_names: tuple[str, ...] | None = None
     output_names: tuple[str, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    resize: int | None = None
+    embed_preprocessing: bool = False
     preprocessing: str | None = None
     trust_running_statistics: bool = False
     allow_unverified_layers: bool = False

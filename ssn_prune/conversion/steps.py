@@ -9,6 +9,7 @@ from ssn_prune._version import __version__
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.conversion.preprocessing import of_pixels, preprocessing_of
 from ssn_prune.environment import environment
 from ssn_prune.errors import VerificationError
 from ssn_prune.example_inputs import ExampleInputs
@@ -67,6 +68,7 @@ def export_options(
     loaded: LoadedCheckpoint, result: PruneResult, options: ConvertOptions
 ) -> ExportOptions:
     """What the exporter is told: options, and what the file says of where it came from."""
+    preprocessing = preprocessing_of(loaded, options)
     return ExportOptions(
         target=options.target,
         opset=options.opset,
@@ -79,19 +81,27 @@ def export_options(
             result,
             rounded=options.on_unconverged == "argmax",
             any_size=options.dynamic_axes == "spatial",
-            preprocessing=options.preprocessing,
+            preprocessing=preprocessing,
+            embedded=options.embed_preprocessing,
+            note=options.preprocessing,
         ),
+        embedded=preprocessing if options.embed_preprocessing else None,
         layer_paths=layer_paths(result.plan),
     )
 
 
 def verification_batches(
-    inputs: ExampleInputs, result: PruneResult, options: ConvertOptions
+    loaded: LoadedCheckpoint, inputs: ExampleInputs, result: PruneResult, options: ConvertOptions
 ) -> list[tuple[Any, ...]]:
-    """Inputs at several batch sizes, and at several spatial sizes if these are dynamic."""
-    if options.dynamic_axes != "spatial":
-        return inputs.verification
-    return [*inputs.verification, *batches_of_other_sizes(result, inputs.verification[0])]
+    """Inputs at several batch sizes, and at several spatial sizes if these are dynamic.
+
+    For a file that takes pixels they are made of pixels.
+    """
+    batches = inputs.verification
+    if options.dynamic_axes == "spatial":
+        batches = [*batches, *batches_of_other_sizes(result, inputs.verification[0])]
+    how = preprocessing_of(loaded, options) if options.embed_preprocessing else None
+    return batches if how is None else of_pixels(batches, how)
 
 
 def conversion_report(
@@ -109,6 +119,7 @@ def conversion_report(
         rounded=result.report.rounded,
         captured_parts=result.report.captured_parts,
         size_conditions=result.report.size_conditions if result.plan.any_size else (),
+        preprocessing=preprocessing_of(loaded, options),
         options=asdict(options),
         environment=environment(),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.conversion.preprocessing import with_preprocessing
 from ssn_prune.conversion.steps import (
     conversion_report,
     prune_loaded,
@@ -21,9 +22,10 @@ from ssn_prune.errors import InferenceRuntimeError
 from ssn_prune.example_inputs import example_inputs
 from ssn_prune.progress import Progress, StepTimes, no_progress
 from ssn_prune.report import ConversionReport
+from ssn_prune.runtime.file_facts import FileFacts
 from ssn_prune.runtime.process import TIMEOUT
 from ssn_prune.surgery.guest import guest
-from ssn_prune.verification.fixed_batch import fixed_batch
+from ssn_prune.verification.facts import file_facts
 from ssn_prune.verification.other_checkpoint import FILE_HINT, other_checkpoint
 from ssn_prune.verification.other_runtimes import installed_backends
 from ssn_prune.verification.verify import (
@@ -67,9 +69,8 @@ def verify_file(
     opening_of(path if options.rounding else None, timeout, provider, runtimes, **trust)
     installed_backends(runtimes)
     progress = steps = StepTimes(progress)
-    open_question = options.rounding and options.static_batch is None and options.dynamic is None
-    if open_question and os.path.exists(path) and not is_detection_model(loaded.model):
-        options = replace(options, static_batch=fixed_batch(path, timeout))
+    if options.rounding and os.path.exists(path) and not is_detection_model(loaded.model):
+        options = _as_the_file_says(options, file_facts(path, timeout))
     inputs = example_inputs(loaded, options.fixed_batch)
     result = prune_loaded(loaded, inputs.pruning, options, progress)
     if not os.path.exists(path):  # false, too, for a name that no file can have
@@ -79,7 +80,7 @@ def verify_file(
             found="no such file",
             hint="check the path; by default the file lies beside its checkpoint",
         )
-    batches = verification_batches(inputs, result, options)
+    batches = verification_batches(loaded, inputs, result, options)
     try:
         checks = verify(
             result,
@@ -106,3 +107,13 @@ def verify_file(
     report = replace(conversion_report(loaded, result, options), verification=checks)
     require_all_passed(report, FILE_HINT)
     return replace(report, steps=steps.until_now())
+
+
+def _as_the_file_says(options: ConvertOptions, facts: FileFacts) -> ConvertOptions:
+    """The options, where they are not given those of the file."""
+    if options.static_batch is None and options.dynamic is None:
+        options = replace(options, static_batch=facts.batch)
+    if facts.preprocessing is None:
+        return options
+    options = with_preprocessing(options, facts.preprocessing.how)
+    return replace(options, embed_preprocessing=facts.preprocessing.embedded)

@@ -6,6 +6,8 @@ from ssn_prune.errors import DataError
 from ssn_prune.images.image_set import ImageSet, TargetKind
 from ssn_prune.text import listed, printable
 
+_HOLDING = "give the folder that holds the class folders, such as photos.zip/test"
+
 
 def require_fitting(images: ImageSet, outputs: int) -> None:
     """Refuse class folders that are not the classes of the network.
@@ -23,9 +25,11 @@ def require_fitting(images: ImageSet, outputs: int) -> None:
     if images.kind is not TargetKind.CLASSES or not images.classes:
         return
     if len(images.classes) != outputs:
+        deeper = any(name.count("/") > 1 for name in images.names)
+        inside = f"{images.source}/{images.classes[0]}"
         raise DataError(
             f"the images have {len(images.classes)} classes, and the network {outputs} outputs",
             expected=f"{outputs} class folders; one for a class without images may be empty",
             found=printable(listed(images.classes, 6)),
-            hint="give the folder that holds the class folders, such as photos.zip/test",
+            hint=printable(f"give {inside}" if deeper else _HOLDING),
         )

@@ -26,11 +26,13 @@ class ImageArrays:
     """An :class:`~ssn_prune.images.image_set.ImageSet` of arrays.
 
     Attributes:
+        source: As it was given.
         arrays: One for each input of the network, (n, ...); floating, or one of uint8.
         labels: (n,) or (n, H, W); None if nothing is known.
         preprocessing: How bytes become inputs; None for inputs that come ready.
     """
 
+    source: str
     arrays: tuple[Tensor, ...]
     labels: Tensor | None
     preprocessing: Preprocessing | None
@@ -113,9 +115,8 @@ def image_arrays(
             found=", ".join(map(str, counts)),
             hint="save them again, in the same order",
         )
-    return ImageArrays(
-        tuple(arrays), _whole(source, labels), _for_bytes(source, arrays, preprocessing)
-    )
+    known = _whole(source, labels)
+    return ImageArrays(source, tuple(arrays), known, _for_bytes(source, arrays, preprocessing))
 
 
 def _for_bytes(

@@ -22,10 +22,12 @@ class ImageFiles:
     """An :class:`~ssn_prune.images.image_set.ImageSet` of files.
 
     Attributes:
+        source: As it was given.
         layout: Where they are.
         preprocessing: How they become inputs.
     """
 
+    source: str
     layout: Layout
     preprocessing: Preprocessing
 

@@ -24,6 +24,10 @@ class ImageSet(Protocol):
     """Images in a fixed order, read when they are asked for."""
 
     @property
+    def source(self) -> str:
+        """Where they are from, as it was given."""
+
+    @property
     def names(self) -> tuple[str, ...]:
         """A name for each image."""
 

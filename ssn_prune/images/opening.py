@@ -62,4 +62,4 @@ def open_images(
             found="an architecture that has none of its own",
             hint="for example `mean=0.5` and `std=0.5`, if the training scaled pixels to -1 ... 1",
         )
-    return ImageFiles(layout, preprocessing)
+    return ImageFiles(text, layout, preprocessing)

@@ -19,6 +19,7 @@ from ssn_prune.files import replacing, require_writable, resolved, sha256_of
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.capture import capture_program
 from ssn_prune.onnx_export.detection import trace_to_onnx
+from ssn_prune.onnx_export.embedding import embed, require_pixels
 from ssn_prune.onnx_export.ir_version import oldest_ir_version, require_ir_version
 from ssn_prune.onnx_export.misreadings import misread
 from ssn_prune.onnx_export.open_pooling import require_fixed_windows
@@ -90,11 +91,15 @@ def write_onnx(
     """
     require_known(options)
     settings = settings_of(options)
+    if options.embedded is not None:
+        require_pixels(settings.target)
     require_pruned(model)
     translation, operators, left_out = _translated(
         model, example_inputs, options, settings, progress
     )
     graph = translation.graph
+    if options.embedded is not None:
+        embed(graph.graph, options.embedded)
     _add_provenance(graph, translation.layer_values, options, settings)
     progress("writing")
     external = save_checked(graph, temporary, target, options.single_file_limit)

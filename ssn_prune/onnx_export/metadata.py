@@ -10,10 +10,17 @@ import torch
 
 from ssn_prune._version import __version__
 from ssn_prune.checkpoint.source import Source
+from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.json_values import to_json
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.prune import PruneResult
-from ssn_prune.runtime.stored_metadata import SELECTION_KEY, SHA256_KEY, SOURCE_KEY
+from ssn_prune.runtime.stored_metadata import (
+    NOTE_KEY,
+    PREPROCESSING_KEY,
+    SELECTION_KEY,
+    SHA256_KEY,
+    SOURCE_KEY,
+)
 
 
 def layer_paths(plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -43,7 +50,9 @@ def metadata_of(
     *,
     rounded: bool,
     any_size: bool,
-    preprocessing: str | None,
+    preprocessing: Preprocessing | None,
+    embedded: bool,
+    note: str | None,
 ) -> dict[str, str]:
     """Provenance and selection, as strings; no local paths and no times, so bytes repeat.
 
@@ -52,7 +61,9 @@ def metadata_of(
         result: The pruned network.
         rounded: Gates that were not one-hot were rounded: the selection then has no ratios.
         any_size: The file is for several spatial sizes.
-        preprocessing: Notes on the input's preprocessing.
+        preprocessing: How images become inputs; None if that is not known.
+        embedded: The file does the last step of it, and takes pixels.
+        note: The user's notes on it.
     """
     selection: Mapping[str, Any] = {
         layer.name: {"mean": layer.mean.choice, "var": layer.var.choice, "form": layer.form}
@@ -80,5 +91,8 @@ def metadata_of(
             + ", ".join(adoption.layers_not_compared)
         )
     if preprocessing is not None:
-        metadata["ssn_prune.preprocessing"] = preprocessing
+        described = to_json(preprocessing) | {"embedded": embedded}
+        metadata[PREPROCESSING_KEY] = json.dumps(described)
+    if note is not None:
+        metadata[NOTE_KEY] = note
     return metadata

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from ssn_prune.errors import ArgumentError
 from ssn_prune.files import SINGLE_FILE_LIMIT
+from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.onnx_export.ir_version import ir_version_of_opset, require_ir_version
 
 Dynamic = Literal["none", "batch", "spatial"]
@@ -30,6 +31,8 @@ class ExportOptions:
         input_names: Names of the inputs, by default ``input``, ``input_1``, ...
         output_names: Names of the outputs, by default ``output`` or the keys of the network's
             results.
+        embedded: How the file normalizes pixels, uint8, that it takes; None if it takes what the
+            network takes.
         metadata: Strings to store in the file.
         layer_paths: For each normalization layer the modules whose output equals its own; the
             names of those values are stored, so that a check can look at them.
@@ -42,6 +45,7 @@ class ExportOptions:
     dynamic: Dynamic | None = None
     input_names: tuple[str, ...] | None = None
     output_names: tuple[str, ...] | None = None
+    embedded: Preprocessing | None = None
     metadata: Mapping[str, str] | None = None
     layer_paths: Mapping[str, tuple[str, ...]] | None = None
     single_file_limit: int = SINGLE_FILE_LIMIT

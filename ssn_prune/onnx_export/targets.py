@@ -31,19 +31,21 @@ class Target:
         dynamic: Which axes may be dynamic, the default first.
         passes: Those over the exported graph, rows of
             :data:`ssn_prune.onnx_export.passes.table.PASSES`.
+        pixels: Whether its runtime takes files whose input is uint8.
     """
 
     name: str
     title: str
     dynamic: tuple[Dynamic, ...] = ("batch", "spatial", "none")
     passes: tuple[str, ...] = _PORTABLE_PASSES
+    pixels: bool = False
 
 
 PORTABLE = "portable"
 TARGETS: tuple[Target, ...] = (
-    Target(PORTABLE, "every runtime"),
-    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES)),
-    Target("openvino", "OpenVINO"),
+    Target(PORTABLE, "every runtime", pixels=True),
+    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES), pixels=True),
+    Target("openvino", "OpenVINO", pixels=True),
     Target(
         "opencv",
         "OpenCV",

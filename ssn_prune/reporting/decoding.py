@@ -14,7 +14,7 @@ import types
 from collections.abc import Hashable, Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from ssn_prune.errors import ReportError
+from ssn_prune.errors import ArgumentError, ReportError
 from ssn_prune.text import shown
 
 T = TypeVar("T")
@@ -48,7 +48,10 @@ def decoded(kind: type[T], value: Any, place: str = "") -> T:
                 found=f"{len(value)} other fields",
                 hint=_HINT,
             )
-    return kind(**arguments)
+    try:
+        return kind(**arguments)
+    except ArgumentError as error:  # the numbers of a preprocessing do not fit each other
+        raise _wrong(place, error.expected or "", value) from error
 
 
 _HINT = "write the report again, with this version of ssn_prune"

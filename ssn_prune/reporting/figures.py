@@ -18,6 +18,17 @@ def share(value: float) -> str:
     return f"{percent:.{digits}f}{NBSP}%"
 
 
+def percent(value: float) -> str:
+    """An accuracy in percent, with one decimal: ``86.6 %``."""
+    return f"{100 * value:.1f}{NBSP}%" if math.isfinite(value) else "?"
+
+
+def points(value: float) -> str:
+    """A difference of accuracies in points, with its sign: ``+0.3``, ``−1.2``, ``0``."""
+    text = f"{100 * value:+.1f}"
+    return "0" if float(text) == 0 else text.replace("-", "−")
+
+
 def small(value: float) -> str:
     """An error in two digits: ``5.2e-6``."""
     if not math.isfinite(value):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ssn_prune.accuracy.results import AccuracyReport
 from ssn_prune.benchmarking.records import BenchReport
 from ssn_prune.errors import ReportError
 from ssn_prune.json_values import to_json
@@ -23,6 +24,7 @@ class _Added:
 
     bench: BenchReport | None = None
     history: tuple[GateTrace, ...] | None = None
+    accuracy: AccuracyReport | None = None
 
 
 @dataclass(frozen=True)
@@ -33,21 +35,25 @@ class Run:
         report: Of the conversion.
         bench: What the networks cost; None if that was not measured.
         history: How the gates came about; None if that is not known.
+        accuracy: Both networks on images; None if there were none.
     """
 
     report: ConversionReport
     bench: BenchReport | None = None
     history: tuple[GateTrace, ...] | None = None
+    accuracy: AccuracyReport | None = None
 
     def document(self, *, defaults: bool = True) -> dict[str, Any]:
         """All of it as JSON; without ``defaults`` as short as it can be."""
-        return document_of(self.report, self.bench, self.history, defaults=defaults)
+        parts = (self.bench, self.history, self.accuracy)
+        return document_of(self.report, *parts, defaults=defaults)
 
 
 def document_of(
     report: ConversionReport,
     bench: BenchReport | None = None,
     history: Sequence[GateTrace] | None = None,
+    accuracy: AccuracyReport | None = None,
     *,
     defaults: bool = True,
 ) -> dict[str, Any]:
@@ -57,6 +63,7 @@ def document_of(
         report: Of the conversion.
         bench: What the networks cost.
         history: How the gates came about.
+        accuracy: Both networks on images.
         defaults: Keep fields that have their default value.
     """
     document: dict[str, Any] = to_json(report, defaults=defaults)
@@ -64,6 +71,8 @@ def document_of(
         document["bench"] = to_json(bench, defaults=defaults)
     if history is not None:
         document["history"] = to_json(tuple(history), defaults=defaults)
+    if accuracy is not None:
+        document["accuracy"] = to_json(accuracy, defaults=defaults)
     return document
 
 
@@ -96,7 +105,8 @@ def run_of(document: Any) -> Run:
             hint="convert again, or use the version of ssn_prune that wrote it",
         )
     added = decoded(_Added, document)
-    return Run(decoded(ConversionReport, document), added.bench, added.history)
+    report = decoded(ConversionReport, document)
+    return Run(report, added.bench, added.history, added.accuracy)
 
 
 def _kind(document: Any) -> str:

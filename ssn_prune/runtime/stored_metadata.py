@@ -10,7 +10,8 @@ from typing import Any
 
 import onnx
 
-from ssn_prune.errors import InferenceRuntimeError
+from ssn_prune.errors import ArgumentError, InferenceRuntimeError
+from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.text import printable, shortened
 
 SOURCE_KEY = "ssn_prune.source"
@@ -18,9 +19,13 @@ SHA256_KEY = "ssn_prune.source_sha256"
 SELECTION_KEY = "ssn_prune.selection"
 LAYER_VALUES_KEY = "ssn_prune.layer_outputs"
 TARGET_KEY = "ssn_prune.target"
+PREPROCESSING_KEY = "ssn_prune.preprocessing"
+NOTE_KEY = "ssn_prune.preprocessing_note"
 
 _LONGEST_JSON = 16 << 20
 _LONGEST_NAME = 1000
+_LONGEST_NOTE = 10_000
+_LARGEST = 1e6
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,19 @@ class StoredLayer:
     mean: str
     var: str
     form: str
+
+
+@dataclass(frozen=True)
+class StoredPreprocessing:
+    """How inputs of a file are made.
+
+    Attributes:
+        how: What is done to a picture.
+        embedded: Whether the file itself does the last step, and takes pixels, uint8.
+    """
+
+    how: Preprocessing
+    embedded: bool
 
 
 def stored_source(model: onnx.ModelProto) -> StoredSource | None:
@@ -108,6 +126,41 @@ def stored_selection(model: onnx.ModelProto, name: str) -> list[StoredLayer]:
         found=printable(shortened(text)) or "nothing",
         hint="convert again, or pass `profile=False` to measure the file without its layers",
     )
+
+
+def preprocessing_text(model: onnx.ModelProto) -> dict[str, str]:
+    """What a model says of how its inputs are made, as metadata for :func:`preprocessing_in`."""
+    text = _properties(model).get(PREPROCESSING_KEY, "")
+    return {PREPROCESSING_KEY: text} if 0 < len(text) <= _LONGEST_NOTE else {}
+
+
+def preprocessing_in(stored: Mapping[str, str]) -> StoredPreprocessing | None:
+    """How inputs are made; None if metadata do not say so in a form that we write."""
+    found = _parsed(stored.get(PREPROCESSING_KEY, "null"))
+    if not isinstance(found, dict) or not isinstance(found.get("embedded"), bool):
+        return None
+    size, resize = found.get("size"), found.get("resize")
+    mean, std = _numbers(found.get("mean")), _numbers(found.get("std"))
+    if not isinstance(size, list) or len(size) != 3 or mean is None or std is None:
+        return None
+    if not all(map(_is_size, size)) or not (resize is None or _is_size(resize)):
+        return None
+    try:
+        interpolation = found.get("interpolation", "")
+        how = Preprocessing((size[0], size[1], size[2]), mean, std, resize, interpolation)
+    except (ArgumentError, TypeError):  # they do not fit each other
+        return None
+    return StoredPreprocessing(how, found["embedded"])
+
+
+def _numbers(value: Any) -> tuple[float, ...] | None:
+    if not isinstance(value, list) or not all(type(n) in (int, float) for n in value):
+        return None
+    return tuple(map(float, value)) if all(abs(n) < _LARGEST for n in value) else None
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 < value < 1 << 16
 
 
 def _layer(name: str, chosen: Any) -> StoredLayer | None:

@@ -12,7 +12,13 @@ from typing import Any
 from ssn_prune.checkpoint.input_file import open_input
 from ssn_prune.checkpoint.zip_directory import read_directory
 from ssn_prune.errors import CheckpointError
-from ssn_prune.runtime.stored_metadata import StoredSource, layer_values_in, source_in
+from ssn_prune.runtime.file_facts import FileFacts
+from ssn_prune.runtime.stored_metadata import (
+    StoredSource,
+    layer_values_in,
+    preprocessing_in,
+    source_in,
+)
 
 METADATA_FILE = "ssn_prune.json"
 INPUTS_KEY = "ssn_prune.inputs"
@@ -50,6 +56,11 @@ def batch_of_program(path: Path) -> int | None:
     sizes = {size if type(size) is int else None for size in firsts}
     batch = sizes.pop() if len(sizes) == 1 else None
     return batch if batch is not None and batch > 0 else None
+
+
+def facts_of_program(path: Path) -> FileFacts:
+    """What a program says of its inputs."""
+    return FileFacts(batch_of_program(path), preprocessing_in(stored_in_program(path)))
 
 
 def _parsed(text: str | bytes) -> Any:

@@ -37,6 +37,7 @@ from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.reading import read_model
 from ssn_prune.runtime.sessions import open_session, run_session, runtime_error
 from ssn_prune.runtime.stored_metadata import (
+    preprocessing_text,
     stored_layer_values,
     stored_selection,
     stored_source,
@@ -66,16 +67,21 @@ class Worker:
         found = stored_source(read_model(Path(path)))
         return (None if found is None else asdict(found)), ()
 
-    def batch(self, path: str) -> Answer:
-        """The batch size that a file is fixed at; None if it is open."""
-        return batch_of(read_model(Path(path))), ()
+    def facts(self, path: str) -> Answer:
+        """The batch size that a file is fixed at, None if it is open; how its inputs are made."""
+        model = read_model(Path(path))
+        return {"batch": batch_of(model), "preprocessing": preprocessing_text(model)}, ()
 
     def open(self, path: str, threads: int, provider: str = CPU) -> Answer:
         """Open a file to run it on given inputs; what it says of its outputs and layers."""
         model = read_model(Path(path))
         external_files(model, Path(path))
         outputs = [asdict(output) for output in outputs_of(model)]
-        described = {"outputs": outputs, "layer_values": stored_layer_values(model)}
+        described = {
+            "outputs": outputs,
+            "layer_values": stored_layer_values(model),
+            "preprocessing": preprocessing_text(model),
+        }
         del model
         session = self._exact_session(Path(path), threads, provider)
         described["provider"] = session.get_providers()[0]
@@ -89,8 +95,9 @@ class Worker:
         backend = backend_of(runtime)
         self._run = RunningFile(backend, Path(path), threads)
         outputs = [asdict(output) for output in outputs_of(model)]
-        options = asdict(options_of(model))
-        return {"version": backend.version(), "outputs": outputs, "options": options}, ()
+        found = {"outputs": outputs, "options": asdict(options_of(model))}
+        found["preprocessing"] = preprocessing_text(model)
+        return found | {"version": backend.version()}, ()
 
     def open_program(self, path: str, threads: int, allowed: list[str] | None) -> Answer:
         """Open a torch program to run it on given inputs, which executes what is in it."""

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import InferenceRuntimeError
+from ssn_prune.images.pixels import pixels_behind
+from ssn_prune.images.preprocessing import Preprocessing
+from ssn_prune.runtime.file_facts import FileFacts, embedded_by
 from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.runtime.process import TIMEOUT, RuntimeProcess, runtime_process
 from ssn_prune.runtime.providers import CPU
 from ssn_prune.runtime.sessions import open_session, run_session
-from ssn_prune.runtime.stored_metadata import StoredSource
+from ssn_prune.runtime.stored_metadata import StoredSource, preprocessing_in
 from ssn_prune.surgery.nested import tensor_leaves
 from ssn_prune.surgery.results import LayerError
 from ssn_prune.verification.compare import Run
@@ -39,7 +42,8 @@ def open_onnx(source: Path | bytes, name: str) -> Run:
         InferenceRuntimeError: ONNX Runtime cannot load it; the function raises it if it cannot run.
     """
     session = open_session(source, name, threads=torch.get_num_threads(), spinning=False)
-    return lambda batch: to_tensors(run_session(session, name, to_arrays(batch)))
+    embedded = embedded_by(session.get_modelmeta().custom_metadata_map)
+    return lambda batch: to_tensors(run_session(session, name, to_arrays(batch, embedded)))
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,14 @@ class OnnxApart:
         outputs: What is known of its outputs, in its order.
         layer_values: The names of the values that equal the layers' outputs, by layer.
         provider: The execution provider that it runs on.
+        embedded: How it normalizes pixels, which it takes then; None if it takes numbers.
     """
 
     path: Path
     outputs: tuple[FileOutput, ...]
     layer_values: Mapping[str, str]
     provider: str
+    embedded: Preprocessing | None
     _process: RuntimeProcess
 
     def run(self, batch: tuple[Any, ...]) -> list[Tensor]:
@@ -65,13 +71,15 @@ class OnnxApart:
         Raises:
             InferenceRuntimeError: It cannot be run.
         """
-        _, arrays = self._process.call("run", self.path.name, arrays=to_arrays(batch))
+        given = to_arrays(batch, self.embedded)
+        _, arrays = self._process.call("run", self.path.name, arrays=given)
         return to_tensors(arrays)
 
     def run_at(self, batch: tuple[Any, ...], values: Sequence[str]) -> dict[str, Tensor]:
         """Values inside of it; none if it is larger than one message of protobuf."""
         how = _how(self.path, self.provider) | {"values": list(values)}
-        names, arrays = self._process.call("run_at", self.path.name, how, to_arrays(batch))
+        given = to_arrays(batch, self.embedded)
+        names, arrays = self._process.call("run_at", self.path.name, how, given)
         return dict(zip(names, to_tensors(arrays), strict=True))
 
 
@@ -91,7 +99,8 @@ def onnx_apart(path: Path, timeout: float = TIMEOUT, provider: str = CPU) -> Ite
     with runtime_process(timeout, limited=provider == CPU) as process:
         found, _ = process.call("open", path.name, _how(path, provider))
         outputs = tuple(FileOutput(**output) for output in found["outputs"])
-        yield OnnxApart(path, outputs, found["layer_values"], found["provider"], process)
+        known = (found["layer_values"], found["provider"], embedded_by(found["preprocessing"]))
+        yield OnnxApart(path, outputs, *known, process)
 
 
 def _how(path: Path, provider: str) -> dict[str, Any]:
@@ -110,10 +119,12 @@ def source_of_onnx(path: Path, timeout: float) -> StoredSource | None:
     return None if found is None else StoredSource(**found)
 
 
-def batch_of_onnx(path: Path, timeout: float) -> int | None:
-    """The batch size that an ONNX file is fixed at; None if it is open or the file unreadable."""
-    found = _read(path, timeout, "batch")
-    return None if found is None else int(found)
+def facts_of_onnx(path: Path, timeout: float) -> FileFacts:
+    """What an ONNX file says of its inputs; nothing if it cannot be read."""
+    found = _read(path, timeout, "facts")
+    if found is None:
+        return FileFacts()
+    return FileFacts(found["batch"], preprocessing_in(found["preprocessing"]))
 
 
 def _read(path: Path, timeout: float, action: str) -> Any:
@@ -124,9 +135,17 @@ def _read(path: Path, timeout: float, action: str) -> Any:
         return None
 
 
-def to_arrays(batch: tuple[Any, ...]) -> list[np.ndarray]:
-    """The inputs of one call, in the order of a file."""
-    return [value.numpy() for value in tensor_leaves(batch)]
+def to_arrays(batch: tuple[Any, ...], embedded: Preprocessing | None = None) -> list[np.ndarray]:
+    """The inputs of one call, in the order of a file.
+
+    Args:
+        batch: What the network takes.
+        embedded: How the file normalizes pixels, if it does: it gets those behind the input.
+    """
+    leaves = tensor_leaves(batch)
+    if embedded is not None:
+        leaves = [pixels_behind(leaf, embedded) for leaf in leaves]
+    return [value.numpy() for value in leaves]
 
 
 def to_tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:

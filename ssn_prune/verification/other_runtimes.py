@@ -21,11 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import InferenceRuntimeError, VerificationError
+from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.onnx_export.targets import TARGETS
 from ssn_prune.runtime.backends.bound import bound_in_runtime
 from ssn_prune.runtime.backends.interface import Backend
 from ssn_prune.runtime.backends.running import require_installed
 from ssn_prune.runtime.backends.table import ONNX_RUNTIME, backend_of
+from ssn_prune.runtime.file_facts import embedded_by
 from ssn_prune.runtime.file_options import FileOptions
 from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.runtime.process import RuntimeProcess, runtime_process
@@ -44,6 +46,7 @@ class _Opened:
     version: str
     outputs: tuple[FileOutput, ...]
     options: FileOptions
+    embedded: Preprocessing | None
     process: RuntimeProcess
 
     def errors(self, batches: Batches, outputs: ReferenceOutputs) -> list[OutputErrors]:
@@ -51,7 +54,8 @@ class _Opened:
         return errors_of_outputs([self._run(b) for b in batches], outputs, self.outputs)
 
     def _run(self, batch: tuple[Any, ...]) -> list[Tensor]:
-        _, arrays = self.process.call("run", self.path.name, arrays=to_arrays(batch))
+        given = to_arrays(batch, self.embedded)
+        _, arrays = self.process.call("run", self.path.name, arrays=given)
         return to_tensors(arrays)
 
 
@@ -144,7 +148,8 @@ def _opened(backend: Backend, path: Path, timeout: float) -> Iterator[_Opened]:
         found, _ = process.call("open_in", path.name, how | {"runtime": backend.name})
         outputs = tuple(FileOutput(**output) for output in found["outputs"])
         options = FileOptions(**found["options"])
-        yield _Opened(path, found["version"], outputs, options, process)
+        embedded = embedded_by(found["preprocessing"])
+        yield _Opened(path, found["version"], outputs, options, embedded, process)
 
 
 def _twin_error(backend: Backend, twin: Twin, batches: Batches, timeout: float) -> float | None:

@@ -111,7 +111,7 @@ def verify(
     compared = None
     if rounding:
         progress("verifying: running the file")
-        with _apart(path, opening) as file_format:
+        with apart(path, opening) as file_format:
             compared = check_file(
                 file_format, path, pruned.original, batches, outputs, every_layer=every_layer
             )
@@ -152,8 +152,12 @@ def opening_of(
     return Opening(timeout, device, trust)
 
 
-def _apart(path: Path, opening: Opening) -> AbstractContextManager[ExportFormat]:
-    """The format of a file that anyone may have written, which is run apart if it can be."""
+def apart(path: Path, opening: Opening) -> AbstractContextManager[ExportFormat]:
+    """The format of a file that anyone may have written, which is run apart if it can be.
+
+    Raises:
+        InferenceRuntimeError: It cannot be loaded, or takes too long.
+    """
     file_format = format_of(path)
     if file_format.apart is None:
         return nullcontext(file_format)

@@ -185,7 +185,7 @@ def test_convert_stores_provenance_selection_and_notes(checkpoint: Path, tmp_pat
     stored = {item.key: item.value for item in onnx.load(target).metadata_props}
     assert stored["ssn_prune.source"] == "digits.pth"
     assert stored["ssn_prune.source_sha256"] == report.source.sha256
-    assert stored["ssn_prune.preprocessing"] == "pixels / 8 - 1"
+    assert stored["ssn_prune.preprocessing_note"] == "pixels / 8 - 1"
     selection = json.loads(stored["ssn_prune.selection"])
     assert selection["sn1"] == {"mean": "IN", "var": "BN", "form": "InstanceCentre2d"}
     assert selection["sn2"] == {"mean": "BN", "var": "BN", "form": "Identity"}

@@ -16,6 +16,7 @@ import torch
 from cli_checks import ARCH, run_cli
 from helpers import Executes, TinyNetwork, one_hot_gates, reference_layout, tiny_network
 from onnx import TensorProto, helper
+from small_images import class_folders, zip_of
 from torch import nn
 
 from ssn_prune.runtime import process
@@ -242,6 +243,24 @@ def converts_to_program() -> None:
     assert run_cli(*CONVERT, *UNCHECKED, *files).exit_code == 0
 
 
+def writes_images() -> None:
+    converts()
+    class_folders(Path("photos/test"))
+
+
+def zips_images() -> None:
+    assert run_cli(*CONVERT, *UNCHECKED, "--mean", "0.5", "--std", "0.5").exit_code == 0
+    for name in ("test", "train"):
+        class_folders(Path("photos") / name)
+    zip_of(Path("photos"))
+
+
+def named_folder(hint: str, command: Command) -> Command:
+    """Take the folder inside of the zip from the hint."""
+    return [*command[:-1], re.findall(r"give (\S+)", hint)[0]]
+
+
+VERIFY_DATA = ("verify", "net.pth", "net.onnx", *ARCH, "--verify", "algebra", "--data")
 VERIFY_PROGRAM = ("verify", "net.pth", "m.pt2", "--verify", "rounding")
 BENCH = ("bench", "m.onnx", "--runs", "2")
 CODE = "catalogue_networks"
@@ -262,6 +281,9 @@ FAILURES = [
     Failure("unconverged_gates", ("convert", "bad.pth", *ARCH, *UNCHECKED), Flag("--on-unconverged", ("exact",)), "sn1", saves_soft_gates),
     Failure("unconverged_gates", ("convert", "bad.pth", *ARCH, *UNCHECKED), Flag("--on-unconverged", ("argmax",)), "sn1", saves_soft_gates),
     Failure("undefined_variance", ("convert", "bad.pth", *ARCH, "--input-size", "1x1x1", *UNCHECKED), Flag("--input-size", ("1x8x8",)), "1x1", saves_instance_variance),
+    Failure("bad_data", (*VERIFY_DATA, "photos.zip"), named_folder, "photos.zip/test", zips_images),
+    Failure("bad_data", (*VERIFY_DATA, "photos/test"), Flag("--mean", ("0.5", "--std", "0.5")), "not known", writes_images),
+    Failure("bad_data", (*VERIFY_DATA, "photos/test"), Flag("--std", ("0.5", "--mean", "0.5")), "not known", writes_images),
     Failure("capture_failed", ("convert", "net.pth", "--arch", f"{CODE}:Float32Only"), unchecked, "float64", writes_networks),
     Failure("export_failed", ("convert", "net.pth", "--arch", f"{CODE}:PerBatch"), Option("--static-batch"), "x.shape[0] <= 4", writes_networks),
     Failure("export_failed", ("convert", "net.pth", "--arch", f"{CODE}:Pooling", "--dynamic", "spatial"), Option("--dynamic"), "adaptive_avg_pool2d to 2x2", writes_networks),

@@ -45,5 +45,8 @@ def converting() -> set[str]:
     """Arguments of what the commands call."""
     records = (ssn_prune.ConvertOptions, ssn_prune.ExportOptions, BenchOptions)
     names = {field.name for record in records for field in dataclasses.fields(record)}
-    functions = (ssn_prune.load_checkpoint, ssn_prune.convert, ssn_prune.verify, jobs_of)
+    functions = (
+        *(ssn_prune.load_checkpoint, ssn_prune.convert, ssn_prune.verify, jobs_of),
+        ssn_prune.accuracy_on_images,
+    )
     return names | parameters_of(*functions)

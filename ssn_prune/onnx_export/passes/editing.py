@@ -88,11 +88,7 @@ def constant(graph: ir.Graph, array: Array, name: str) -> ir.Value:
             numbers = known.numpy()
             if numbers.dtype == array.dtype and np.array_equal(numbers, array):
                 return value
-    taken = {str(output.name) for node in graph for output in node.outputs}
-    taken |= {str(value.name) for value in [*graph.inputs, *graph.initializers.values()]}
-    free = name
-    while free in taken:
-        free += "_"
+    free = free_name(graph, name)
     tensor = ir.tensor(array, name=free)
     value = ir.Value(
         name=free,
@@ -102,6 +98,15 @@ def constant(graph: ir.Graph, array: Array, name: str) -> ir.Value:
     )
     graph.register_initializer(value)
     return value
+
+
+def free_name(graph: ir.Graph, name: str) -> str:
+    """A name like this that no value has."""
+    taken = {str(output.name) for node in graph for output in node.outputs}
+    taken |= {str(value.name) for value in [*graph.inputs, *graph.initializers.values()]}
+    while name in taken:
+        name += "_"
+    return name
 
 
 def emit(

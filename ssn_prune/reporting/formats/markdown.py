@@ -69,6 +69,11 @@ def _sections(page: Page) -> list[str]:
                 ((c.name, words[c.passed], c.error, c.allowed, c.what) for c in page.trust.checks),
             )
         )
+    if page.accuracy is not None:
+        seen = page.accuracy
+        parts += ["## On real images", f"{text(seen.finding)}. {text(seen.what)}:"]
+        parts.append(_table(("", *seen.columns), ((label, *pair) for label, pair in seen.rows)))
+        parts.append("\n".join(f"- {text(note)}." for note in seen.notes))
     if page.layers:
         parts.append("## Layers")
         parts.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssn_prune.reporting.run import Run
+from ssn_prune.reporting.view.accuracy import AccuracyView, accuracy_view
 from ssn_prune.reporting.view.choice import Choice, choice_of
 from ssn_prune.reporting.view.gains import Gains, gains_of
 from ssn_prune.reporting.view.graph import Graph, graph_of
@@ -25,6 +26,7 @@ class Page:
         choice: What the network chose.
         gains: What the conversion wins.
         trust: Whether it can be trusted.
+        accuracy: Both networks on images.
         trajectories: How the gates came about.
         layers: Every layer.
         graph: The graph.
@@ -36,6 +38,7 @@ class Page:
     choice: Choice
     gains: Gains | None
     trust: Trust | None
+    accuracy: AccuracyView | None
     trajectories: Trajectories | None
     layers: tuple[Layer, ...]
     graph: Graph | None
@@ -52,6 +55,9 @@ def page_of(run: Run) -> Page:
         choice=choice_of(layers),
         gains=gains_of(run),
         trust=trust_of(run, layers),
+        accuracy=None
+        if run.accuracy is None
+        else accuracy_view(run.accuracy, run.report.preprocessing),
         trajectories=trajectories_of(run),
         layers=layers,
         graph=graph_of(run),

@@ -1,0 +1,91 @@
+"""``--data``: images that a command compares both networks on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssn_prune.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from ssn_prune.accuracy.results import AccuracyReport
+    from ssn_prune.checkpoint.loading import LoadedCheckpoint
+    from ssn_prune.conversion import ConvertOptions
+    from ssn_prune.images.image_set import ImageSet
+    from ssn_prune.progress import Progress
+    from ssn_prune.runtime.opening import Opening
+
+
+def require_data(data: str | None, limit: int | None) -> None:
+    """Refuse a number of images without images.
+
+    Raises:
+        ArgumentError: There is none of one, but of the other.
+    """
+    if data is None and limit is not None:
+        raise ArgumentError(
+            "--data-limit says how many images are used, and there are none",
+            expected="--data with images",
+            found=f"--data-limit {limit} alone",
+            hint="leave --data-limit out",
+        )
+
+
+def opened_images(
+    loaded: LoadedCheckpoint,
+    data: str | None,
+    options: ConvertOptions,
+    *,
+    file: Path | None = None,
+    timeout: float = 0,
+) -> ImageSet | None:
+    """Open images before the work that takes long; None if none are given.
+
+    Args:
+        loaded: The network.
+        data: Where they are.
+        options: With their preprocessing.
+        file: One that is there already, which says of it what is not given.
+        timeout: Seconds that reading it may take.
+    """
+    if data is None:
+        return None
+    from ssn_prune.conversion.on_images import open_for
+    from ssn_prune.verification.facts import file_facts
+
+    return open_for(loaded, data, options, None if file is None else file_facts(file, timeout))
+
+
+@contextmanager
+def still_written(path: Path) -> Iterator[None]:
+    """Say of an error in the images that the file is there all the same."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(
+            f"{error.problem}; {path} was written and verified",
+            expected=error.expected,
+            found=error.found,
+            hint=error.hint,
+        ) from error
+
+
+def compared(
+    loaded: LoadedCheckpoint,
+    path: Path,
+    images: ImageSet | None,
+    limit: int | None,
+    step: Progress,
+    *,
+    opening: Opening | None = None,
+) -> AccuracyReport | None:
+    """Compare the file with its original; None if no images are given."""
+    if images is None:
+        return None
+    from ssn_prune.conversion.on_images import accuracy_on_images
+
+    return accuracy_on_images(
+        loaded, path, images, data_limit=limit, opening=opening, progress=step
+    )

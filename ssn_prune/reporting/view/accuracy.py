@@ -1,0 +1,148 @@
+"""What was found on images, in words and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssn_prune.accuracy.results import AccuracyReport, DifferingImage, PairedDifference
+from ssn_prune.images.image_set import TargetKind
+from ssn_prune.images.preprocessing import Preprocessing
+from ssn_prune.reporting.figures import counted, percent, points, share, small
+from ssn_prune.reporting.view.preprocessing import normalization_text, resizing_text
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """An image of which the file says something else.
+
+    Attributes:
+        name: Of the image.
+        what: What both say of it.
+        picture: PNG in base64; None if there is none.
+    """
+
+    name: str
+    what: str
+    picture: str | None
+
+
+@dataclass(frozen=True)
+class AccuracyView:
+    """Both networks on images.
+
+    Attributes:
+        finding: What it comes to.
+        what: Which images.
+        columns: The networks.
+        rows: Figures of both, each with its label.
+        notes: What else there is to know.
+        images: Those that differ, as many as are listed.
+        differing: How many differ.
+    """
+
+    finding: str
+    what: str
+    columns: tuple[str, str]
+    rows: tuple[tuple[str, tuple[str, str]], ...]
+    notes: tuple[str, ...]
+    images: tuple[ShownImage, ...]
+    differing: int
+
+
+def accuracy_view(found: AccuracyReport, how: Preprocessing | None) -> AccuracyView:
+    """Describe what was found.
+
+    Args:
+        found: On images.
+        how: How they became inputs; None if they came ready, or that is not known.
+    """
+    before, after = found.original, found.file
+    figures = (
+        ("top-1 accuracy", before.top1, after.top1),
+        ("top-5 accuracy", before.top5, after.top5),
+        ("mean IoU", before.miou, after.miou),
+    )
+    rows = tuple(
+        (label, (percent(first), percent(second)))
+        for label, first, second in figures
+        if first is not None and second is not None
+    )
+    some = "" if found.images == found.available else f" of {found.available:,}"
+    return AccuracyView(
+        finding=_finding(found),
+        what=f"{counted(found.images, 'image')}{some} of {found.source}",
+        columns=("original", "file"),
+        rows=rows,
+        notes=tuple(_notes(found, how)),
+        images=tuple(ShownImage(i.name, _said(i), i.picture) for i in found.listed),
+        differing=found.differing,
+    )
+
+
+def _finding(found: AccuracyReport) -> str:
+    agreement = _agreement(found)
+    if found.difference is None:
+        return agreement
+    before, after = (
+        (r.top1 if r.miou is None else r.miou) or 0.0 for r in (found.original, found.file)
+    )
+    measure = "right" if found.original.miou is None else "mean IoU"
+    if found.difference.mean == 0:
+        return f"Both are {percent(before)} {measure}; {agreement[0].lower()}{agreement[1:]}"
+    return (
+        f"The file is {percent(after)} {measure}, the original {percent(before)}; "
+        f"{_judged(found.difference)}"
+    )
+
+
+def _judged(difference: PairedDifference) -> str:
+    ends = f"{points(difference.lower)} to {points(difference.upper)} points"
+    if difference.lower <= 0 <= difference.upper:
+        return f"that is within chance ({ends})"
+    return f"that is more than chance ({ends})"
+
+
+def _agreement(found: AccuracyReport) -> str:
+    if found.agreement is None:
+        if found.differing:
+            return f"The outputs of {counted(found.differing, 'image')} clearly differ"
+        return f"The outputs of no image differ by more than {small(found.largest_difference)}"
+    if not found.differing:
+        what = "all pixels" if found.kind is TargetKind.MAPS else "all images"
+        return f"The file gives {what} the same class"
+    if found.kind is TargetKind.MAPS:
+        return f"The file gives {share(1 - found.agreement)} of the pixels another class"
+    return f"The file gives {counted(found.differing, 'image')} another class"
+
+
+def _notes(found: AccuracyReport, how: Preprocessing | None) -> list[str]:
+    notes = []
+    difference = found.difference
+    if difference is not None:
+        ends = f"{points(difference.lower)} to {points(difference.upper)}"
+        notes.append(
+            f"File less original: {points(difference.mean)} points; the "
+            f"{100 * difference.confidence:.0f} % interval of the paired difference is {ends}"
+        )
+        if difference.mean:
+            notes.append(_agreement(found))
+    notes.append(
+        f"Outputs differ by {small(found.relative_difference)} of their mean magnitude on "
+        f"average, and by {small(found.largest_difference)} at most"
+    )
+    if found.without_class is not None:
+        notes.append(
+            f"{share(found.without_class)} of the pixels have a label that is no class of the "
+            "network, and do not count"
+        )
+    if how is not None:
+        notes.append(f"Images {resizing_text(how)}, as {normalization_text(how)} of pixels x")
+    return notes
+
+
+def _said(image: DifferingImage) -> str:
+    by = f"outputs differ by {small(image.difference)}"
+    if image.original is None:
+        return f"{share(image.changed)} of the pixels; {by}" if image.changed else by
+    target = "" if image.target is None else f"is {image.target}, "
+    return f"{target}original {image.original}, file {image.file}"

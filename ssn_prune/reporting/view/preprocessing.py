@@ -1,0 +1,24 @@
+"""How pictures become inputs, in words."""
+
+from __future__ import annotations
+
+from ssn_prune.images.preprocessing import Preprocessing
+
+
+def resizing_text(how: Preprocessing) -> str:
+    """What part of a picture is taken, and at which size."""
+    _, height, width = how.size
+    if how.resize is None:
+        return f"resized to {height}x{width} ({how.interpolation})"
+    return f"shorter side {how.resize} ({how.interpolation}), the central {height}x{width} of it"
+
+
+def normalization_text(how: Preprocessing) -> str:
+    """What is done to pixels."""
+    return f"(x / 255 - {_numbers(how.mean)}) / {_numbers(how.std)}"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    if len(set(values)) == 1:
+        return f"{values[0]:g}"
+    return f"[{', '.join(f'{value:g}' for value in values)}]"
