@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ssn_prune.costs.places import Place
 from ssn_prune.nn.ssn import SSN, SSN1d, SSN2d, SSN3d
 from ssn_prune.normalizer import NormalizerPair
-from ssn_prune.pruning.capture.records import OTHER, VALUE, ConvShape, Operation
+from ssn_prune.pruning.capture.records import OTHER, VALUE, ConvShape, Operation, Surroundings
 
 _LAYERS: dict[int, type[SSN]] = {2: SSN1d, 3: SSN1d, 4: SSN2d, 5: SSN3d}
 _CONVS: dict[tuple[int, bool], type[nn.Module]] = {
