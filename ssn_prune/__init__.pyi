@@ -9,7 +9,9 @@ from .checkpoint.source import Source as Source
 from .conversion.converting import convert as convert
 from .conversion.converting import dry_run as dry_run
 from .conversion.options import ConvertOptions as ConvertOptions
+from .costs.emitting import emit_probes as emit_probes
 from .costs.measuring import measure_costs as measure_costs
+from .costs.reading import read_costs as read_costs
 from .costs.records import CostOptions as CostOptions
 from .costs.records import Costs as Costs
 from .costs.records import LayerPairCost as LayerPairCost
@@ -18,6 +20,7 @@ from .errors import ArchitectureError as ArchitectureError
 from .errors import ArgumentError as ArgumentError
 from .errors import CaptureError as CaptureError
 from .errors import CheckpointError as CheckpointError
+from .errors import CostsError as CostsError
 from .errors import ExportError as ExportError
 from .errors import InferenceRuntimeError as InferenceRuntimeError
 from .errors import KeyMismatchError as KeyMismatchError

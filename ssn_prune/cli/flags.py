@@ -35,6 +35,7 @@ FLAGS = {
     "threads": "--threads",
     "runs": "--runs",
     "profile": "--profile",
+    "costs": "--costs",
     "provider": "--provider",
     "runtimes": "--with",
     "timeout": "--timeout",

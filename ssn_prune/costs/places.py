@@ -5,6 +5,7 @@ A layer that is called several times stands at several places.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +40,11 @@ class Place:
     foldable: bool
     correction: int
     affine: bool
+
+    @property
+    def batch(self) -> int:
+        """Samples that arrive here at once."""
+        return self.surroundings.shape[0]
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,16 @@ def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer,
             hint="check `input_size=`",
         )
     return tuple(found)
+
+
+def pairs_by_place(layers: Iterable[PlacedLayer]) -> dict[Place, list[NormalizerPair]]:
+    """What has to be measured at each place, for all layers that stand there."""
+    wanted: dict[Place, list[NormalizerPair]] = {}
+    for layer in layers:
+        for place in layer.places:
+            pairs = wanted.setdefault(place, [])
+            pairs += [pair for pair in layer.measured if pair not in pairs]
+    return wanted
 
 
 def _place(around: Surroundings, foldable: bool, layer: SwitchableNorm) -> Place:

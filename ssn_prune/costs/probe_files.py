@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import onnx
 import torch
+from torch import nn
 
+from ssn_prune.benchmarking.networks import without_norms
+from ssn_prune.costs.places import Place
 from ssn_prune.costs.probes import Probe, ProbeNetwork
+from ssn_prune.costs.records import CostOptions
+from ssn_prune.errors import ExportError
+from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.onnx_export.exporter import export_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.onnx_export.targets import dynamic_axes
 from ssn_prune.pruning.prune import prune_shared
+
+_AT_ONCE = 90
+"""Probes in one export: their kernels are in memory together."""
 
 
 def export_probes(
@@ -61,6 +71,59 @@ def export_probes(
     for name, path in zip(names, paths, strict=True):
         onnx.save(part_of(model, name), path)
     return paths
+
+
+def export_places(
+    wanted: Mapping[Place, Sequence[NormalizerPair]], folder: Path, *, target: str, static: bool
+) -> dict[Place, dict[NormalizerPair, Path]]:
+    """Export the probes of places with one batch size; see :func:`export_probes`."""
+    probes = [Probe(place, pair) for place, pairs in wanted.items() for pair in pairs]
+    paths = export_probes(probes, folder, target=target, static=static)
+    files: dict[Place, dict[NormalizerPair, Path]] = {place: {} for place in wanted}
+    for probe, path in zip(probes, paths, strict=True):
+        files[probe.place][probe.pair] = path
+    return files
+
+
+def in_parts(
+    wanted: Mapping[Place, Sequence[NormalizerPair]],
+) -> Iterator[dict[Place, Sequence[NormalizerPair]]]:
+    """Places of one batch size, as many as are exported at once."""
+    part: dict[Place, Sequence[NormalizerPair]] = {}
+    for place in sorted(wanted, key=lambda place: place.batch):
+        full = sum(map(len, part.values())) + len(wanted[place]) > _AT_ONCE
+        if part and (full or next(iter(part)).batch != place.batch):
+            yield part
+            part = {}
+        part[place] = wanted[place]
+    if part:
+        yield part
+
+
+def export_without_norms(
+    model: nn.Module, inputs: tuple[Any, ...], path: Path, options: CostOptions
+) -> bool:
+    """Export the network without norms, as its other files are.
+
+    Args:
+        model: The network; not changed.
+        inputs: Inputs of one call, with the batch size to measure with.
+        path: The file.
+        options: What it is for.
+
+    Returns:
+        Whether that was possible.
+    """
+    dynamic = dynamic_axes(options.target, "none" if options.static else None)
+    if dynamic != "none" and options.batch == 1:  # one sample would fix the batch size
+        inputs = tuple(torch.cat((x, x)) if isinstance(x, torch.Tensor) else x for x in inputs)
+    how = ExportOptions(target=options.target, dynamic=dynamic)
+    try:
+        with torch.no_grad():
+            export_onnx(without_norms(model), inputs, path, options=how)
+    except ExportError:
+        return False
+    return True
 
 
 def part_of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:

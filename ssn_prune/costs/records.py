@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from ssn_prune.errors import ArgumentError
+from ssn_prune.errors import ArgumentError, CostsError
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.text import listed, printable
 
@@ -116,18 +116,18 @@ class Costs:
             channels: Channels of each of its layers, by path.
 
         Raises:
-            ArgumentError: A layer is missing here, or has another number of channels.
+            CostsError: A layer is missing here, or has another number of channels.
         """
         known = {entry.layer: entry.inputs[0][1] if entry.inputs else None for entry in self.shapes}
         for name, count in channels.items():
             if name in known and known[name] in (None, count):
                 continue
             found = f"{known[name]} channels there" if name in known else "no such layer"
-            raise ArgumentError(
+            raise CostsError(
                 f"the costs are of another network: they do not fit the layer {printable(name)!r}",
                 expected=f"costs of a layer with {count} channels",
                 found=found,
-                hint="measure the costs of this network, with `input_size=` as it is used",
+                hint="measure the costs of this network: leave `costs=` out",
             )
 
     @cached_property

@@ -1,0 +1,70 @@
+"""Are costs those of a network? They must be of its layers, at the places where these stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ssn_prune.checkpoint.loading import LoadedCheckpoint
+from ssn_prune.costs.places import PlacedLayer, find_layers
+from ssn_prune.costs.records import Costs
+from ssn_prune.errors import CostsError
+from ssn_prune.example_inputs import example_batches
+from ssn_prune.surgery.from_reference import adopt_layers
+from ssn_prune.surgery.guest import guest
+from ssn_prune.text import listed, printable, shown
+
+
+@guest()
+def require_costs_of(costs: Costs, loaded: LoadedCheckpoint) -> None:
+    """Refuse the costs of another network, or at other input sizes.
+
+    Args:
+        costs: The costs.
+        loaded: The checkpoint; not changed.
+
+    Raises:
+        CostsError: Layers, shapes or pairs differ; it says which.
+    """
+    inputs = example_batches(loaded, [costs.batch])[0]
+    require_same_places(costs, find_layers(adopt_layers(loaded.model).eval(), inputs))
+
+
+def require_same_places(costs: Costs, layers: Sequence[PlacedLayer]) -> None:
+    """As :func:`require_costs_of`, for layers that were found with the batch size of the costs."""
+    known = {entry.layer: entry.inputs for entry in costs.shapes}
+    names = [layer.name for layer in layers]
+    missing = [name for name in names if name not in known]
+    others = [name for name in known if name not in names]
+    if missing or others:
+        found = f"no costs of {_listed(missing)}" if missing else f"also {_listed(others)}"
+        raise _error("other layers", f"{len(names)} layers: {_listed(names)}", found)
+    for layer in layers:
+        shapes = tuple(place.surroundings.shape for place in layer.places)
+        if known[layer.name] != shapes:
+            raise _error(
+                f"other inputs of {shown(layer.name)}",
+                _shapes(shapes),
+                _shapes(known[layer.name]),
+            )
+        lacking = set(layer.pairs) - set(costs.pairs(layer.name))
+        if lacking:
+            pairs = ", ".join(map(str, sorted(lacking)))
+            raise _error(f"no {pairs} at {shown(layer.name)}", f"a cost of {pairs}", "others only")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return printable(listed([name or "the network itself" for name in names], 4))
+
+
+def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join("x".join(map(str, shape)) for shape in shapes[:4]) or "no call"
+
+
+def _error(what: str, expected: str, found: str) -> CostsError:
+    return CostsError(
+        f"the costs are of another network: {what}",
+        expected=expected,
+        found=found,
+        hint="measure the costs of this network at this input size: leave `costs=` out to do so "
+        "here",
+    )
