@@ -14,7 +14,9 @@ from .conversion.converting import convert as convert
 from .conversion.converting import dry_run as dry_run
 from .conversion.on_images import accuracy_on_images as accuracy_on_images
 from .conversion.options import ConvertOptions as ConvertOptions
+from .costs.emitting import emit_probes as emit_probes
 from .costs.measuring import measure_costs as measure_costs
+from .costs.reading import read_costs as read_costs
 from .costs.records import CostOptions as CostOptions
 from .costs.records import Costs as Costs
 from .costs.records import LayerPairCost as LayerPairCost
@@ -24,6 +26,7 @@ from .errors import ArgumentError as ArgumentError
 from .errors import CaptureError as CaptureError
 from .errors import CheckpointError as CheckpointError
 from .errors import DataError as DataError
+from .errors import CostsError as CostsError
 from .errors import ExportError as ExportError
 from .errors import InferenceRuntimeError as InferenceRuntimeError
 from .errors import KeyMismatchError as KeyMismatchError

@@ -339,6 +339,16 @@ class ReportError(SsnPruneError):
     code = "bad_report"
 
 
+class CostsError(SsnPruneError):
+    """The file cannot be read as costs of normalizers, or they are the costs of another network.
+
+    Cure: measure the costs again, with the `input_size=` of the network; leave `costs=` out to
+    measure them here.
+    """
+
+    code = "bad_costs"
+
+
 class VerificationError(SsnPruneError):
     """The outputs of the converted network are not those of the original.
 

@@ -9,6 +9,7 @@ import typer
 from ssn_prune._version import __version__
 from ssn_prune.cli.bench import bench
 from ssn_prune.cli.convert import convert
+from ssn_prune.cli.costs import costs
 from ssn_prune.cli.demo import demo
 from ssn_prune.cli.inspect import inspect
 from ssn_prune.cli.report import report
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (convert, inspect, verify, bench, report, demo):
+for command in (convert, inspect, verify, bench, costs, report, demo):
     app.command()(command)
 
 

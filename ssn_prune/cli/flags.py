@@ -41,6 +41,7 @@ FLAGS = {
     "threads": "--threads",
     "runs": "--runs",
     "profile": "--profile",
+    "costs": "--costs",
     "provider": "--provider",
     "runtimes": "--with",
     "timeout": "--timeout",

@@ -5,6 +5,7 @@ from ssn_prune.console.batch import batch_line, batch_table, result_line
 from ssn_prune.console.bench import bench_lines, bench_table, layer_cost_table
 from ssn_prune.console.choice import show_selection
 from ssn_prune.console.conversion import show_conversion
+from ssn_prune.console.costs import costs_lines, costs_table
 from ssn_prune.console.deployment import deployment_lines
 from ssn_prune.console.history import history_table
 from ssn_prune.console.output import Output
@@ -23,6 +24,8 @@ __all__ = [
     "bench_table",
     "comparison_lines",
     "comparison_table",
+    "costs_lines",
+    "costs_table",
     "deployment_lines",
     "escape",
     "history_table",

@@ -36,8 +36,9 @@ def latency_penalty(model: nn.Module, costs: Costs, *, weight: float) -> Tensor:
         gates count and have none. 0 for a network without switchable layers.
 
     Raises:
-        ArgumentError: The costs are of another network, or do not say what the network takes
-            without norms; or the weight is negative or not finite.
+        CostsError: The costs are of another network.
+        ArgumentError: They do not say what the network takes without norms, or the weight is
+            negative or not finite.
     """
     layers = {name: m for name, m in model.named_modules() if isinstance(m, SwitchableNorm)}
     scale = _scale(costs, weight)

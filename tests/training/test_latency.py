@@ -11,7 +11,7 @@ from torch import nn
 
 from ssn_prune import RadiusSchedule, SwitchNorm2d, clip_gate_gradients, param_groups, select
 from ssn_prune.costs.records import Costs, LayerPairCost, LayerShapes
-from ssn_prune.errors import ArgumentError
+from ssn_prune.errors import ArgumentError, CostsError
 from ssn_prune.nn.ssn import SSN2d
 from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
 from ssn_prune.training.latency import latency_penalty
@@ -185,9 +185,9 @@ def test_a_weight_that_is_none_is_refused(weight):
 
 def test_costs_of_another_network_are_refused():
     costs = costs_of(nn.ModuleDict({"a": SSN2d(4)}))
-    with pytest.raises(ArgumentError, match=r"another network.*'b'"):
+    with pytest.raises(CostsError, match=r"another network.*'b'"):
         latency_penalty(nn.ModuleDict({"a": SSN2d(4), "b": SSN2d(4)}), costs, weight=1.0)
-    with pytest.raises(ArgumentError, match="another network") as caught:
+    with pytest.raises(CostsError, match="another network") as caught:
         latency_penalty(nn.ModuleDict({"a": SSN2d(8)}), costs, weight=1.0)
     assert "8 channels" in str(caught.value)
     assert "4 channels" in str(caught.value)
