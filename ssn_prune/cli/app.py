@@ -13,6 +13,7 @@ from ssn_prune.cli.costs import costs
 from ssn_prune.cli.demo import demo
 from ssn_prune.cli.inspect import inspect
 from ssn_prune.cli.report import report
+from ssn_prune.cli.search import search
 from ssn_prune.cli.verify import verify
 
 app = typer.Typer(
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (convert, inspect, verify, bench, costs, report, demo):
+for command in (convert, inspect, verify, bench, search, costs, report, demo):
     app.command()(command)
 
 

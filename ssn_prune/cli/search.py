@@ -32,14 +32,21 @@ from ssn_prune.cli.options import (
 from ssn_prune.cli.parsing import parse_arguments, parse_numbers, parse_size
 from ssn_prune.cli.reports import (
     Reports,
-    failures_reported,
     report_paths,
     require_reports,
     write_reports,
 )
 from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.cli.searching import Request, costs_for, joined_processes, run_search
 from ssn_prune.cli.targets import checkpoint_path, default_target, file_path, require_distinct
-from ssn_prune.console import Output, deployment_lines, escape, show_conversion, show_search
+from ssn_prune.console import (
+    Output,
+    deployment_lines,
+    escape,
+    show_conversion,
+    show_potential,
+    show_search,
+)
 
 
 def search(
@@ -106,8 +113,8 @@ def search(
     journal: Annotated[
         Path | None,
         typer.Option(
-            help="Where measurements are kept until the end, so that a search that was stopped goes "
-            "on (default: beside the output)."
+            help="Where measurements are kept until the end, so that a search that was stopped "
+            "goes on (default: beside the output)."
         ),
     ] = None,
     mean: Mean = None,
@@ -142,3 +149,91 @@ def search(
 
     Under torchrun (python -m ssn_prune search ...) the processes share the work.
     """
+    with joined_processes() as first:
+        out = Output(as_json=json and first, quiet=quiet or not first)
+        with exit_on_error(out, debug):
+            arguments, size = parse_arguments(arch_args), parse_size(input_size)
+            checkpoint = checkpoint_path(ckpt)
+            path = default_target(checkpoint) if output is None else file_path("--output", output)
+            reports = report_paths("--report", report)
+            saved = None if save is None else file_path("--save", save)
+            kept = path.with_name(f"{path.name}.search") if journal is None else journal
+            outputs = [("--output", path), *(("--report", entry) for entry in reports)]
+            outputs += [] if saved is None else [("--save", saved)]
+            outputs.append(("--journal", kept))
+            require_distinct({"the checkpoint": checkpoint}, outputs)
+            with out.steps() as progress:
+                progress("loading")
+                from ssn_prune import conversion
+                from ssn_prune.checkpoint.loading import load_checkpoint
+                from ssn_prune.checkpoint.ordinary import as_switchable
+                from ssn_prune.files import require_writable, resolved
+                from ssn_prune.json_values import to_json
+                from ssn_prune.reporting.run import document_of
+                from ssn_prune.searching.results import SearchOptions
+                from ssn_prune.selection import select
+
+                if not dry_run:
+                    for entry in (path, *([] if saved is None else [saved])):
+                        require_writable(resolved(entry), force=force)
+                require_reports(reports, force=force)
+                loaded = load_checkpoint(
+                    checkpoint,
+                    arch=arch,
+                    arch_args=arguments,
+                    prefix=prefix,
+                    weights=weights,
+                    input_size=size,
+                    correction=correction,
+                )
+                request = Request(
+                    data=data,
+                    test_data=test_data,
+                    costs=costs,
+                    search=SearchOptions(
+                        budget=budget,
+                        max_drop=max_drop,
+                        finetune_steps=finetune_steps,
+                        points=points,
+                        memory=round(memory * 2**30),
+                        threads=threads,
+                        batch=batch,
+                        runs=runs,
+                        seed=seed,
+                    ),
+                    conversion=conversion.ConvertOptions(
+                        target=target.value,
+                        dynamic=None if dynamic is None else dynamic.value,
+                        static_batch=static_batch,
+                        mean=parse_numbers("--mean", mean),
+                        std=parse_numbers("--std", std),
+                        resize=resize,
+                        trust_running_statistics=trust_running_statistics,
+                        allow_unverified_layers=allow_unverified_layers,
+                        every_layer=json or bool(reports),
+                    ),
+                    journal=kept,
+                )
+                if dry_run:
+                    loaded = as_switchable(loaded)
+                    found = costs_for(loaded, request, progress)
+                else:
+                    done = run_search(loaded, request, path, saved, progress, force=force)
+            if dry_run:
+                show_potential(out, select(loaded.model), found)
+                if json:
+                    out.json(to_json(found))
+                return
+            if not first or done.report is None:
+                return
+            result = replace(done.report, command=typed_command(context))
+            document = document_of(result, search=done.search)
+            write_reports(document, reports, written=path)
+            if json:
+                out.json(document)
+            show_search(out, done.search, every=all_layers)
+            show_conversion(out, result, every=all_layers)
+            for line in deployment_lines(result):
+                out.message(line)
+            for entry in (path, *([] if saved is None else [saved]), *reports):
+                out.message(f"[bold]wrote {escape(entry)}[/]")

@@ -10,6 +10,7 @@ from ssn_prune.console.deployment import deployment_lines
 from ssn_prune.console.history import history_table
 from ssn_prune.console.output import Output
 from ssn_prune.console.report import comparison_lines, comparison_table, verdict_lines
+from ssn_prune.console.search import show_potential, show_search
 from ssn_prune.console.selection import off_simplex_lines, unconverged_table
 from ssn_prune.console.selections import selections_line, selections_tables
 from ssn_prune.console.text import escape
@@ -36,6 +37,8 @@ __all__ = [
     "selections_tables",
     "show_accuracy",
     "show_conversion",
+    "show_potential",
+    "show_search",
     "show_selection",
     "totals_table",
     "unconverged_table",

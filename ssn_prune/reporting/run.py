@@ -12,6 +12,7 @@ from ssn_prune.errors import ReportError
 from ssn_prune.json_values import to_json
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.reporting.decoding import decoded
+from ssn_prune.searching.results import SearchReport
 from ssn_prune.training.gate_traces import GateTrace
 
 OLDEST_SCHEMA = 2
@@ -25,6 +26,7 @@ class _Added:
     bench: BenchReport | None = None
     history: tuple[GateTrace, ...] | None = None
     accuracy: AccuracyReport | None = None
+    search: SearchReport | None = None
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,18 @@ class Run:
         bench: What the networks cost; None if that was not measured.
         history: How the gates came about; None if that is not known.
         accuracy: Both networks on images; None if there were none.
+        search: How the selection was found; None if it is that of the training.
     """
 
     report: ConversionReport
     bench: BenchReport | None = None
     history: tuple[GateTrace, ...] | None = None
     accuracy: AccuracyReport | None = None
+    search: SearchReport | None = None
 
     def document(self, *, defaults: bool = True) -> dict[str, Any]:
         """All of it as JSON; without ``defaults`` as short as it can be."""
-        parts = (self.bench, self.history, self.accuracy)
+        parts = (self.bench, self.history, self.accuracy, self.search)
         return document_of(self.report, *parts, defaults=defaults)
 
 
@@ -54,6 +58,7 @@ def document_of(
     bench: BenchReport | None = None,
     history: Sequence[GateTrace] | None = None,
     accuracy: AccuracyReport | None = None,
+    search: SearchReport | None = None,
     *,
     defaults: bool = True,
 ) -> dict[str, Any]:
@@ -64,6 +69,7 @@ def document_of(
         bench: What the networks cost.
         history: How the gates came about.
         accuracy: Both networks on images.
+        search: How the selection was found.
         defaults: Keep fields that have their default value.
     """
     document: dict[str, Any] = to_json(report, defaults=defaults)
@@ -73,6 +79,8 @@ def document_of(
         document["history"] = to_json(tuple(history), defaults=defaults)
     if accuracy is not None:
         document["accuracy"] = to_json(accuracy, defaults=defaults)
+    if search is not None:
+        document["search"] = to_json(search, defaults=defaults)
     return document
 
 
@@ -106,7 +114,7 @@ def run_of(document: Any) -> Run:
         )
     added = decoded(_Added, document)
     report = decoded(ConversionReport, document)
-    return Run(report, added.bench, added.history, added.accuracy)
+    return Run(report, added.bench, added.history, added.accuracy, added.search)
 
 
 def _kind(document: Any) -> str:

@@ -1,0 +1,164 @@
+"""What ``ssn-prune search`` does once its options are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ssn_prune.checkpoint.loading import LoadedCheckpoint
+    from ssn_prune.conversion import ConvertOptions
+    from ssn_prune.costs.records import Costs
+    from ssn_prune.progress import Progress
+    from ssn_prune.report import ConversionReport
+    from ssn_prune.searching.results import SearchOptions, SearchReport
+
+_WAIT = timedelta(days=1)
+"""How long a process may wait for the others: the first measures latencies alone."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        data: Images to search with.
+        test_data: Images for the final test; None for a part of ``data``.
+        costs: A file of costs; None to measure them.
+        search: How to search.
+        conversion: How to convert the result.
+        journal: Where measurements are kept.
+    """
+
+    data: str
+    test_data: str | None
+    costs: Path | None
+    search: SearchOptions
+    conversion: ConvertOptions
+    journal: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of it.
+
+    Attributes:
+        report: Of the conversion; None in processes that write nothing.
+        search: Of the search.
+    """
+
+    report: ConversionReport | None
+    search: SearchReport
+
+
+@contextmanager
+def joined_processes() -> Iterator[bool]:
+    """Join the processes of torchrun, if it started this one; whether this is the first."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield True
+        return
+    import torch
+    import torch.distributed as dist
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    dist.init_process_group("gloo", timeout=_WAIT)
+    try:
+        yield dist.get_rank() == 0
+    finally:
+        dist.destroy_process_group()
+
+
+def costs_for(loaded: LoadedCheckpoint, request: Request, progress: Progress) -> Costs:
+    """Costs of a file, which must be of this network, or measured ones.
+
+    Raises:
+        CostsError: The file is not usable.
+    """
+    from ssn_prune.costs.cache import default_cache
+    from ssn_prune.costs.matching import require_costs_of
+    from ssn_prune.costs.measuring import measure_costs
+    from ssn_prune.costs.reading import read_costs
+    from ssn_prune.costs.records import CostOptions
+    from ssn_prune.searching.processes import by_first
+
+    if request.costs is not None:
+        found = read_costs(request.costs)
+        require_costs_of(found, loaded)
+        return found
+    search, conversion = request.search, request.conversion
+    options = CostOptions(
+        threads=search.threads,
+        batch=search.batch,
+        target=conversion.target,
+        static=conversion.fixed_batch is not None,
+    )
+    return by_first(
+        lambda: measure_costs(loaded, options, cache=default_cache(), progress=progress)
+    )
+
+
+def run_search(
+    loaded: LoadedCheckpoint,
+    request: Request,
+    path: Path,
+    save: Path | None,
+    progress: Progress,
+    *,
+    force: bool,
+) -> Done:
+    """Search, convert and verify.
+
+    Args:
+        loaded: The checkpoint, of an ordinary network, too.
+        request: What was asked for.
+        path: The file to write.
+        save: A checkpoint to write beside it.
+        progress: Called with the name of each step.
+        force: Replace existing files.
+
+    Raises:
+        SsnPruneError: See its subclasses; nothing has been written then.
+    """
+    from ssn_prune.checkpoint.ordinary import as_switchable
+    from ssn_prune.conversion import convert
+    from ssn_prune.conversion.on_images import open_for
+    from ssn_prune.searching.processes import by_first
+    from ssn_prune.searching.saving import require_savable, save_chosen
+    from ssn_prune.searching.search import search
+    from ssn_prune.selection import select
+
+    loaded = as_switchable(loaded)
+    if save is not None:
+        require_savable(loaded)
+    images = open_for(loaded, request.data, request.conversion, None)
+    tested = None
+    if request.test_data is not None:
+        tested = open_for(loaded, request.test_data, request.conversion, None)
+    costs = costs_for(loaded, request, progress)
+    found = search(
+        loaded,
+        images,
+        test_images=tested,
+        costs=costs,
+        options=request.search,
+        conversion=request.conversion,
+        journal=request.journal,
+        progress=progress,
+    )
+    options = request.conversion
+    if select(found.checkpoint.model).unconverged:
+        options = replace(options, on_unconverged="exact")
+
+    def write() -> ConversionReport:
+        report = convert(found.checkpoint, path, options, force=force, progress=progress)
+        if save is not None:
+            save_chosen(found.checkpoint, save)
+        return report
+
+    return Done(by_first(write), found.report)

@@ -1,0 +1,53 @@
+"""The chosen network as a checkpoint that loads again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ssn_prune.architectures.registry import find_architecture
+from ssn_prune.checkpoint.loading import LoadedCheckpoint
+from ssn_prune.errors import SearchError
+from ssn_prune.files import replacing, resolved
+from ssn_prune.nn.ssn import SSN
+from ssn_prune.searching.selections import switchable_layers
+
+
+def require_savable(loaded: LoadedCheckpoint) -> None:
+    """Find out before the search whether its result can be a checkpoint of the same network.
+
+    Raises:
+        SearchError: The network's code does not build SSN layers, which it would have to hold.
+    """
+    layers = switchable_layers(loaded.model)
+    name = loaded.source.arch
+    swaps = name is not None and find_architecture(name, trusted=True).swaps_norms
+    own_norms = loaded.given is not None and not swaps
+    if not own_norms and all(isinstance(layer, SSN) for layer in layers.values()):
+        return
+    raise SearchError(
+        "the chosen network cannot be saved as a checkpoint of this architecture",
+        expected="a network whose code builds SSN layers, which can hold a choice",
+        found="norm layers of another kind" if own_norms else "SN layers, whose gates stay soft",
+        hint="leave `save=` out: the exported file holds the chosen network",
+    )
+
+
+def save_chosen(chosen: LoadedCheckpoint, path: Path) -> None:
+    """Save the chosen network.
+
+    Args:
+        chosen: The ``checkpoint`` of a :class:`ssn_prune.SearchResult`.
+        path: The file, which appears complete or not at all.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    content = {
+        "model": chosen.source.arch,
+        "state_dict": chosen.model.state_dict(),
+        "input_size": None if chosen.input_size is None else list(chosen.input_size),
+    }
+    with replacing(resolved(path)) as temporary:
+        torch.save(content, temporary)

@@ -1,0 +1,250 @@
+"""``search`` from the command line to the files."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from cli_checks import ARCH, fails, run_cli
+from helpers import one_hot_gates, tiny_network
+from small_images import class_folders
+from torch import nn
+
+from ssn_prune import load_checkpoint, select
+from ssn_prune.cli.exit_codes import FAILURE, USAGE
+from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
+from ssn_prune.json_values import to_json
+from ssn_prune.normalizer import ALL_PAIRS
+
+HALF = ("--mean", "0.5", "--std", "0.5")
+SEARCH = ("search", "net.pth", *ARCH, "--data", "photos", *HALF, "--costs", "costs.json")
+QUICK = ("--runs", "3", "--points", "3")
+
+
+def costs() -> Costs:
+    """As if every statistic at run time cost a tenth of the network."""
+    layers = {"sn1": 1.0, "sn2": 0.5}
+    return Costs(
+        schema_version=SCHEMA_VERSION,
+        date="2026-01-01T00:00:00+00:00",
+        runtime="ONNX Runtime 1.0",
+        processor="none",
+        provider="CPUExecutionProvider",
+        threads=1,
+        batch=1,
+        target="portable",
+        input_sizes=((1, 8, 8),),
+        norm_free_ms=10.0,
+        shapes=tuple(LayerShapes(name, ((1, 4, 8, 8),)) for name in layers),
+        layers=tuple(
+            LayerPairCost(name, pair, unit * sum(n.name != "BN" for n in (pair.mean, pair.var)))
+            for name, unit in layers.items()
+            for pair in ALL_PAIRS
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    class_folders(folder / "photos", each=24)
+    class_folders(folder / "others", each=5)
+    model = tiny_network()
+    one_hot_gates(model.sn2, 1, 0)
+    torch.save({"state_dict": model.state_dict()}, folder / "net.pth")
+    (folder / "costs.json").write_text(json.dumps(to_json(costs())))
+    return folder
+
+
+@pytest.fixture
+def inside(files, tmp_path, monkeypatch) -> Path:
+    for file in files.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_search_writes_a_verified_file_a_checkpoint_and_a_report(inside):
+    result = run_cli(
+        *SEARCH, *QUICK, "--max-drop", "100", "-o", "lean.onnx", "--save", "chosen.pth",
+        "--report", "r.json", "--report", "r.html", "--test-data", "others",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    for text in ("The front", "2 of 2 layers changed", "sn1: IN/BN to BN/BN", "on 15 other images"):
+        assert text in result.stdout
+    document = json.loads(Path("r.json").read_text())
+    search = document["search"]
+    assert search["images"] == {"calibration": 24, "search": 48, "test": 15}
+    assert [len(point["changes"]) for point in search["front"]][:: len(search["front"]) - 1] == [
+        0,
+        2,
+    ]
+    assert document["verification"]["rounding"]["passed"]
+    chosen = load_checkpoint("chosen.pth", arch=ARCH[1])
+    assert [str(layer.pair) for layer in select(chosen.model).layers] == ["BN/BN", "BN/BN"]
+    verified = run_cli("verify", "chosen.pth", "lean.onnx", *ARCH)
+    assert verified.exit_code == 0, verified.stderr
+    assert sorted(p.name for p in inside.iterdir() if not p.is_symlink()) == [
+        *("chosen.pth", "lean.onnx", "r.html", "r.json"),
+    ]
+
+
+def test_a_search_that_was_stopped_goes_on(inside, monkeypatch):
+    from ssn_prune.searching import search as searching
+
+    def stopped(*_arguments):
+        raise KeyboardInterrupt
+
+    options = (*SEARCH, *QUICK, "--max-drop", "100", "-o", "lean.onnx")
+    with monkeypatch.context() as patch:
+        patch.setattr(searching, "measure_points", stopped)
+        assert run_cli(*options).exit_code != 0
+    journal = Path("lean.onnx.search")
+    lines = journal.read_text().splitlines()
+    assert len(lines) > 3
+    journal.write_text("\n".join([*lines, '{"joint": [["sn1"']))  # killed while it wrote
+    calls = []
+    measure = searching.Evaluator.measure
+
+    def counted(self, candidates, step=lambda: None):
+        calls.extend(candidates)
+        return measure(self, candidates, step)
+
+    monkeypatch.setattr(searching.Evaluator, "measure", counted)
+    result = run_cli(*options)
+    assert result.exit_code == 0, result.stderr
+    assert len(calls) == len(set(calls))
+    assert not any(len(changes) == 1 and str(changes) in str(lines) for changes in calls)
+    assert not journal.exists()
+
+
+def test_the_journal_of_another_search_is_refused_with_a_cure_that_works(inside):
+    Path("lean.onnx.search").write_text('{"search": {"version": "0"}}\n')
+    options = (*SEARCH, *QUICK, "-o", "lean.onnx")
+    message, _ = fails(inside, FAILURE, *options)
+    for text in ("not the journal of this search", "another search", "--journal"):
+        assert text in message
+    assert run_cli(*options, "--journal", "other.search").exit_code == 0
+
+
+def test_distillation_is_tried_on_faster_networks(inside):
+    result = run_cli(
+        *SEARCH, *QUICK, "--max-drop", "0.01", "--finetune-steps", "2", "--json", "-o", "l.onnx"
+    )
+    assert result.exit_code == 0, result.stderr
+    search = json.loads(result.stdout)["search"]
+    assert search["options"]["finetune_steps"] == 2
+
+
+def test_a_dry_run_shows_costs_and_writes_nothing(inside):
+    result = run_cli(*SEARCH, "--dry-run")
+    assert result.exit_code == 0, result.stderr
+    assert "normalization costs 20.0%" in result.stdout
+    assert all(path.is_symlink() for path in inside.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "texts"),
+    [
+        (("--budget", "0.5"), FAILURE, ("no network is as fast as 0.5", "--budget")),
+        (("--data", "none"), FAILURE, ("none",)),
+        (("--data", "others"), FAILURE, ("15 images are too few", "32 images or more")),
+        (("--max-drop", "-1"), USAGE, ("max-drop",)),
+        (("--costs", "net.pth"), FAILURE, ("net.pth",)),
+        (("--memory", "0"), USAGE, ("memory",)),
+    ],
+)
+def test_wrong_inputs_are_refused(inside, options, code, texts):
+    command = (*SEARCH, *QUICK, "-o", "lean.onnx", *options)
+    if code == USAGE:
+        result = run_cli(*command)
+        assert result.exit_code == USAGE
+        message = result.stderr
+    else:
+        # What was measured is kept for another bound.
+        result = run_cli(*command)
+        assert result.exit_code == FAILURE
+        assert "Traceback" not in result.stderr
+        message = result.stderr
+        assert "  try: " in message
+    assert not Path("lean.onnx").exists()
+    for text in texts:
+        assert text in message
+
+
+def test_nothing_to_choose_is_said(inside):
+    model = tiny_network()
+    one_hot_gates(model.sn1, 2, 2)
+    torch.save({"state_dict": model.state_dict()}, "bn.pth")
+    command = ("search", "bn.pth", *SEARCH[2:])
+    message, _ = fails(inside, FAILURE, *command)
+    assert "no layer has a cheaper pair" in message
+    assert "convert the network as it is" in message
+
+
+class Ordinary(nn.Module):
+    """A network with InstanceNorm of somebody's own."""
+
+    input_size = (1, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.sn1 = nn.Conv2d(1, 4, 3, padding=1), nn.InstanceNorm2d(4, affine=True)
+        self.conv2, self.sn2 = nn.Conv2d(4, 4, 3, padding=1), nn.GroupNorm(1, 4)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = torch.relu(self.sn1(self.conv1(x)))
+        return self.fc(torch.relu(self.sn2(self.conv2(x))).mean(dim=(2, 3)))
+
+
+def test_an_ordinary_network_can_be_searched(inside):
+    torch.manual_seed(0)
+    torch.save({"state_dict": Ordinary().state_dict()}, "plain.pth")
+    arch = ("--arch", "test_search:Ordinary")
+    command = ("search", "plain.pth", *arch, *SEARCH[4:], *QUICK)
+    sys.modules["test_search"] = sys.modules[__name__]
+    try:
+        result = run_cli(*command, "--max-drop", "100")
+        assert result.exit_code == 0, result.stderr
+        assert "IN/IN to" in result.stdout
+        message, _ = fails(inside, FAILURE, *command, "--save", "c.pth", "-o", "other.onnx")
+        assert "cannot be saved" in message
+    finally:
+        del sys.modules["test_search"]
+
+
+def test_processes_share_the_work_and_agree(inside):
+    """Two of them find what one finds."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    options = (*SEARCH, *QUICK, "--max-drop", "100", "--json")
+    command = [sys.executable, "-m", "ssn_prune", *options, "-o", "two.onnx"]
+    rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    running = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, **path, **rendezvous, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    (first, errors), (second, other_errors) = (p.communicate(timeout=240) for p in running)
+    assert [p.returncode for p in running] == [0, 0], errors + other_errors
+    assert second == ""
+    alone = run_cli(*options, "-o", "one.onnx")
+    two, one = (json.loads(text)["search"] for text in (first, alone.stdout))
+    for found, expected in zip(two["singles"], one["singles"], strict=True):
+        assert found["harm"] == pytest.approx(expected["harm"], rel=1e-5)
+    chosen = [[c["layer"] for c in s["front"][s["chosen"]]["changes"]] for s in (two, one)]
+    assert chosen[0] == chosen[1]
