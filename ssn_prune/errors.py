@@ -323,8 +323,7 @@ class ReportError(SsnPruneError):
 class CostsError(SsnPruneError):
     """The file cannot be read as costs of normalizers, or they are the costs of another network.
 
-    Cure: measure the costs again, with the `input_size=` of the network; leave `costs=` out to
-    measure them here.
+    Cure: measure the costs of this network; leave `costs=` out to do so here.
     """
 
     code = "bad_costs"

@@ -14,10 +14,12 @@ import onnx
 import pytest
 import torch
 from cli_checks import ARCH, run_cli
+from costs_samples import cheap_costs
 from helpers import Executes, TinyNetwork, one_hot_gates, reference_layout, tiny_network
 from onnx import TensorProto, helper
 from torch import nn
 
+from ssn_prune.costs import measuring
 from ssn_prune.runtime import process
 
 Command = list[str]
@@ -242,8 +244,14 @@ def converts_to_program() -> None:
     assert run_cli(*CONVERT, *UNCHECKED, *files).exit_code == 0
 
 
+def made_up_costs(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured, which takes seconds."""
+    patch.setattr(measuring, "measure_costs", lambda *_, **__: cheap_costs(["sn1", "sn2"]))
+
+
 VERIFY_PROGRAM = ("verify", "net.pth", "m.pt2", "--verify", "rounding")
 BENCH = ("bench", "m.onnx", "--runs", "2")
+COSTS = ("costs", "net.pth", *ARCH, "--costs")
 CODE = "catalogue_networks"
 FAILURES = [
     Failure("bad_argument", (*BENCH, "--batch", "2"), Option("--batch"), "is fixed", writes_graph(4)),
@@ -275,6 +283,7 @@ FAILURES = [
     Failure("output_not_written", (*CONVERT, *UNCHECKED, "-o", "m.onnx"), Flag("--force"), "exists already", writes_graph()),
     Failure("bad_report", ("report", "bad.json"), None, "not JSON", lambda: Path("bad.json").write_text("{")),
     Failure("bad_report", ("report", "net.pth"), None, "cannot be read"),
+    Failure("bad_costs", (*COSTS, "bad.json"), Without("--costs"), "not JSON", lambda: Path("bad.json").write_text("{"), made_up_costs),
     Failure("bad_argument", (*CONVERT, *UNCHECKED, "--report", "r.txt"), named_in_hint, "no format"),
     Failure("verification_failed", ("verify", "other.pth", "net.onnx", *ARCH), other_checkpoint, "was made from", converts),
 ]  # fmt: skip
