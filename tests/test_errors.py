@@ -27,6 +27,7 @@ CODES = {
     "UntrustedFileError": "untrusted_file",
     "OutputError": "output_not_written",
     "ReportError": "bad_report",
+    "CostsError": "bad_costs",
     "VerificationError": "verification_failed",
 }
 
