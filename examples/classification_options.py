@@ -12,7 +12,7 @@ from classifiers import norm_of, usual_size
 from ssn_prune.nn.single_gate import vertex_radius
 
 # What may differ when a training goes on.
-FREE_ON_RESUME = ("train", "val", "output", "resume", "workers")
+FREE_ON_RESUME = ("train", "val", "output", "resume", "workers", "costs")
 
 
 def arguments(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
@@ -37,6 +37,13 @@ def arguments(argv: Sequence[str] | None, description: str) -> argparse.Namespac
         action="store_true",
         help="train on with lean layers",
     )
+    add(
+        "--latency-weight",
+        type=float,
+        help="add this times the latency of normalization, as a share of the network's, to the "
+        "loss; measured here unless --costs is given",
+    )
+    add("--costs", type=Path, help="costs.json of `ssn-prune costs`, such as of another device")
     add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="mixed precision")
     add("--resume", type=Path, help="checkpoint.pth of a training to resume")
     add("--seed", type=int, default=0)
@@ -53,6 +60,9 @@ def arguments(argv: Sequence[str] | None, description: str) -> argparse.Namespac
             "--freeze-selected is for SSN layers in a single process: DistributedDataParallel "
             "would wait for the gradients of gates that are gone"
         )
-    if args.sync_statistics and args.norm == "bn":
-        parser.error("--sync-statistics is for SSN and SN layers")
+    for option in ("sync_statistics", "latency_weight"):
+        if getattr(args, option) and args.norm == "bn":
+            parser.error(f"--{option.replace('_', '-')} is for SSN and SN layers")
+    if args.costs is not None and args.latency_weight is None:
+        parser.error("--costs is for --latency-weight")
     return args

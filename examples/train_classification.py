@@ -13,6 +13,8 @@ and 90 % of the epochs, weight decay 1e-4; gates at a tenth of the rate, without
 clipped to norm 1; the radius grows from 0 to 1, so that every gate is one-hot after 82 % of the
 training. The last norm of each residual block starts at 0.
 
+``--latency-weight 0.5`` makes gates prefer normalizers that cost little in ONNX Runtime.
+
 ``--output`` gets ``checkpoint.pth`` after every epoch, from which ``--resume`` goes on to the very
 same numbers, and ``gates.npz``, the history of the gates (``ssn-prune inspect --history``). The
 last line is the command that converts the result.
@@ -32,6 +34,7 @@ from checkpoints import read_training, resume_history, save_atomically
 from classification_options import FREE_ON_RESUME, arguments
 from classifiers import converter_name, how_to_convert, network
 from image_data import ClassFolders, training_transform, validation_transform
+from latency_costs import training_costs
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -51,12 +54,14 @@ from training_loop import (
 )
 
 from ssn_prune import (
+    Costs,
     FrozenSelection,
     GateHistory,
     RadiusSchedule,
     SsnPruneError,
     average_running_statistics,
     freeze_selected,
+    latency_penalty,
     select,
     synchronize,
 )
@@ -136,6 +141,9 @@ class Training:
                 history=self.history,
                 on_frozen=self._freeze if args.freeze_selected else None,
             )
+        self.costs: Costs | None = None
+        if args.latency_weight is not None:
+            self.costs = training_costs(self.model, args.size, args.costs, args.output, own)
         self.epochs_done, self.best = 0, 0.0
         if args.resume is not None:
             self._resume(args.resume)
@@ -164,6 +172,9 @@ class Training:
             with self.precision.autocast():
                 logits = self.wrapped(images)
             loss = F.cross_entropy(logits.float(), labels)
+            if self.costs is not None:
+                weight = self.args.latency_weight
+                loss = loss + latency_penalty(self.model, self.costs, weight=weight)
             update(loss, self.model, self.optimizer, self.schedule, self.precision)
             sums.add(loss, logits, labels)
         self.scheduler.step()

@@ -16,6 +16,7 @@ from .conversion.on_images import accuracy_on_images as accuracy_on_images
 from .conversion.options import ConvertOptions as ConvertOptions
 from .costs.emitting import emit_probes as emit_probes
 from .costs.measuring import measure_costs as measure_costs
+from .costs.measuring import measure_network_costs as measure_network_costs
 from .costs.reading import read_costs as read_costs
 from .costs.records import CostOptions as CostOptions
 from .costs.records import Costs as Costs

@@ -275,7 +275,7 @@ class DataError(SsnPruneError):
 class SearchError(SsnPruneError):
     """A search has nothing to choose, or no network is within its bounds.
 
-    Cure: pass the nearest possible bound, which the message names.
+    Cure: pass the bound that the message names, such as `budget=1.02`.
     """
 
     code = "search_failed"
@@ -342,8 +342,7 @@ class ReportError(SsnPruneError):
 class CostsError(SsnPruneError):
     """The file cannot be read as costs of normalizers, or they are the costs of another network.
 
-    Cure: measure the costs again, with the `input_size=` of the network; leave `costs=` out to
-    measure them here.
+    Cure: measure the costs of this network; leave `costs=` out to do so here.
     """
 
     code = "bad_costs"

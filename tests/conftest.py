@@ -11,6 +11,14 @@ from PIL import Image
 from training_samples import EXAMPLES, street, zipped
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache_folder(tmp_path_factory):
+    """What commands keep for the next time is not the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def own_temporary_folder(tmp_path_factory, monkeypatch):
     """A temporary folder that no other process writes to."""

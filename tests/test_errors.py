@@ -28,6 +28,8 @@ CODES = {
     "UntrustedFileError": "untrusted_file",
     "OutputError": "output_not_written",
     "ReportError": "bad_report",
+    "SearchError": "search_failed",
+    "CostsError": "bad_costs",
     "VerificationError": "verification_failed",
 }
 

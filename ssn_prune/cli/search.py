@@ -114,7 +114,7 @@ def search(
         Path | None,
         typer.Option(
             help="Where measurements are kept until the end, so that a search that was stopped "
-            "goes on (default: beside the output)."
+            "goes on (default: in the user's cache folder)."
         ),
     ] = None,
     mean: Mean = None,
@@ -157,10 +157,9 @@ def search(
             path = default_target(checkpoint) if output is None else file_path("--output", output)
             reports = report_paths("--report", report)
             saved = None if save is None else file_path("--save", save)
-            kept = path.with_name(f"{path.name}.search") if journal is None else journal
             outputs = [("--output", path), *(("--report", entry) for entry in reports)]
             outputs += [] if saved is None else [("--save", saved)]
-            outputs.append(("--journal", kept))
+            outputs += [] if journal is None else [("--journal", journal)]
             require_distinct({"the checkpoint": checkpoint}, outputs)
             with out.steps() as progress:
                 progress("loading")
@@ -212,7 +211,7 @@ def search(
                         allow_unverified_layers=allow_unverified_layers,
                         every_layer=json or bool(reports),
                     ),
-                    journal=kept,
+                    journal=journal,
                 )
                 if dry_run:
                     loaded = as_switchable(loaded)

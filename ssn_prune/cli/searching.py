@@ -32,7 +32,7 @@ class Request:
         costs: A file of costs; None to measure them.
         search: How to search.
         conversion: How to convert the result.
-        journal: Where measurements are kept.
+        journal: Where measurements are kept; None for the user's cache folder.
     """
 
     data: str
@@ -40,7 +40,7 @@ class Request:
     costs: Path | None
     search: SearchOptions
     conversion: ConvertOptions
-    journal: Path
+    journal: Path | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,18 @@ class Done:
 
     report: ConversionReport | None
     search: SearchReport
+
+
+def _journals() -> Path | None:
+    """A folder for journals in the user's cache folder; None if there cannot be one."""
+    from ssn_prune.costs.cache import default_cache
+
+    folder = default_cache().with_name("searches")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder
 
 
 @contextmanager
@@ -148,7 +160,7 @@ def run_search(
         costs=costs,
         options=request.search,
         conversion=request.conversion,
-        journal=request.journal,
+        journal=request.journal or _journals(),
         progress=progress,
     )
     options = request.conversion

@@ -6,6 +6,7 @@ incomplete last line, of a search that was killed, is dropped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -102,6 +103,14 @@ class Journal:
             if new:
                 entries = [{"search": to_json(dict(self.setting))}, *entries]
             file.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+
+def file_of(journal: Path | None, setting: Mapping[str, Any]) -> Path | None:
+    """The file of a journal: itself, or in a folder that of the search with this setting."""
+    if journal is None or not journal.is_dir():
+        return journal
+    digest = hashlib.sha256(json.dumps(to_json(dict(setting)), sort_keys=True).encode())
+    return journal / f"{digest.hexdigest()[:32]}.jsonl"
 
 
 def _lines(path: Path) -> list[str]:

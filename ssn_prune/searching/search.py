@@ -28,7 +28,7 @@ from ssn_prune.searching.choosing import choose, latency
 from ssn_prune.searching.delivery import distilled_point, measure_points
 from ssn_prune.searching.evaluation import Evaluator, compare
 from ssn_prune.searching.exploring import Explorer, all_bn, explore
-from ssn_prune.searching.journal import Journal
+from ssn_prune.searching.journal import Journal, file_of
 from ssn_prune.searching.parts import Parts, divide
 from ssn_prune.searching.processes import by_first
 from ssn_prune.searching.results import (
@@ -96,8 +96,8 @@ def search(
         costs: What pairs cost at each layer; measured here if None.
         options: How to search.
         conversion: How the result will be converted, for the latencies.
-        journal: A file that measured candidates are added to; a search that finds it goes on where
-            it ended. Removed at the end.
+        journal: A file that measured candidates are added to, or a folder in which each search has
+            its own; a search that finds it goes on where it ended. Removed at the end.
         progress: Called with the name of each step, and with what is left of it.
 
     Returns:
@@ -146,7 +146,7 @@ def search(
     evaluator = Evaluator(model, calibration)
     original = evaluator.outcomes(on_search, [((), {})])[0]
     setting = _setting(loaded, images, parts, size)
-    kept = by_first(lambda: Journal(journal, setting).load())
+    kept = by_first(lambda: Journal(file_of(journal, setting), setting).load())
     explorer = Explorer(evaluator, on_search, original, kept, options, progress)
     alternatives = explorer.with_harms(alternatives)
     front = explore(explorer, alternatives)

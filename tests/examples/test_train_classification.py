@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from costs_samples import cheap_costs
 from torch.utils.data import DataLoader
 from training_samples import assert_same, classify, example
 
 from ssn_prune import GateRecords, SSN2d, select
 from ssn_prune.cli.app import app
+from ssn_prune.costs.records import FREE
 from ssn_prune.errors import ArgumentError
+from ssn_prune.json_values import to_json
+from ssn_prune.normalizer import ALL_PAIRS
 
 pytestmark = pytest.mark.usefixtures("importable_examples")
 
@@ -187,3 +193,44 @@ def test_the_zero_initialized_norms_of_residual_blocks():
         layers = [m for m in build(arch, "ssn", 3).modules() if isinstance(m, SSN2d)]
         zero = [layer for layer in layers if not layer.weight.any()]
         assert len(zero) == {20: 8, 9: 3}[len(layers)]
+
+
+def test_gates_settle_on_pairs_that_cost_little(photos, tmp_path):
+    """BN/BN costs nothing and all others the same."""
+    model = example("classifiers").network("cifar-resnet", "ssn", 2)
+    layers = [name for name, module in model.named_modules() if isinstance(module, SSN2d)]
+    shapes = [module.num_features for module in model.modules() if isinstance(module, SSN2d)]
+    costs = cheap_costs(layers, dict.fromkeys(ALL_PAIRS, 1.0), norm_free=float(len(layers)))
+    places = tuple(
+        replace(entry, inputs=((1, count, 8, 8),))
+        for entry, count in zip(costs.shapes, shapes, strict=True)
+    )
+    path = tmp_path / "costs.json"
+    path.write_text(json.dumps(to_json(replace(costs, shapes=places))))
+    options = ("--latency-weight", "1000", "--costs", str(path))
+    found = classify(photos, tmp_path / "out", *options)
+    without = classify(photos, tmp_path / "without")
+
+    def free(checkpoint):
+        return sum(layer.pair == FREE for layer in select(checkpoint["state_dict"]).layers)
+
+    assert free(found) >= 6
+    assert free(without) < free(found)
+    assert found["settings"]["latency_weight"] == 1000
+    assert not (tmp_path / "out" / "costs.json").exists()
+
+
+def test_costs_are_measured_once_for_a_training(tmp_path, monkeypatch):
+    latency, processes = example("latency_costs"), example("training_loop").Processes
+    asked = []
+
+    def measured(model, inputs, *, cache):
+        asked.append(tuple(inputs[0].shape))
+        return cheap_costs(["a"])
+
+    monkeypatch.setattr(latency, "measure_network_costs", measured)
+    own = processes(0, 1, torch.device("cpu"))
+    for _ in range(2):
+        found = latency.training_costs(torch.nn.Identity(), 32, None, tmp_path / "out", own)
+        assert found == cheap_costs(["a"])
+    assert asked == [(1, 3, 32, 32)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -14,11 +15,14 @@ import onnx
 import pytest
 import torch
 from cli_checks import ARCH, run_cli
+from costs_samples import cheap_costs
 from helpers import Executes, TinyNetwork, one_hot_gates, reference_layout, tiny_network
 from onnx import TensorProto, helper
 from small_images import class_folders, zip_of
 from torch import nn
 
+from ssn_prune.costs import measuring
+from ssn_prune.json_values import to_json
 from ssn_prune.runtime import process
 
 Command = list[str]
@@ -260,9 +264,42 @@ def named_folder(hint: str, command: Command) -> Command:
     return [*command[:-1], re.findall(r"give (\S+)", hint)[0]]
 
 
+def made_up_costs(patch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured, which takes seconds."""
+    patch.setattr(measuring, "measure_costs", lambda *_, **__: cheap_costs(["sn1", "sn2"]))
+
+
+def writes_search() -> None:
+    class_folders(Path("photos"), each=12)
+    model = tiny_network()
+    one_hot_gates(model.sn2, 1, 0)
+    torch.save({"state_dict": model.state_dict()}, "net.pth")
+    Path("costs.json").write_text(json.dumps(to_json(cheap_costs(["sn1", "sn2"]))))
+
+
 VERIFY_DATA = ("verify", "net.pth", "net.onnx", *ARCH, "--verify", "algebra", "--data")
 VERIFY_PROGRAM = ("verify", "net.pth", "m.pt2", "--verify", "rounding")
 BENCH = ("bench", "m.onnx", "--runs", "2")
+SEARCH = (
+    "search",
+    "net.pth",
+    *ARCH,
+    "--data",
+    "photos",
+    "--mean",
+    "0.5",
+    "--std",
+    "0.5",
+    "--costs",
+    "costs.json",
+    "--runs",
+    "2",
+    "--points",
+    "2",
+    "-o",
+    "lean.onnx",
+)
+COSTS = ("costs", "net.pth", *ARCH, "--costs")
 CODE = "catalogue_networks"
 FAILURES = [
     Failure("bad_argument", (*BENCH, "--batch", "2"), Option("--batch"), "is fixed", writes_graph(4)),
@@ -284,6 +321,7 @@ FAILURES = [
     Failure("bad_data", (*VERIFY_DATA, "photos.zip"), named_folder, "photos.zip/test", zips_images),
     Failure("bad_data", (*VERIFY_DATA, "photos/test"), Flag("--mean", ("0.5", "--std", "0.5")), "not known", writes_images),
     Failure("bad_data", (*VERIFY_DATA, "photos/test"), Flag("--std", ("0.5", "--mean", "0.5")), "not known", writes_images),
+    Failure("search_failed", (*SEARCH, "--budget", "0.5"), Option("--budget"), "no network is as fast", writes_search),
     Failure("capture_failed", ("convert", "net.pth", "--arch", f"{CODE}:Float32Only"), unchecked, "float64", writes_networks),
     Failure("export_failed", ("convert", "net.pth", "--arch", f"{CODE}:PerBatch"), Option("--static-batch"), "x.shape[0] <= 4", writes_networks),
     Failure("export_failed", ("convert", "net.pth", "--arch", f"{CODE}:Pooling", "--dynamic", "spatial"), Option("--dynamic"), "adaptive_avg_pool2d to 2x2", writes_networks),
@@ -297,6 +335,7 @@ FAILURES = [
     Failure("output_not_written", (*CONVERT, *UNCHECKED, "-o", "m.onnx"), Flag("--force"), "exists already", writes_graph()),
     Failure("bad_report", ("report", "bad.json"), None, "not JSON", lambda: Path("bad.json").write_text("{")),
     Failure("bad_report", ("report", "net.pth"), None, "cannot be read"),
+    Failure("bad_costs", (*COSTS, "bad.json"), Without("--costs"), "not JSON", lambda: Path("bad.json").write_text("{"), made_up_costs),
     Failure("bad_argument", (*CONVERT, *UNCHECKED, "--report", "r.txt"), named_in_hint, "no format"),
     Failure("verification_failed", ("verify", "other.pth", "net.onnx", *ARCH), other_checkpoint, "was made from", converts),
 ]  # fmt: skip

@@ -12,15 +12,19 @@ from pathlib import Path
 import ssn_prune
 from ssn_prune.batch.jobs import jobs_of
 from ssn_prune.benchmarking.records import BenchOptions
+from ssn_prune.cli.searching import run_search
+from ssn_prune.costs.matching import require_costs_of
 
 PACKAGE = Path(ssn_prune.__file__).parent
+RUNNER = Path("costs", "run.py")
+"""A program for other devices, with a command line of its own."""
 
 
 def texts() -> Iterator[tuple[str, str]]:
     """Every string literal of the library with its place; what is formatted in becomes a 1."""
     for path in sorted(PACKAGE.rglob("*.py")):
         place = path.relative_to(PACKAGE)
-        if place.parts[0] in ("cli", "console"):
+        if place.parts[0] in ("cli", "console") or place == RUNNER:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -43,10 +47,13 @@ def parameters_of(*functions: object) -> set[str]:
 
 def converting() -> set[str]:
     """Arguments of what the commands call."""
-    records = (ssn_prune.ConvertOptions, ssn_prune.ExportOptions, BenchOptions)
+    records = (
+        *(ssn_prune.ConvertOptions, ssn_prune.ExportOptions, BenchOptions),
+        ssn_prune.SearchOptions,
+    )
     names = {field.name for record in records for field in dataclasses.fields(record)}
     functions = (
         *(ssn_prune.load_checkpoint, ssn_prune.convert, ssn_prune.verify, jobs_of),
-        ssn_prune.accuracy_on_images,
+        *(ssn_prune.accuracy_on_images, ssn_prune.search, require_costs_of, run_search),
     )
     return names | parameters_of(*functions)
