@@ -246,7 +246,7 @@ def table(
     lines = [
         heading(f"Search: {arguments.checkpoint.name}", "search.py", how).rstrip(),
         "",
-        "| network | layers changed | latency | test accuracy, % | change (95 % interval), points |",
+        "| network | layers changed | latency | test accuracy, % | change (95 % interval) |",
         "| --- | --- | --- | --- | --- |",
     ]
     for row in kept:

@@ -143,7 +143,7 @@ def search(
         Batches.of(images, part, size, device) for part in (parts.calibration, parts.search)
     )
     progress("capturing the network")
-    evaluator = Evaluator(model, calibration)
+    evaluator = Evaluator(model, calibration, options.memory)
     original = evaluator.outcomes(on_search, [((), {})])[0]
     setting = _setting(loaded, images, parts, size)
     kept = by_first(lambda: Journal(file_of(journal, setting), setting).load())

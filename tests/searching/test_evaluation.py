@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.evaluation import Evaluator
 from ssn_prune.searching.layers import moments_of
 from ssn_prune.searching.network_graph import NetworkGraph
+from ssn_prune.searching.replayed_runs import ReplayedRuns
 from ssn_prune.searching.selections import Changes, changed_network
 from ssn_prune.searching.whole_runs import WholeRuns
 from ssn_prune.surgery.ordinary import with_fixed_choices
@@ -116,9 +118,9 @@ CANDIDATES = [
 def test_a_captured_network_and_its_code_give_the_same() -> None:
     by_graph, by_code = evaluator(network()), evaluator(network(Branching))
     assert isinstance(by_graph._runner, NetworkGraph)
-    assert isinstance(by_code._runner, WholeRuns)
+    assert isinstance(by_code._runner, ReplayedRuns)
     assert by_graph.shares_prefixes
-    assert not by_code.shares_prefixes
+    assert by_code.shares_prefixes
     images = Batches.of(Noise(), range(16, 24), 4, CPU)
     found = []
     for own in (by_graph, by_code):
@@ -136,6 +138,61 @@ def test_a_captured_network_and_its_code_give_the_same() -> None:
         assert one.expected_drop == pytest.approx(other.expected_drop, abs=1e-6)
         assert torch.equal(one.results.predicted, other.results.predicted)
     assert outcomes1[-1].harm.mean == pytest.approx(0, abs=1e-9)  # the original
+
+
+def test_recorded_values_are_used_until_the_first_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = evaluator(network(Branching), size=16)
+    convolutions: list[tuple[int, ...]] = []
+    conv2d = F.conv2d
+
+    def counted(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        convolutions.append(tuple(x.shape))
+        return conv2d(x, *args, **kwargs)
+
+    monkeypatch.setattr(F, "conv2d", counted)
+    own.measure([CANDIDATES[2]])  # norm2 alone: the original's three convolutions are enough
+    assert len(convolutions) == 3
+    convolutions.clear()
+    own.measure([CANDIDATES[1]])  # norm1: one more after it
+    assert len(convolutions) == 4
+
+
+def test_without_memory_everything_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(Branching)
+    batches = Batches.of(Noise(), range(16), 16, CPU)
+    tight, wide = Evaluator(model, batches, memory=0), Evaluator(model, batches)
+    for (harm, found), (harm2, found2) in zip(
+        tight.measure(CANDIDATES), wide.measure(CANDIDATES), strict=True
+    ):
+        assert harm.mean == pytest.approx(harm2.mean, rel=1e-6, abs=1e-12)
+        assert found.keys() == found2.keys()
+
+
+class InPlaceModule(nn.Module):
+    """Writes into its input, which the network uses again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(0.5)
+        return torch.zeros_like(x)
+
+
+class WritesIntoInputs(Branching):
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = InPlaceModule()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clone() if x.sum() > -1e9 else -x
+        self.writes(x)
+        return Residual.forward(self, x) + x.mean((1, 2, 3))[:, None] * torch.arange(CLASSES)
+
+
+def test_code_that_cannot_be_replayed_is_run_whole() -> None:
+    own = evaluator(network(WritesIntoInputs))
+    assert type(own._runner) is WholeRuns
+    assert not own.shares_prefixes
+    measured = own.measure(CANDIDATES)
+    assert measured[-1][0].mean == pytest.approx(0, abs=1e-9)
 
 
 def test_what_candidates_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
