@@ -24,6 +24,9 @@ from ssn_prune.surgery.nested import clone_tensors, max_error, tensor_leaves
 GRAPH_ERROR = 1e-4
 """How far the captured graph may be from the network's code, in units of the outputs' scale."""
 
+WORST = 1e6
+"""The harm of outputs that are not finite numbers."""
+
 Step = Callable[[], None]
 """Called after each batch."""
 
@@ -56,6 +59,7 @@ class Harm:
     @classmethod
     def of(cls, harms: Tensor) -> Harm:
         """From the harm of each image."""
+        harms = harms.nan_to_num(WORST, posinf=WORST).clamp(max=WORST)
         spread = float(harms.std()) / len(harms) ** 0.5 if len(harms) > 1 else 0.0
         return cls(float(harms.mean()), spread)
 
