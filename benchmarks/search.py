@@ -9,10 +9,10 @@ as whole files in one run (ONNX Runtime, one thread, batch 1, ratio to the netwo
 - all BN, stored: BN/BN everywhere with the running statistics of the checkpoint.
 - all BN, measured: with statistics measured on the calibration images instead
   (``ssn_prune.recalibrate``).
-- all BN, moved: with the search's own statistics, which follow by what the change moves.
+- all BN, repaired: with the search's own repairs, moved statistics and fitted weights and biases.
 - greedy: the layers in the order of their single harm, each at its cheapest pair, until as much
-  is saved as the result saves; the search's own statistics.
-- random: the median of ten random selections that save as much within 5 %; the same statistics.
+  is saved as the result saves; the same repairs.
+- random: the median of ten random selections that save as much within 5 %; the same repairs.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def baselines(
     candidates = {"greedy": greedy(alternatives, wanted)}
     layers = list(dict.fromkeys(one.layer for one in alternatives))
     if all((layer, FREE) in known for layer in layers):
-        candidates["all BN, moved"] = tuple((layer, FREE) for layer in layers)
+        candidates["all BN, repaired"] = tuple((layer, FREE) for layer in layers)
     for index, changes in enumerate(random_selections(alternatives, wanted)):
         candidates[f"random {index}"] = changes
     measured = evaluator.measure(list(candidates.values()))
@@ -227,8 +227,8 @@ def baselines(
     for (name, changes), (_, moved) in zip(candidates.items(), measured, strict=True):
         networks[name] = changed_network(loaded.model, changes, moved, kept=kept)
         counts[name] = len(changes)
-    if "all BN, moved" in candidates:
-        changes = candidates["all BN, moved"]
+    if "all BN, repaired" in candidates:
+        changes = candidates["all BN, repaired"]
         networks["all BN, stored"] = changed_network(loaded.model, changes, {}, kept=kept)
         again = changed_network(loaded.model, changes, {}, kept=kept)
         recalibrate(again, [calibration.inputs(batch) for batch in range(len(calibration))])

@@ -1,4 +1,4 @@
-"""Measuring candidates: new statistics, harm, and accuracy."""
+"""Measuring candidates: repairs, harm, and accuracy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssn_prune.searching.divergence import Divergence, Reference
 from ssn_prune.searching.layers import Measured, SearchedLayers
 from ssn_prune.searching.network_graph import CallLayer, Finished, NetworkGraph
 from ssn_prune.searching.replayed_runs import ReplayedRuns
-from ssn_prune.searching.selections import Changes, Statistics, pair_of
+from ssn_prune.searching.selections import Changes, Repairs, pair_of
 from ssn_prune.searching.whole_runs import WholeRuns
 from ssn_prune.surgery.nested import clone_tensors, max_error, tensor_leaves
 
@@ -66,7 +66,7 @@ class Harm:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A candidate on images that its statistics were not measured on.
+    """A candidate on images that its repairs were not measured on.
 
     Attributes:
         harm: Its divergence from the original.
@@ -142,8 +142,8 @@ class Evaluator:
 
     def measure(
         self, candidates: Sequence[Changes], step: Step = lambda: None
-    ) -> list[tuple[Harm, Statistics]]:
-        """Measure new statistics and the harm on the calibration images, in one pass.
+    ) -> list[tuple[Harm, Repairs]]:
+        """Measure repairs and the harm on the calibration images, in one pass.
 
         Args:
             candidates: Each at most once.
@@ -164,29 +164,32 @@ class Evaluator:
                 if not changed:
                     return self.layers.original(name, x)
                 takers = [measured[index] for index in members]
-                return self.layers.shifted(batch, name, number, pair, x, takers)  # noqa: B023
+                return self.layers.repaired(batch, name, number, pair, x, takers)  # noqa: B023
 
             def finished(index: int, outputs: Any) -> None:
                 harms[index].append(self._divergence.harms(reference, outputs))  # noqa: B023
 
-            self._run(self.calibration.inputs(batch), candidates, call, finished)
+            inputs = self.calibration.inputs(batch)
+            self._reference(inputs, self._kept)
+            self._run(inputs, candidates, call, finished)
+            self.layers.forget_outputs()
             step()
         return [
-            (Harm.of(torch.cat(parts)), found.statistics)
+            (Harm.of(torch.cat(parts)), found.repairs)
             for parts, found in zip(harms, measured, strict=True)
         ]
 
     def outcomes(
         self,
         batches: Batches,
-        candidates: Sequence[tuple[Changes, Statistics]],
+        candidates: Sequence[tuple[Changes, Repairs]],
         step: Step = lambda: None,
     ) -> list[Outcome]:
-        """Run candidates on images that their statistics were not measured on.
+        """Run candidates on images that their repairs were not measured on.
 
         Args:
             batches: The images.
-            candidates: Changes and statistics; each at most once. No changes are the original.
+            candidates: Changes and repairs; each at most once. No changes are the original.
             step: Called after each batch.
         """
         collected = [_Collected() for _ in candidates]
@@ -203,8 +206,8 @@ class Evaluator:
                 members: Sequence[int],
             ) -> Tensor:
                 del number
-                statistics = candidates[members[0]][1] if changed else {}
-                return self.layers.fixed(name, pair, x, statistics)
+                repairs = candidates[members[0]][1] if changed else {}
+                return self.layers.fixed(name, pair, x, repairs)
 
             def finished(index: int, outputs: Any) -> None:
                 results = batches.score(batch, outputs)  # noqa: B023
@@ -213,6 +216,12 @@ class Evaluator:
             self._run(inputs, [changes for changes, _ in candidates], call, finished)
             step()
         return [found.outcome() for found in collected]
+
+    def _kept(
+        self, name: str, number: int, pair: Any, changed: bool, x: Tensor, members: Any
+    ) -> Tensor:
+        del pair, changed, members
+        return self.layers.keep_outputs(name, number, x)
 
     def _as_it_is(
         self, name: str, number: int, pair: Any, changed: bool, x: Tensor, members: Any
