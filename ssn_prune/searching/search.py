@@ -139,9 +139,8 @@ def search(
         )
     parts = divide(images, test_images, options.seed)
     size = images_a_batch(costs, options.memory)
-    calibration, on_search = (
-        Batches.of(images, part, size, device) for part in (parts.calibration, parts.search)
-    )
+    calibration = Batches.of(images, parts.calibration, size, device)
+    on_search = Batches.of(images, parts.search, size, device, unfamiliar=True)
     progress("capturing the network")
     evaluator = Evaluator(model, calibration, options.memory)
     original = evaluator.outcomes(on_search, [((), {})])[0]
@@ -225,7 +224,7 @@ def _setting(loaded: LoadedCheckpoint, images: ImageSet, parts: Parts, size: int
         state.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return {
         "version": __version__,
-        "repairs": "moved statistics, fitted weight and bias",
+        "method": "moved statistics, fitted weight and bias, unfamiliar images",
         "weights": state.hexdigest(),
         "images": names,
         "preprocessing": None if images.preprocessing is None else asdict(images.preprocessing),
