@@ -113,8 +113,8 @@ def _place(around: Surroundings, foldable: bool, layer: SwitchableNorm) -> Place
     shape = around.shape
     if around.preceding is not None:
         around = replace(around, preceding=_cheap(around.preceding, shape))
-    if around.tail and around.following is not None:
-        # After an activation only the memory layout that it wants matters.
+    if around.following is not None and (around.tail or foldable):
+        # Nothing folds into it, and only the memory layout that it wants matters.
         around = replace(around, following=_pointwise((shape[0], shape[1]), _CHEAP, len(shape) - 2))
     affine = layer.weight is not None
     return Place(around, foldable and around.preceding is not None, layer.correction, affine)
