@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ssn_prune.costs.records import FREE
 from ssn_prune.errors import ArgumentError
@@ -20,6 +20,7 @@ from ssn_prune.pruning.capture.capture import capture
 from ssn_prune.pruning.capture.records import Capture, ConvShape, LayerCall, Surroundings
 from ssn_prune.pruning.folds.kernel import editable_kernel
 from ssn_prune.pruning.plan import Refusal
+from ssn_prune.surgery.nested import tensor_leaves
 
 _CHEAP = 16
 """Channels of a cheap convolution: as many as ONNX Runtime computes at once."""
@@ -97,6 +98,12 @@ def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer,
             hint="check `input_size=`",
         )
     return tuple(found)
+
+
+def input_sizes(inputs: tuple[Any, ...]) -> tuple[tuple[int, ...], ...]:
+    """Sizes of a network's inputs without the batch; of images in a list all of the shape."""
+    batched = [tuple(value.shape[1:]) for value in inputs if isinstance(value, Tensor)]
+    return tuple(batched or (tuple(tensor.shape) for tensor in tensor_leaves(inputs)))
 
 
 def pairs_by_place(layers: Iterable[PlacedLayer]) -> dict[Place, list[NormalizerPair]]:
