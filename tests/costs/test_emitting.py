@@ -73,6 +73,17 @@ def test_the_runner_refuses_a_provider_that_is_not_there(folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_runner_finds_out_before_the_work_what_is_missing(folder, tmp_path):
+    done = runner(folder, "--output", str(tmp_path / "missing" / "c.json"))
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
+    alone = tmp_path / "run.py"
+    alone.write_bytes((folder / "run.py").read_bytes())
+    done = runner(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("manifest.json, which belongs beside")
+
+
 def test_the_runner_needs_no_more_than_it_says():
     text = Path(run.__file__).read_text(encoding="utf-8")
     assert text.count("\n") <= 150
