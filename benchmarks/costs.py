@@ -1,13 +1,13 @@
 """How well the sum of measured costs predicts whole networks, and what measuring takes.
 
-    python benchmarks/costs.py [--runs 40] [--markdown FILE] [CHECKPOINT ...]
+    python benchmarks/costs.py [--runs 100] [--markdown FILE] CHECKPOINT|NAME ...
 
-Without a checkpoint: torchvision's ResNet-18 and MobileNetV2 with SSN layers and their initial
-weights, 3x224x224. For each network the costs of all pairs at all layers, from an empty cache and
-from a full one; then whole files, all in turns in one run: every pair at random in every layer, and
-BN/BN in all layers but some, as a search leaves them. The error is that of the predicted latency,
-in per cent of the network without norms. The baseline of a prediction is the network with BN/BN in
-every layer, measured in the same run.
+A name is that of a network of torchvision, which gets SSN layers and keeps its initial weights,
+such as ``mobilenet_v2``, at 3x224x224. For each network the costs of all pairs at all layers, from
+an empty cache and from a full one; then whole files, all in turns in one run: every pair at random
+in every layer, and BN/BN in all layers but some, as a search leaves them. The error is that of the
+predicted latency, in per cent of the network without norms. The baseline of a prediction is the
+network with BN/BN in every layer, measured in the same run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from machine import heading
 from torch import nn
-from torchvision.models import mobilenet_v2, resnet18
+from torchvision import models
 
 from ssn_prune import CostOptions, Costs, convert_to_ssn, load_checkpoint, measure_network_costs
 from ssn_prune.costs.records import FREE
@@ -41,14 +41,13 @@ class Network:
     size: tuple[int, ...]
 
 
-def networks(checkpoints: list[Path]) -> list[Network]:
-    """The checkpoints, or the two of torchvision."""
-    if checkpoints:
-        loaded = [load_checkpoint(path) for path in checkpoints]
-        return [Network(one.source.file_name, one.model, one.input_size or SIZE) for one in loaded]
+def network_of(given: str) -> Network:
+    """A checkpoint's network, or one of torchvision."""
+    if Path(given).exists():
+        loaded = load_checkpoint(given)
+        return Network(loaded.source.file_name, loaded.model, loaded.input_size or SIZE)
     torch.manual_seed(0)
-    made = {"ResNet-18": resnet18(), "MobileNetV2": mobilenet_v2()}
-    return [Network(name, convert_to_ssn(model).model, SIZE) for name, model in made.items()]
+    return Network(given, convert_to_ssn(models.get_model(given)).model, SIZE)
 
 
 def selections(costs: Costs, kept: float, seed: int) -> list[Pairs]:
@@ -80,13 +79,14 @@ def row(name: str, error: AdditiveError, first: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoints", nargs="*", type=Path)
-    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("networks", nargs="+", metavar="CHECKPOINT|NAME")
+    parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
     options = CostOptions(runs=args.runs)
     took, rows = [], []
-    for network in networks(args.checkpoints):
+    for given in args.networks:
+        network = network_of(given)
         model = network.model.eval()
         seconds = []
         with tempfile.TemporaryDirectory() as folder:
