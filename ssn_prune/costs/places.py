@@ -131,9 +131,10 @@ def _cheap(conv: ConvShape, shape: tuple[int, ...]) -> ConvShape:
     """A convolution with the same result, of fewer channels at one position each.
 
     What a normalizer adds does not depend on how long the convolution takes, but the time of a long
-    one varies by more than that. Runtimes have other rules for transposed and grouped ones.
+    one varies by more than that. Runtimes have other rules for transposed ones, and for groups of
+    several channels.
     """
-    if conv.transposed or conv.groups > 1:
+    if conv.transposed or 1 < conv.groups < shape[1]:
         return conv
     cheap = _pointwise((shape[0], _CHEAP, *shape[2:]), shape[1], len(shape) - 2)
     return replace(cheap, bias=conv.bias)
