@@ -1,21 +1,21 @@
 """How well the sum of measured costs predicts whole networks, and what measuring takes.
 
-    python benchmarks/costs.py [--runs 100] [--markdown FILE] CHECKPOINT|NAME ...
+    python benchmarks/costs.py [--runs 100] [--selections 6] [--markdown FILE] CHECKPOINT|NAME ...
 
 A name is that of a network of torchvision, which gets SSN layers and keeps its initial weights,
 such as ``mobilenet_v2``, at 3x224x224. For each network the costs of all pairs at all layers, from
-an empty cache and from a full one; then whole files, all in turns in one run: every pair at random
-in every layer, and BN/BN in all layers but some, as a search leaves them. The error is that of the
-predicted latency, in per cent of the network without norms. The baseline of a prediction is the
-network with BN/BN in every layer, measured in the same run.
+an empty cache and from a full one, in processor seconds; then whole files, all in turns in one run:
+every pair at random in every layer, and BN/BN in all layers but some, as a search leaves them. The
+error is that of the predicted latency, in per cent of the network without norms. The baseline of a
+prediction is the network with BN/BN in every layer, measured in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,6 @@ from ssn_prune.costs.records import FREE
 from ssn_prune.costs.whole_networks import AdditiveError, Pairs, additive_error
 
 SIZE = (3, 224, 224)
-EACH = 6
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,12 @@ def network_of(given: str) -> Network:
     return Network(given, convert_to_ssn(models.get_model(given)).model, SIZE)
 
 
-def selections(costs: Costs, kept: float, seed: int) -> list[Pairs]:
+def worked() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
+def selections(costs: Costs, kept: float, count: int, seed: int) -> list[Pairs]:
     """Random pairs in a share of the layers, BN/BN in the others."""
     choice = random.Random(seed)
     return [
@@ -58,14 +62,14 @@ def selections(costs: Costs, kept: float, seed: int) -> list[Pairs]:
             entry.layer: choice.choice(costs.pairs(entry.layer)) if choice.random() < kept else FREE
             for entry in costs.shapes
         }
-        for _ in range(EACH)
+        for _ in range(count)
     ]
 
 
-def row(name: str, error: AdditiveError, first: int) -> str:
+def row(name: str, error: AdditiveError, first: int, count: int) -> str:
     """Errors of one kind of selections; the first selection of all is BN/BN everywhere."""
     base = error.selections[0]
-    chosen = error.selections[first : first + EACH]
+    chosen = error.selections[first : first + count]
     offset = base.predicted_ms - base.measured_ms
     unit = 100 / error.norm_free_ms
     added = [(s.measured_ms - base.measured_ms) * unit for s in chosen]
@@ -81,9 +85,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("networks", nargs="+", metavar="CHECKPOINT|NAME")
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--selections", type=int, default=6, help="of each of the two kinds")
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
-    options = CostOptions(runs=args.runs)
+    options, count = CostOptions(runs=args.runs), args.selections
     took, rows = [], []
     for given in args.networks:
         network = network_of(given)
@@ -91,23 +96,26 @@ def main() -> None:
         seconds = []
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(2):
-                start = time.perf_counter()
+                start = worked()
                 costs = measure_network_costs(
                     model, (torch.randn(1, *network.size),), cache=Path(folder)
                 )
-                seconds.append(time.perf_counter() - start)
+                seconds.append(worked() - start)
             places = len(list(Path(folder).iterdir()))
         took.append(
             f"| {network.name} | {len(costs.shapes)} | {places} | {seconds[0]:.0f} s "
             f"| {seconds[1]:.0f} s | {costs.norm_free_ms:.1f} ms |"
         )
+        print(took[-1])
+        if not count:
+            continue
         free = dict.fromkeys((entry.layer for entry in costs.shapes), FREE)
-        chosen = [free, *selections(costs, 1.0, 0), *selections(costs, 0.25, 1)]
+        chosen = [free, *selections(costs, 1.0, count, 0), *selections(costs, 0.25, count, 1)]
         inputs = (torch.randn(2, *network.size),)
         error = additive_error(model, inputs, costs, chosen, options, progress=print)
-        rows.append(row(f"{network.name}, all layers", error, 1))
-        rows.append(row(f"{network.name}, a quarter of the layers", error, 1 + EACH))
-        print(took[-1], *rows[-2:], sep="\n")
+        rows.append(row(f"{network.name}, all layers", error, 1, count))
+        rows.append(row(f"{network.name}, a quarter of the layers", error, 1 + count, count))
+        print(*rows[-2:], sep="\n")
     text = "\n".join(
         [
             heading(
@@ -117,7 +125,7 @@ def main() -> None:
             "|---|---|---|---|---|---|",
             *took,
             "",
-            f"Whole files with {EACH} random selections each, in per cent of the network without",
+            f"Whole files with {count} random selections each, in per cent of the network without",
             "norms: what they take above BN/BN everywhere, and how far predictions are off.",
             "",
             "| pairs in | added latency | mean error | its mean size | largest |",
