@@ -125,15 +125,20 @@ def main() -> None:
             "|---|---|---|---|---|---|",
             *took,
             "",
-            f"Whole files with {count} random selections each, in per cent of the network without",
-            "norms: what they take above BN/BN everywhere, and how far predictions are off.",
-            "",
-            "| pairs in | added latency | mean error | its mean size | largest |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
         ]
     )
+    if rows:
+        text += "\n".join(
+            [
+                f"\nWhole files with {count} random selections each, in per cent of the network",
+                "without norms: what they take above BN/BN everywhere, and how far predictions are",
+                "off.\n",
+                "| pairs in | added latency | mean error | its mean size | largest |",
+                "|---|---|---|---|---|",
+                *rows,
+                "",
+            ]
+        )
     print(text)
     if args.markdown is not None:
         args.markdown.write_text(text, encoding="utf-8")
