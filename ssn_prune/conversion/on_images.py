@@ -122,8 +122,8 @@ def accuracy_on_images(
 
         def both(network: nn.Module) -> _Compared:
             found = _Compared(images)
+            progress("comparing on images")
             for start in range(0, len(chosen), size):
-                progress(f"comparing on images: {start} of {len(chosen)}")
                 found.add(chosen[start : start + size], size, network, run, fixed=facts.batch)
             return found
 
