@@ -257,7 +257,7 @@ def convert(
                 speed = measured(loaded, path, options, size, step) if bench else None
             result = replace(result, command=command, steps=step.until_now())
         if dry_run:
-            show_dry_run(out, result, all_layers)
+            show_dry_run(out, result, all_layers, path)
             return
         document = document_of(result, speed, traces, accuracy)
         write_reports(document, reports, written=path)
