@@ -63,7 +63,7 @@ def test_notes_say_how_sure_that_is_and_what_was_left_out():
 
 def test_figures_of_both_stand_beside_each_other():
     view = accuracy_view(MANY, None)
-    assert view.what == "300 images of 600 of photos.zip/test"
+    assert view.what == "300 of 600 images of photos.zip/test"
     assert [label for label, _ in view.rows] == ["top-1 accuracy", "top-5 accuracy"]
     assert view.images[0].what == "is 7, original 7, file 1"
 

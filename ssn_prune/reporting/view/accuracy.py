@@ -67,10 +67,10 @@ def accuracy_view(found: AccuracyReport, how: Preprocessing | None) -> AccuracyV
         for label, first, second in figures
         if first is not None and second is not None
     )
-    some = "" if found.images == found.available else f" of {found.available:,}"
+    some = "" if found.images == found.available else f"{found.images:,} of "
     return AccuracyView(
         finding=_finding(found),
-        what=f"{counted(found.images, 'image')}{some} of {found.source}",
+        what=f"{some}{counted(found.available, 'image')} of {found.source}",
         columns=("original", "file"),
         rows=rows,
         notes=tuple(_notes(found, how)),
