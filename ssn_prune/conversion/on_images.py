@@ -24,13 +24,13 @@ from ssn_prune.images.image_set import ImageSet, TargetKind, spread_evenly
 from ssn_prune.images.opening import open_images
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.runtime.file_facts import FileFacts
-from ssn_prune.runtime.opening import Opening
+from ssn_prune.runtime.process import TIMEOUT
 from ssn_prune.surgery._shared_parameters import run_float32_copy
 from ssn_prune.surgery.guest import guest
 from ssn_prune.surgery.output_hooks import run_with_output_hooks
 from ssn_prune.verification.compare import Run
 from ssn_prune.verification.facts import file_facts
-from ssn_prune.verification.verify import apart
+from ssn_prune.verification.verify import apart, opening_of
 
 LISTED, PICTURES = 200, 60
 """Images that a report lists, and those of them that it shows."""
@@ -77,7 +77,10 @@ def accuracy_on_images(
     options: ConvertOptions | None = None,
     *,
     data_limit: int | None = None,
-    opening: Opening | None = None,
+    timeout: float = TIMEOUT,
+    provider: str = "cpu",
+    trust_pt2: bool = False,
+    from_report: Path | str | None = None,
     progress: Progress = no_progress,
 ) -> AccuracyReport:
     """Run the original network and its file on the same images.
@@ -92,16 +95,20 @@ def accuracy_on_images(
         options: With the preprocessing; what is not given is what the file says, or the
             architecture.
         data_limit: Number of images to use, spread evenly over all; None for all.
-        opening: How the file is opened.
+        timeout: Seconds that loading the file may take, and every run of it.
+        provider: ONNX Runtime's execution provider, as for :func:`ssn_prune.verify`.
+        trust_pt2: Open a torch program whatever is in it, as there.
+        from_report: Report of the conversion that wrote it, as there.
         progress: Called with the name of each step before it starts.
 
     Raises:
         DataError: The images cannot be used, or their labels do not fit the outputs.
         InferenceRuntimeError: The file cannot be run, or takes too long.
+        UntrustedFileError: The file is a torch program that nothing vouches for.
         CaptureError: The network cannot be run.
         ArgumentError: The preprocessing does not fit the network, or ``data_limit`` is below 1.
     """
-    path, opening, options = Path(path), opening or Opening(), options or ConvertOptions()
+    path, options = Path(path), options or ConvertOptions()
     if data_limit is not None and data_limit < 1:
         raise ArgumentError(
             "no images would be compared",
@@ -110,14 +117,15 @@ def accuracy_on_images(
             hint="leave `data_limit=` out for all images",
         )
     progress("opening the images")
-    facts = file_facts(path, opening.timeout)
+    opening = opening_of(path, timeout, provider, (), trust_pt2=trust_pt2, from_report=from_report)
+    facts = file_facts(path, timeout)
     images = data
     if isinstance(images, str | Path):
         images = open_for(loaded, images, options, facts)
     chosen = spread_evenly(len(images), data_limit)
     size = facts.batch or _batch_size(loaded)
     original = loaded.model if loaded.given is None else loaded.given
-    with apart(path, opening) as file_format:
+    with apart(path, replace(opening, each_run=True)) as file_format:
         run = file_format.open(path)
 
         def both(network: nn.Module) -> _Compared:
