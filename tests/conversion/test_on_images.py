@@ -128,8 +128,8 @@ def test_images_that_differ_are_listed_with_what_both_say(folder, loaded, other)
 
 
 def test_lists_and_pictures_are_bounded(folder, loaded, other, monkeypatch):
-    monkeypatch.setattr("ssn_prune.conversion.on_images.LISTED", 2)
-    monkeypatch.setattr("ssn_prune.conversion.on_images.PICTURES", 1)
+    monkeypatch.setattr("ssn_prune.conversion.compared_images.LISTED", 2)
+    monkeypatch.setattr("ssn_prune.conversion.compared_images.PICTURES", 1)
     found = accuracy_on_images(loaded, other, folder / "photos")
     assert found.differing > 2
     assert [image.picture is None for image in found.listed] == [False, True]
