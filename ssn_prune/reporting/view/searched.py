@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ssn_prune.reporting.figures import counted, points, share
-from ssn_prune.reporting.run import Run
 from ssn_prune.searching.choosing import latency
-from ssn_prune.searching.results import FrontPoint, SearchReport
+
+if TYPE_CHECKING:  # a terminal shows searches without what a run needs
+    from ssn_prune.reporting.run import Run
+    from ssn_prune.searching.results import FrontPoint, SearchReport
 
 NOT_ONE_HOT = "not one-hot"
 
