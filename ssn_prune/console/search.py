@@ -6,16 +6,34 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from ssn_prune.console.normalizers import painted
 from ssn_prune.console.output import Output
-from ssn_prune.console.text import escape
+from ssn_prune.console.text import escape, path_in_lines, plain
+from ssn_prune.reporting.figures import counted, percent, small
+from ssn_prune.reporting.view.searched import (
+    changed_layers,
+    delivered,
+    ends_of,
+    gain_of,
+    loss_of,
+)
+from ssn_prune.searching.choosing import latency
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ssn_prune.accuracy.results import Accuracy
     from ssn_prune.costs.records import Costs
-    from ssn_prune.searching.results import FrontPoint, SearchReport, Tested
+    from ssn_prune.normalizer import NormalizerPair
+    from ssn_prune.searching.results import FrontPoint, PairChange, SearchReport
     from ssn_prune.selection import Selection
 
 _CHANGES = 12
+_WIDE = 76
+"""Columns that the front needs with quartiles."""
+_BESIDE_NAMES = 36
+_LOST = {True: "points lost", False: "% changed"}
+"""By whether there are classes."""
 
 
 def show_search(out: Output, report: SearchReport, *, every: bool) -> None:
@@ -28,19 +46,18 @@ def show_search(out: Output, report: SearchReport, *, every: bool) -> None:
     """
     if not out.shows_text:
         return
-    out.table(_front(report))
-    chosen = report.finetuned or report.front[report.chosen]
-    count = len(chosen.changes)
-    out.message(f"[bold]{count} of {report.layers} layers changed[/]{_saved(report)}")
-    shown = chosen.changes if every else chosen.changes[:_CHANGES]
-    for change in shown:
-        before = "soft gates" if change.before is None else str(change.before)
-        out.message(
-            f"  {escape(change.layer)}: {before} to {change.after}, {change.saved_ms:.3f} ms less"
-        )
-    if len(shown) < count:
-        out.message(f"  and {count - len(shown)} more (--all shows them)")
-    out.message(f"[bold]{_test(report.test, report.images.test)}[/]")
+    out.table(_front(report, out.width))
+    changes = sorted(delivered(report).changes, key=lambda change: -change.saved_ms)
+    if not changes:
+        out.message(f"[bold]{escape(gain_of(report))}[/]")
+        return
+    out.message(f"[bold]{_words(changed_layers(report))}; {_words(gain_of(report), lower=True)}[/]")
+    shown = changes if every else changes[:_CHANGES]
+    out.table(_changes(shown, out.width))
+    if len(shown) < len(changes):
+        out.message(f"and {len(changes) - len(shown)} more (--all shows them)")
+    for line in _test(report):
+        out.message(line)
 
 
 def show_potential(out: Output, selection: Selection, costs: Costs) -> None:
@@ -71,57 +88,84 @@ def show_potential(out: Output, selection: Selection, costs: Costs) -> None:
         )
 
 
-def _front(report: SearchReport) -> Table:
-    options = report.options
-    table = Table(title=f"The front, {options.threads} thread(s), batch {options.batch}")
+def _front(report: SearchReport, width: int) -> Table:
+    """The front and the networks beside it; what loses more than is allowed is pale."""
+    options, wide = report.options, width >= _WIDE
+    threads = counted(options.threads, "thread")
+    title = f"The front, latency without norms = 1 ({threads}, batch {options.batch})"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    for name in ("changed", "latency", "harm", _measure(report.front[0].accuracy), "drop"):
+    names = ("changed", "latency", *(("quartiles",) if wide else ()), "harm")
+    lost = _LOST[report.has_classes]
+    for name in (*names, *_measure(report), lost if wide else lost.replace(" ", "\n")):
         table.add_column(name, justify="right", no_wrap=True)
-    for index, point in enumerate(report.front):
-        mark = "chosen" if index == report.chosen and report.finetuned is None else ""
-        mark = mark or ("original" if not point.changes else "")
-        table.add_row(mark, *_cells(point))
-    if report.finetuned is not None:
-        table.add_row("distilled, chosen", *_cells(report.finetuned))
-    if report.all_bn is not None:
-        table.add_row("all BN", *_cells(report.all_bn))
+    rows = [(_mark(report, index), point) for index, point in enumerate(report.front)]
+    rows += [] if report.finetuned is None else [("distilled", report.finetuned)]
+    rows += [] if report.all_bn is None else [("all BN", report.all_bn)]
+    for mark, point in rows:
+        cells = [str(len(point.changes)), f"{latency(point):.3f}"]
+        cells += [_quartiles(point)] if wide else []
+        cells += [small(point.harm)] + [_percent(point.accuracy)] * len(_measure(report))
+        beyond = options.allowed_drop is not None and point.drop > options.allowed_drop
+        style = "bold" if mark in ("chosen", "distilled") else "dim" if beyond else ""
+        table.add_row(mark, *cells, f"{point.drop:.2f}", style=style)
     return table
 
 
-def _cells(point: FrontPoint) -> tuple[str, ...]:
-    latency = point.predicted_ratio if point.ratio is None else point.ratio
-    return (
-        str(len(point.changes)),
-        f"{latency:.3f}",
-        f"{point.harm:.1e}",
-        _percent(point.accuracy),
-        f"{point.drop:.2f}",
-    )
+def _mark(report: SearchReport, index: int) -> str:
+    if index == report.chosen and report.finetuned is None:
+        return "chosen"
+    return "" if report.front[index].changes else "original"
 
 
-def _measure(accuracy: Accuracy) -> str:
-    return "mIoU" if accuracy.miou is not None else "top-1"
+def _quartiles(point: FrontPoint) -> str:
+    if point.lower is None or point.upper is None:
+        return "predicted"
+    return f"{point.lower:.3f} to {point.upper:.3f}"
+
+
+def _changes(changes: Sequence[PairChange], width: int) -> Table:
+    """The layers that were changed, those that save most first."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    for change in changes:
+        before = "soft gates" if change.before is None else _pair(change.before)
+        name = path_in_lines(change.layer, max(8, width - _BESIDE_NAMES))
+        saved = f"{change.saved_ms:.3f} ms less"
+        table.add_row(name, f"{before} to {_pair(change.after)}", saved)
+    return table
+
+
+def _pair(pair: NormalizerPair) -> str:
+    return f"{painted(pair.mean.name)}/{painted(pair.var.name)}"
+
+
+def _measure(report: SearchReport) -> tuple[str, ...]:
+    """The accuracy of the table, if there are labels."""
+    accuracy = report.front[0].accuracy
+    if accuracy.miou is not None:
+        return ("mIoU",)
+    return () if accuracy.top1 is None else ("top-1",)
 
 
 def _percent(accuracy: Accuracy) -> str:
     value = accuracy.miou if accuracy.top1 is None else accuracy.top1
-    return "" if value is None else f"{value:.1%}"
+    return "" if value is None else percent(value)
 
 
-def _saved(report: SearchReport) -> str:
-    if report.saved is None:
-        return ""
-    return f"; {max(0.0, report.saved):.0%} of what normalization cost is gone"
+def _test(report: SearchReport) -> list[str]:
+    """What the images say that nothing else has seen."""
+    images = counted(report.images.test, "unseen image")
+    lines = [f"[bold]on {_words(images)} {_words(loss_of(report))}[/]"]
+    if report.test.difference is not None:
+        before, after = _percent(report.test.original), _percent(report.test.chosen)
+        measure = "".join(_measure(report)) or "accuracy"
+        lines.append(_words(f"  {measure} {before} to {after}, {ends_of(report)}"))
+    return lines
 
 
-def _test(test: Tested, images: int) -> str:
-    if test.difference is None:
-        return f"on {images} other images the outputs change by {test.harm:.2%}"
-    before, after = _percent(test.original), _percent(test.chosen)
-    found = test.difference
-    lower, upper = 100 * found.lower, 100 * found.upper
-    return (
-        f"on {images} other images: {_measure(test.original)} {before} to {after}, "
-        f"{100 * found.mean:+.1f} points ({found.confidence:.0%} interval {lower:+.1f} to "
-        f"{upper:+.1f})"
-    )
+def _words(text: str, *, lower: bool = False) -> str:
+    """Text of a page for a terminal."""
+    shown = escape(plain(text))
+    return shown[:1].lower() + shown[1:] if lower else shown

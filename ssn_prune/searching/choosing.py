@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ssn_prune.errors import SearchError
-from ssn_prune.searching.results import FrontPoint, SearchOptions
+
+if TYPE_CHECKING:  # a terminal, too, needs the latency of a point, and should start at once
+    from collections.abc import Sequence
+
+    from ssn_prune.searching.results import FrontPoint, SearchOptions
 
 
 def choose(front: Sequence[FrontPoint], options: SearchOptions) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssn_prune.accuracy.results import Accuracy, PairedDifference
+from ssn_prune.errors import ArgumentError
 from ssn_prune.normalizer import NormalizerPair
 
 SCHEMA_VERSION = 1
@@ -193,3 +194,24 @@ class SearchReport:
     additive_error: float | None
     candidates: int
     shared_prefixes: bool
+
+    def __post_init__(self) -> None:
+        """Refuse a chosen point that is none.
+
+        Raises:
+            ArgumentError: The front has no such point.
+        """
+        if not 0 <= self.chosen < len(self.front):
+            raise ArgumentError(
+                "the chosen point is none of the front",
+                expected=f"`chosen` from 0 to {len(self.front) - 1}"
+                if self.front
+                else "a front of one point or more",
+                found=str(self.chosen),
+                hint="give the report as the search wrote it",
+            )
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether outputs are classes, so that losses are points of accuracy."""
+        return self.harm_unit == "nats"

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 from report_runs import HOSTILE, HUGE, MOBILENET, RESNET18, bench, history, rounded, run
+from search_samples import searched, searched_run
 
 from ssn_prune.errors import ArgumentError
 from ssn_prune.reporting.formats.csv import csv
@@ -32,6 +33,8 @@ RUNS = {
     "selection only": run(onnx=None, verification=None, before=None, after=None, steps=()),
     "one layer": run(["sn1"]),
     "none": run(layers=(), verification=None),
+    "searched": searched_run(RESNET18, searched(RESNET18, soft=(2,))),
+    "searched without labels": searched_run(["a", "b"], searched(["a", "b"], labels=False)),
     "empty": run(command=(), options={}, environment=None, steps=()),
 }
 

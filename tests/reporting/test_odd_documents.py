@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from report_runs import HOSTILE, bench, history, run
+from search_samples import searched
 
 from ssn_prune.errors import ReportError
 from ssn_prune.reporting.formats.table import FORMATS
@@ -30,9 +31,9 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
     ]
 
 
-DOCUMENT = json.loads(
-    json.dumps(Run(run(NAMES, soft=(1,)).report, bench(), history(NAMES)).document())
-)
+SEARCH = searched(NAMES, points=4, others=2, soft=(1,))
+FOUND = Run(run(NAMES, soft=(1,)).report, bench(), history(NAMES), search=SEARCH)
+DOCUMENT = json.loads(json.dumps(FOUND.document()))
 PLACES = places(DOCUMENT)
 
 

@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 from report_runs import HOSTILE, HUGE, MOBILENET, RESNET18, accuracy, bench, history, run
+from search_samples import searched, searched_run
 
 from ssn_prune.reporting.formats.comparison import compared_html
 from ssn_prune.reporting.formats.html import html
@@ -27,6 +28,9 @@ PAGES = {
     "mobilenet": html(replace(run(MOBILENET, soft=(4, 13, 22, 31)), accuracy=accuracy())),
     "failed": html(run(first_off=7)),
     "310 layers": html(run(HUGE)),
+    "searched": html(
+        searched_run([*RESNET18, HOSTILE], searched([*RESNET18, HOSTILE], soft=(3,), chosen=9))
+    ),
     "two runs": compared_html(run(), run(RESNET18[:-1], soft=(3,))),
 }
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
@@ -214,6 +218,38 @@ def test_the_command_can_be_copied(browser, files) -> None:
         tab.get_by_role("button", name="Copied").wait_for()
         copied = tab.evaluate("navigator.clipboard.readText()")
         assert copied == "ssn-prune convert model.pth --arch net --report page.html"
+
+
+def test_a_search_can_be_read_without_javascript_and_its_names_are_text(browser, files) -> None:
+    with opened(browser, files["searched"], java_script_enabled=False, viewport=PHONE) as tab:
+        found = tab.locator("#search")
+        for kind in ("original", "chosen", "all-bn"):
+            assert found.locator(f"circle.{kind}").first.is_visible()
+        assert found.locator(".strip").count() == 2
+        assert (
+            found.locator(".strip g:not(.dim) > title").count()
+            == 2 * found.locator(".changes tbody tr").count()
+        )
+        found.get_by_text("more", exact=False).last.click()
+        assert found.locator(".changes tbody tr").last.is_visible()
+        assert tab.locator("img").count() == 0
+
+
+def test_marks_of_a_front_stay_inside_and_its_labels_apart(browser, files) -> None:
+    for size in (DESK, PHONE):
+        with opened(browser, files["searched"], viewport=size) as tab:
+            boxes = tab.locator(
+                ".plot.front .mark, .plot.front .free, .plot.front .side"
+            ).evaluate_all(
+                "all => all.filter(t => t.tagName === 'text').map(t => t.getBoundingClientRect())"
+                ".map(b => [b.left, b.top, b.right, b.bottom])"
+            )
+            assert len(boxes) > 8
+            for index, one in enumerate(boxes):
+                assert 0 <= one[0] < one[2] <= size["width"]
+                for other in boxes[index + 1 :]:
+                    apart_x = one[2] <= other[0] or other[2] <= one[0]
+                    assert apart_x or one[3] <= other[1] + 4 or other[3] <= one[1] + 4
 
 
 def test_a_hostile_name_is_text(browser, files) -> None:

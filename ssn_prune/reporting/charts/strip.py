@@ -97,12 +97,13 @@ def symbols() -> Markup:
     """What the cells refer to, once in a page."""
     looks = ("", "h", "u", "hu")
     cells = [_symbol(letter, look) for letter in "ILB" for look in looks]
+    cells.append(_symbol("", "u"))  # of gates of which no more is known
     return element("svg", element("defs", *cells), class_="symbols", aria_hidden="true")
 
 
 def _symbol(letter: str, look: str) -> Markup:
     side = CELL - 2
-    kind = f"{letter}{' hollow' if 'h' in look else ''}"
+    kind = f"{letter or 'several'}{' hollow' if 'h' in look else ''}"
     parts = [element("rect", class_=kind, x=1, y=1, width=side, height=side, rx=2)]
     if "u" in look:
         lines = "".join(

@@ -67,6 +67,16 @@ def decades(values: Sequence[float]) -> tuple[int, int]:
     return max(low, high - 20), high
 
 
+def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
+    """Round values between two others, with their texts; at most ``most``, at least one apart."""
+    step = 10.0 ** math.floor(math.log10((high - low) / most))
+    step *= next(factor for factor in (1, 2, 5, 10, 20) if factor * step * most >= high - low)
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    first = math.ceil(low / step)
+    places = [(first + index) * step for index in range(most + 1)]
+    return [(place, f"{place + 0.0:.{digits}f}") for place in places if place <= high]
+
+
 def power(exponent: int) -> str:
     """``1e-6``."""
     return f"1e{exponent}"

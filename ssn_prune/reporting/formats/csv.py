@@ -9,20 +9,26 @@ from collections.abc import Iterable, Sequence
 from ssn_prune.reporting.run import Run
 from ssn_prune.reporting.view.comparison import comparison_of
 from ssn_prune.reporting.view.layers import layers_of
+from ssn_prune.reporting.view.searched import before_of
 from ssn_prune.text import spreadsheet_cell
 
 
 def csv(run: Run) -> str:
     """The layers of a run, in the order of the calls, in RFC 4180's form."""
     head = ("number", "layer", "stage", "mean", "variance", "one_hot", "channels")
+    before, searched = before_of(run), run.search is not None
     return _written(
-        [*head, "positions", "form", "fate", "milliseconds", "error", "bound"],
+        [
+            *(*head, "positions", "form", "fate", "milliseconds", "error", "bound"),
+            *(("before_search",) if searched else ()),
+        ],
         (
             [
                 *(layer.number, layer.name, layer.stage),
                 *(layer.mean.normalizer, layer.var.normalizer, not layer.unfinished),
                 *(layer.channels, layer.positions, layer.form, layer.fate, layer.milliseconds),
                 *((layer.error.error, layer.error.bound) if layer.error else (None, None)),
+                *((before.get(layer.name, layer.pair),) if searched else ()),
             ]
             for layer in layers_of(run)
         ),

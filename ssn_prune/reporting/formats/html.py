@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from ssn_prune.reporting.charts.bars import bars
 from ssn_prune.reporting.charts.depth import depth
+from ssn_prune.reporting.charts.front import front
+from ssn_prune.reporting.charts.harms import harms
+from ssn_prune.reporting.charts.interval import interval
 from ssn_prune.reporting.charts.ruler import ruler
-from ssn_prune.reporting.charts.strip import strip
+from ssn_prune.reporting.charts.strip import StagePictures, strip
 from ssn_prune.reporting.charts.trajectories import trajectory
 from ssn_prune.reporting.figures import counted, milliseconds, share, small
 from ssn_prune.reporting.rendering import rendered
 from ssn_prune.reporting.run import Run
 from ssn_prune.reporting.view.choice import NAMES
 from ssn_prune.reporting.view.layers import Layer
-from ssn_prune.reporting.view.page import page_of
+from ssn_prune.reporting.view.page import Page, page_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ def html(run: Run) -> str:
         page=page,
         names=NAMES,
         strip=strip(page.choice.stages),
+        search=_search_charts(page, run),
         bars=bars(page.gains) if page.gains is not None else "",
         ruler=ruler(page.trust.marks) if page.trust is not None and page.trust.marks else "",
         profiles=[(profile, depth(profile)) for profile in profiles],
@@ -48,6 +54,32 @@ def html(run: Run) -> str:
         percent=share,
         small=small,
         time=milliseconds,
+    )
+
+
+@dataclass(frozen=True)
+class _SearchCharts:
+    """Pictures of the section about the search."""
+
+    front: Markup
+    before: tuple[StagePictures, ...]
+    after: tuple[StagePictures, ...]
+    harms: Markup
+    interval: Markup
+
+
+def _search_charts(page: Page, run: Run) -> _SearchCharts | None:
+    found = page.search
+    if found is None or run.search is None:
+        return None
+    difference = run.search.test.difference
+    allowed = run.search.options.allowed_drop
+    return _SearchCharts(
+        front(found.front),
+        strip(found.before, found.changed),
+        strip(found.after, found.changed),
+        Markup("") if found.harms is None else harms(found.harms),
+        Markup("") if difference is None else interval(difference, allowed),
     )
 
 

@@ -10,6 +10,8 @@ from ssn_prune.reporting.run import Run
 from ssn_prune.reporting.view.choice import NAMES
 from ssn_prune.reporting.view.comparison import comparison_of
 from ssn_prune.reporting.view.page import Page, page_of
+from ssn_prune.reporting.view.search import SearchView
+from ssn_prune.reporting.view.searched import NOT_ONE_HOT
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 
@@ -54,6 +56,8 @@ def _sections(page: Page) -> list[str]:
             f"{text(page.choice.finding)}. Layers by mean (rows) and variance:",
             _table(("", *NAMES), ((name, *map(str, counts)) for name, counts in rows)),
         ]
+    if page.search is not None:
+        parts += _search(page.search)
     if page.gains is not None:
         labels = [bar.label for bar in page.gains.bars]
         times = ("latency", *(bar.text for bar in page.gains.bars))
@@ -91,6 +95,21 @@ def _sections(page: Page) -> list[str]:
         for name, found in pairs
     ]
     return [*parts, _table(("", ""), facts)]
+
+
+def _search(found: SearchView) -> list[str]:
+    parts = [
+        "## What the search changed",
+        f"{text(found.finding)}. {text(found.front.finding)}. {text(found.test_finding)}.",
+    ]
+    if found.changes:
+        rows = (
+            (row.layer, "/".join(row.before) if row.before else NOT_ONE_HOT, "/".join(row.after))
+            for row in found.changes
+        )
+        parts.append(_table(("layer", "before", "chosen"), rows))
+    parts.append("\n".join(f"- {text(note)}." for note in found.notes))
+    return parts
 
 
 def compared_markdown(old: Run, new: Run) -> str:

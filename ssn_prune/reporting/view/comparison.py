@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ssn_prune.reporting.figures import counted, milliseconds, percent, size, small
+from ssn_prune.reporting.figures import counted, milliseconds, percent, points, size, small
 from ssn_prune.reporting.run import Run
 from ssn_prune.reporting.view.layers import Layer, layers_of
+from ssn_prune.reporting.view.searched import delivered, loss_of
 from ssn_prune.reporting.view.speed import speed_of
 from ssn_prune.reporting.view.verdict import verdict_of
+from ssn_prune.searching.choosing import latency
 
 _ABSENT = "–"
 
@@ -131,6 +133,21 @@ def _latency(run: Run) -> str:
     return _ABSENT if speed is None else milliseconds(speed.pruned.median_ms)
 
 
+def _changed(run: Run) -> str:
+    return _ABSENT if run.search is None else str(len(delivered(run.search).changes))
+
+
+def _searched_latency(run: Run) -> str:
+    return _ABSENT if run.search is None else f"{latency(delivered(run.search)):.3f}"
+
+
+def _searched_loss(run: Run) -> str:
+    if run.search is None:
+        return _ABSENT
+    found = run.search.test.difference
+    return loss_of(run.search) if found is None else f"{points(found.mean)} points"
+
+
 def _error(run: Run) -> str:
     checks = run.report.verification
     if checks is None or checks.rounding is None:
@@ -176,6 +193,9 @@ _FIGURES: dict[str, Callable[[Run], str]] = {
     "file": _bytes,
     "opset": _opset,
     "latency": _latency,
+    "layers changed by a search": _changed,
+    "latency then, no norms = 1": _searched_latency,
+    "accuracy then, on unseen images": _searched_loss,
     "error, of what is allowed": _error,
     "right on images": _accuracy,
     "versions": _versions,

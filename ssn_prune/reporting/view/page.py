@@ -11,6 +11,7 @@ from ssn_prune.reporting.view.gains import Gains, gains_of
 from ssn_prune.reporting.view.graph import Graph, graph_of
 from ssn_prune.reporting.view.layers import Layer, layers_of
 from ssn_prune.reporting.view.reproduce import Reproduce, reproduce_of
+from ssn_prune.reporting.view.search import SearchView, search_of
 from ssn_prune.reporting.view.trajectories import Trajectories, trajectories_of
 from ssn_prune.reporting.view.trust import Trust, trust_of
 from ssn_prune.reporting.view.verdict import Verdict, verdict_of
@@ -24,6 +25,7 @@ class Page:
         title: Of the whole: the network and its file.
         verdict: What a reader has to know.
         choice: What the network chose.
+        search: How the selection was found.
         gains: What the conversion wins.
         trust: Whether it can be trusted.
         accuracy: Both networks on images.
@@ -36,6 +38,7 @@ class Page:
     title: str
     verdict: Verdict
     choice: Choice
+    search: SearchView | None
     gains: Gains | None
     trust: Trust | None
     accuracy: AccuracyView | None
@@ -53,6 +56,7 @@ def page_of(run: Run) -> Page:
         title=f"{source.arch}, {source.file_name}" if source.arch else source.file_name,
         verdict=verdict_of(run, layers),
         choice=choice_of(layers),
+        search=search_of(run, layers),
         gains=gains_of(run),
         trust=trust_of(run, layers),
         accuracy=None

@@ -11,6 +11,7 @@ from ssn_prune.pruning.results import RoundedGates
 from ssn_prune.reporting.figures import counted, milliseconds, share, small
 from ssn_prune.reporting.run import Run
 from ssn_prune.reporting.view.layers import Layer
+from ssn_prune.reporting.view.searched import searched_figures, searched_sentence
 from ssn_prune.reporting.view.speed import Speed, speed_of
 from ssn_prune.verification.results import VerificationReport
 
@@ -58,12 +59,18 @@ def verdict_of(run: Run, layers: tuple[Layer, ...]) -> Verdict:
     speed = speed_of(run.bench)
     status, lead, sentence = _judged(run, speed)
     measured = speed is not None or status == "failed" or not run.report.has_file
+    changed, about = searched_sentence(run), _about_layers(run, layers)
+    if changed is not None and status == "same":  # as what was chosen, not as the checkpoint
+        sentence = f" {changed} The file computes exactly that network."
+        status, lead = "changed", "Another network:"
+    elif changed is not None:
+        about = f"A search made another network of the checkpoint: {changed} {about}"
     return Verdict(
         status,
         lead,
         sentence,
-        _about_layers(run, layers),
-        None if measured else _bench_command(run),
+        about,
+        None if measured or run.search is not None else _bench_command(run),
         _figures(run, layers, speed),
     )
 
@@ -192,14 +199,14 @@ def _about_layers(run: Run, layers: tuple[Layer, ...]) -> str:
 
 
 def _figures(run: Run, layers: tuple[Layer, ...], speed: Speed | None) -> tuple[Figure, ...]:
-    found: list[Figure] = []
+    found = [Figure(*parts) for parts in searched_figures(run)]
     checks = run.report.verification
     rounding = None if checks is None else checks.rounding
-    if speed is not None:
+    if speed is not None and not found:
         before, after = milliseconds(speed.original.median_ms), milliseconds(speed.pruned.median_ms)
         found.append(Figure(after, "latency", f"{before} before"))
     counts = _counts(run)
-    if counts is not None:
+    if counts is not None and run.search is None:
         found.append(Figure(f"{counts[1]:,}", counts[2], f"{counts[0]:,} before"))
     if rounding is not None:
         unit = rounding.scale or 1.0

@@ -1,0 +1,123 @@
+"""The front of a search: latency against what is lost, as marks of a chart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ssn_prune.reporting.view.searched import delivered, gain_of
+from ssn_prune.searching.choosing import latency
+from ssn_prune.searching.results import FrontPoint, SearchReport
+
+Kind = Literal["front", "original", "chosen", "all-bn", "distilled"]
+
+
+@dataclass(frozen=True)
+class FrontMark:
+    """One network.
+
+    Attributes:
+        kind: What it is.
+        label: Words beside it; empty for points that are nothing but a part of the front.
+        what: All about it.
+        ratio: Latency, in units of the network without norms.
+        lower: First quartile of that; equal to ``ratio`` if only predicted.
+        upper: Third quartile.
+        drop: What it loses, in points.
+    """
+
+    kind: Kind
+    label: str
+    what: str
+    ratio: float
+    lower: float
+    upper: float
+    drop: float
+
+
+@dataclass(frozen=True)
+class Front:
+    """The chart.
+
+    Attributes:
+        finding: What the chosen network comes to.
+        axis: What is lost, with its unit.
+        marks: The front from the original to the fastest, and the networks beside it.
+        allowed: The bound on what is lost; None for none.
+        budget: The bound on the latency; None for none.
+    """
+
+    finding: str
+    axis: str
+    marks: tuple[FrontMark, ...]
+    allowed: float | None
+    budget: float | None
+
+
+def lost(report: SearchReport, drop: float) -> str:
+    """A drop in words: ``0.3 points``, or ``0.3 % of the outputs`` without labels."""
+    if not math.isfinite(drop):
+        return "an unknown loss"
+    digits = 2 if 0 < abs(drop) < 0.095 else 1
+    if report.has_classes:
+        return f"{drop:.{digits}f} points"
+    return f"{drop:.{digits}f}\u00a0% of the outputs"
+
+
+def front_of(report: SearchReport) -> Front:
+    """The marks of a search; networks without a known place are left out."""
+    options = report.options
+    points: list[tuple[Kind, FrontPoint]] = []
+    for index, point in enumerate(report.front):
+        is_chosen = index == report.chosen and report.finetuned is None
+        kind: Kind = "front" if point.changes else "original"
+        points.append(("chosen" if is_chosen else kind, point))
+    if report.finetuned is not None:
+        points.append(("distilled", report.finetuned))
+    if report.all_bn is not None:
+        points.append(("all-bn", report.all_bn))
+    marks = (_mark(report, kind, point) for kind, point in points)
+    return Front(
+        _finding(report),
+        "points lost" if report.has_classes else "change of the outputs, %",
+        tuple(m for m in marks if math.isfinite(m.ratio) and math.isfinite(m.drop)),
+        options.allowed_drop,
+        options.budget,
+    )
+
+
+def _finding(report: SearchReport) -> str:
+    """What it wins and loses on the images of the search."""
+    found, gain = delivered(report), gain_of(report)
+    if not found.changes:
+        return gain
+    loss = lost(report, found.drop)
+    return f"{gain} at {loss}" if gain.endswith("gone") else f"{gain}, at {loss}"
+
+
+_LABELS: dict[Kind, str] = {
+    "front": "",
+    "original": "original",
+    "chosen": "chosen",
+    "all-bn": "all BN",
+    "distilled": "chosen, distilled",
+}
+
+
+def _mark(report: SearchReport, kind: Kind, point: FrontPoint) -> FrontMark:
+    ratio = latency(point)
+    ends = [e for e in (point.lower, point.upper) if e is not None and math.isfinite(e)]
+    label = _LABELS[kind]
+    if kind in ("chosen", "distilled"):
+        label = f"{label if point.changes else 'original, chosen'}: {ratio:.3f}"
+    return FrontMark(
+        kind,
+        label,
+        f"{_LABELS[kind] or 'front'}, {len(point.changes)} of {report.layers} layers changed: "
+        f"latency {ratio:.3f}, {lost(report, point.drop)} lost",
+        ratio,
+        min((ratio, *ends)),
+        max((ratio, *ends)),
+        point.drop,
+    )

@@ -1,0 +1,101 @@
+"""What a search comes to, in words: what it changed, wins and loses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ssn_prune.reporting.figures import counted, points, share
+from ssn_prune.searching.choosing import latency
+
+if TYPE_CHECKING:  # a terminal shows searches without what a run needs
+    from ssn_prune.reporting.run import Run
+    from ssn_prune.searching.results import FrontPoint, SearchReport
+
+NOT_ONE_HOT = "not one-hot"
+
+
+def delivered(report: SearchReport) -> FrontPoint:
+    """The network that the search delivered."""
+    return report.finetuned or report.front[report.chosen]
+
+
+def gain_of(report: SearchReport) -> str:
+    """What the delivered network wins, as the beginning of a sentence."""
+    found = delivered(report)
+    if not found.changes:
+        return "Nothing faster is within the bounds: the network stays as it is"
+    if not certain(report):
+        return "The difference in latency is within this machine’s noise"
+    if report.saved is None or not report.saved > 0:
+        return "No time is saved"
+    return f"{share(min(1.0, report.saved))} of what normalization cost is gone"
+
+
+def certain(report: SearchReport) -> bool:
+    """Whether latencies differ by more than half of the wider of both quartile ranges."""
+    first, last = report.front[0], delivered(report)
+    spreads = [(p.upper or 0.0) - (p.lower or 0.0) for p in (first, last)]
+    return abs(latency(first) - latency(last)) > max(spreads) / 2
+
+
+def loss_of(report: SearchReport) -> str:
+    """The result of the final test: ``0.7 points are lost, which is within chance``."""
+    found = report.test.difference
+    if found is None:
+        return f"the outputs change by {share(report.test.harm)}"
+    if found.mean == 0:
+        return "the accuracy is the same"
+    word = "within chance" if found.lower <= 0 <= found.upper else "more than chance"
+    better = "gained" if found.mean > 0 else "lost"
+    return f"{points(abs(found.mean)).lstrip('+')} points are {better}, which is {word}"
+
+
+def ends_of(report: SearchReport) -> str:
+    """The interval of the difference in the final test; empty without labels."""
+    found = report.test.difference
+    if found is None:
+        return ""
+    level = share(found.confidence)
+    return f"{level} interval {points(found.lower)} to {points(found.upper)}"
+
+
+def changed_layers(report: SearchReport) -> str:
+    """``9 of 20 layers have another pair``."""
+    count = len(delivered(report).changes)
+    verb = "has" if count == 1 else "have"
+    return f"{count} of {counted(report.layers, 'layer')} {verb} another pair"
+
+
+def searched_sentence(run: Run) -> str | None:
+    """That the network is knowingly another one; None if it is not."""
+    report = run.search
+    if report is None or not delivered(report).changes:
+        return None
+    tuned = ", and the result was distilled" if report.finetuned is not None else ""
+    return (
+        f"a search changed {len(delivered(report).changes)} of {counted(report.layers, 'layer')}"
+        f"{tuned}. {gain_of(report)}; on {counted(report.images.test, 'unseen image')} "
+        f"{loss_of(report)}."
+    )
+
+
+def searched_figures(run: Run) -> list[tuple[str, str, str]]:
+    """Value, label and note of what the search wins and loses; nothing if it changed nothing."""
+    report = run.search
+    if report is None or not delivered(report).changes:
+        return []
+    ratio, before = latency(delivered(report)), latency(report.front[0])
+    figures = [(f"{ratio:.3f}", "latency, no norms = 1", f"{before:.3f} before")]
+    found = report.test.difference
+    if found is None:
+        images = counted(report.images.test, "image")
+        return [*figures, (share(report.test.harm), "change of the outputs", f"on {images}")]
+    return [*figures, (points(found.mean), "points of accuracy", ends_of(report))]
+
+
+def before_of(run: Run) -> dict[str, str]:
+    """The original's pair of every layer that a search changed, by path."""
+    if run.search is None:
+        return {}
+    changes = delivered(run.search).changes
+    return {c.layer: NOT_ONE_HOT if c.before is None else str(c.before) for c in changes}

@@ -1,0 +1,329 @@
+"""The section about a search: what it promises, what it must not, and what it draws."""
+
+from __future__ import annotations
+
+import csv as rows
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from report_runs import HOSTILE, HUGE, MOBILENET, RESNET18, checks, run
+from search_samples import FREE, searched, searched_run
+
+from ssn_prune.accuracy.results import PairedDifference
+from ssn_prune.errors import ArgumentError, ReportError
+from ssn_prune.reporting.charts.front import front
+from ssn_prune.reporting.charts.harms import harms
+from ssn_prune.reporting.charts.interval import interval
+from ssn_prune.reporting.charts.svg import ticks
+from ssn_prune.reporting.formats.csv import csv
+from ssn_prune.reporting.formats.html import html
+from ssn_prune.reporting.formats.markdown import markdown
+from ssn_prune.reporting.run import Run, run_of
+from ssn_prune.reporting.view.comparison import comparison_of
+from ssn_prune.reporting.view.page import page_of
+from ssn_prune.searching.results import SearchOptions, SearchReport
+
+REPORT = searched(RESNET18)
+FOUND = searched_run(RESNET18, REPORT)
+CHANGES = REPORT.front[REPORT.chosen].changes
+
+
+def plain(text: str) -> str:
+    return text.replace("\u00a0", " ")
+
+
+def view(report: SearchReport, names: list[str] = RESNET18) -> Any:
+    return page_of(searched_run(names, report)).search
+
+
+def distilled(report: SearchReport = REPORT) -> SearchReport:
+    point = replace(report.front[report.chosen + 2], drop=0.2)
+    return replace(report, chosen=report.chosen + 2, finetuned=point, saved=0.6)
+
+
+def test_the_verdict_says_that_the_network_is_another_one() -> None:
+    verdict = page_of(FOUND).verdict
+    assert verdict.status == "changed"
+    assert plain(f"{verdict.lead}{verdict.sentence}") == (
+        f"Another network: a search changed {len(CHANGES)} of 20 layers. 47 % of what "
+        "normalization cost is gone; on 149 unseen images 0.7 points are lost, which is within "
+        "chance. The file computes exactly that network."
+    )
+    assert verdict.command is None
+    figures = [(f.value, plain(f.note)) for f in verdict.figures]
+    assert figures[:2] == [("1.046", "1.070 before"), ("−0.7", "95 % interval −2.7 to +1.3")]
+    assert figures[2][1].endswith("allowed")
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ({"verification": None}, "unverified"),
+        ({"verification": checks(RESNET18, first_off=3)}, "failed"),
+    ],
+)
+def test_a_search_never_hides_a_check(parts: dict[str, Any], status: str) -> None:
+    found = Run(replace(FOUND.report, **parts), search=REPORT)
+    verdict = page_of(found).verdict
+    assert verdict.status == status
+    assert "exactly" not in verdict.sentence + verdict.detail
+    assert "A search made another network" in verdict.detail
+
+
+def test_a_search_that_changed_nothing_leaves_the_answers_the_same() -> None:
+    found = searched_run(RESNET18, replace(REPORT, chosen=0, saved=0.0))
+    page = page_of(found)
+    assert (page.verdict.status, page.verdict.lead) == ("same", "Same answers")
+    assert page.search.finding.startswith("Nothing faster is within the bounds")
+    assert page.search.changes == page.search.before == ()
+    assert "The selections" not in html(found)
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [
+        (PairedDifference(-0.037, -0.07, -0.006, 0.95), "3.7 points are lost, which is more than"),
+        (PairedDifference(0.004, -0.01, 0.02, 0.95), "0.4 points are gained, which is within"),
+        (PairedDifference(0.0, -0.01, 0.01, 0.95), "the accuracy is the same"),
+    ],
+)
+def test_the_finding_is_that_of_the_final_test(difference: PairedDifference, words: str) -> None:
+    report = replace(REPORT, test=replace(REPORT.test, difference=difference))
+    assert words in view(report).finding
+    assert words in page_of(searched_run(RESNET18, report)).verdict.sentence
+
+
+def test_latencies_within_the_noise_are_no_gain() -> None:
+    wide = tuple(replace(p, lower=p.ratio - 0.2, upper=p.ratio + 0.2) for p in REPORT.front)
+    found = view(replace(REPORT, front=wide))
+    assert found.front.finding.startswith("The difference in latency is within")
+    assert "%" not in found.finding
+
+
+def test_the_front_names_original_all_bn_and_chosen() -> None:
+    marks = view(REPORT).front.marks
+    labels = {mark.kind: mark.label for mark in marks if mark.label}
+    assert labels == {"original": "original", "chosen": "chosen: 1.046", "all-bn": "all BN"}
+    assert len(marks) == len(REPORT.front) + 1
+    chosen = next(mark for mark in marks if mark.kind == "chosen")
+    assert (chosen.lower, chosen.upper) == (chosen.ratio - 0.001, chosen.ratio + 0.002)
+    assert plain(view(REPORT).front.finding) == (
+        "47 % of what normalization cost is gone at 0.7 points"
+    )
+
+
+def test_a_distilled_network_is_the_one_that_is_delivered() -> None:
+    found = view(distilled())
+    labels = [mark.label for mark in found.front.marks if mark.kind in ("chosen", "distilled")]
+    assert labels == ["chosen, distilled: 1.034"]
+    assert len(found.changes) == len(REPORT.front[REPORT.chosen + 2].changes)
+    assert "distilled" in page_of(searched_run(RESNET18, distilled())).verdict.sentence
+
+
+def test_the_original_stands_above_the_chosen_network() -> None:
+    report = searched(RESNET18, soft=(RESNET18.index(CHANGES[0].layer),))
+    found = view(report)
+    before, after = (
+        {layer.name: layer.pair for stage in stages for layer in stage.layers}
+        for stages in (found.before, found.after)
+    )
+    new = {change.layer: str(change.after) for change in report.front[report.chosen].changes}
+    assert found.changed == set(new)
+    assert {name for name in before if before[name] != after[name]} <= set(new)
+    assert all(after[name] == pair for name, pair in new.items())
+    first = report.front[report.chosen].changes[0]
+    assert (first.before, before[first.layer]) == (None, "/")
+    assert 'href="#u"' in html(searched_run(RESNET18, report))
+
+
+def test_changes_are_a_table_with_what_each_saves_and_does_alone() -> None:
+    found = view(REPORT).changes
+    saved = sorted((change.saved_ms for change in CHANGES), reverse=True)
+    assert [float(row.saved.split()[0]) for row in found] == [round(ms, 2) for ms in saved]
+    assert all(row.after == ("BN", "BN") and "e" in row.harm for row in found)
+
+
+def test_single_harms_are_thinned_by_layer_and_keep_what_was_chosen() -> None:
+    report = searched(MOBILENET, others=8)
+    found = view(report, MOBILENET).harms
+    assert "424 single changes, of which 160 are shown" in found.how
+    assert len(found.dots) == 160
+    assert {dot.depth for dot in found.dots} == set(range(len(MOBILENET)))
+    chosen = [dot for dot in found.dots if dot.chosen]
+    assert len(chosen) == len(report.front[report.chosen].changes)
+    assert found.dots[-len(chosen) :] == tuple(chosen)
+    assert len(view(searched(HUGE, others=2), HUGE).harms.dots) == 160
+
+
+def test_the_finding_about_harm_counts_the_layers_that_carry_it() -> None:
+    harms_found = (0.5, 0.5, 0.01, 0.0)
+    singles = tuple(
+        replace(REPORT.singles[0], layer=f"l{i}", depth=i, after=FREE, harm=harm)
+        for i, harm in enumerate(harms_found)
+    )
+    found = view(replace(REPORT, singles=singles)).harms
+    assert plain(found.finding).startswith("2 of 4 layers carry 90 % of the harm")
+    nothing = tuple(replace(one, harm=0.0) for one in singles)
+    assert view(replace(REPORT, singles=nothing)).harms.finding == "No single change does any harm"
+    assert view(replace(REPORT, singles=())).harms is None
+
+
+def test_dots_are_where_their_layer_and_harm_are() -> None:
+    found = replace(view(REPORT).harms, dots=view(REPORT).harms.dots[:2])
+    low, high = sorted(found.dots, key=lambda dot: dot.harm)
+    drawn = re.findall(r'<use href="[^"]*" x="([\d.]+)%" y="([\d.]+)"', harms(found))
+    places = {float(x): float(y) for x, y in drawn}
+    x = {dot: round(100 * (dot.depth + 0.5) / found.layers, 2) for dot in (low, high)}
+    assert set(places) == set(x.values())
+    if low.harm < high.harm and x[low] != x[high]:
+        assert places[x[low]] > places[x[high]]
+
+
+def test_less_lost_is_lower_and_faster_is_left() -> None:
+    drawn = front(view(replace(REPORT, all_bn=None)).front)
+    found = re.findall(r'<circle class="(\S+)" cx="([\d.]+)%" cy="([\d.]+)"', drawn)
+    places = {(float(x), float(y)): kind for kind, x, y in found}
+    ordered = sorted(places)
+    assert [y for _, y in ordered] == sorted(y for _, y in ordered)
+    assert places[ordered[-1]] == "original"
+
+
+def test_bounds_are_lines_with_their_values() -> None:
+    options = SearchOptions(budget=1.03, max_drop=0.75)
+    drawn = front(view(replace(REPORT, options=options)).front)
+    assert "budget 1.03" in drawn
+    assert "allowed: 0.75" in drawn
+    neither = front(view(replace(REPORT, options=SearchOptions(budget=1.03))).front)
+    assert "allowed" not in neither
+
+
+def test_an_interval_is_drawn_in_points() -> None:
+    drawn = interval(REPORT.test.difference, 1.0)
+    assert "−0.7 points" in drawn
+    assert 'class="limit"' in drawn
+    assert 'class="limit"' not in interval(REPORT.test.difference, None)
+    assert interval(PairedDifference(math.nan, 0, 0, 0.95), None) == ""
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.99, 1.08), (-7.2, 0.3), (0, 1e6), (1, 1.002)])
+def test_ticks_are_round_and_few(low: float, high: float) -> None:
+    found = ticks(low, high, 5)
+    assert 2 <= len(found) <= 6
+    assert all(low <= place <= high for place, _ in found)
+    assert all(math.isclose(float(text), place, abs_tol=1e-12) for place, text in found)
+    assert len({text for _, text in found}) == len(found)
+
+
+def test_without_labels_a_loss_is_a_change_of_the_outputs() -> None:
+    found = view(searched(RESNET18, labels=False))
+    assert found.front.axis == "change of the outputs, %"
+    assert plain(found.finding).endswith("the outputs change by 0.2 %")
+    assert found.tested == ()
+    text = html(searched_run(RESNET18, searched(RESNET18, labels=False)))
+    assert "points lost" not in text
+
+
+def test_the_notes_count_images_and_say_how_far_predictions_are_off() -> None:
+    notes = plain(" ".join(view(REPORT).notes))
+    for said in ("100 images", "200 others", "149 that were opened once", "nats", "0.4 % of that"):
+        assert said in notes
+    assert "computed once" in notes
+    assert "computed whole" in " ".join(view(replace(REPORT, shared_prefixes=False)).notes)
+
+
+def section(text: str) -> str:
+    start = text.index('<section id="search">')
+    return text[start : text.index("</section>", start)]
+
+
+def test_the_section_is_small() -> None:
+    assert len(REPORT.singles) == 100
+    long = searched(RESNET18, points=20)
+    text = section(html(searched_run(RESNET18, replace(long, chosen=19))))
+    assert len(text.encode()) < 40_000
+    big = searched(HUGE, others=8, points=20)
+    assert len(section(html(searched_run(HUGE, replace(big, chosen=19)))).encode()) < 220_000
+
+
+def test_a_page_without_a_search_has_no_such_section() -> None:
+    assert 'id="search"' not in html(run())
+    assert "before_search" not in csv(run())
+
+
+def test_a_hostile_layer_is_text() -> None:
+    names = [*RESNET18[:5], HOSTILE]
+    report = searched(names, points=3)
+    text = html(searched_run(names, replace(report, chosen=2)))
+    assert "<img" not in text
+    assert section(text).count("&lt;img src=x") >= 3
+
+
+def test_a_document_gives_the_search_that_it_was_made_of() -> None:
+    for report in (REPORT, distilled(), searched(RESNET18, labels=False, soft=(2,))):
+        found = searched_run(RESNET18, report)
+        assert run_of(json.loads(json.dumps(found.document()))) == found
+        assert run_of(json.loads(json.dumps(found.document(defaults=False)))) == found
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (("chosen",), 99, "search"),
+        (("chosen",), -1, "search"),
+        (("front",), [], "search"),
+        (("front", 0, "changes"), {}, "search.front[0].changes"),
+        (("singles", 3, "after", "mean"), "XN", "search.singles[3].after.mean"),
+        (("singles", 3, "after"), "BN/BN", "search.singles[3].after"),
+        (("singles", 3, "depth"), 0.5, "search.singles[3].depth"),
+        (("images", "test"), "many", "search.images.test"),
+        (("test", "difference", "mean"), True, "search.test.difference.mean"),
+        (("shared_prefixes",), 1, "search.shared_prefixes"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_by_its_field(path, value, named) -> None:
+    document = json.loads(json.dumps(FOUND.document()))
+    *way, last = ("search", *path)
+    inside = document
+    for part in way:
+        inside = inside[part]
+    inside[last] = value
+    with pytest.raises(ReportError) as caught:
+        run_of(document)
+    assert named in caught.value.problem
+    assert None not in (caught.value.expected, caught.value.found, caught.value.hint)
+
+
+def test_a_front_without_the_chosen_point_is_no_report() -> None:
+    with pytest.raises(ArgumentError, match="none of the front"):
+        replace(REPORT, front=())
+
+
+def test_rows_have_the_pair_before_the_search() -> None:
+    first, *found = rows.reader(io.StringIO(csv(FOUND)))
+    assert first[-1] == "before_search"
+    before = {row[1]: row[-1] for row in found}
+    assert all(before[change.layer] == str(change.before) for change in CHANGES)
+    kept = {row[1]: row[-1] == f"{row[3]}/{row[4]}" for row in found}
+    assert all(kept[name] for name in RESNET18 if name not in {c.layer for c in CHANGES})
+
+
+def test_a_card_says_what_was_changed() -> None:
+    text = plain(markdown(FOUND))
+    assert "## What the search changed" in text
+    assert f"{len(CHANGES)} of 20 layers have another pair" in text
+    assert "| layer | before | chosen |" in text
+
+
+def test_two_runs_compare_what_their_searches_found() -> None:
+    found = {row.label: (row.old, row.new) for row in comparison_of(run(), FOUND).rows}
+    assert found["layers changed by a search"] == ("–", str(len(CHANGES)))
+    assert found["latency then, no norms = 1"] == ("–", "1.046")
+    assert found["accuracy then, on unseen images"] == ("–", "−0.7 points")
+    assert "layers changed by a search" not in {
+        row.label for row in comparison_of(run(), run()).rows
+    }
