@@ -9,7 +9,7 @@ nothing changed. What is measured is how far the change moves them, on the same 
     mean = stored mean + (batch mean after the change - batch mean of the original)
     var = stored var x batch variance after the change / batch variance of the original
 
-So a change that moves nothing leaves the stored statistics as they are, to the last bit.
+So a change that moves nothing leaves the stored statistics as they are.
 
 Another pair also gives other values: a mean that was taken of each image is a constant now. The
 layer's weight and bias take up as much of that as they can: scale and shift of each channel are the
@@ -22,6 +22,7 @@ network's outputs: each layer sees what the repaired layers before it give.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,10 @@ from ssn_prune.searching.selections import (
     uses_bn,
     with_pair,
 )
+
+_TINY = 1e-12
+_SAMPLED = 32
+"""Positions along each axis of a plane that a fit uses, about."""
 
 
 @dataclass
@@ -120,7 +125,7 @@ class SearchedLayers:
     def keep_outputs(self, name: str, call: int, x: Tensor) -> Tensor:
         """Call the original layer, and keep its output until :meth:`forget_outputs`."""
         result = self.original(name, x)
-        self._outputs[name, call] = result.clone()  # the network may write into it
+        self._outputs[name, call] = _sampled(result).clone()  # the network may write into it
         return result
 
     def forget_outputs(self) -> None:
@@ -155,7 +160,7 @@ class SearchedLayers:
         result = self._call(name, pair, x, moments)
         if name not in self._fittable:
             return result
-        affine = affine_fit(result, self._outputs[name, call])
+        affine = affine_fit(_sampled(result), self._outputs[name, call])
         for candidate in measured:
             candidate.add(name, "affine", affine, len(x))
         return _scaled(result, affine)
@@ -217,9 +222,16 @@ def _with_own_affine(model: nn.Module, layers: Mapping[str, SwitchableNorm]) -> 
 
 def moments_of(x: Tensor) -> Tensor:
     """Mean and biased variance of each channel over samples and positions: (N, C, *) to (2, C)."""
-    axes = [axis for axis in range(x.dim()) if axis != 1]
-    var, mean = torch.var_mean(x, axes, correction=0)
-    return torch.stack([mean, var])
+    samples, channels = x.shape[:2]
+    positions = math.prod(x.shape[2:])
+    # Several times as fast as var_mean over these axes on a CPU, and as precise: the moments of
+    # each plane, then the law of total variance.
+    _, means, inverse = torch.native_group_norm(
+        x, None, None, samples, channels, positions, channels, _TINY
+    )
+    var, mean = torch.var_mean(means, 0, correction=0)
+    within = (inverse.square().reciprocal() - _TINY).clamp(min=0).mean(0)
+    return torch.stack([mean, within + var])
 
 
 def affine_fit(values: Tensor, wanted: Tensor) -> Tensor:
@@ -236,6 +248,12 @@ def affine_fit(values: Tensor, wanted: Tensor) -> Tensor:
     both = (centred * (wanted - wanted_mean)).mean(axes)
     scale = torch.where(var > 0, both / var, torch.ones_like(var))
     return torch.stack([scale, wanted_mean.flatten() - scale * mean.flatten()])
+
+
+def _sampled(values: Tensor) -> Tensor:
+    """Some positions of each plane, evenly apart: enough for a fit."""
+    steps = [slice(None, None, max(1, size // _SAMPLED)) for size in values.shape[2:]]
+    return values[(slice(None), slice(None), *steps)]
 
 
 def _scaled(values: Tensor, affine: Tensor) -> Tensor:
