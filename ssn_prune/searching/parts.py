@@ -9,9 +9,9 @@ import torch
 from ssn_prune.errors import DataError
 from ssn_prune.images.image_set import ImageSet, TargetKind, spread_evenly
 
-CALIBRATION_IMAGES = 100
+CALIBRATION_IMAGES = 64
 """At most; statistics and single harms do not become better with more."""
-SEARCH_IMAGES = 200
+SEARCH_IMAGES = 160
 LEAST = 8
 """Images for each purpose."""
 

@@ -35,7 +35,7 @@ class SearchOptions:
     max_drop: float | None = None
     finetune_steps: int = 0
     points: int = 12
-    rounds: int = 6
+    rounds: int = 5
     memory: int = 2 << 30
     threads: int = 1
     batch: int = 1
