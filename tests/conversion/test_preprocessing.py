@@ -80,6 +80,17 @@ def test_a_file_that_takes_pixels_is_verified_as_it_says(loaded, pixels):
     assert [check.runtime for check in report.verification.runtimes] == ["openvino"]
 
 
+def test_a_file_with_open_sizes_is_verified_at_another_size(folder, loaded, tmp_path):
+    def at(side: int) -> LoadedCheckpoint:
+        size = (1, side, side)
+        return load_checkpoint(folder / "net.pth", arch="helpers:TinyNetwork", input_size=size)
+
+    options = ConvertOptions(mean=(0.4,), std=(0.3,), resize=9, dynamic="spatial", **UNCHECKED)
+    convert(at(8), tmp_path / "m.onnx", options)
+    report = verify_file(at(12), tmp_path / "m.onnx", ConvertOptions(algebra=False))
+    assert report.preprocessing == Preprocessing((1, 12, 12), (0.4,), (0.3,))
+
+
 @pytest.mark.parametrize("given", [{"mean": (0.41,)}, {"std": (0.31,)}])
 def test_another_preprocessing_than_that_of_the_file_is_found(loaded, pixels, given):
     with pytest.raises(VerificationError, match="does not give the original's outputs"):
