@@ -51,7 +51,7 @@ def open_for(
             hint="leave `data=` out" if loaded.takes_images else "pass `input_size=`",
         )
     if facts is not None and facts.preprocessing is not None:
-        options = with_preprocessing(options, facts.preprocessing.how)
+        options = with_preprocessing(options, facts.preprocessing.how, loaded)
     sizes = (loaded.input_size, *loaded.more_inputs)
     how = preprocessing_of(loaded, options)
     return open_images(data, preprocessing=how, input_sizes=sizes)

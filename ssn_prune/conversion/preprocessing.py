@@ -76,13 +76,16 @@ def require_embeddable(loaded: LoadedCheckpoint, path: Path, options: ConvertOpt
         )
 
 
-def with_preprocessing(options: ConvertOptions, how: Preprocessing) -> ConvertOptions:
-    """The options with what a file says where nothing is given."""
+def with_preprocessing(
+    options: ConvertOptions, how: Preprocessing, loaded: LoadedCheckpoint
+) -> ConvertOptions:
+    """The options with what a file says where nothing is given; a length for its own size only."""
+    resize = how.resize if how.size == loaded.input_size else None
     return replace(
         options,
         mean=options.mean or how.mean,
         std=options.std or how.std,
-        resize=options.resize or how.resize,
+        resize=options.resize or resize,
     )
 
 

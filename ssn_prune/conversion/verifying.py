@@ -70,7 +70,7 @@ def verify_file(
     installed_backends(runtimes)
     progress = steps = StepTimes(progress)
     if options.rounding and os.path.exists(path) and not is_detection_model(loaded.model):
-        options = _as_the_file_says(options, file_facts(path, timeout))
+        options = _as_the_file_says(loaded, options, file_facts(path, timeout))
     inputs = example_inputs(loaded, options.fixed_batch)
     result = prune_loaded(loaded, inputs.pruning, options, progress)
     if not os.path.exists(path):  # false, too, for a name that no file can have
@@ -109,11 +109,13 @@ def verify_file(
     return replace(report, steps=steps.until_now())
 
 
-def _as_the_file_says(options: ConvertOptions, facts: FileFacts) -> ConvertOptions:
+def _as_the_file_says(
+    loaded: LoadedCheckpoint, options: ConvertOptions, facts: FileFacts
+) -> ConvertOptions:
     """The options, where they are not given those of the file."""
     if options.static_batch is None and options.dynamic is None:
         options = replace(options, static_batch=facts.batch)
     if facts.preprocessing is None:
         return options
-    options = with_preprocessing(options, facts.preprocessing.how)
+    options = with_preprocessing(options, facts.preprocessing.how, loaded)
     return replace(options, embed_preprocessing=facts.preprocessing.embedded)

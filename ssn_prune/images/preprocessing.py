@@ -88,6 +88,8 @@ def preprocessing_for(
     if len(size) != 3:
         return None
     channels, height, width = size
+    if usual is not None and len(usual.mean) != channels:  # another input than the library's
+        usual = None
     mean = mean or (None if usual is None else usual.mean)
     std = std or (None if usual is None else usual.std)
     if mean is None and std is None:
@@ -100,7 +102,8 @@ def preprocessing_for(
             hint="pass both, such as `mean=0.5` and `std=0.5`",
         )
     if resize is None and usual is not None and usual.crop:
-        resize = math.floor(max(height, width) / usual.crop)
+        side = max(height, width)
+        resize = max(side, math.floor(side / usual.crop))  # a few libraries' crops exceed 1
     return Preprocessing(
         (channels, height, width),
         _per_channel(mean, channels),

@@ -80,11 +80,11 @@ def test_nothing_of_it_is_in_a_document_without_images(inside):
 
 
 def test_a_file_can_take_pixels(inside):
-    command = ("convert", "net.pth", *ARCH, *UNCHECKED, *HALF, "--embed-preprocessing", "--json")
-    document = json.loads(run_cli(*command).stdout)
+    command = ("convert", "net.pth", *ARCH, *UNCHECKED, *HALF, "--embed-preprocessing")
+    result = run_cli(*command, "--report", "r.json")
+    document = json.loads(Path("r.json").read_text())
     assert document["onnx"]["types"]["input"] == "uint8"
     assert document["options"]["embed_preprocessing"] is True
-    result = run_cli("convert", "net.pth", *ARCH, *UNCHECKED, *HALF, "--embed-preprocessing", "-f")
     assert "the file takes pixels, and computes (x / 255 - 0.5) / 0.5" in result.stdout
     assert "input uint8 (batch, 1, 8, 8)" in result.stdout
 

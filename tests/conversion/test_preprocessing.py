@@ -28,7 +28,7 @@ from ssn_prune.runtime.stored_metadata import PREPROCESSING_KEY, preprocessing_i
 from ssn_prune.verification.facts import file_facts
 
 UNCHECKED = {"algebra": False, "rounding": False}
-EMBEDDED = ConvertOptions(mean=(0.4,), std=(0.3,), embed_preprocessing=True)
+EMBEDDED = ConvertOptions(mean=(0.4,), std=(0.3,), embed_preprocessing=True, every_layer=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,10 @@ def loaded(folder) -> LoadedCheckpoint:
 
 @pytest.fixture(scope="module")
 def pixels(folder, loaded) -> Path:
-    convert(loaded, folder / "pixels.onnx", EMBEDDED)
+    report = convert(loaded, folder / "pixels.onnx", EMBEDDED)
+    layers = report.verification.rounding.layers
+    assert layers
+    assert all(layer.error <= layer.bound for layer in layers)
     return folder / "pixels.onnx"
 
 
@@ -77,6 +80,17 @@ def test_a_file_that_takes_pixels_is_verified_as_it_says(loaded, pixels):
     assert [check.runtime for check in report.verification.runtimes] == ["openvino"]
 
 
+def test_a_file_with_open_sizes_is_verified_at_another_size(folder, loaded, tmp_path):
+    def at(side: int) -> LoadedCheckpoint:
+        size = (1, side, side)
+        return load_checkpoint(folder / "net.pth", arch="helpers:TinyNetwork", input_size=size)
+
+    options = ConvertOptions(mean=(0.4,), std=(0.3,), resize=9, dynamic="spatial", **UNCHECKED)
+    convert(at(8), tmp_path / "m.onnx", options)
+    report = verify_file(at(12), tmp_path / "m.onnx", ConvertOptions(algebra=False))
+    assert report.preprocessing == Preprocessing((1, 12, 12), (0.4,), (0.3,))
+
+
 @pytest.mark.parametrize("given", [{"mean": (0.41,)}, {"std": (0.31,)}])
 def test_another_preprocessing_than_that_of_the_file_is_found(loaded, pixels, given):
     with pytest.raises(VerificationError, match="does not give the original's outputs"):
@@ -88,13 +102,6 @@ def test_a_file_with_open_sizes_can_take_pixels(loaded, tmp_path):
     report = convert(loaded, tmp_path / "m.onnx", options)
     assert report.verification.passed
     assert report.onnx.inputs["input"][2:] == ["height", "width"]
-
-
-def test_layers_inside_a_file_that_takes_pixels_are_measured(loaded, tmp_path):
-    options = ConvertOptions(mean=(0.4,), std=(0.3,), embed_preprocessing=True, every_layer=True)
-    report = convert(loaded, tmp_path / "m.onnx", options)
-    assert all(layer.error <= layer.bound for layer in report.verification.rounding.layers)
-    assert report.verification.rounding.layers
 
 
 def test_a_file_that_takes_pixels_can_be_measured(pixels):

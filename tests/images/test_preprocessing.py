@@ -96,6 +96,7 @@ def test_what_is_given_goes_before_what_is_known():
     given = preprocessing_for((3, 64, 64), usual, mean=[0.5], std=[0.25], resize=70)
     assert (given.mean, given.std, given.resize) == ((0.5,) * 3, (0.25,) * 3, 70)
     assert preprocessing_for((3, 8, 8), None) is None
+    assert preprocessing_for((1, 8, 8), usual) is None  # a library's network with other channels
     assert preprocessing_for((64,), usual) is None
     with pytest.raises(ArgumentError, match="belong together"):
         preprocessing_for((3, 8, 8), None, mean=[0.5])
@@ -109,6 +110,7 @@ def test_what_is_given_goes_before_what_is_known():
         ("torchvision:fcn_resnet50", MEAN, None),
         ("timm:resnet26", MEAN, 256),
         ("timm:inception_v3", (0.5, 0.5, 0.5), 341),
+        ("timm:volo_d5_512", MEAN, 512),
         ("ssn_prune_digits", (0.5,), None),
     ],
 )
