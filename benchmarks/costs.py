@@ -1,35 +1,34 @@
 """How well the sum of measured costs predicts whole networks, and what measuring takes.
 
-    python benchmarks/costs.py [--runs 40] [--markdown FILE] [CHECKPOINT ...]
+    python benchmarks/costs.py [--runs 100] [--selections 6] [--markdown FILE] CHECKPOINT|NAME ...
 
-Without a checkpoint: torchvision's ResNet-18 and MobileNetV2 with SSN layers and their initial
-weights, 3x224x224. For each network the costs of all pairs at all layers, from an empty cache and
-from a full one; then whole files, all in turns in one run: every pair at random in every layer, and
-BN/BN in all layers but some, as a search leaves them. The error is that of the predicted latency,
-in per cent of the network without norms. The baseline of a prediction is the network with BN/BN in
-every layer, measured in the same run.
+A name is that of a network of torchvision, which gets SSN layers and keeps its initial weights,
+such as ``mobilenet_v2``, at 3x224x224. For each network the costs of all pairs at all layers, from
+an empty cache and from a full one, in processor seconds; then whole files, all in turns in one run:
+every pair at random in every layer, and BN/BN in all layers but some, as a search leaves them. The
+error is that of the predicted latency, in per cent of the network without norms. The baseline of a
+prediction is the network with BN/BN in every layer, measured in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from machine import heading
 from torch import nn
-from torchvision.models import mobilenet_v2, resnet18
+from torchvision import models
 
 from ssn_prune import CostOptions, Costs, convert_to_ssn, load_checkpoint, measure_network_costs
 from ssn_prune.costs.records import FREE
 from ssn_prune.costs.whole_networks import AdditiveError, Pairs, additive_error
 
 SIZE = (3, 224, 224)
-EACH = 6
 
 
 @dataclass(frozen=True)
@@ -41,17 +40,21 @@ class Network:
     size: tuple[int, ...]
 
 
-def networks(checkpoints: list[Path]) -> list[Network]:
-    """The checkpoints, or the two of torchvision."""
-    if checkpoints:
-        loaded = [load_checkpoint(path) for path in checkpoints]
-        return [Network(one.source.file_name, one.model, one.input_size or SIZE) for one in loaded]
+def network_of(given: str) -> Network:
+    """A checkpoint's network, or one of torchvision."""
+    if Path(given).exists():
+        loaded = load_checkpoint(given)
+        return Network(loaded.source.file_name, loaded.model, loaded.input_size or SIZE)
     torch.manual_seed(0)
-    made = {"ResNet-18": resnet18(), "MobileNetV2": mobilenet_v2()}
-    return [Network(name, convert_to_ssn(model).model, SIZE) for name, model in made.items()]
+    return Network(given, convert_to_ssn(models.get_model(given)).model, SIZE)
 
 
-def selections(costs: Costs, kept: float, seed: int) -> list[Pairs]:
+def worked() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
+def selections(costs: Costs, kept: float, count: int, seed: int) -> list[Pairs]:
     """Random pairs in a share of the layers, BN/BN in the others."""
     choice = random.Random(seed)
     return [
@@ -59,14 +62,14 @@ def selections(costs: Costs, kept: float, seed: int) -> list[Pairs]:
             entry.layer: choice.choice(costs.pairs(entry.layer)) if choice.random() < kept else FREE
             for entry in costs.shapes
         }
-        for _ in range(EACH)
+        for _ in range(count)
     ]
 
 
-def row(name: str, error: AdditiveError, first: int) -> str:
+def row(name: str, error: AdditiveError, first: int, count: int) -> str:
     """Errors of one kind of selections; the first selection of all is BN/BN everywhere."""
     base = error.selections[0]
-    chosen = error.selections[first : first + EACH]
+    chosen = error.selections[first : first + count]
     offset = base.predicted_ms - base.measured_ms
     unit = 100 / error.norm_free_ms
     added = [(s.measured_ms - base.measured_ms) * unit for s in chosen]
@@ -80,34 +83,39 @@ def row(name: str, error: AdditiveError, first: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("checkpoints", nargs="*", type=Path)
-    parser.add_argument("--runs", type=int, default=40)
+    parser.add_argument("networks", nargs="+", metavar="CHECKPOINT|NAME")
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--selections", type=int, default=6, help="of each of the two kinds")
     parser.add_argument("--markdown", type=Path)
     args = parser.parse_args()
-    options = CostOptions(runs=args.runs)
+    options, count = CostOptions(runs=args.runs), args.selections
     took, rows = [], []
-    for network in networks(args.checkpoints):
+    for given in args.networks:
+        network = network_of(given)
         model = network.model.eval()
         seconds = []
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(2):
-                start = time.perf_counter()
+                start = worked()
                 costs = measure_network_costs(
                     model, (torch.randn(1, *network.size),), cache=Path(folder)
                 )
-                seconds.append(time.perf_counter() - start)
+                seconds.append(worked() - start)
             places = len(list(Path(folder).iterdir()))
         took.append(
             f"| {network.name} | {len(costs.shapes)} | {places} | {seconds[0]:.0f} s "
             f"| {seconds[1]:.0f} s | {costs.norm_free_ms:.1f} ms |"
         )
+        print(took[-1])
+        if not count:
+            continue
         free = dict.fromkeys((entry.layer for entry in costs.shapes), FREE)
-        chosen = [free, *selections(costs, 1.0, 0), *selections(costs, 0.25, 1)]
+        chosen = [free, *selections(costs, 1.0, count, 0), *selections(costs, 0.25, count, 1)]
         inputs = (torch.randn(2, *network.size),)
         error = additive_error(model, inputs, costs, chosen, options, progress=print)
-        rows.append(row(f"{network.name}, all layers", error, 1))
-        rows.append(row(f"{network.name}, a quarter of the layers", error, 1 + EACH))
-        print(took[-1], *rows[-2:], sep="\n")
+        rows.append(row(f"{network.name}, all layers", error, 1, count))
+        rows.append(row(f"{network.name}, a quarter of the layers", error, 1 + count, count))
+        print(*rows[-2:], sep="\n")
     text = "\n".join(
         [
             heading(
@@ -117,15 +125,20 @@ def main() -> None:
             "|---|---|---|---|---|---|",
             *took,
             "",
-            f"Whole files with {EACH} random selections each, in per cent of the network without",
-            "norms: what they take above BN/BN everywhere, and how far predictions are off.",
-            "",
-            "| pairs in | added latency | mean error | its mean size | largest |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
         ]
     )
+    if rows:
+        text += "\n".join(
+            [
+                f"\nWhole files with {count} random selections each, in per cent of the network",
+                "without norms: what they take above BN/BN everywhere, and how far predictions are",
+                "off.\n",
+                "| pairs in | added latency | mean error | its mean size | largest |",
+                "|---|---|---|---|---|",
+                *rows,
+                "",
+            ]
+        )
     print(text)
     if args.markdown is not None:
         args.markdown.write_text(text, encoding="utf-8")

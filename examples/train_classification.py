@@ -54,14 +54,13 @@ from training_loop import (
 )
 
 from ssn_prune import (
-    Costs,
     FrozenSelection,
     GateHistory,
+    LatencyPenalty,
     RadiusSchedule,
     SsnPruneError,
     average_running_statistics,
     freeze_selected,
-    latency_penalty,
     select,
     synchronize,
 )
@@ -141,9 +140,10 @@ class Training:
                 history=self.history,
                 on_frozen=self._freeze if args.freeze_selected else None,
             )
-        self.costs: Costs | None = None
+        self.penalty: LatencyPenalty | None = None
         if args.latency_weight is not None:
-            self.costs = training_costs(self.model, args.size, args.costs, args.output, own)
+            costs = training_costs(self.model, args.size, args.costs, args.output, own)
+            self.penalty = LatencyPenalty(self.model, costs, weight=args.latency_weight)
         self.epochs_done, self.best = 0, 0.0
         if args.resume is not None:
             self._resume(args.resume)
@@ -172,9 +172,8 @@ class Training:
             with self.precision.autocast():
                 logits = self.wrapped(images)
             loss = F.cross_entropy(logits.float(), labels)
-            if self.costs is not None:
-                weight = self.args.latency_weight
-                loss = loss + latency_penalty(self.model, self.costs, weight=weight)
+            if self.penalty is not None:
+                loss = loss + self.penalty()
             update(loss, self.model, self.optimizer, self.schedule, self.precision)
             sums.add(loss, logits, labels)
         self.scheduler.step()

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from image_data import MEAN, STD, Files, spread
+from image_data import MEAN, STD
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -38,7 +38,12 @@ from training_loop import (
 )
 
 from ssn_prune import GateHistory, RadiusSchedule, SsnPruneError, convert_to_ssn, recalibrate
+from ssn_prune.accuracy.metrics import accuracy_of
+from ssn_prune.accuracy.per_image import joined, score
 from ssn_prune.errors import ArgumentError
+from ssn_prune.images.decoding import decoded
+from ssn_prune.images.image_set import TargetKind, spread_evenly
+from ssn_prune.images.layouts import layout_of
 
 CLASSES, VOID = 11, 11
 
@@ -54,17 +59,14 @@ class CamVid(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, path: Path, part: str, size: tuple[int, int], limit: int | None) -> None:
-        self._images, self._labels = Files(path / part), Files(path / f"{part}annot")
-        self._names = spread(self._images.names, limit)
-        missing = {Path(name).stem for name in self._names} - {
-            Path(name).stem for name in self._labels.names
-        }
-        if missing:
+        self._layout = layout_of(path / part)
+        if self._layout.maps is None:
             raise ArgumentError(
-                f"{path} has images without a label map",
-                expected=f"a PNG in {part}annot for every image in {part}",
-                found=f"none for {', '.join(sorted(missing)[:5])}",
+                f"{path} has no label maps",
+                expected=f"a folder {part}annot beside {part}, with a PNG for every image",
+                found=f"{len(self._layout.names)} images",
             )
+        self._indices = spread_evenly(len(self._layout.names), limit)
         ratio = size[1] / size[0]
         changes: list[nn.Module] = [v2.Resize(size)]
         if part == "train":
@@ -76,12 +78,13 @@ class CamVid(Dataset[tuple[Tensor, Tensor]]):
         )
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._indices)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        name = self._names[index]
-        image = tv_tensors.Image(self._images.image(name).convert("RGB"))
-        labels = np.array(self._labels.image(f"{Path(name).with_suffix('')}.png"))
+        layout, place = self._layout, self._indices[index]
+        assert layout.maps is not None
+        image = tv_tensors.Image(decoded(layout.files, layout.names[place]).convert("RGB"))
+        labels = np.array(decoded(layout.maps, layout.map_names[place]))
         image, mask = self._transform(image, tv_tensors.Mask(torch.from_numpy(labels)))
         return image.as_subclass(Tensor), mask.as_subclass(Tensor)
 
@@ -111,15 +114,11 @@ def mean_iou(model: nn.Module, loader: DataLoader[Any], device: torch.device) ->
     Counted over all pixels of the set; void is left out.
     """
     model.eval()
-    counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64, device=device)
-    for images, labels in loader:
-        found, true = model(images.to(device))["out"].argmax(1), labels.to(device)
-        known = true != VOID
-        index = true[known] * CLASSES + found[known]
-        counts += index.bincount(minlength=CLASSES**2).view(CLASSES, CLASSES)
-    both = counts.diagonal()
-    union = counts.sum(0) + counts.sum(1) - both
-    return float(100 * (both[union > 0] / union[union > 0]).mean())
+    found = [
+        score(model(images.to(device))["out"].cpu(), labels, TargetKind.MAPS)
+        for images, labels in loader
+    ]
+    return 100 * (accuracy_of(joined(found)).miou or 0.0)
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:

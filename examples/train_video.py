@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from image_data import MEAN, STD, Files, spread
+from image_data import MEAN, STD
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -40,6 +40,9 @@ from training_loop import (
 
 from ssn_prune import GateHistory, RadiusSchedule, SsnPruneError, convert_to_ssn
 from ssn_prune.errors import ArgumentError
+from ssn_prune.images.decoding import decoded
+from ssn_prune.images.image_set import spread_evenly
+from ssn_prune.images.layouts import layout_of
 
 # (down, right) per frame; the first four are those of a 4-direction task.
 DIRECTIONS = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
@@ -68,8 +71,9 @@ class MovingCrops(Dataset[tuple[Tensor, int]]):
         limit: int | None,
         seed: int | None,
     ) -> None:
-        self._files = Files(path)
-        self._names = spread(self._files.names, limit)
+        layout = layout_of(path)
+        self._files = layout.files
+        self._names = [layout.names[i] for i in spread_evenly(len(layout.names), limit)]
         self._directions, self._frames, self._size = directions, frames, size
         self._speed, self._seed = speed, seed
 
@@ -80,7 +84,7 @@ class MovingCrops(Dataset[tuple[Tensor, int]]):
         generator = torch.default_generator
         if self._seed is not None:
             generator = torch.Generator().manual_seed(self._seed + index)
-        still = v2.functional.to_image(self._files.image(self._names[index]).convert("RGB"))
+        still = v2.functional.to_image(decoded(self._files, self._names[index]).convert("RGB"))
         path = (self._frames - 1) * self._speed  # pixels from the first frame to the last
         smallest = self._size + path
         if min(still.shape[1:]) < smallest:

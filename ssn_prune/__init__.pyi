@@ -104,6 +104,7 @@ from .training.distributed import desynchronize as desynchronize
 from .training.distributed import synchronize as synchronize
 from .training.history import GateHistory as GateHistory
 from .training.history import GateRecords as GateRecords
+from .training.latency import LatencyPenalty as LatencyPenalty
 from .training.latency import latency_penalty as latency_penalty
 from .training.parameters import clip_gate_gradients as clip_gate_gradients
 from .training.parameters import gate_parameters as gate_parameters

@@ -131,7 +131,8 @@ class ExportFormat:
 
 @contextmanager
 def _onnx_apart(path: Path, opening: Opening) -> Iterator[ExportFormat]:
-    with onnx_apart(path, opening.timeout, opening.provider) as opened:
+    how = (path, opening.timeout, opening.provider)
+    with onnx_apart(*how, each_run=opening.each_run) as opened:
         yield replace(
             EXPORT_FORMATS[0],
             open=lambda _path: opened.run,

@@ -28,12 +28,14 @@ class Result:
         exit_code: Of its process, as the command line defines them.
         document: Its report, or its error.
         seconds: How long it took.
+        messages: What it said on standard error.
     """
 
     job: Job
     exit_code: int
     document: dict[str, Any]
     seconds: float
+    messages: str = ""
 
     @property
     def problem(self) -> str | None:
@@ -151,7 +153,8 @@ def _run(
         document = json.loads(out)
     except ValueError:  # it crashed, or was ended by the system
         document = {"error": _ending(process.returncode, err)}
-    return Result(job, _code(process.returncode), document, seconds)
+    messages = err.decode(errors="replace").strip()
+    return Result(job, _code(process.returncode), document, seconds, messages)
 
 
 def _code(returned: int) -> int:

@@ -11,13 +11,14 @@ from pathlib import Path
 import typer
 
 from ssn_prune.cli.command_line import typed_options
+from ssn_prune.cli.exit_codes import INTERRUPTED
 from ssn_prune.cli.reports import require_reports, write_texts
 from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.cli.targets import make_folder
 from ssn_prune.console import Output, batch_line, batch_table, result_line
 from ssn_prune.errors import ArgumentError, OutputError
 
-_OF_THE_BATCH = ("output", "report", "recursive", "jobs", "summary", "json", "quiet", "debug")
+_OF_THE_BATCH = ("output", "report", "recursive", "jobs", "summary", "json", "quiet")
 """Parameters that are not passed on."""
 _OF_ONE = ("history", "save_weights")
 
@@ -57,7 +58,7 @@ def convert_all(
     with exit_on_error(out, debug):
         from ssn_prune.batch.jobs import Job, jobs_of
         from ssn_prune.batch.running import Result, run_jobs
-        from ssn_prune.batch.summary import csv_of, row_of
+        from ssn_prune.batch.summary import Row, csv_of, row_of
 
         for name in _OF_ONE:
             if context.params.get(name) is not None:
@@ -105,6 +106,8 @@ def convert_all(
                 row = row_of(result)
                 if row.exit_code:
                     out.error(f"{row.name}: {row.problem}", {})
+                    if debug:
+                        out.err.print(result.messages, markup=False)
                 else:
                     out.message(result_line(row))
                 show(len(done), ", ".join(running))
@@ -117,16 +120,25 @@ def convert_all(
                 command += [word for path in job.reports for word in ("--report", str(path))]
                 return [*command, "--", str(job.checkpoint)]
 
-            results = run_jobs(todo, command_of, jobs, started, finished)
-        rows = [row_of(result) for result in results]
-        worst = max(row.exit_code for row in rows)
-        if table is not None:
-            write_texts([table], lambda _path: csv_of(rows))
-        if out.as_json:
-            runs = [asdict(row) | {"run": r.document} for row, r in zip(rows, results, strict=True)]
-            out.json({"checkpoints": runs, "exit_code": worst})
-        out.table(batch_table(rows, out.width))
-        out.message(batch_line(rows, planned=dry_run))
+            def shown(results: Sequence[Result], worst: int) -> list[Row]:
+                rows = [row_of(result) for result in results]
+                if table is not None:
+                    write_texts([table], lambda _path: csv_of(rows))
+                if out.as_json:
+                    pairs = zip(rows, results, strict=True)
+                    runs = [asdict(row) | {"run": r.document} for row, r in pairs]
+                    out.json({"checkpoints": runs, "exit_code": worst})
+                out.table(batch_table(rows, out.width))
+                return rows
+
+            try:
+                results = run_jobs(todo, command_of, jobs, started, finished)
+            except KeyboardInterrupt:  # what was converted by then is there
+                shown(done, INTERRUPTED)
+                out.message(f"[bold]interrupted: {len(done)} of {len(todo)} checkpoints ended[/]")
+                raise
+        worst = max(row_of(result).exit_code for result in results)
+        out.message(batch_line(shown(results, worst), planned=dry_run))
     if worst:
         raise typer.Exit(worst)
 

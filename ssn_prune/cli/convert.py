@@ -253,11 +253,11 @@ def convert(
                         loaded, path, options, force=force, save_weights=weights_path, progress=step
                     )
                 with still_written(path):
-                    accuracy = compared(loaded, path, images, data_limit, step)
+                    accuracy = compared(loaded, path, images, data_limit, step, trust_pt2=True)
                 speed = measured(loaded, path, options, size, step) if bench else None
             result = replace(result, command=command, steps=step.until_now())
         if dry_run:
-            show_dry_run(out, result, all_layers)
+            show_dry_run(out, result, all_layers, path)
             return
         document = document_of(result, speed, traces, accuracy)
         write_reports(document, reports, written=path)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssn_prune.console import Output, deployment_lines, show_conversion
+from ssn_prune.console import Output, deployment_lines, escape, show_conversion
 from ssn_prune.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ def require_nothing_written(
             )
 
 
-def show_dry_run(out: Output, report: ConversionReport, every: bool) -> None:
+def show_dry_run(out: Output, report: ConversionReport, every: bool, target: Path) -> None:
     """Print the plan, its reasons and the nodes of the file.
 
     Args:
         out: Where to.
         report: Of the dry run.
         every: Show each layer in a row.
+        target: The file that a conversion would write.
     """
     if out.as_json:
         from ssn_prune.json_values import to_json
@@ -48,3 +49,5 @@ def show_dry_run(out: Output, report: ConversionReport, every: bool) -> None:
     for line in deployment_lines(report):
         out.message(line)
     out.message("[bold]nothing was written[/], and nothing verified")
+    if target.exists():
+        out.message(f"{escape(target)} exists: converting needs --force")

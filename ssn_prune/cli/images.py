@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssn_prune.errors import ArgumentError, DataError
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ssn_prune.conversion import ConvertOptions
     from ssn_prune.images.image_set import ImageSet
     from ssn_prune.progress import Progress
-    from ssn_prune.runtime.opening import Opening
 
 
 def require_data(data: str | None, limit: int | None) -> None:
@@ -78,14 +77,14 @@ def compared(
     images: ImageSet | None,
     limit: int | None,
     step: Progress,
-    *,
-    opening: Opening | None = None,
+    **how: Any,
 ) -> AccuracyReport | None:
-    """Compare the file with its original; None if no images are given."""
+    """Compare the file with its original; None if no images are given.
+
+    ``how`` is how the file is opened, as :func:`ssn_prune.accuracy_on_images` takes it.
+    """
     if images is None:
         return None
     from ssn_prune.conversion.on_images import accuracy_on_images
 
-    return accuracy_on_images(
-        loaded, path, images, data_limit=limit, opening=opening, progress=step
-    )
+    return accuracy_on_images(loaded, path, images, data_limit=limit, progress=step, **how)

@@ -23,6 +23,7 @@ from ssn_prune.console import (
     unconverged_table,
 )
 from ssn_prune.errors import ArgumentError
+from ssn_prune.reporting.figures import counted
 from ssn_prune.surgery.collector import collector_paused
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _show(out: Output, report: ConversionReport, *, every: bool) -> None:
             out.message(line)
     mixed = sum(layer.mean.choice != layer.var.choice for layer in layers)
     out.message(
-        f"{len(layers)} layers, {unconverged} with gates that are not one-hot, "
+        f"{counted(len(layers), 'layer')}, {unconverged} with gates that are not one-hot, "
         f"{mixed} with different normalizers for mean and variance"
     )
 

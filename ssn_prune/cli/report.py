@@ -27,8 +27,8 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="File to write: .html, .json, .csv, .md or .svg; may be repeated. Without one, "
-            "the verdict is printed.",
+            help="File to write: .html, .json, .csv, .md, or .svg of one run; may be repeated. "
+            "Without one, the verdict is printed.",
         ),
     ] = None,
     force: Annotated[

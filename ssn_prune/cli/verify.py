@@ -117,7 +117,6 @@ def verify(
             from ssn_prune import conversion
             from ssn_prune.checkpoint.loading import load_checkpoint
             from ssn_prune.reporting.run import document_of
-            from ssn_prune.verification.verify import opening_of
 
             require_reports(reports, force=force)
 
@@ -157,10 +156,9 @@ def verify(
                     trust_pt2=trust_pt2,
                     from_report=from_report,
                 )
-            opening = opening_of(
-                onnx, timeout, provider, (), trust_pt2=trust_pt2, from_report=from_report
-            )
-            accuracy = compared(loaded, onnx, images, data_limit, step, opening=opening)
+            how = {"timeout": timeout, "provider": provider}
+            trust = {"trust_pt2": trust_pt2, "from_report": from_report}
+            accuracy = compared(loaded, onnx, images, data_limit, step, **how, **trust)
         if images is not None and images.preprocessing is not None:
             result = replace(result, preprocessing=images.preprocessing)
         result = replace(result, command=command, steps=step.until_now())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from ssn_prune.console.text import escape
+from ssn_prune.reporting.figures import counted
 
 if TYPE_CHECKING:
     from ssn_prune.batch.summary import Row
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def result_line(row: Row) -> str:
     """What became of a checkpoint that was converted."""
     nodes = "" if row.nodes is None else f", {row.nodes} nodes"
-    return f"[green]done[/] {escape(row.name)}: {row.layers} layers{nodes}, {row.seconds:.0f} s"
+    layers = counted(row.layers or 0, "layer")
+    return f"[green]done[/] {escape(row.name)}: {layers}{nodes}, {row.seconds:.0f} s"
 
 
 def batch_table(rows: Sequence[Row], width: int) -> Table:
@@ -53,7 +55,8 @@ def batch_line(rows: Sequence[Row], *, planned: bool = False) -> str:
     """How many of them were converted, or can be."""
     failed = sum(row.exit_code != 0 for row in rows)
     if failed:
-        return f"[bold red]{failed} of {len(rows)} checkpoints failed[/]"
+        return f"[bold red]{failed} of {counted(len(rows), 'checkpoint')} failed[/]"
+    many = f"all {len(rows)} checkpoints" if len(rows) > 1 else "the checkpoint"
     if planned:
-        return f"[bold]all {len(rows)} checkpoints can be converted; nothing was written[/]"
-    return f"[bold]all {len(rows)} checkpoints were converted[/]"
+        return f"[bold]{many} can be converted; nothing was written[/]"
+    return f"[bold]{many} {'were' if len(rows) > 1 else 'was'} converted[/]"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ssn_prune.console.text import escape
+from ssn_prune.console.text import escape, plain
+from ssn_prune.reporting.figures import size
 
 if TYPE_CHECKING:
     from ssn_prune.benchmarking.records import BenchReport
@@ -29,7 +30,7 @@ def bench_table(report: BenchReport) -> Table:
         table.add_row(
             escape(network.name + _purpose(network.target) + _elsewhere(network.runtime)),
             str(network.nodes),
-            f"{network.file_bytes / 1e6:.1f} MB",
+            plain(size(network.file_bytes)),
             f"{network.median_ms:.2f} ms",
             f"{network.lower_ms:.2f} to {network.upper_ms:.2f}",
             f"{network.ratio:.2f}",

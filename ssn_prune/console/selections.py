@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ssn_prune.console.selection import MANY, pair_of
 from ssn_prune.console.text import escape, path_in_lines
+from ssn_prune.reporting.figures import counted
 
 if TYPE_CHECKING:
     from ssn_prune.reporting.view.layers import Layer
@@ -66,9 +67,15 @@ def differing(checkpoints: Mapping[str, Sequence[Layer]]) -> list[str]:
 
 
 def selections_line(checkpoints: Mapping[str, Sequence[Layer]]) -> str:
-    """How many layers differ."""
+    """How many layers differ, and what small letters mean if there are any."""
+    soft = any(layer.unfinished for layers in checkpoints.values() for layer in layers)
+    legend = "\n[dim]small letters: not one-hot; the largest ratio is named[/]" if soft else ""
+    return _differing_line(checkpoints) + legend
+
+
+def _differing_line(checkpoints: Mapping[str, Sequence[Layer]]) -> str:
     count, total = len(differing(checkpoints)), len(layer_names(checkpoints))
     files = escape(", ".join(checkpoints))
     if not count:
-        return f"all {total} layers selected the same in {files}"
-    return f"{count} of {total} layers differ between {files}"
+        return f"all {counted(total, 'layer')} selected the same in {files}"
+    return f"{count} of {counted(total, 'layer')} differ between {files}"

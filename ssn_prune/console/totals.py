@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ssn_prune.console.text import escape
+from ssn_prune.console.text import escape, plain
+from ssn_prune.reporting.figures import counted, size
 from ssn_prune.text import listed
 from ssn_prune.torch_export.results import TorchProgramStats
 
@@ -36,7 +37,7 @@ def totals_table(report: ConversionReport) -> Table:
         if onnx.passes:
             fired = ", ".join(f"{entry.code} {entry.count}" for entry in onnx.passes)
             table.add_row("passes that fired", "", fired)
-        table.add_row("file", "", f"{onnx.bytes / 1e6:.2f} MB")
+        table.add_row("file", "", plain(size(onnx.bytes)))
     if isinstance(report.exported, TorchProgramStats):
         _add_program(table, report.exported)
     folded = sum(layer.fold is not None for layer in report.layers)
@@ -51,7 +52,7 @@ def _add_program(table: Table, program: TorchProgramStats) -> None:
     table.add_row("calls in the program", "", str(program.nodes))
     kinds = sorted(program.operators.items(), key=lambda item: -item[1])
     table.add_row("by operator", "", ", ".join(f"{kind} {count}" for kind, count in kinds))
-    table.add_row("file", "", f"{program.bytes / 1e6:.2f} MB")
+    table.add_row("file", "", plain(size(program.bytes)))
     needs = " and ".join((f"torch {program.torch_version}", *program.libraries))
     table.add_row("written by", "", needs)
 
@@ -111,6 +112,6 @@ def rounded_line(rounded: RoundedGates) -> str:
     share = f", top-1 agreement {agreement:.1%}" if agreement is not None else ""
     relative = rounded.max_error / rounded.scale if rounded.scale else float("inf")
     return (
-        f"[yellow]rounded[/] the gates of {len(rounded.layers)} layers: outputs change by "
-        f"{rounded.max_error:.3g} ({relative:.1%} of scale){share}, measured on noise"
+        f"[yellow]rounded[/] the gates of {counted(len(rounded.layers), 'layer')}: outputs change "
+        f"by {rounded.max_error:.3g} ({relative:.1%} of scale){share}, measured on noise"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssn_prune.console.text import escape
+from ssn_prune.reporting.figures import counted
 
 if TYPE_CHECKING:
     from ssn_prune.surgery.results import AdoptionCheck
@@ -35,12 +36,12 @@ def verification_lines(report: VerificationReport) -> list[str]:
 
 
 def _rounding_line(rounding: RoundingCheck) -> str:
-    top1 = rounding.top1_agreement
+    top1, unit = rounding.top1_agreement, rounding.scale or 1.0
     return (
         f"{_mark(rounding.passed)} rounding: {_where(rounding)} is off by "
-        f"{rounding.max_error:.2e}, the original in float32 by "
-        f"{rounding.original_float32_error:.2e} (allowed {rounding.bound:.2e}; "
-        f"{_scale(rounding)}) over {rounding.inputs} inputs"
+        f"{rounding.max_error / unit:.1e} of scale, the original in float32 by "
+        f"{rounding.original_float32_error / unit:.1e} (allowed {rounding.bound / unit:.1e}; "
+        f"{_scale(rounding)}) over {counted(rounding.inputs, 'input')}"
     ) + (f"; top-1 agreement {top1:.0%}" if top1 is not None else "")
 
 
@@ -82,8 +83,8 @@ def _adoption_lines(adoption: AdoptionCheck) -> list[str]:
         if adoption.narrow_operator is not None:
             precision += f" ({escape(adoption.narrow_operator)} is not possible in float64)"
         lines.append(
-            f"{_mark(True)} your code: {adoption.layers} layers compared with it in {precision}; "
-            f"output differs by {adoption.output_error:.1e} of scale (allowed "
+            f"{_mark(True)} your code: {counted(adoption.layers, 'layer')} compared with it in "
+            f"{precision}; output differs by {adoption.output_error:.1e} of scale (allowed "
             f"{adoption.tolerance:.0e}), your code in float32 by {adoption.own_float32_error:.1e}"
         )
     else:

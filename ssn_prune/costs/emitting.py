@@ -12,7 +12,7 @@ from typing import Any
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.costs import run
 from ssn_prune.costs.measuring import shapes_of
-from ssn_prune.costs.places import Place, PlacedLayer, find_layers, pairs_by_place
+from ssn_prune.costs.places import Place, PlacedLayer, find_layers, input_sizes, pairs_by_place
 from ssn_prune.costs.probe_files import export_places, export_without_norms, in_parts
 from ssn_prune.costs.records import SCHEMA_VERSION, CostOptions
 from ssn_prune.errors import OutputError
@@ -22,7 +22,6 @@ from ssn_prune.json_values import to_json
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.surgery.from_reference import adopt_layers
 from ssn_prune.surgery.guest import guest
-from ssn_prune.surgery.nested import tensor_leaves
 
 MANIFEST, RUNNER, NORM_FREE = "manifest.json", "run.py", "norm-free.onnx"
 
@@ -65,7 +64,7 @@ def emit_probes(
             files = _written(layers, own, options, progress)
             progress("exporting the network without norms")
             free = export_without_norms(adopted, inputs, own / NORM_FREE, options)
-            sizes = [list(tensor.shape[1:]) for tensor in tensor_leaves(inputs)]
+            sizes = list(map(list, input_sizes(inputs)))
             manifest = _manifest(layers, files, sizes, options, NORM_FREE if free else None)
             (own / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
             shutil.copyfile(run.__file__, own / RUNNER)

@@ -14,7 +14,7 @@ from torch import nn
 
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.costs.cache import Times, TimesCache
-from ssn_prune.costs.places import Place, PlacedLayer, find_layers, pairs_by_place
+from ssn_prune.costs.places import Place, PlacedLayer, find_layers, input_sizes, pairs_by_place
 from ssn_prune.costs.probe_files import export_places, export_without_norms, in_parts
 from ssn_prune.costs.records import (
     FREE,
@@ -32,7 +32,6 @@ from ssn_prune.runtime.process import runtime_process
 from ssn_prune.runtime.providers import CPU, provider_named
 from ssn_prune.surgery.from_reference import adopt_layers
 from ssn_prune.surgery.guest import guest
-from ssn_prune.surgery.nested import tensor_leaves
 
 
 def measure_costs(
@@ -92,7 +91,7 @@ def measure_network_costs(
         threads=options.threads,
         batch=options.batch,
         target=options.target,
-        input_sizes=tuple(tuple(tensor.shape[1:]) for tensor in tensor_leaves(example_inputs)),
+        input_sizes=input_sizes(example_inputs),
         norm_free_ms=norm_free,
         shapes=shapes_of(layers),
         layers=tuple(_costs(layers, times)),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ssn_prune.costs.records import FREE
 from ssn_prune.errors import ArgumentError
@@ -20,6 +20,7 @@ from ssn_prune.pruning.capture.capture import capture
 from ssn_prune.pruning.capture.records import Capture, ConvShape, LayerCall, Surroundings
 from ssn_prune.pruning.folds.kernel import editable_kernel
 from ssn_prune.pruning.plan import Refusal
+from ssn_prune.surgery.nested import tensor_leaves
 
 _CHEAP = 16
 """Channels of a cheap convolution: as many as ONNX Runtime computes at once."""
@@ -99,6 +100,12 @@ def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer,
     return tuple(found)
 
 
+def input_sizes(inputs: tuple[Any, ...]) -> tuple[tuple[int, ...], ...]:
+    """Sizes of a network's inputs without the batch; of images in a list all of the shape."""
+    batched = [tuple(value.shape[1:]) for value in inputs if isinstance(value, Tensor)]
+    return tuple(batched or (tuple(tensor.shape) for tensor in tensor_leaves(inputs)))
+
+
 def pairs_by_place(layers: Iterable[PlacedLayer]) -> dict[Place, list[NormalizerPair]]:
     """What has to be measured at each place, for all layers that stand there."""
     wanted: dict[Place, list[NormalizerPair]] = {}
@@ -113,8 +120,8 @@ def _place(around: Surroundings, foldable: bool, layer: SwitchableNorm) -> Place
     shape = around.shape
     if around.preceding is not None:
         around = replace(around, preceding=_cheap(around.preceding, shape))
-    if around.tail and around.following is not None:
-        # After an activation only the memory layout that it wants matters.
+    if around.following is not None and (around.tail or foldable):
+        # Nothing folds into it, and only the memory layout that it wants matters.
         around = replace(around, following=_pointwise((shape[0], shape[1]), _CHEAP, len(shape) - 2))
     affine = layer.weight is not None
     return Place(around, foldable and around.preceding is not None, layer.correction, affine)
@@ -124,9 +131,10 @@ def _cheap(conv: ConvShape, shape: tuple[int, ...]) -> ConvShape:
     """A convolution with the same result, of fewer channels at one position each.
 
     What a normalizer adds does not depend on how long the convolution takes, but the time of a long
-    one varies by more than that. Runtimes have other rules for transposed and grouped ones.
+    one varies by more than that. Runtimes have other rules for transposed ones, and for groups of
+    several channels.
     """
-    if conv.transposed or conv.groups > 1:
+    if conv.transposed or 1 < conv.groups < shape[1]:
         return conv
     cheap = _pointwise((shape[0], _CHEAP, *shape[2:]), shape[1], len(shape) - 2)
     return replace(cheap, bias=conv.bias)

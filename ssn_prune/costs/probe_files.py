@@ -20,7 +20,10 @@ from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.onnx_export.exporter import export_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.onnx_export.targets import dynamic_axes
-from ssn_prune.pruning.prune import prune_shared
+from ssn_prune.pruning.capture.capture import capture
+from ssn_prune.pruning.planner import make_plan
+from ssn_prune.pruning.rewrite import apply_plan
+from ssn_prune.selection import select
 
 _AT_ONCE = 90
 """Probes in one export: their kernels are in memory together."""
@@ -51,26 +54,24 @@ def export_probes(
         inputs = tuple(
             torch.randn(max(least, shape[0]), *shape[1:]) for shape in network.input_shapes
         )
-        pruned = prune_shared(
-            network,
-            inputs,
-            given=None,
-            on_unconverged="error",
-            fold=True,
-            any_size=False,
-            fixed_sizes=True,
-            allow_unverified_layers=False,
-        )
+        pruned = _pruned(network, inputs)
         names = tuple(f"probe_{index}" for index in range(len(probes)))
         options = ExportOptions(target=target, dynamic=dynamic, output_names=names)
         with TemporaryDirectory() as name:
             whole = Path(name) / "probes.onnx"
-            export_onnx(pruned.model, inputs, whole, options=options)
+            export_onnx(pruned, inputs, whole, options=options)
             model = onnx.load(whole)
     paths = tuple(folder / f"{name}.onnx" for name in names)
     for name, path in zip(names, paths, strict=True):
         onnx.save(part_of(model, name), path)
     return paths
+
+
+def _pruned(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+    """As ``prune`` does, without its checks and its choice of constants, which change no form."""
+    captured = capture(network, inputs, fixed_sizes=True)
+    plan = make_plan(network, select(network), captured)
+    return apply_plan(plan, network)
 
 
 def export_places(

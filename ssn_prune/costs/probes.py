@@ -82,14 +82,17 @@ class ProbeNetwork(nn.Module):
 
 
 class ProbeModule(nn.Module):
-    """One probe."""
+    """One probe.
+
+    Where a network has no convolution before the layer, or one that may take no fold, the probe has
+    one with a ReLU: what comes from it lies as in a network, and nothing folds.
+    """
 
     def __init__(self, probe: Probe) -> None:
         super().__init__()
         around = probe.place.surroundings
-        self.foldable, self.shape = probe.place.foldable, around.shape
+        self.foldable = probe.place.foldable
         self.conv = _convolution(around.preceding) if around.preceding else _source(around.shape)
-        self.activated = around.preceding is None and self.conv is not None
         self.layer = _layer(probe)
         self.tail = around.tail
         self.sources = nn.ModuleList(_source(shape) or nn.Identity() for shape in _others(around))
@@ -100,9 +103,7 @@ class ProbeModule(nn.Module):
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         """(N, C, *) to what the surroundings make of it."""
         if self.conv is not None:
-            x = self.conv(x)
-        if self.activated or (self.conv is not None and not self.foldable):
-            x = torch.relu(x)
+            x = self.conv(x) if self.foldable else torch.relu(self.conv(x))
         x = self.layer(x)
         made = [source(other) for source, other in zip(self.sources, others, strict=True)]
         for operation in self.tail:

@@ -15,8 +15,8 @@ from ssn_prune.text import printable, shortened, shown
 
 LARGEST_FILE = 8 * 2**20
 """Costs of 100 layers have 0.1 MB."""
-_NOISE = 0.05
-"""A pair may be found to cost less than nothing by this share of the network's time."""
+_NOISE, _NOISE_MS = 0.05, 0.1
+"""A pair may be found to cost less than nothing by this share of the network's time, and this."""
 _LARGEST = 2**31
 T = TypeVar("T")
 
@@ -159,7 +159,7 @@ def _require_sound(
             "a pair twice" if len(seen) < len(layers) else "a layer that is not there",
         )
     positive = sum(max(0.0, entry.milliseconds) for entry in layers)
-    least = -positive if norm_free is None else -_NOISE * norm_free
+    least = -_NOISE_MS - (positive if norm_free is None else _NOISE * norm_free)
     for cost in layers:
         if cost.milliseconds < least:
             raise _error(

@@ -125,8 +125,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads < 1 or args.runs < 1:
         parser.error("--threads and --runs are 1 or more")
+    if not args.output.resolve().parent.is_dir():
+        parser.error(f"the folder of {args.output} does not exist")
     folder = Path(__file__).resolve().parent
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        sys.exit(f"manifest.json, which belongs beside this program, cannot be read: {error}")
     result = measure(folder, manifest, args)
     temporary = args.output.with_name(f"{args.output.name}.{os.getpid()}.tmp")
     try:

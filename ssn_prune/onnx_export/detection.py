@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ssn_prune.errors import ArgumentError, ExportError, first_line
-from ssn_prune.onnx_export.names import chosen_names, input_names
+from ssn_prune.onnx_export.names import chosen_names, input_names, require_apart
 from ssn_prune.onnx_export.options import OLDEST_OPSET, ExportOptions
 from ssn_prune.onnx_export.outputs import named_outputs
 from ssn_prune.pruning.capture.suppress_output import suppress_tracer_output
@@ -68,6 +68,8 @@ def trace_to_onnx(
             file = Path(folder) / "traced.onnx"
             found = [name for name, _ in named_outputs(traced(*clone_tensors(inputs)))]
             outputs = chosen_names(options.output_names, found, "output")
+            if options.input_names or options.output_names:
+                require_apart(names, outputs)
             torch.onnx.export(
                 traced,
                 clone_tensors(inputs),

@@ -149,6 +149,22 @@ def chosen_names(
     )
 
 
+def require_apart(inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Refuse a name that was asked for and is an input's and an output's.
+
+    Raises:
+        ArgumentError: There is one.
+    """
+    both = [name for name in inputs if name in outputs]
+    if both:
+        raise ArgumentError(
+            f"an input and an output would both be called {both[0]!r}",
+            expected="a name of its own for each input and output",
+            found=f"inputs {', '.join(inputs)}; outputs {', '.join(outputs)}",
+            hint="pass other `input_names=` or `output_names=`, or leave them out",
+        )
+
+
 def name_inputs(model: ir.Model, names: Sequence[str]) -> None:
     """Give the inputs their names, in place; values that are in the way get others."""
     for value, name in zip(model.graph.inputs, names, strict=False):

@@ -10,6 +10,7 @@ from ssn_prune.errors import ArgumentError
 from ssn_prune.files import SINGLE_FILE_LIMIT
 from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.onnx_export.ir_version import ir_version_of_opset, require_ir_version
+from ssn_prune.text import shown
 
 Dynamic = Literal["none", "batch", "spatial"]
 DEFAULT_OPSET = 18
@@ -55,10 +56,18 @@ def require_known(options: ExportOptions) -> None:
     """Refuse options that no export can follow.
 
     Raises:
-        ArgumentError: Two inputs or outputs have one name, or one is empty, or there is no such
-            operator set, format version or kind of dynamic axes.
+        ArgumentError: Two inputs or outputs have one name, or one is empty or cannot be printed, or
+            there is no such operator set, format version or kind of dynamic axes.
     """
     names = [*(options.input_names or ()), *(options.output_names or ())]
+    unprintable = [name for name in names if not name.isprintable()]
+    if unprintable:
+        raise ArgumentError(
+            "a name of an input or output has characters that cannot be printed",
+            expected="names such as image and scores",
+            found=shown(unprintable[0]),
+            hint="leave them out",
+        )
     if len(set(names)) != len(names) or "" in names:
         raise ArgumentError(
             "two inputs or outputs of a file cannot have the same name, and none can be empty",

@@ -38,14 +38,14 @@ class Target:
     title: str
     dynamic: tuple[Dynamic, ...] = ("batch", "spatial", "none")
     passes: tuple[str, ...] = _PORTABLE_PASSES
-    pixels: bool = False
+    pixels: bool = True
 
 
 PORTABLE = "portable"
 TARGETS: tuple[Target, ...] = (
-    Target(PORTABLE, "every runtime", pixels=True),
-    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES), pixels=True),
-    Target("openvino", "OpenVINO", pixels=True),
+    Target(PORTABLE, "every runtime"),
+    Target("onnxruntime", "ONNX Runtime", passes=("one_sample", *_PORTABLE_PASSES)),
+    Target("openvino", "OpenVINO"),
     Target(
         "opencv",
         "OpenCV",
@@ -57,12 +57,14 @@ TARGETS: tuple[Target, ...] = (
         "ncnn",
         "ncnn through pnnx",
         dynamic=("none",),
+        pixels=False,
         passes=(*_PORTABLE_PASSES, "instance_moments", "sequence_as_plane"),
     ),
     Target(
         "tflite",
         "TFLite through onnx2tf",
         dynamic=("none",),
+        pixels=False,
         passes=(*_PORTABLE_PASSES, "constants_at_rank"),
     ),
 )

@@ -19,6 +19,7 @@ from ssn_prune.onnx_export.names import (
     name_dynamic_axes,
     name_inputs,
     name_outputs,
+    require_apart,
 )
 from ssn_prune.onnx_export.opsets.definitions import EXPORTED_OPSET
 from ssn_prune.onnx_export.opsets.lower import lower
@@ -73,8 +74,12 @@ def translate(
     assert exported is not None  # returned whenever no file is asked for
     graph = exported.model
     count = inputs.num_leaves if inputs is not None else len(graph.graph.inputs)
-    name_inputs(graph, chosen_names(options.input_names, input_names(count), "input"))
-    name_outputs(graph, chosen_names(options.output_names, outputs, "output"))
+    entries = chosen_names(options.input_names, input_names(count), "input")
+    results = chosen_names(options.output_names, outputs, "output")
+    if options.input_names or options.output_names:
+        require_apart(entries, results)
+    name_inputs(graph, entries)
+    name_outputs(graph, results)
     values = layer_values(graph, dict(options.layer_paths or {}))
     chosen = [entry for entry in PASSES if entry.code in settings.target.passes]
     passes = apply_passes(graph, model, chosen)

@@ -14,6 +14,7 @@ LARGEST_FILE = 32 * 2**20
 """A report of 300 layers has 0.3 MB, with a gate history 0.4 MB."""
 DATA_ID = "run"
 """The id of the element of a page that holds the document."""
+_COMPARISON = '<script type="application/json" id="runs">'
 _ELEMENT = re.compile(rf'<script type="application/json" id="{DATA_ID}">(.*?)</script>', re.DOTALL)
 
 
@@ -29,6 +30,13 @@ def read_run(path: Path) -> Run:
     text = _text(path)
     if text.lstrip()[:1] == "<":
         found = _ELEMENT.search(text)
+        if found is None and _COMPARISON in text:
+            raise ReportError(
+                f"{path} compares two runs, and is the report of neither",
+                expected="the page or the JSON of one run",
+                found="a comparison",
+                hint="give one of the two reports that it was made of",
+            )
         if found is None:
             raise ReportError(
                 f"{path} is not a page of ssn_prune",

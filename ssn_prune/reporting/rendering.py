@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,15 +19,18 @@ from ssn_prune.reporting.reading import DATA_ID
 _ASSETS = files("ssn_prune.reporting").joinpath("assets")
 
 
-def rendered(template: str, documents: Any, **values: Any) -> str:
+def rendered(
+    template: str, documents: Any, scripts: Sequence[str] = ("page.js",), **values: Any
+) -> str:
     """Render a page.
 
     Args:
         template: Its file in ``assets``.
         documents: What the page carries as JSON.
+        scripts: Files of ``assets`` that it runs.
         **values: What the template shows; all text is escaped.
     """
-    script = asset("page.js")
+    script = "\n".join(map(asset, scripts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         "default-src 'none'; style-src 'unsafe-inline'; "

@@ -10,9 +10,11 @@ from ssn_prune.accuracy.results import AccuracyReport
 from ssn_prune.benchmarking.records import BenchReport
 from ssn_prune.errors import ReportError
 from ssn_prune.json_values import to_json
+from ssn_prune.normalizer import Normalizer
 from ssn_prune.report import SCHEMA_VERSION, ConversionReport
 from ssn_prune.reporting.decoding import decoded
 from ssn_prune.searching.results import SearchReport
+from ssn_prune.text import shown
 from ssn_prune.training.gate_traces import GateTrace
 
 OLDEST_SCHEMA = 2
@@ -114,7 +116,21 @@ def run_of(document: Any) -> Run:
         )
     added = decoded(_Added, document)
     report = decoded(ConversionReport, document)
+    _require_normalizers(report)
     return Run(report, added.bench, added.history, added.accuracy, added.search)
+
+
+def _require_normalizers(report: ConversionReport) -> None:
+    known = [normalizer.name for normalizer in Normalizer]
+    for layer in report.layers:
+        for gate in (layer.mean, layer.var):
+            if gate.choice not in known or not set(gate.ratios) <= set(known):
+                raise ReportError(
+                    f"the gates of {shown(layer.name)} are not what a report has there",
+                    expected=f"a choice and ratios of {', '.join(known)}",
+                    found=shown(f"{gate.choice}, {', '.join(gate.ratios)}"),
+                    hint="write the report again, with this version of ssn_prune",
+                )
 
 
 def _kind(document: Any) -> str:

@@ -17,8 +17,10 @@ class Opening:
         timeout: Seconds that loading and running it may take.
         provider: Execution provider, by ONNX Runtime's name.
         trust: Which torch programs may be opened.
+        each_run: The time holds for loading it and for every run, not for all of them together.
     """
 
     timeout: float = TIMEOUT
     provider: str = CPU
     trust: Trust = field(default_factory=Trust)
+    each_run: bool = False

@@ -55,6 +55,7 @@ class RuntimeProcess:
         timeout: What it is given for a file, for errors.
         runtime: What runs the files, for errors.
         seconds_left: How long it may still take to answer, all calls together.
+        each_call: Whether every call has all of the time.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], timeout: float, runtime: str) -> None:
@@ -63,6 +64,7 @@ class RuntimeProcess:
         self.runtime = runtime
         self._timed_out = False
         self.seconds_left = timeout
+        self.each_call = False
 
     def call(
         self,
@@ -101,7 +103,8 @@ class RuntimeProcess:
         finally:
             alarm.cancel()
             alarm.join()
-            self.seconds_left -= time.monotonic() - start
+            if not self.each_call:
+                self.seconds_left -= time.monotonic() - start
         if "error" in message:
             raise _error_of(message["error"])
         return message["answer"], found

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from ssn_prune.accuracy.per_image import PerImage, score
-from ssn_prune.images.image_set import ImageSet
+from ssn_prune.images.image_set import ImageSet, TargetKind
+from ssn_prune.searching.moving import moved
 from ssn_prune.surgery.nested import tensor_leaves
+
+_SHIFT, _SCALE = 0.05, 0.08
 
 
 @dataclass(frozen=True)
@@ -23,21 +26,34 @@ class Batches:
         images: Where they are from.
         indices: Of each batch.
         device: Where the network is.
+        unfamiliar: Whether images are moved a little, each always in the same way. A network knows
+            the images of its training by heart, and hardly any change makes it give another class;
+            moved ones show how it does on images that it has not seen. Maps of labels would have
+            to move, too, so images with maps stay as they are.
     """
 
     images: ImageSet
     indices: tuple[tuple[int, ...], ...]
     device: torch.device
+    unfamiliar: bool = False
 
     @classmethod
     def of(
-        cls, images: ImageSet, indices: Sequence[int], size: int, device: torch.device
+        cls,
+        images: ImageSet,
+        indices: Sequence[int],
+        size: int,
+        device: torch.device,
+        *,
+        unfamiliar: bool = False,
     ) -> Batches:
         """Split images into batches of at most ``size``."""
         count = max(1, -(-len(indices) // size))
         ends = [len(indices) * part // count for part in range(count + 1)]
         parts = (tuple(indices[a:b]) for a, b in pairwise(ends))
-        return cls(images, tuple(part for part in parts if part), device)
+        found = tuple(part for part in parts if part)
+        moving = unfamiliar and images.kind is not TargetKind.MAPS
+        return cls(images, found, device, moving)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -49,7 +65,11 @@ class Batches:
 
     def inputs(self, batch: int) -> tuple[Tensor, ...]:
         """Inputs of one call, on the device."""
-        return tuple(t.to(self.device) for t in self.images.inputs(self.indices[batch]))
+        found = self.images.inputs(self.indices[batch])
+        if self.unfamiliar:
+            generator = torch.Generator().manual_seed(self.indices[batch][0])
+            found = tuple(moved(tensor, _SHIFT, _SCALE, generator) for tensor in found)
+        return tuple(tensor.to(self.device) for tensor in found)
 
     def score(self, batch: int, outputs: Any) -> PerImage:
         """What is right of the outputs for a batch.

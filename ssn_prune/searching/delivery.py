@@ -82,7 +82,7 @@ def measure_points(
         }
         return whole_latencies(loaded, networks, conversion, explorer.options, explorer.progress)
 
-    explorer.learn_statistics(wanted)
+    explorer.learn_repairs(wanted)
     found = by_first(latencies)
     base = found[NORM_FREE].median
     selection = select(model)

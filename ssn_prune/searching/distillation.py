@@ -13,14 +13,14 @@ from torch.nn import functional as F
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.searching.batches import Batches
+from ssn_prune.searching.moving import moved
 from ssn_prune.searching.selections import switchable_layers
 from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.surgery.nested import tensor_leaves
 
 LEARNING_RATE = 4e-3
 IMAGES_PER_STEP = 16
-_SHIFT = 0.1  # of the width
-_SCALE = 0.15
+_SHIFT, _SCALE = 0.1, 0.15
 
 
 def distil(
@@ -56,7 +56,7 @@ def distil(
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
         drawn = torch.randperm(len(places), generator=generator)[:IMAGES_PER_STEP].tolist()
         found = calibration.images.inputs([places[index] for index in drawn])
-        inputs = tuple(_moved(t, generator).to(calibration.device) for t in found)
+        inputs = tuple(moved(t, _SHIFT, _SCALE, generator).to(calibration.device) for t in found)
         with torch.no_grad():
             targets = tensor_leaves(original(*inputs))
         outputs = tensor_leaves(student(*inputs))
@@ -71,20 +71,6 @@ def distil(
 
 def _affine(layer: SwitchableNorm) -> list[nn.Parameter]:
     return [p for p in (layer.weight, layer.bias) if isinstance(p, nn.Parameter)]
-
-
-def _moved(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, C, H, W), each shifted and scaled a little; anything else as it is."""
-    if images.dim() != 4:
-        return images
-    count = len(images)
-    drawn = 2 * torch.rand((count, 3), generator=generator) - 1
-    scale = 1 + _SCALE * drawn[:, 0]
-    theta = torch.zeros((count, 2, 3), dtype=images.dtype)
-    theta[:, 0, 0] = theta[:, 1, 1] = scale
-    theta[:, :, 2] = 2 * _SHIFT * drawn[:, 1:]
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def _loss(outputs: list[Tensor], targets: list[Tensor], *, classes: bool) -> Tensor:

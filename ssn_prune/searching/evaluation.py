@@ -1,4 +1,4 @@
-"""Measuring candidates: new statistics, harm, and accuracy."""
+"""Measuring candidates: repairs, harm, and accuracy."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.divergence import Divergence, Reference
 from ssn_prune.searching.layers import Measured, SearchedLayers
 from ssn_prune.searching.network_graph import CallLayer, Finished, NetworkGraph
-from ssn_prune.searching.selections import Changes, Statistics
+from ssn_prune.searching.replayed_runs import ReplayedRuns
+from ssn_prune.searching.selections import Changes, Repairs, pair_of
 from ssn_prune.searching.whole_runs import WholeRuns
-from ssn_prune.surgery.nested import max_error, tensor_leaves
+from ssn_prune.surgery.nested import clone_tensors, max_error, tensor_leaves
 
 GRAPH_ERROR = 1e-4
 """How far the captured graph may be from the network's code, in units of the outputs' scale."""
+
+WORST = 1e6
+"""The harm of outputs that are not finite numbers."""
 
 Step = Callable[[], None]
 """Called after each batch."""
@@ -55,13 +59,14 @@ class Harm:
     @classmethod
     def of(cls, harms: Tensor) -> Harm:
         """From the harm of each image."""
+        harms = harms.nan_to_num(WORST, posinf=WORST).clamp(max=WORST)
         spread = float(harms.std()) / len(harms) ** 0.5 if len(harms) > 1 else 0.0
         return cls(float(harms.mean()), spread)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A candidate on images that its statistics were not measured on.
+    """A candidate on images that its repairs were not measured on.
 
     Attributes:
         harm: Its divergence from the original.
@@ -102,6 +107,7 @@ class Evaluator:
     Args:
         model: The original, in evaluation mode on the device of the batches; not changed.
         calibration: Images to measure statistics and single harms on.
+        memory: Bytes that recorded values may take.
 
     Attributes:
         calibration: These images.
@@ -109,12 +115,14 @@ class Evaluator:
         shares_prefixes: Whether what candidates have in common is computed once.
     """
 
-    def __init__(self, model: nn.Module, calibration: Batches) -> None:
+    def __init__(self, model: nn.Module, calibration: Batches, memory: int = 2 << 30) -> None:
         self.calibration = calibration
         self._divergence = Divergence(calibration.images.kind is not TargetKind.NONE)
         self.layers = SearchedLayers(model)
-        self._runner = _runner_of(model, calibration.inputs(0))
-        self.shares_prefixes = isinstance(self._runner, NetworkGraph)
+        self._runner = _runner_of(model, calibration.inputs(0), memory)
+        self.shares_prefixes = not isinstance(self._runner, WholeRuns) or isinstance(
+            self._runner, ReplayedRuns
+        )
         self._references: list[Reference] = []
         for batch in range(len(calibration)):
 
@@ -134,8 +142,8 @@ class Evaluator:
 
     def measure(
         self, candidates: Sequence[Changes], step: Step = lambda: None
-    ) -> list[tuple[Harm, Statistics]]:
-        """Measure new statistics and the harm on the calibration images, in one pass.
+    ) -> list[tuple[Harm, Repairs]]:
+        """Measure repairs and the harm on the calibration images, in one pass.
 
         Args:
             candidates: Each at most once.
@@ -156,29 +164,32 @@ class Evaluator:
                 if not changed:
                     return self.layers.original(name, x)
                 takers = [measured[index] for index in members]
-                return self.layers.shifted(batch, name, number, pair, x, takers)  # noqa: B023
+                return self.layers.repaired(batch, name, number, pair, x, takers)  # noqa: B023
 
             def finished(index: int, outputs: Any) -> None:
                 harms[index].append(self._divergence.harms(reference, outputs))  # noqa: B023
 
-            self._run(self.calibration.inputs(batch), candidates, call, finished)
+            inputs = self.calibration.inputs(batch)
+            self._reference(inputs, self._kept)
+            self._run(inputs, candidates, call, finished)
+            self.layers.forget_outputs()
             step()
         return [
-            (Harm.of(torch.cat(parts)), found.statistics)
+            (Harm.of(torch.cat(parts)), found.repairs)
             for parts, found in zip(harms, measured, strict=True)
         ]
 
     def outcomes(
         self,
         batches: Batches,
-        candidates: Sequence[tuple[Changes, Statistics]],
+        candidates: Sequence[tuple[Changes, Repairs]],
         step: Step = lambda: None,
     ) -> list[Outcome]:
-        """Run candidates on images that their statistics were not measured on.
+        """Run candidates on images that their repairs were not measured on.
 
         Args:
             batches: The images.
-            candidates: Changes and statistics; each at most once. No changes are the original.
+            candidates: Changes and repairs; each at most once. No changes are the original.
             step: Called after each batch.
         """
         collected = [_Collected() for _ in candidates]
@@ -195,8 +206,8 @@ class Evaluator:
                 members: Sequence[int],
             ) -> Tensor:
                 del number
-                statistics = candidates[members[0]][1] if changed else {}
-                return self.layers.fixed(name, pair, x, statistics)
+                repairs = candidates[members[0]][1] if changed else {}
+                return self.layers.fixed(name, pair, x, repairs)
 
             def finished(index: int, outputs: Any) -> None:
                 results = batches.score(batch, outputs)  # noqa: B023
@@ -205,6 +216,12 @@ class Evaluator:
             self._run(inputs, [changes for changes, _ in candidates], call, finished)
             step()
         return [found.outcome() for found in collected]
+
+    def _kept(
+        self, name: str, number: int, pair: Any, changed: bool, x: Tensor, members: Any
+    ) -> Tensor:
+        del pair, changed, members
+        return self.layers.keep_outputs(name, number, x)
 
     def _as_it_is(
         self, name: str, number: int, pair: Any, changed: bool, x: Tensor, members: Any
@@ -252,9 +269,32 @@ def compare(original: nn.Module, other: nn.Module, batches: Batches, step: Step)
     return [found.outcome() for found in collected]
 
 
-def _runner_of(model: nn.Module, inputs: tuple[Any, ...]) -> Runner:
-    """The captured graph, if there is one and it computes what the network's code does."""
-    layers, found = SearchedLayers(model), []
+def _runner_of(model: nn.Module, inputs: tuple[Any, ...], memory: int) -> Runner:
+    """The first way to run candidates that computes what the network's code does.
+
+    The captured graph, the network's code with recorded modules, or its code alone.
+    """
+    layers = SearchedLayers(model)
+    with torch.no_grad():
+        expected = tensor_leaves(model(*clone_tensors(inputs)))
+    for build in (lambda: NetworkGraph(model, inputs), lambda: ReplayedRuns(model, memory)):
+        try:
+            runner: Runner = build()
+            if _computes(runner, layers, inputs, expected):
+                return runner
+        # torch.export and the network's code raise whatever they like; the next way may work.
+        except Exception:  # noqa: BLE001
+            continue
+    return WholeRuns(model)
+
+
+def _computes(
+    runner: Runner, layers: SearchedLayers, inputs: tuple[Any, ...], expected: list[Tensor]
+) -> bool:
+    """Whether a runner gives the network's own outputs, also where candidates share a prefix."""
+    last = [(name, pair) for name, layer in layers.originals.items() if (pair := pair_of(layer))]
+    candidates: list[Changes] = [(), *([tuple(last[-1:])] if last else [])]
+    found: list[Any] = []
 
     def call(name: str, number: int, pair: Any, changed: bool, x: Tensor, members: Any) -> Tensor:
         del number, pair, changed, members
@@ -262,18 +302,13 @@ def _runner_of(model: nn.Module, inputs: tuple[Any, ...]) -> Runner:
 
     def finished(index: int, outputs: Any) -> None:
         del index
-        found.append(outputs)
+        found.append(clone_tensors(outputs))
 
-    try:
-        graph = NetworkGraph(model, inputs)
-        with torch.no_grad():
-            expected = tensor_leaves(model(*inputs))
-            graph.run(inputs, [()], call, finished)
-        given = tensor_leaves(found[0])
-        errors = [max_error(*pair) for pair in zip(given, expected, strict=True)]
-        if all(error <= GRAPH_ERROR * max(scale, 1e-30) for error, scale in errors):
-            return graph
-    # torch.export raises whatever the traced code raises; running the code itself always works.
-    except Exception:  # noqa: BLE001
-        pass
-    return WholeRuns(model)
+    with torch.no_grad():
+        runner.run(clone_tensors(inputs), candidates, call, finished)
+    return len(found) == len(candidates) and all(
+        error <= GRAPH_ERROR * max(scale, 1e-30)
+        for outputs in found
+        for pair in zip(tensor_leaves(outputs), expected, strict=True)
+        for error, scale in [max_error(*pair)]
+    )

@@ -18,7 +18,7 @@ from ssn_prune.searching.journal import Journal
 from ssn_prune.searching.processes import divided, is_first
 from ssn_prune.searching.program import cheapest_harm
 from ssn_prune.searching.results import SearchOptions, SingleHarm
-from ssn_prune.searching.selections import Changes, Statistics, changed_network, pair_of
+from ssn_prune.searching.selections import Changes, Repairs, changed_network, on_cpu, pair_of
 from ssn_prune.searching.surrogate import Surrogate
 from ssn_prune.searching.time_left import TimeLeft
 
@@ -46,7 +46,7 @@ class Explorer:
     journal: Journal
     options: SearchOptions
     progress: Progress
-    _statistics: dict[Changes, Statistics] = field(default_factory=dict)
+    _repairs: dict[Changes, Repairs] = field(default_factory=dict)
 
     def with_harms(self, alternatives: Sequence[Alternative]) -> list[Alternative]:
         """Measure each alternative alone, on the calibration images."""
@@ -84,20 +84,20 @@ class Explorer:
         found = dict(zip(missing, divided(missing, results), strict=True))
         self._note(joint=found)
 
-    def learn_statistics(self, candidates: Sequence[Changes]) -> None:
-        """Measure the statistics of candidates again, for :meth:`network`."""
-        missing = [c for c in candidates if c and c not in self._statistics]
+    def learn_repairs(self, candidates: Sequence[Changes]) -> None:
+        """Measure the repairs of candidates, for :meth:`network`."""
+        missing = [c for c in candidates if c and c not in self._repairs]
         if missing:
-            left = TimeLeft(self.progress, "statistics", self.evaluator.batches)
+            left = TimeLeft(self.progress, "repairs", self.evaluator.batches)
             measured = self.evaluator.measure(missing, left)
             for changes, (_, found) in zip(missing, measured, strict=True):
-                self._statistics[changes] = {name: m.cpu() for name, m in found.items()}
+                self._repairs[changes] = {name: on_cpu(one) for name, one in found.items()}
 
     def network(self, model: nn.Module, changes: Changes) -> nn.Module:
-        """A copy of the original with its changes and their statistics."""
-        self.learn_statistics([changes])
-        statistics = self._statistics.get(changes, {})
-        return changed_network(model, changes, statistics, kept=self.evaluator.layers.filled_in)
+        """A copy of the original with its changes and their repairs."""
+        self.learn_repairs([changes])
+        repairs = self._repairs.get(changes, {})
+        return changed_network(model, changes, repairs, kept=self.evaluator.layers.filled_in)
 
     def singles(self, alternatives: Sequence[Alternative]) -> tuple[SingleHarm, ...]:
         """The measured alternatives, for the report."""

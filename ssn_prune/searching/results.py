@@ -115,8 +115,8 @@ class FrontPoint:
         error: Standard error of the harm.
         drop: Accuracy lost on the search images, in points: what was measured, or what the
             original's probabilities expect if that is more; without labels the change of the
-            outputs in percent.
-        accuracy: On the search images.
+            outputs in percent. The images are shifted and scaled a little, unless they have maps.
+        accuracy: On the same images.
         predicted_ratio: Latency by the costs, in units of the network without norms.
         ratio: Latency of the whole file, measured beside all others; None if only predicted.
         lower: First quartile of that.

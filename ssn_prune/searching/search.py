@@ -139,11 +139,10 @@ def search(
         )
     parts = divide(images, test_images, options.seed)
     size = images_a_batch(costs, options.memory)
-    calibration, on_search = (
-        Batches.of(images, part, size, device) for part in (parts.calibration, parts.search)
-    )
+    calibration = Batches.of(images, parts.calibration, size, device)
+    on_search = Batches.of(images, parts.search, size, device, unfamiliar=True)
     progress("capturing the network")
-    evaluator = Evaluator(model, calibration)
+    evaluator = Evaluator(model, calibration, options.memory)
     original = evaluator.outcomes(on_search, [((), {})])[0]
     setting = _setting(loaded, images, parts, size)
     kept = by_first(lambda: Journal(file_of(journal, setting), setting).load())
@@ -195,8 +194,9 @@ def search(
 def images_a_batch(costs: Costs, memory: int) -> int:
     """How many images a batch may have, so that the activations fit the memory."""
     shapes = [shape for layer in costs.shapes for shape in layer.inputs]
-    largest = max((4 * math.prod(shape[1:]) for shape in shapes), default=1)
-    return max(2, min(_LARGEST_BATCH, memory // (_VALUES_A_PLACE * largest)))
+    sizes = [4 * math.prod(shape[1:]) for shape in shapes]
+    image = sum(sizes) + _VALUES_A_PLACE * max(sizes, default=1)  # the original's outputs wait
+    return max(2, min(_LARGEST_BATCH, memory // image))
 
 
 def _tested(model: nn.Module, network: nn.Module, batches: Batches, progress: Progress) -> Tested:
@@ -224,6 +224,7 @@ def _setting(loaded: LoadedCheckpoint, images: ImageSet, parts: Parts, size: int
         state.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return {
         "version": __version__,
+        "method": "moved statistics, fitted weight and bias, unfamiliar images",
         "weights": state.hexdigest(),
         "images": names,
         "preprocessing": None if images.preprocessing is None else asdict(images.preprocessing),

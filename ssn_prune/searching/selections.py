@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,29 @@ from ssn_prune.surgery.round_gates import as_ssn
 Changes = tuple[tuple[str, NormalizerPair], ...]
 """Layers that get another pair, in the network's order. Nothing is the original."""
 
-Statistics = Mapping[str, Tensor]
-"""Running mean and variance of BN by layer, (2, C) each."""
+
+@dataclass(frozen=True)
+class Repair:
+    """What is measured again at a layer at or after a change.
+
+    Attributes:
+        moments: Running mean and variance of BN, (2, C); None if they do not matter.
+        affine: Scale and shift of its outputs, (2, C), that become part of its weight and bias;
+            None where it has none of its own.
+    """
+
+    moments: Tensor | None
+    affine: Tensor | None
+
+
+def on_cpu(repair: Repair) -> Repair:
+    """The repair on the CPU."""
+    parts = (repair.moments, repair.affine)
+    return Repair(*(None if part is None else part.cpu() for part in parts))
+
+
+Repairs = Mapping[str, Repair]
+"""By layer."""
 
 
 def switchable_layers(model: nn.Module) -> dict[str, SwitchableNorm]:
@@ -77,15 +99,19 @@ def with_pair(layer: SwitchableNorm, pair: NormalizerPair | None) -> nn.Module:
 
 @torch.no_grad()
 def changed_network(
-    model: nn.Module, changes: Changes, statistics: Statistics, *, kept: Statistics | None = None
+    model: nn.Module,
+    changes: Changes,
+    repairs: Repairs,
+    *,
+    kept: Mapping[str, Tensor] | None = None,
 ) -> nn.Module:
     """A copy of a network with its changes: SSN layers whose gates are fixed at the new pairs.
 
     Args:
         model: The original; not changed.
         changes: The layers that get another pair. Those of SN become SSN layers.
-        statistics: Running statistics that were measured again.
-        kept: Running statistics of other layers that the file did not store.
+        repairs: What was measured again.
+        kept: Running statistics, (2, C), of layers for which the file stored none.
 
     Returns:
         The copy in evaluation mode. Layers without a change are as they were.
@@ -101,8 +127,16 @@ def changed_network(
             carry_hooks(layer, target)
             replaced.append((layer, target))
             layers[name] = target
-    for name, moments in {**(kept or {}), **statistics}.items():
+    for name, moments in (kept or {}).items():
         set_statistics(layers[name], moments)
+    for name, repair in repairs.items():
+        layer = layers[name]
+        if repair.moments is not None:
+            set_statistics(layer, repair.moments)
+        if repair.affine is not None:
+            scale, shift = repair.affine
+            layer.weight.mul_(scale)
+            layer.bias.mul_(scale).add_(shift)
     result = replace_modules(copied, replaced)
     result.eval()
     return result

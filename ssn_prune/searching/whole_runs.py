@@ -26,7 +26,7 @@ class WholeRuns:
         self._run = _Run()
         replaced: list[tuple[nn.Module, nn.Module]] = []
         for name, layer in switchable_layers(copied).items():
-            stand_in = _StandIn(name, self._run)
+            stand_in = StandIn(name, self._run)
             carry_hooks(layer, stand_in)
             replaced.append((layer, stand_in))
         self._model = replace_modules(copied, replaced)
@@ -41,8 +41,13 @@ class WholeRuns:
     ) -> None:
         """As :meth:`ssn_prune.searching.network_graph.NetworkGraph.run`."""
         for index, changes in enumerate(candidates):
-            self._run.begin(index, dict(changes), call_layer)
-            finished(index, self._model(*inputs))
+            finished(index, self._outputs(inputs, index, changes, call_layer))
+
+    def _outputs(
+        self, inputs: tuple[Any, ...], index: int, changes: Changes, call_layer: CallLayer
+    ) -> Any:
+        self._run.begin(index, dict(changes), call_layer)
+        return self._model(*inputs)
 
 
 class _Run:
@@ -60,12 +65,17 @@ class _Run:
         return self.call_layer(name, call, pair, self.changed, x, [self.index])
 
 
-class _StandIn(nn.Module):
-    """In the place of a layer."""
+class StandIn(nn.Module):
+    """In the place of a layer.
+
+    Attributes:
+        layer_name: The layer's first path.
+    """
 
     def __init__(self, name: str, run: _Run) -> None:
         super().__init__()
-        self._name, self._of = name, run
+        self.layer_name, self._of = name, run
 
     def forward(self, input: Tensor) -> Tensor:  # may be called by this keyword
-        return self._of.call(self._name, input)
+        """Call the layer of the candidate that runs now."""
+        return self._of.call(self.layer_name, input)

@@ -31,6 +31,8 @@ class GateTrace:
         changes: How often the leading normalizer changed between recorded steps.
         margins: One digit per letter of ``line``: how far the largest ratio is ahead of the second,
             0 to 9.
+        ratios: Four digits per letter of ``line``: the ratios of IN and LN in units of 1/99; that
+            of BN is the rest.
     """
 
     layer: str
@@ -40,6 +42,7 @@ class GateTrace:
     choice: Normalizer | None
     changes: int
     margins: str = ""
+    ratios: str = ""
 
 
 def gate_traces(records: GateRecords, width: int = 40) -> tuple[GateTrace, ...]:
@@ -76,6 +79,7 @@ def gate_traces(records: GateRecords, width: int = 40) -> tuple[GateTrace, ...]:
                     Normalizer(int(leaders[-1])) if count else None,
                     int(np.count_nonzero(np.diff(leaders))),
                     "".join(map(_margin, ratios[shown])),
+                    "".join(map(_digits, ratios[shown])),
                 )
             )
     return tuple(traces)
@@ -84,3 +88,8 @@ def gate_traces(records: GateRecords, width: int = 40) -> tuple[GateTrace, ...]:
 def _margin(ratios: Floats) -> str:
     second, first = np.sort(ratios)[-2:]
     return str(int(np.clip(np.nan_to_num(9 * (first - second)), 0, 9)))
+
+
+def _digits(ratios: Floats) -> str:
+    first, second = np.clip(np.nan_to_num(np.rint(99 * ratios[:2])), 0, 99)
+    return f"{int(first):02}{int(second):02}"

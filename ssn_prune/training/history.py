@@ -99,7 +99,9 @@ class GateRecords:
                 and records.ratios.shape == shape
             )
         except _UNREADABLE as error:
-            raise _not_a_history(path, f"{type(error).__name__}: {error}") from error
+            system = getattr(error, "strerror", None)
+            found = system.lower() if system else f"{type(error).__name__}: {error}"
+            raise _not_a_history(path, found) from error
         if not sound:
             raise _not_a_history(path, f"format {header['format']!r}, {records.ratios.shape}")
         return records

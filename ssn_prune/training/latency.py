@@ -26,6 +26,8 @@ from ssn_prune.normalizer import NormalizerPair
 def latency_penalty(model: nn.Module, costs: Costs, *, weight: float) -> Tensor:
     """What to add to the loss so that gates settle on cheap pairs unless accuracy objects.
 
+    :class:`LatencyPenalty` is the same for many steps: it copies the costs to the device once.
+
     Args:
         model: A network with SSN or SN layers.
         costs: Its costs, from :func:`ssn_prune.measure_costs`.
@@ -40,20 +42,47 @@ def latency_penalty(model: nn.Module, costs: Costs, *, weight: float) -> Tensor:
         ArgumentError: They do not say what the network takes without norms, or the weight is
             negative or not finite.
     """
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, SwitchableNorm)}
-    scale = _scale(costs, weight)
-    costs.require_layers({name: layer.num_features for name, layer in layers.items()})
-    if not layers:
-        return torch.zeros(())
-    ratios = _ratios(layers)
-    total = torch.zeros((), device=next(iter(ratios.values())).device)
-    for count in sorted({gates.shape[-1] for gates in ratios.values()}):
-        names = [name for name, gates in ratios.items() if gates.shape[-1] == count]
-        gates = torch.stack([ratios[name] for name in names])
-        matrices = [_matrix(name, layers[name], costs) for name in names]
-        pairs = torch.tensor(matrices, dtype=gates.dtype, device=gates.device)
-        total = total + torch.einsum("lm,lmv,lv->", gates[:, 0], pairs, gates[:, 1])
-    return scale * total
+    return LatencyPenalty(model, costs, weight=weight)()
+
+
+class LatencyPenalty:
+    """:func:`latency_penalty` for every step of a training; nothing waits for the device.
+
+    Make it when the network is where it is trained. Gates that freeze later go on to count.
+
+    Args:
+        model: A network with SSN or SN layers.
+        costs: Its costs.
+        weight: The loss that a latency twice that of the network without norms is worth.
+
+    Raises:
+        CostsError: The costs are of another network.
+        ArgumentError: They do not say what the network takes without norms, or the weight is
+            negative or not finite.
+    """
+
+    def __init__(self, model: nn.Module, costs: Costs, *, weight: float) -> None:
+        layers = {name: m for name, m in model.named_modules() if isinstance(m, SwitchableNorm)}
+        scale = _scale(costs, weight)
+        costs.require_layers({name: layer.num_features for name, layer in layers.items()})
+        alike: dict[tuple[int, torch.device, torch.dtype], list[str]] = {}
+        for name, layer in layers.items():
+            gate = layer.mean_weight
+            alike.setdefault((len(gate), gate.device, gate.dtype), []).append(name)
+        self._groups: list[tuple[list[SwitchableNorm], Tensor]] = []
+        for (_, device, dtype), names in alike.items():
+            values = [_matrix(name, layers[name], costs) for name in names]
+            matrices = scale * torch.tensor(values, dtype=dtype, device=device)
+            self._groups.append(([layers[name] for name in names], matrices))
+
+    def __call__(self) -> Tensor:
+        """The penalty of the gates as they are."""
+        parts = [
+            torch.einsum("lm,lmv,lv->", gates[:, 0], matrices, gates[:, 1])
+            for layers, matrices in self._groups
+            for gates in (_ratios(layers),)
+        ]
+        return sum(parts[1:], parts[0]) if parts else torch.zeros(())
 
 
 def _scale(costs: Costs, weight: float) -> float:
@@ -74,14 +103,13 @@ def _scale(costs: Costs, weight: float) -> float:
     return weight / costs.norm_free_ms
 
 
-def _ratios(layers: dict[str, SwitchableNorm]) -> dict[str, Tensor]:
-    """The gates of every layer, (2, K): all those of SSN layers are solved together."""
-    sparse = {name: layer for name, layer in layers.items() if isinstance(layer, SSN)}
-    solved = dict(zip(sparse, differentiable_gate_ratios(list(sparse.values())), strict=True))
-    return {
-        name: solved[name] if name in solved else torch.stack(layer.gates())
-        for name, layer in layers.items()
-    }
+def _ratios(layers: list[SwitchableNorm]) -> Tensor:
+    """The gates of layers, (L, 2, K): all those of SSN layers are solved together."""
+    sparse = [layer for layer in layers if isinstance(layer, SSN)]
+    solved = dict(zip(map(id, sparse), differentiable_gate_ratios(sparse), strict=True))
+    return torch.stack(
+        [solved[id(m)] if id(m) in solved else torch.stack(m.gates()) for m in layers]
+    )
 
 
 def _matrix(name: str, layer: SwitchableNorm, costs: Costs) -> list[list[float]]:

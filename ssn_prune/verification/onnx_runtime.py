@@ -84,19 +84,23 @@ class OnnxApart:
 
 
 @contextmanager
-def onnx_apart(path: Path, timeout: float = TIMEOUT, provider: str = CPU) -> Iterator[OnnxApart]:
+def onnx_apart(
+    path: Path, timeout: float = TIMEOUT, provider: str = CPU, *, each_run: bool = False
+) -> Iterator[OnnxApart]:
     """Open an ONNX file in a process of its own, which ends with the block.
 
     Args:
         path: The file.
         timeout: Seconds that it may take, all runs together.
         provider: The execution provider, by ONNX Runtime's name.
+        each_run: Every run may take as long.
 
     Raises:
         InferenceRuntimeError: It cannot be loaded, or takes too long.
         ArgumentError: It would run elsewhere than on that provider.
     """
     with runtime_process(timeout, limited=provider == CPU) as process:
+        process.each_call = each_run
         found, _ = process.call("open", path.name, _how(path, provider))
         outputs = tuple(FileOutput(**output) for output in found["outputs"])
         known = (found["layer_values"], found["provider"], embedded_by(found["preprocessing"]))

@@ -91,5 +91,6 @@ def pt2_apart(path: Path, opening: Opening) -> Iterator[Pt2Apart]:
     allowed = opening.trust.allowed(path.name)
     how = {"path": os.path.abspath(path), "threads": torch.get_num_threads(), "allowed": allowed}
     with runtime_process(opening.timeout, TORCH, limited=False) as process:
+        process.each_call = opening.each_run
         process.call("open_program", path.name, how)
         yield Pt2Apart(path, process)

@@ -18,6 +18,8 @@ import torch
 from cli_checks import ARCH, fails, run_cli
 from helpers import tiny_network
 
+from ssn_prune.batch.running import Result
+
 SUPPORT = Path(__file__).parents[1] / "support"
 
 
@@ -100,10 +102,27 @@ def test_an_interrupt_ends_all_of_them(folder: Path, tmp_path: Path) -> None:
     assert sorted(folder.rglob("*")) == before
 
 
+def test_what_ended_before_an_interrupt_is_told(folder, tmp_path, monkeypatch) -> None:
+    def interrupted(jobs, _command_of, _at_once, started, finished):
+        started(jobs[0])
+        failed = {"error": {"problem": "no checkpoint"}}
+        finished(Result(jobs[0], 1, failed, 2.0, "Traceback of it"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssn_prune.batch.running.run_jobs", interrupted)
+    command = ("convert", str(folder), *ARCH, "-r", "--summary", str(tmp_path / "all.csv"))
+    result = run_cli(*command, "--debug")
+    assert result.exit_code == 130
+    assert "bad.pth" in result.stdout
+    assert "interrupted: 1 of 3 checkpoints ended" in result.stdout
+    assert "Traceback of it" in result.stderr
+    assert len(list(csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text())))) == 1
+
+
 def test_a_dry_run_makes_no_folder(folder: Path, tmp_path: Path) -> None:
     (folder / "bad.pth").unlink()
     before = sorted(tmp_path.rglob("*"))
     result = run_cli("convert", str(folder), *ARCH, "-o", str(tmp_path / "new"), "--dry-run")
     assert result.exit_code == 0, result.stderr
-    assert "all 1 checkpoints can be converted; nothing was written" in result.stdout
+    assert "the checkpoint can be converted; nothing was written" in result.stdout
     assert sorted(tmp_path.rglob("*")) == before

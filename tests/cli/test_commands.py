@@ -89,7 +89,7 @@ def test_soft_gates_convert_on_request(soft: Path, tmp_path: Path, mode: str) ->
     result = run("convert", soft, *ARCH, "-o", target, "--on-unconverged", mode)
     assert result.exit_code == 0, result.output
     assert target.is_file()
-    assert ("rounded the gates of 1 layers" in result.stdout) == (mode == "argmax")
+    assert ("rounded the gates of 1 layer:" in result.stdout) == (mode == "argmax")
 
 
 def test_inspect_needs_no_architecture_and_writes_nothing(soft: Path) -> None:

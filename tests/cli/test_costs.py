@@ -11,7 +11,7 @@ from cli_checks import ARCH, fails, run_cli
 from costs_samples import cheap_costs
 from helpers import tiny_network
 
-from ssn_prune.costs import measuring
+from ssn_prune.costs import emitting, measuring
 from ssn_prune.costs.reading import read_costs
 from ssn_prune.json_values import to_json
 
@@ -88,6 +88,23 @@ def test_probes_and_costs_are_not_both_written(checkpoint, tmp_path):
     text, _ = fails(tmp_path, 2, *checkpoint, "--emit", "probes", "-o", "costs.json")
     assert "not both" in text
     assert not (tmp_path / "probes").exists()
+
+
+def test_probes_are_written_instead_of_measuring(checkpoint, made_up, monkeypatch, tmp_path):
+    asked = []
+
+    def emit(loaded, folder, options, *, progress):
+        asked.append((folder, options.batch))
+        return 18
+
+    monkeypatch.setattr(emitting, "emit_probes", emit)
+    shown = run_cli(*checkpoint, "--emit", "probes", "--batch", "2")
+    assert shown.exit_code == 0
+    assert "18 probes" in shown.stderr + shown.stdout
+    printed = run_cli(*checkpoint, "--emit", "probes", "--json")
+    assert json.loads(printed.stdout) == {"emitted": "probes", "probes": 18}
+    assert [(str(folder), batch) for folder, batch in asked] == [("probes", 2), ("probes", 1)]
+    assert not made_up
 
 
 def test_the_table_fits_a_narrow_terminal():

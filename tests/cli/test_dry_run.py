@@ -36,6 +36,7 @@ def test_an_existing_file_is_no_obstacle(checkpoint: Path) -> None:
     told = run_cli("convert", str(checkpoint), *ARCH, "--dry-run", "--format", "onnx")
     assert told.exit_code == 0, told.stderr
     assert "nothing was written" in told.stdout
+    assert "net.onnx exists: converting needs --force" in told.stdout.replace("\n", " ")
     assert "ONNX nodes" in told.stdout
     assert "conv1" in told.stdout
     assert checkpoint.with_suffix(".onnx").read_bytes() == b"mine"

@@ -89,6 +89,13 @@ def test_a_file_can_take_pixels(inside):
     assert "input uint8 (batch, 1, 8, 8)" in result.stdout
 
 
+def test_a_torch_program_that_was_just_written_is_run(inside):
+    command = ("convert", "net.pth", *ARCH, *UNCHECKED, *HALF, "-o", "net.pt2", "--data", "photos")
+    result = run_cli(*command)
+    assert result.exit_code == 0, result.stderr
+    assert "the file gives all images the same class" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [

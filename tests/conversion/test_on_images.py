@@ -24,6 +24,7 @@ from ssn_prune import (
     ConvertOptions,
     DataError,
     LoadedCheckpoint,
+    UntrustedFileError,
     accuracy_on_images,
     convert,
     load_checkpoint,
@@ -127,8 +128,8 @@ def test_images_that_differ_are_listed_with_what_both_say(folder, loaded, other)
 
 
 def test_lists_and_pictures_are_bounded(folder, loaded, other, monkeypatch):
-    monkeypatch.setattr("ssn_prune.conversion.on_images.LISTED", 2)
-    monkeypatch.setattr("ssn_prune.conversion.on_images.PICTURES", 1)
+    monkeypatch.setattr("ssn_prune.conversion.compared_images.LISTED", 2)
+    monkeypatch.setattr("ssn_prune.conversion.compared_images.PICTURES", 1)
     found = accuracy_on_images(loaded, other, folder / "photos")
     assert found.differing > 2
     assert [image.picture is None for image in found.listed] == [False, True]
@@ -276,6 +277,14 @@ def test_what_cannot_be_compared_is_refused(folder, loaded, file, tmp_path):
     np.savez(tmp_path / "x.npz", images=np.zeros((2, 1, 8, 8), np.float32), labels=[0, 3])
     with pytest.raises(DataError, match="classes 0 to 2"):
         accuracy_on_images(loaded, file, tmp_path / "x.npz")
+
+
+def test_a_torch_program_is_compared_if_it_is_trusted(folder, loaded):
+    convert(loaded, folder / "net.pt2", HALF)
+    with pytest.raises(UntrustedFileError):
+        accuracy_on_images(loaded, folder / "net.pt2", folder / "photos")
+    found = accuracy_on_images(loaded, folder / "net.pt2", folder / "photos", trust_pt2=True)
+    assert (found.agreement, found.original.top1) == (1, share_right(classes(tiny_network())))
 
 
 # The file takes pixels

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from placed_networks import Residual
+from placed_networks import Small
 
 from ssn_prune import LoadedCheckpoint
 from ssn_prune.costs import run
@@ -23,7 +23,7 @@ from ssn_prune.errors import ExportError, OutputError
 
 @pytest.fixture(scope="module")
 def loaded():
-    return LoadedCheckpoint(Residual().eval(), (3, 16, 16), source=None)
+    return LoadedCheckpoint(Small().eval(), Small.input_size, source=None)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_folder_has_every_file_once(folder):
     assert files == {*named, "run.py", "manifest.json", "norm-free.onnx"}
     assert len(named) == len(set(named))
     assert all(str(FREE) in place["files"] for place in manifest["places"])
-    assert [layer["places"] for layer in manifest["layers"]] == [[0], [1], [2], [3], [4, 5]]
+    assert [layer["places"] for layer in manifest["layers"]] == [[0], [1, 2]]
     for name in named:
         onnx.checker.check_model(folder / name)
 
@@ -61,7 +61,7 @@ def test_the_runner_measures_the_costs_of_this_network(folder, loaded, tmp_path)
     assert costs.processor == "board"
     assert costs.provider == "CPUExecutionProvider"
     assert costs.norm_free_ms > 0
-    assert [entry.milliseconds for entry in costs.layers if entry.pair == FREE] == [0] * 5
+    assert [entry.milliseconds for entry in costs.layers if entry.pair == FREE] == [0] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["c.json"]
 
 
@@ -71,6 +71,17 @@ def test_the_runner_refuses_a_provider_that_is_not_there(folder, tmp_path):
     assert "there is no provider abacus" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_the_runner_finds_out_before_the_work_what_is_missing(folder, tmp_path):
+    done = runner(folder, "--output", str(tmp_path / "missing" / "c.json"))
+    assert done.returncode == 2
+    assert "does not exist" in done.stderr
+    alone = tmp_path / "run.py"
+    alone.write_bytes((folder / "run.py").read_bytes())
+    done = runner(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("manifest.json, which belongs beside")
 
 
 def test_the_runner_needs_no_more_than_it_says():

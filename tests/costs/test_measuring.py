@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from placed_networks import Residual
+from costs_samples import cheap_costs
+from placed_networks import Residual, Small
 from torch import nn
 
 from ssn_prune.costs import measuring
@@ -46,10 +47,10 @@ def counted(monkeypatch):
         seen.append((batch, tuple(files)))
         return {pair: 1.0 + (FREE.mean - pair.mean) + 0.1 * (FREE.var - pair.var) for pair in files}
 
-    def no_files(probes, folder, *, target, static):
-        return [folder / str(index) for index, _ in enumerate(probes)]
+    def no_files(wanted, folder, *, target, static):
+        return {place: {pair: folder / str(pair) for pair in wanted[place]} for place in wanted}
 
-    monkeypatch.setattr(measuring, "export_probes", no_files)
+    monkeypatch.setattr(measuring, "export_places", no_files)
     monkeypatch.setattr(measuring, "time_place", made_up)
     monkeypatch.setattr(measuring, "_norm_free", lambda *_: None)
     return seen
@@ -79,7 +80,7 @@ def test_bn_costs_nothing_and_nothing_costs_less(measured):
 
 def test_known_times_are_not_measured_again(model, measured, monkeypatch):
     costs, folder = measured
-    monkeypatch.setattr(measuring, "export_probes", None)  # would fail
+    monkeypatch.setattr(measuring, "export_places", None)  # would fail
     monkeypatch.setattr(measuring, "time_place", None)
     monkeypatch.setattr(measuring, "_norm_free", lambda *_: None)
     again = measure_network_costs(model, X, CostOptions(runs=3), cache=folder)
@@ -138,16 +139,16 @@ def test_noise_below_zero_is_kept_and_not_used(measured):
     assert lucky.of(lucky.layers[0].layer, lucky.layers[0].pair) == 0
 
 
-def test_whole_networks_are_compared_with_the_sum(model, measured):
-    costs, _ = measured
-    chosen = {shape.layer: costs.pairs(shape.layer)[0] for shape in costs.shapes}
+def test_whole_networks_are_compared_with_the_sum():
+    costs = cheap_costs(["once", "twice"])
+    chosen = {"once": IN, "twice": NormalizerPair(Normalizer.BN, Normalizer.IN)}
     free = dict.fromkeys(chosen, FREE)
-    inputs = (torch.randn(2, 3, 16, 16),)
-    found = additive_error(model, inputs, costs, [chosen, free], CostOptions(runs=3))
+    inputs = (torch.randn(2, *Small.input_size),)
+    found = additive_error(Small().eval(), inputs, costs, [chosen, free], CostOptions(runs=3))
     first, second = found.selections
     assert second.predicted_ms == found.norm_free_ms
-    expected = found.norm_free_ms + sum(costs.of(name, pair) for name, pair in chosen.items())
-    assert first.predicted_ms == pytest.approx(expected)
+    assert first.predicted_ms == pytest.approx(found.norm_free_ms + 1.0 + 7.0)
+    assert 0 < first.measured_ms < 8  # in no way what is made up
     errors = [s.predicted_ms - s.measured_ms for s in found.selections]
     assert found.largest == pytest.approx(max(map(abs, errors)) / found.norm_free_ms)
     assert found.mean == pytest.approx(sum(errors) / 2 / found.norm_free_ms)

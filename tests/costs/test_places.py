@@ -11,6 +11,7 @@ from ssn_prune.costs.places import find_layers
 from ssn_prune.errors import ArgumentError
 from ssn_prune.nn.ssn import SSN2d
 from ssn_prune.normalizer import ALL_PAIRS
+from ssn_prune.pruning.capture.capture import capture
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,22 @@ def test_a_network_that_is_captured_in_parts():
 def test_a_network_without_reached_layers_is_refused():
     with pytest.raises(ArgumentError, match="nothing can be measured"):
         find_layers(nn.Conv2d(3, 3, 1), (torch.randn(1, 3, 4, 4),))
+
+
+def test_padding_that_follows_from_a_size_is_no_constant():
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.norm = nn.Parameter(torch.ones(8, 3, 3, 3)), SSN2d(8)
+
+        def forward(self, x):
+            return self.norm(torch.conv2d(x, self.weight, padding=x.shape[-1] // 4))
+
+    inputs = (torch.randn(2, 3, 8, 12),)
+    (call,) = capture(Padded().eval(), inputs).calls["norm"]
+    assert call.preceding_conv is not None
+    assert call.surroundings.preceding is None
+    assert call.surroundings.shape == (2, 8, 12, 16)
+    hash(call.surroundings)
+    (layer,) = find_layers(Padded().eval(), inputs)
+    assert around(layer).preceding is not None

@@ -68,7 +68,7 @@ def test_noise_below_zero_is_no_error(tmp_path):
         (changed(shapes=DOCUMENT["shapes"][:1]), "layers does not fit"),
         (changed(layers=DOCUMENT["layers"] * 2), "layers does not fit"),
         (layer(layer=None), "layer"),
-        (layer(milliseconds=-0.6), "less than nothing"),
+        (layer(milliseconds=-0.7), "less than nothing"),
         (layer(milliseconds=None), "milliseconds"),
         (layer(milliseconds=1e300), "milliseconds"),
         (layer(milliseconds=[]), "milliseconds"),

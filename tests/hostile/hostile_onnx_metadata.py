@@ -6,7 +6,9 @@ import json
 
 import onnx
 from hostile_onnx_case import (
+    ARGUMENT,
     OK,
+    RUNTIME,
     VERIFICATION,
     Edit,
     OnnxCase,
@@ -58,6 +60,18 @@ LAYER_OUTPUTS = {
     "another module": '{"conv1": "input", "": "input"}',
     "the input": '{"sn1": "input", "sn2": "input"}',
 }
+EMBEDDED = {
+    **{"size": [1, 8, 8], "mean": [0.5], "std": [0.5], "resize": None},
+    **{"interpolation": "bilinear", "embedded": True},
+}
+PREPROCESSINGS = {
+    "no JSON": "{",
+    "deep nesting": "[" * 100_000,
+    "a number without end": json.dumps({**EMBEDDED, "std": [10**400]}),
+    "NaN": json.dumps({**EMBEDDED, "mean": [float("nan")]}),
+    "of a huge size": json.dumps({**EMBEDDED, "size": [1, 10**9, 10**9]}),
+    "17 MB": json.dumps({**EMBEDDED, "interpolation": "x" * (17 << 20)}),
+}
 METADATA = [
     *(
         OnnxCase(f"metadata: a selection that is {name}", edited(says(selection=text)), OK, found="damaged")
@@ -69,5 +83,11 @@ METADATA = [
     ),
     OnnxCase("metadata: a source with control characters", edited(wrong, says(source="\x1b[2J\x07[red]\n" * 99, source_sha256="0" * 64)), VERIFICATION, OK, "was made from"),
     OnnxCase("metadata: a hash that is none", edited(wrong, says(source="a.pth", source_sha256="g" * 64)), VERIFICATION, OK, "does not give"),
+    *(
+        OnnxCase(f"metadata: a preprocessing that is {name}", edited(says(preprocessing=text)), OK, OK)
+        for name, text in PREPROCESSINGS.items()
+    ),
+    OnnxCase("metadata: a preprocessing in the file that is not there", edited(says(preprocessing=json.dumps(EMBEDDED))), RUNTIME, OK),
+    OnnxCase("metadata: a preprocessing for three channels", edited(says(preprocessing=json.dumps({**EMBEDDED, "size": [3, 8, 8], "mean": [0.5, 0.4, 0.3], "std": [0.5] * 3}))), ARGUMENT, OK),
     OnnxCase("metadata: keys twice", edited(lambda m: m.metadata_props.extend([onnx.StringStringEntryProto(key="ssn_prune.selection", value="{}")] * 2)), OK, OK),
 ]  # fmt: skip

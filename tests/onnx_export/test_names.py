@@ -63,6 +63,9 @@ def test_without_them_outputs_have_the_keys_of_the_results(tmp_path: Path) -> No
         ({"input_names": ("a", "a")}, "same name"),
         ({"input_names": ("a", "b"), "output_names": ("c", "a")}, "same name"),
         ({"output_names": ("", "b")}, "empty"),
+        ({"input_names": ("a", "total")}, "both be called 'total'"),
+        ({"output_names": ("input", "b")}, "both be called 'input'"),
+        ({"input_names": ("a\x1b[2J", "b")}, "cannot be printed"),
     ],
 )
 def test_names_that_do_not_fit(

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from report_runs import RESNET18, bench, layer, layers, run
+from report_runs import RESNET18, accuracy, bench, layer, layers, run
 
 from ssn_prune.reporting.formats.table import FORMATS
 from ssn_prune.reporting.run import Run
@@ -53,3 +53,13 @@ def test_every_format_that_compares_names_what_changed(entry) -> None:
     assert "added" in text
     if entry.suffix == ".json":
         assert len(json.loads(text)["changes"]) == 4
+
+
+def test_accuracy_on_images_is_compared_where_there_is_one() -> None:
+    rows = {row.label: row for row in comparison_of(run(), Run(run().report, None)).rows}
+    assert "right on images" not in rows
+    rows = {
+        row.label: row for row in comparison_of(run(), replace(run(), accuracy=accuracy())).rows
+    }
+    found = rows["right on images"]
+    assert (found.old, found.new.replace("\u00a0", " ")) == ("–", "86.0 % of 300 images")

@@ -121,6 +121,7 @@ def test_the_policy_allows_the_pages_own_script_only() -> None:
 def test_a_page_of_300_layers_is_small() -> None:
     assert len(HUGE) == 310
     assert len(html(Run(run(HUGE).report, bench(), None)).encode()) < 400_000
+    assert len(html(Run(run(HUGE).report, bench(), history(HUGE))).encode()) < 1_000_000
     assert len(html(Run(run(HUGE).report, bench(), history(HUGE))).encode()) < 1_500_000
     assert len(html(FULL).encode()) < 120_000
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
-from report_runs import HOSTILE, HUGE, MOBILENET, RESNET18, bench, history, run
+from report_runs import HOSTILE, HUGE, MOBILENET, RESNET18, accuracy, bench, history, run
 from search_samples import searched, searched_run
 
 from ssn_prune.reporting.formats.comparison import compared_html
@@ -24,7 +25,7 @@ from ssn_prune.reporting.run import Run
 RESNET = Run(run([*RESNET18, HOSTILE]).report, bench(), history())
 PAGES = {
     "resnet18": html(RESNET),
-    "mobilenet": html(run(MOBILENET, soft=(4, 13, 22, 31))),
+    "mobilenet": html(replace(run(MOBILENET, soft=(4, 13, 22, 31)), accuracy=accuracy())),
     "failed": html(run(first_off=7)),
     "310 layers": html(run(HUGE)),
     "searched": html(
@@ -257,3 +258,41 @@ def test_a_hostile_name_is_text(browser, files) -> None:
         assert tab.locator(".layers td", has_text=HOSTILE).first.is_visible()
         document = tab.evaluate("JSON.parse(document.getElementById('run').textContent)")
         assert document["layers"][-1]["name"] == HOSTILE
+
+
+def test_images_that_differ_are_pictures_of_the_page_itself(browser, files) -> None:
+    with opened(browser, files["mobilenet"]) as tab:
+        pictures = tab.locator(".tiles img")
+        assert pictures.count() == 30
+        widths = pictures.evaluate_all("images => images.map(image => image.naturalWidth)")
+        assert set(widths) == {8}
+        assert tab.locator(".tiles li", has_text=HOSTILE).first.is_visible()
+        assert not pictures.last.is_visible()
+        tab.get_by_text("6 more", exact=True).click()
+        assert pictures.last.is_visible()
+
+
+def test_a_trajectory_opens_the_path_of_its_gate(browser, files) -> None:
+    with opened(browser, files["resnet18"]) as tab:
+        assert tab.locator(".simplex").count() == 0
+        trace = RESNET.history[4]
+        button = tab.get_by_role("button", name=f"{trace.gate} gate of {trace.layer}: its path")
+        button.focus()
+        tab.keyboard.press("Enter")
+        assert button.get_attribute("aria-expanded") == "true"
+        said = tab.locator(".simplex output")
+        slider = tab.locator(".simplex input")
+        radii = []
+        for part in (1, 10, len(trace.line)):
+            slider.fill(str(part))
+            radii.append(float(tab.locator(".simplex .circle").get_attribute("r")))
+            first, second = (int(trace.ratios[4 * part - 4 + i :][:2]) / 99 for i in (0, 2))
+            shares = (first, second, 1 - first - second)
+            texts = [f"{n} {round(100 * s)} %" for n, s in zip(("IN", "LN", "BN"), shares)]  # noqa: B905
+            assert said.inner_text() == f"{part} of {len(trace.line)}: {', '.join(texts)}"
+        assert radii == sorted(radii)
+        slider.focus()
+        tab.keyboard.press("ArrowLeft")
+        assert said.inner_text().startswith(f"{len(trace.line) - 1} of")
+        tab.locator(".trail .line").nth(4).click()
+        assert tab.locator(".simplex").count() == 0

@@ -12,6 +12,7 @@ from report_runs import HOSTILE, RESNET18, bench, run
 
 from ssn_prune.errors import ReportError
 from ssn_prune.reporting import reading
+from ssn_prune.reporting.formats.comparison import compared_html
 from ssn_prune.reporting.formats.html import html
 from ssn_prune.reporting.formats.json import json as as_json
 from ssn_prune.reporting.reading import read_run
@@ -30,6 +31,7 @@ UNREADABLE = {
     "half": (b'{"schema_version": 3, "layers": [', "not JSON"),
     "binary": (bytes(range(256)), "cannot be read"),
     "another page": (b"<!doctype html><p>hello</p>", "not a page of ssn_prune"),
+    "a comparison": (compared_html(run(), run()).encode(), "compares two runs"),
     "a broken page": (b'<script type="application/json" id="run">{</script>', "not JSON"),
     "deep": (b"[" * 200_000, "not JSON"),
     "deep objects": (b'{"a":' * 100_000, "not JSON"),
@@ -73,3 +75,23 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     text = json.dumps(run().document())
     (tmp_path / "r.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert read_run(tmp_path / "r.json") == run()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("layers", 0, "mean", "choice"), "XX", "gates of 'sn1'"),
+        (("layers", 0, "var", "ratios"), {"GN": 1.0}, "gates of 'sn1'"),
+        (("onnx", "nodes"), -5, "onnx.nodes"),
+        (("verification", "rounding", "max_error"), -1e-9, "rounding.max_error"),
+    ],
+)
+def test_numbers_that_no_run_has_are_refused(tmp_path: Path, path, value, words) -> None:
+    document = run().document()
+    inside = document
+    for part in path[:-1]:
+        inside = inside[part]
+    inside[path[-1]] = value
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    with pytest.raises(ReportError, match=words):
+        read_run(tmp_path / "r.json")

@@ -84,6 +84,16 @@ def test_a_failure_without_a_layer_is_about_the_output() -> None:
     )
 
 
+def test_other_classes_within_the_bound_are_called_that() -> None:
+    found = run().report.verification
+    rounding = replace(found.rounding, passed=False, top1_agreement=0.97)
+    verdict = judged(run(verification=replace(found, rounding=rounding)))
+    assert text(verdict) == (
+        "Do not use. The errors are small enough, but top-1 classes differ for 3 % of the inputs. "
+        "No file was written."
+    )
+
+
 def test_a_wrong_plan_is_named_before_the_file() -> None:
     checks = run(first_off=7).report.verification
     algebra = replace(checks.algebra, passed=False, first_layer_off=RESNET18[2])

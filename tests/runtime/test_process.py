@@ -108,6 +108,17 @@ def test_time_that_is_spent_elsewhere_does_not_count(relu):
         assert left - running.seconds_left < 0.4
 
 
+def test_time_can_be_that_of_each_call(relu):
+    with runtime_process(60) as running:
+        running.each_call = True
+        running.call("open", "m.onnx", relu)
+        assert running.seconds_left == 60
+        running.seconds_left = running.timeout = 0.3
+        os.kill(running.pid, signal.SIGSTOP)
+        with pytest.raises(InferenceRuntimeError, match=r"needs more than 0\.3 s"):
+            running.call("run", "m.onnx")
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan")])
 def test_a_timeout_is_positive(timeout):
     with pytest.raises(ArgumentError), runtime_process(timeout):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.evaluation import Evaluator
 from ssn_prune.searching.layers import moments_of
 from ssn_prune.searching.network_graph import NetworkGraph
+from ssn_prune.searching.replayed_runs import ReplayedRuns
 from ssn_prune.searching.selections import Changes, changed_network
 from ssn_prune.searching.whole_runs import WholeRuns
 from ssn_prune.surgery.ordinary import with_fixed_choices
@@ -116,9 +119,9 @@ CANDIDATES = [
 def test_a_captured_network_and_its_code_give_the_same() -> None:
     by_graph, by_code = evaluator(network()), evaluator(network(Branching))
     assert isinstance(by_graph._runner, NetworkGraph)
-    assert isinstance(by_code._runner, WholeRuns)
+    assert isinstance(by_code._runner, ReplayedRuns)
     assert by_graph.shares_prefixes
-    assert not by_code.shares_prefixes
+    assert by_code.shares_prefixes
     images = Batches.of(Noise(), range(16, 24), 4, CPU)
     found = []
     for own in (by_graph, by_code):
@@ -126,11 +129,14 @@ def test_a_captured_network_and_its_code_give_the_same() -> None:
         pairs = [(c, s) for c, (_, s) in zip(CANDIDATES, measured, strict=True)]
         found.append((measured, own.outcomes(images, pairs)))
     (measured1, outcomes1), (measured2, outcomes2) = found
-    for (harm, statistics), (harm2, statistics2) in zip(measured1, measured2, strict=True):
+    for (harm, repairs), (harm2, repairs2) in zip(measured1, measured2, strict=True):
         assert harm.mean == pytest.approx(harm2.mean, rel=1e-4, abs=1e-9)
-        assert statistics.keys() == statistics2.keys()
-        for name, moments in statistics.items():
-            torch.testing.assert_close(moments, statistics2[name], rtol=1e-4, atol=1e-5)
+        assert repairs.keys() == repairs2.keys()
+        for name, repair in repairs.items():
+            for one, other in zip(astuple(repair), astuple(repairs2[name]), strict=True):
+                assert (one is None) == (other is None)
+                if one is not None:
+                    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
     for one, other in zip(outcomes1, outcomes2, strict=True):
         assert one.harm.mean == pytest.approx(other.harm.mean, rel=1e-4, abs=1e-9)
         assert one.expected_drop == pytest.approx(other.expected_drop, abs=1e-6)
@@ -138,43 +144,105 @@ def test_a_captured_network_and_its_code_give_the_same() -> None:
     assert outcomes1[-1].harm.mean == pytest.approx(0, abs=1e-9)  # the original
 
 
+def test_recorded_values_are_used_until_the_first_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = evaluator(network(Branching), size=16)
+    convolutions: list[tuple[int, ...]] = []
+    conv2d = F.conv2d
+
+    def counted(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        convolutions.append(tuple(x.shape))
+        return conv2d(x, *args, **kwargs)
+
+    monkeypatch.setattr(F, "conv2d", counted)
+    original = 2 * 3  # to keep its outputs, and to record its modules
+    own.measure([CANDIDATES[2]])  # norm2 alone: nothing before it is computed again
+    assert len(convolutions) == original
+    convolutions.clear()
+    own.measure([CANDIDATES[1]])  # norm1: one more after it
+    assert len(convolutions) == original + 1
+
+
+def test_without_memory_everything_is_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(Branching)
+    batches = Batches.of(Noise(), range(16), 16, CPU)
+    tight, wide = Evaluator(model, batches, memory=0), Evaluator(model, batches)
+    for (harm, found), (harm2, found2) in zip(
+        tight.measure(CANDIDATES), wide.measure(CANDIDATES), strict=True
+    ):
+        assert harm.mean == pytest.approx(harm2.mean, rel=1e-6, abs=1e-12)
+        assert found.keys() == found2.keys()
+
+
+class InPlaceModule(nn.Module):
+    """Writes into its input, which the network uses again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(0.5)
+        return torch.zeros_like(x)
+
+
+class WritesIntoInputs(Branching):
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = InPlaceModule()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clone() if x.sum() > -1e9 else -x
+        self.writes(x)
+        return Residual.forward(self, x) + x.mean((1, 2, 3))[:, None] * torch.arange(CLASSES)
+
+
+def test_code_that_cannot_be_replayed_is_run_whole() -> None:
+    own = evaluator(network(WritesIntoInputs))
+    assert type(own._runner) is WholeRuns
+    assert not own.shares_prefixes
+    measured = own.measure(CANDIDATES)
+    assert measured[-1][0].mean == pytest.approx(0, abs=1e-9)
+
+
 def test_what_candidates_share_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     own = evaluator(network(), size=16)
     calls: list[tuple[str, NormalizerPair | None]] = []
-    original, shifted = own.layers.original, own.layers.shifted
+    original, repaired = own.layers.original, own.layers.repaired
 
     def count_original(name: str, x: Tensor) -> Tensor:
         calls.append((name, None))
         return original(name, x)
 
-    def count_shifted(batch, name, call, pair, x, measured):
+    def count_repaired(batch, name, call, pair, x, measured):
         calls.append((name, pair))
-        return shifted(batch, name, call, pair, x, measured)
+        return repaired(batch, name, call, pair, x, measured)
 
     monkeypatch.setattr(own.layers, "original", count_original)
-    monkeypatch.setattr(own.layers, "shifted", count_shifted)
+    monkeypatch.setattr(own.layers, "repaired", count_repaired)
     own.measure(CANDIDATES)
-    # norm: as it is, and BN/BN; norm1: three ways; norm2 twice in each of six ways.
-    assert sum(name == "norm" for name, _ in calls) == 2
-    assert sum(name == "norm1" for name, _ in calls) == 4
-    assert sum(name == "norm2" for name, _ in calls) == 2 * 6
+    # Once for the original, whose outputs are fitted to. Then norm as it is, and BN/BN; norm1 in
+    # four ways; norm2 twice in each of six.
+    assert sum(name == "norm" for name, _ in calls) == 1 + 2
+    assert sum(name == "norm1" for name, _ in calls) == 1 + 4
+    assert sum(name == "norm2" for name, _ in calls) == 2 * (1 + 6)
 
 
-def test_a_change_that_moves_nothing_leaves_the_stored_statistics_to_the_last_bit() -> None:
+def test_a_change_that_moves_nothing_leaves_the_stored_statistics() -> None:
     model = network()
     same = change(norm=(LN, IN))
-    ((harm, statistics),) = evaluator(model).measure([same])
+    ((harm, repairs),) = evaluator(model).measure([same])
     assert harm.mean < 1e-10
     stored = torch.stack([model.norm2.running_mean, model.norm2.running_var])
-    assert torch.equal(statistics["norm2"], stored)
-    assert statistics.keys() == {"norm2"}  # no other layer uses BN
+    torch.testing.assert_close(repairs["norm2"].moments, stored, rtol=1e-5, atol=1e-5)
+    assert repairs["norm"].moments is repairs["norm1"].moments is None  # they use no BN
+    for name in ("norm", "norm1"):
+        scale, shift = repairs[name].affine
+        torch.testing.assert_close(scale, torch.ones(6), rtol=1e-5, atol=0)
+        torch.testing.assert_close(shift, torch.zeros(6), rtol=0, atol=1e-5)
+    assert repairs["norm2"].affine is None  # called twice
 
 
-def test_statistics_follow_the_change_in_the_order_of_the_data_flow() -> None:
+def test_repairs_follow_the_change_in_the_order_of_the_data_flow() -> None:
     """Against the definition, written out for one batch in float64."""
     model, images = network(), Noise()
     changes = change(norm=(BN, BN), norm1=(BN, BN))
-    ((_, statistics),) = evaluator(model, images, size=16).measure([changes])
+    ((_, repairs),) = evaluator(model, images, size=16).measure([changes])
     (x,) = images.inputs(range(16))
     model, x = model.double(), x.double()
 
@@ -183,19 +251,34 @@ def test_statistics_follow_the_change_in_the_order_of_the_data_flow() -> None:
         scale = (layer.weight / (var + layer.eps).sqrt()).view(shape)
         return (x - mean.view(shape)) * scale + layer.bias.view(shape)
 
+    def fit(values: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """By the normal equations of each channel."""
+        found = []
+        for channel in range(values.shape[1]):
+            y, z = values[:, channel].flatten(), wanted[:, channel].flatten()
+            columns = torch.stack([y, torch.ones_like(y)], 1)
+            found.append(torch.linalg.lstsq(columns, z[:, None]).solution.flatten())
+        scale, shift = torch.stack(found, 1)
+        return scale, shift
+
+    def close(found: Tensor | None, *expected: Tensor) -> None:
+        assert found is not None
+        torch.testing.assert_close(found.double(), torch.stack(expected), rtol=1e-4, atol=1e-4)
+
     with torch.no_grad():
         before = model.stem(x)
         mean, var = model.norm.running_mean, model.norm.running_var  # nothing moved before it
-        torch.testing.assert_close(
-            statistics["norm"].double(), torch.stack([mean, var]), rtol=1e-5, atol=1e-6
-        )
-        moved = model.conv1(F.relu(normalized(model.norm, before, mean, var)))
-        original = model.conv1(F.relu(model.norm(before)))
+        close(repairs["norm"].moments, mean, var)
+        changed = normalized(model.norm, before, mean, var)
+        scale, shift = fit(changed, model.norm(before))
+        close(repairs["norm"].affine, scale, shift)
+        changed = changed * scale.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1)
+        moved, original = (model.conv1(F.relu(y)) for y in (changed, model.norm(before)))
         (m1, v1), (m0, v0) = moments_of(moved), moments_of(original)
-        mean = model.norm1.running_mean + m1 - m0
-        var = model.norm1.running_var * v1 / v0
-    expected = torch.stack([mean, var])
-    torch.testing.assert_close(statistics["norm1"].double(), expected, rtol=1e-4, atol=1e-5)
+        mean, var = model.norm1.running_mean + m1 - m0, model.norm1.running_var * v1 / v0
+        close(repairs["norm1"].moments, mean, var)
+        scale, shift = fit(normalized(model.norm1, moved, mean, var), model.norm1(original))
+        close(repairs["norm1"].affine, scale, shift)
 
 
 def test_statistics_that_the_file_did_not_store_are_measured() -> None:
@@ -208,18 +291,18 @@ def test_statistics_that_the_file_did_not_store_are_measured() -> None:
     x = own.calibration.images.inputs(range(16))[0]
     expected = moments_of(model[0](x).detach())
     torch.testing.assert_close(own.layers.filled_in["1"], expected, rtol=1e-5, atol=1e-5)
-    ((harm, statistics),) = own.measure([(("1", NormalizerPair(BN, BN)),)])
-    torch.testing.assert_close(statistics["1"], expected, rtol=1e-5, atol=1e-5)
+    ((harm, repairs),) = own.measure([(("1", NormalizerPair(BN, BN)),)])
+    torch.testing.assert_close(repairs["1"].moments, expected, rtol=1e-5, atol=1e-5)
     assert harm.mean > 0
 
 
 def test_the_delivered_network_gives_what_was_measured() -> None:
     model = network()
     own, images = evaluator(model), Noise()
-    ((_, statistics),) = own.measure([CANDIDATES[4]])
-    delivered = changed_network(model, CANDIDATES[4], statistics, kept=own.layers.filled_in)
+    ((_, repairs),) = own.measure([CANDIDATES[4]])
+    delivered = changed_network(model, CANDIDATES[4], repairs, kept=own.layers.filled_in)
     batches = Batches.of(images, range(16, 24), 8, CPU)
-    (outcome,) = own.outcomes(batches, [(CANDIDATES[4], statistics)])
+    (outcome,) = own.outcomes(batches, [(CANDIDATES[4], repairs)])
     with torch.no_grad():
         before, after = (m(*images.inputs(range(16, 24))) for m in (model, delivered))
     expected = F.kl_div(
@@ -236,10 +319,11 @@ def test_soft_layers_may_stay_soft() -> None:
     model = Residual(SwitchNorm2d).eval()
     own = evaluator(model)
     changes = change(norm1=(BN, BN))
-    ((harm, statistics),) = own.measure([changes])
+    ((harm, repairs),) = own.measure([changes])
     assert harm.mean > 0
-    assert statistics.keys() == {"norm1", "norm2"}  # soft gates weigh BN, too
-    delivered = changed_network(model, changes, statistics, kept=own.layers.filled_in)
+    assert repairs["norm1"].moments is not None
+    assert repairs["norm2"].moments is not None  # soft gates weigh BN, too
+    delivered = changed_network(model, changes, repairs, kept=own.layers.filled_in)
     assert isinstance(delivered.get_submodule("norm1"), SSN2d)
     assert isinstance(delivered.get_submodule("norm2"), SwitchNorm2d)
 
@@ -247,12 +331,12 @@ def test_soft_layers_may_stay_soft() -> None:
 def test_outputs_without_labels_are_compared_by_their_size() -> None:
     images = Noise(kind=TargetKind.NONE)
     own = evaluator(network(), images)
-    ((harm, statistics),) = own.measure([CANDIDATES[0]])
+    ((harm, repairs),) = own.measure([CANDIDATES[0]])
     batches = Batches.of(images, range(16, 24), 8, CPU)
-    (outcome,) = own.outcomes(batches, [(CANDIDATES[0], statistics)])
+    (outcome,) = own.outcomes(batches, [(CANDIDATES[0], repairs)])
     assert harm.mean > 0
     assert outcome.expected_drop is None
-    model = changed_network(network(), CANDIDATES[0], statistics)
+    model = changed_network(network(), CANDIDATES[0], repairs)
     with torch.no_grad():
         before, after = (m(*images.inputs(range(16, 24))) for m in (network(), model))
     expected = ((after - before).abs().mean(1) / before.abs().mean(1)).mean()

@@ -39,6 +39,23 @@ class Residual(nn.Module):
         return self.last(torch.tanh(self.twice(torch.max_pool2d(x, 2))))
 
 
+class Small(nn.Module):
+    """Two layers at three places, four pairs each; (N, 3, 6, 6)."""
+
+    input_size = (3, 6, 6)
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 1)
+        self.once = SSN2d(8, normalizers=("IN", "BN"))
+        self.twice = SSN2d(8, normalizers=("IN", "BN"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.twice(torch.sin(self.once(self.conv(x))))
+        return self.twice(torch.max_pool2d(torch.sin(x), 2))
+
+
 class Uncapturable(nn.Module):
     """Its code follows the data, and only ``inner`` can be captured; ``outer`` cannot."""
 

@@ -8,9 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from ssn_prune.accuracy.results import (
+    Accuracy,
+    AccuracyReport,
+    DifferingImage,
+    PairedDifference,
+)
 from ssn_prune.benchmarking.records import BenchOptions, BenchReport, LayerCost, NetworkCost
 from ssn_prune.checkpoint.source import Source
 from ssn_prune.environment import Environment
+from ssn_prune.images.image_set import TargetKind
 from ssn_prune.onnx_export.results import OnnxStats, PassRecord
 from ssn_prune.progress import StepTime
 from ssn_prune.pruning.results import GateReport, LayerReport, NetworkStats, RoundedGates
@@ -166,6 +173,27 @@ def bench(original: float = 40.0, pruned: float = 36.0, spread: float = 0.5) -> 
     )
     return BenchReport(
         1, "0.2.0", "1.32.0", "A CPU", 2, BenchOptions(), "norm-free", networks, costs, {}, False
+    )
+
+
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEElEQVR42mOMYoAAJgaKGAAbfgBq+MZE2wAAAABJ"
+    "RU5ErkJggg=="
+)
+
+
+def accuracy(differing: int = 30, kind: TargetKind = TargetKind.CLASSES) -> AccuracyReport:
+    """300 images, of which some get another class."""
+    images = [
+        DifferingImage(f"{i % 3}/{i}{HOSTILE}.png", "7", "7", "1", 1.0, 0.04, PICTURE)
+        for i in range(differing)
+    ]
+    labelled = kind is not TargetKind.NONE
+    before, after = (Accuracy(top1=s, top5=1.0) if labelled else Accuracy() for s in (0.87, 0.86))
+    gap = PairedDifference(-0.01, -0.031, 0.008, 0.95) if labelled else None
+    return AccuracyReport(
+        *("photos.zip/test", 300, 600, kind, before, after, gap, 1 - differing / 300),
+        *(0.02, 0.4, None, differing, tuple(images)),
     )
 
 

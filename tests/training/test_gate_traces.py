@@ -99,6 +99,7 @@ def test_inspect_gives_the_history_as_json(files):
         "choice": "BN",
         "changes": 1,
         "margins": "19",
+        "ratios": "50300000",
     }
     assert (var["line"], var["choice"]) == ("LL", "LN")
 

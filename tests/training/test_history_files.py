@@ -78,8 +78,10 @@ def test_a_wrong_file_is_a_typed_error(tmp_path, kind):
 @pytest.mark.parametrize("make", ["missing", "folder"])
 def test_no_file_is_a_typed_error(tmp_path, make):
     path = tmp_path if make == "folder" else tmp_path / "absent.npz"
-    with pytest.raises(CheckpointError, match="is not a gate history"):
+    with pytest.raises(CheckpointError, match="is not a gate history") as caught:
         GateRecords.load(path)
+    found = {"missing": "no such file or directory", "folder": "no regular file"}
+    assert caught.value.found == found[make]
 
 
 @pytest.mark.parametrize("place", ["file", "entry"])

@@ -7,45 +7,30 @@ from dataclasses import replace
 
 import pytest
 import torch
+from costs_samples import cheap_costs
+from host_waits import NoTransfers, pretended_gpu
 from torch import nn
 
 from ssn_prune import RadiusSchedule, SwitchNorm2d, clip_gate_gradients, param_groups, select
-from ssn_prune.costs.records import Costs, LayerPairCost, LayerShapes
 from ssn_prune.errors import ArgumentError, CostsError
 from ssn_prune.nn.ssn import SSN2d
 from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
-from ssn_prune.training.latency import latency_penalty
+from ssn_prune.training.latency import LatencyPenalty, latency_penalty
 
 IN, LN, BN = Normalizer
 
 
 def costs_of(model, table=None, norm_free=10.0):
     """What a table says of every layer: by default 1, 2, ... for the pairs in their order."""
-    table = table or {pair: 1.0 + index for index, pair in enumerate(ALL_PAIRS)}
-    table = {**table, NormalizerPair(BN, BN): 0.0}
     layers = {name: m for name, m in model.named_modules() if hasattr(m, "normalizers")}
-    entries = [
-        LayerPairCost(name, pair, ms)
-        for name, layer in layers.items()
-        for pair, ms in table.items()
-        if {pair.mean, pair.var} <= set(layer.normalizers)
-        and (pair.mean == pair.var or not layer.shared_gate)
-    ]
-    shapes = [LayerShapes(name, ((1, m.num_features, 4, 4),)) for name, m in layers.items()]
-    return Costs(
-        schema_version=1,
-        date="",
-        runtime="",
-        processor="",
-        provider="",
-        threads=1,
-        batch=1,
-        target="portable",
-        input_sizes=(),
-        norm_free_ms=norm_free,
-        shapes=tuple(shapes),
-        layers=tuple(entries),
-    )
+    costs = cheap_costs(list(layers), table, norm_free=norm_free)
+
+    def offered(entry):
+        layer, pair = layers[entry.layer], entry.pair
+        known = {pair.mean, pair.var} <= set(layer.normalizers)
+        return known and (pair.mean == pair.var or not layer.shared_gate)
+
+    return replace(costs, layers=tuple(filter(offered, costs.layers)))
 
 
 def mixed_network():
@@ -161,6 +146,27 @@ def test_gates_are_asked_on_their_device():
         layer = SwitchNorm2d(4)
     model = nn.ModuleDict({"a": layer})
     assert latency_penalty(model, costs_of(model), weight=1.0).device.type == "meta"
+
+
+def test_no_step_waits_for_the_device():
+    with pretended_gpu():
+        model = nn.ModuleDict({"a": SSN2d(4), "b": SwitchNorm2d(4), "c": SSN2d(4)})
+        penalty = LatencyPenalty(model, costs_of(model), weight=1.0)
+        with NoTransfers():
+            value = penalty()
+        assert value.device.type == "cuda"
+        assert value.requires_grad
+
+
+def test_a_penalty_for_many_steps_follows_the_gates():
+    model = mixed_network()
+    costs = costs_of(model)
+    penalty = LatencyPenalty(model, costs, weight=2.0)
+    assert torch.equal(penalty(), latency_penalty(model, costs, weight=2.0))
+    before = penalty()
+    model["soft"].fix(LN, LN)
+    assert torch.equal(penalty(), latency_penalty(model, costs, weight=2.0))
+    assert penalty() != before
 
 
 def test_a_pair_that_cannot_be_exported_is_as_bad_as_the_worst():

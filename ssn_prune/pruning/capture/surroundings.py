@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from ssn_prune.pruning.capture.fx_utils import (
     argument,
@@ -17,7 +18,6 @@ from ssn_prune.pruning.capture.fx_utils import (
     operator_name,
     shape_of,
 )
-from ssn_prune.pruning.capture.marked_model import is_marker
 from ssn_prune.pruning.capture.records import OTHER, VALUE, ConvShape, Operation, Surroundings
 
 TRANSPOSED = {
@@ -51,6 +51,7 @@ _FUSED = {
 """What runtimes compute together with a convolution, or our passes move; all else ends the tail."""
 _ADD = "aten.add"
 _LONGEST = 3
+_TENSORS = ("input", "weight", "bias")
 
 
 def surroundings_of(node: torch.fx.Node) -> Surroundings | None:
@@ -100,10 +101,13 @@ def is_conv(node: torch.fx.Node) -> bool:
 
 
 def conv_shape(node: torch.fx.Node) -> ConvShape | None:
-    """A convolution or linear layer without its numbers; None for other nodes."""
-    if not is_conv(node):
+    """A convolution or linear layer without its numbers; None for other nodes.
+
+    Also None for one whose stride or padding follows from a size of the input.
+    """
+    if not is_conv(node) or any(isinstance(item, torch.fx.Node) for item in _settings(node)):
         return None
-    inputs, weight = shape_of(node.args[0]), shape_of(argument(node, 1, "weight"))
+    inputs, weight = shape_of(argument(node, 0, "input")), shape_of(argument(node, 1, "weight"))
     if inputs is None or weight is None:
         return None
     bias = argument(node, 2, "bias") is not None
@@ -125,6 +129,12 @@ def conv_shape(node: torch.fx.Node) -> ConvShape | None:
     )
 
 
+def _settings(node: torch.fx.Node) -> list[Any]:
+    """What a convolution is given beside its tensors."""
+    named = {key: value for key, value in node.kwargs.items() if key not in _TENSORS}
+    return pytree.tree_leaves((node.args[3:], named))
+
+
 def _each(value: Any, axes: int) -> tuple[int, ...]:
     values = tuple(value) if isinstance(value, list | tuple) else (value,)
     return values * axes if len(values) == 1 else values
@@ -136,8 +146,6 @@ def _operation(node: torch.fx.Node, value: torch.fx.Node) -> Operation | None:
     base, _, overload = name.rpartition(".")
     base = base.removesuffix("_")  # what happens in place here happens to a copy there
     tensors = [item for item in node.all_input_nodes if item is not value]
-    if any(map(is_marker, tensors)) and base != _ADD:
-        return None
     other: tuple[int, ...] | None = None
     if base == _ADD and overload == "Tensor" and len(tensors) == 1:
         other = shape_of(tensors[0])

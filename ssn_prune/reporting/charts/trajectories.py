@@ -9,8 +9,6 @@ from markupsafe import Markup
 from ssn_prune.reporting.charts.svg import element, percent
 from ssn_prune.reporting.view.trajectories import Trajectory
 
-_HEIGHT = 12
-
 
 def trajectory(gate: Trajectory) -> Markup:
     """One gate as a line of coloured parts; equal neighbours are one part."""
@@ -26,13 +24,12 @@ def trajectory(gate: Trajectory) -> Markup:
                 class_=f"{letter} s{shade}",
                 x=percent(start / count),
                 width=percent(length / count),
-                height=_HEIGHT,
             )
         )
         start += length
     if gate.frozen is not None:
         x = percent(gate.frozen / count)
-        parts.append(element("line", class_="frozen", x1=x, x2=x, y1=0, y2=_HEIGHT))
+        parts.append(element("line", class_="frozen", x1=x, x2=x, y2="100%"))
     since = "not one-hot" if gate.since is None else f"one-hot since step {gate.since}"
     label = f"{gate.layer}, {gate.gate}: {since}"
     return element(
@@ -40,7 +37,5 @@ def trajectory(gate: Trajectory) -> Markup:
         element("title", label),
         *parts,
         class_="plot line",
-        height=_HEIGHT,
         role="img",
-        aria_label=label,
     )

@@ -40,6 +40,7 @@ def html(run: Run) -> str:
     return rendered(
         "page.html.j2",
         run.document(defaults=False),
+        scripts=("page.js", "paths.js") if gates else ("page.js",),
         page=page,
         names=NAMES,
         strip=strip(page.choice.stages),

@@ -67,10 +67,10 @@ def accuracy_view(found: AccuracyReport, how: Preprocessing | None) -> AccuracyV
         for label, first, second in figures
         if first is not None and second is not None
     )
-    some = "" if found.images == found.available else f" of {found.available:,}"
+    some = "" if found.images == found.available else f"{found.images:,} of "
     return AccuracyView(
         finding=_finding(found),
-        what=f"{counted(found.images, 'image')}{some} of {found.source}",
+        what=f"{some}{counted(found.available, 'image')} of {found.source}",
         columns=("original", "file"),
         rows=rows,
         notes=tuple(_notes(found, how)),
@@ -86,27 +86,24 @@ def _finding(found: AccuracyReport) -> str:
     before, after = (
         (r.top1 if r.miou is None else r.miou) or 0.0 for r in (found.original, found.file)
     )
-    measure = "right" if found.original.miou is None else "mean IoU"
+    what = "of the images right" if found.original.miou is None else "mean IoU"
     if found.difference.mean == 0:
-        return f"Both are {percent(before)} {measure}; {agreement[0].lower()}{agreement[1:]}"
+        return f"Both get {percent(before)} {what}; {agreement[0].lower()}{agreement[1:]}"
+    chance = "within chance" if _may_be_zero(found.difference) else "more than chance"
     return (
-        f"The file is {percent(after)} {measure}, the original {percent(before)}; "
-        f"{_judged(found.difference)}"
+        f"The file gets {percent(after)} {what}, the original {percent(before)}: that is {chance}"
     )
 
 
-def _judged(difference: PairedDifference) -> str:
-    ends = f"{points(difference.lower)} to {points(difference.upper)} points"
-    if difference.lower <= 0 <= difference.upper:
-        return f"that is within chance ({ends})"
-    return f"that is more than chance ({ends})"
+def _may_be_zero(difference: PairedDifference) -> bool:
+    return difference.lower <= 0 <= difference.upper
 
 
 def _agreement(found: AccuracyReport) -> str:
     if found.agreement is None:
         if found.differing:
             return f"The outputs of {counted(found.differing, 'image')} clearly differ"
-        return f"The outputs of no image differ by more than {small(found.largest_difference)}"
+        return f"The outputs of no image differ by more than {_part(found.largest_difference)}"
     if not found.differing:
         what = "all pixels" if found.kind is TargetKind.MAPS else "all images"
         return f"The file gives {what} the same class"
@@ -127,8 +124,8 @@ def _notes(found: AccuracyReport, how: Preprocessing | None) -> list[str]:
         if difference.mean:
             notes.append(_agreement(found))
     notes.append(
-        f"Outputs differ by {small(found.relative_difference)} of their mean magnitude on "
-        f"average, and by {small(found.largest_difference)} at most"
+        f"Outputs differ by {_part(found.relative_difference)} of their mean magnitude on "
+        f"average, and by {_part(found.largest_difference)} at most"
     )
     if found.without_class is not None:
         notes.append(
@@ -136,13 +133,19 @@ def _notes(found: AccuracyReport, how: Preprocessing | None) -> list[str]:
             "network, and do not count"
         )
     if how is not None:
-        notes.append(f"Images {resizing_text(how)}, as {normalization_text(how)} of pixels x")
+        notes.append(
+            f"Images are {resizing_text(how)}; inputs are {normalization_text(how)} of pixels x"
+        )
     return notes
 
 
 def _said(image: DifferingImage) -> str:
-    by = f"outputs differ by {small(image.difference)}"
+    by = f"outputs differ by {_part(image.difference)}"
     if image.original is None:
         return f"{share(image.changed)} of the pixels; {by}" if image.changed else by
     target = "" if image.target is None else f"is {image.target}, "
     return f"{target}original {image.original}, file {image.file}"
+
+
+def _part(value: float) -> str:
+    return share(value) if value > 0.01 else small(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ssn_prune.reporting.figures import counted, milliseconds, points, size, small
+from ssn_prune.reporting.figures import counted, milliseconds, percent, points, size, small
 from ssn_prune.reporting.run import Run
 from ssn_prune.reporting.view.layers import Layer, layers_of
 from ssn_prune.reporting.view.searched import delivered, loss_of
@@ -156,6 +156,16 @@ def _error(run: Run) -> str:
     return f"{small(checks.rounding.max_error / unit)} of {small(checks.rounding.bound / unit)}"
 
 
+def _accuracy(run: Run) -> str:
+    """Of the file: top-1 accuracy, or mean intersection over union."""
+    found = run.accuracy
+    if found is None:
+        return _ABSENT
+    kinds = ((found.file.top1, "of"), (found.file.miou, "mean IoU on"))
+    said = [f"{percent(value)} {what}" for value, what in kinds if value is not None]
+    return f"{said[0]} {counted(found.images, 'image')}" if said else _ABSENT
+
+
 def _one_hot(run: Run) -> str:
     layers = run.report.layers
     return f"{sum(layer.converged for layer in layers)} of {len(layers)}"
@@ -187,5 +197,6 @@ _FIGURES: dict[str, Callable[[Run], str]] = {
     "latency then, no norms = 1": _searched_latency,
     "accuracy then, on unseen images": _searched_loss,
     "error, of what is allowed": _error,
+    "right on images": _accuracy,
     "versions": _versions,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.reporting.run import Run
 from ssn_prune.text import listed
 
@@ -62,8 +63,14 @@ def graph_of(run: Run) -> Graph | None:
         tuple(nodes),
         tuple((entry.code, entry.count, listed(entry.modules, _PLACES)) for entry in passes),
         tuple(_notes(run)),
-        tuple((kind, name, " × ".join(map(str, shape))) for kind, name, shape in ends),
+        tuple((kind, name, _typed(onnx, name, shape)) for kind, name, shape in ends),
     )
+
+
+def _typed(onnx: OnnxStats | None, name: str, shape: list[str | int]) -> str:
+    """The element type and the shape of an input or output; older reports have no types."""
+    sizes = " × ".join(map(str, shape))
+    return f"{'' if onnx is None else onnx.types.get(name, '')} {sizes}".strip()
 
 
 def _finding(run: Run) -> str:

@@ -10,7 +10,8 @@ def resizing_text(how: Preprocessing) -> str:
     _, height, width = how.size
     if how.resize is None:
         return f"resized to {height}x{width} ({how.interpolation})"
-    return f"shorter side {how.resize} ({how.interpolation}), the central {height}x{width} of it"
+    side = f"{how.resize} ({how.interpolation})"
+    return f"resized to a shorter side of {side} and cut to the central {height}x{width}"
 
 
 def normalization_text(how: Preprocessing) -> str:

@@ -130,6 +130,10 @@ def _failure(checks: VerificationReport, *, written: bool) -> str:
         layers, name = rounding.layers, rounding.first_layer_off
         unit = rounding.scale or 1.0
         error, bound = rounding.max_error / unit, rounding.bound / unit
+        if error <= bound:
+            agreement = rounding.top1_agreement
+            some = "" if agreement is None else f" for {share(1 - agreement)} of the inputs"
+            return f"The errors are small enough, but top-1 classes differ{some}.{after}"
     else:
         wrong = next(check for check in checks.runtimes if not check.passed)
         return (

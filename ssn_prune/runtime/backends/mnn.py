@@ -45,8 +45,13 @@ def open_mnn(path: Path, shapes: Sequence[tuple[int, ...]], threads: int) -> Ope
             thread_num=threads,
         )
 
+    kinds = {"float32": MNN.expr.float, "uint8": MNN.expr.uint8}
+
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        given = [MNN.expr.const(array, list(array.shape), MNN.expr.NCHW) for array in arrays]
+        given = [
+            MNN.expr.const(array, list(array.shape), MNN.expr.NCHW, kinds[array.dtype.name])
+            for array in arrays
+        ]
         found = [MNN.expr.convert(value, MNN.expr.NCHW).read() for value in module.onForward(given)]
         return [np.array(value).reshape(shape) for value, shape in zip(found, sizes, strict=True)]
 
