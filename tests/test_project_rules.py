@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -18,6 +19,7 @@ from ssn_prune.images import preprocessing
 from ssn_prune.onnx_export import results as onnx_results
 from ssn_prune.pruned_weights import results as weights_results
 from ssn_prune.pruning import results as pruning_results
+from ssn_prune.searching import results as searching_results
 from ssn_prune.surgery import results as surgery_results
 from ssn_prune.torch_export import results as torch_results
 from ssn_prune.verification import results as verification_results
@@ -148,15 +150,22 @@ def test_every_module_can_be_imported_alone() -> None:
             importlib.import_module(module.name)
 
 
+def require_fields(stage: ModuleType, text: str) -> None:
+    """Every field of a module's records stands in a text."""
+    for name, record in vars(stage).items():
+        if is_dataclass(record) and record.__module__ == stage.__name__:
+            for field in fields(record):
+                assert f"`{field.name}`" in text, f"{name}.{field.name}"
+
+
 def test_the_report_is_documented_field_by_field() -> None:
-    text = (PACKAGE.parent / "docs" / "report.md").read_text(encoding="utf-8")
+    docs = PACKAGE.parent / "docs"
+    text = (docs / "report.md").read_text(encoding="utf-8")
     stages = (surgery_results, pruning_results, onnx_results, torch_results, verification_results)
     stages += (preprocessing, accuracy_results)
     for stage in (report, *stages, environment, progress):
-        for name, record in vars(stage).items():
-            if is_dataclass(record) and record.__module__ == stage.__name__:
-                for field in fields(record):
-                    assert f"`{field.name}`" in text, f"{name}.{field.name}"
+        require_fields(stage, text)
+    require_fields(searching_results, (docs / "search.md").read_text(encoding="utf-8"))
     for field in fields(weights_results.WeightsStats):
         assert f"`{field.name}`" in text, field.name
     assert f"version {report.SCHEMA_VERSION}" in text

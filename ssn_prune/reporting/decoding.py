@@ -19,7 +19,13 @@ from ssn_prune.text import shown
 
 T = TypeVar("T")
 
-_SIGNED = ("accuracy.difference", "preprocessing.mean")
+_SIGNED = (
+    "accuracy.difference",
+    "preprocessing.mean",
+    "search.options.seed",
+    "search.saved",
+    "search.test.difference",
+)
 """Where a number may be negative: all others are counts, sizes, shares, times and errors."""
 LARGEST = 2**63
 """Whole numbers beyond this are no count of anything."""
@@ -123,18 +129,19 @@ def _scalar(hint: Any, value: Any, place: str) -> Any:
             if value == (entry.value if isinstance(entry.value, str) else entry.name):
                 return entry
         raise _wrong(place, " or ".join(entry.name for entry in hint), value)
+    signed = place.startswith(_SIGNED)
     if hint is float:
         if value is None:
             return math.nan
-        signed = place.startswith(_SIGNED)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and abs(value) < 1e300 and (signed or value >= 0):
             return float(value)
         raise _wrong(place, "a number" if signed else "a number, not negative", value)
     if hint is int:
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST:
+        least = -LARGEST if signed else 0
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value < LARGEST:
             return value
-        raise _wrong(place, "a whole number, not negative", value)
+        raise _wrong(place, f"a whole number{'' if signed else ', not negative'}", value)
     if isinstance(value, hint):
         return value
     raise _wrong(place, {str: "a text", bool: "true or false"}.get(hint, hint.__name__), value)

@@ -264,7 +264,8 @@ def test_a_hostile_layer_is_text() -> None:
 
 
 def test_a_document_gives_the_search_that_it_was_made_of() -> None:
-    for report in (REPORT, distilled(), searched(RESNET18, labels=False, soft=(2,))):
+    slower = replace(REPORT, saved=-0.2, options=SearchOptions(max_drop=1.0, seed=-3))
+    for report in (REPORT, distilled(), slower, searched(RESNET18, labels=False, soft=(2,))):
         found = searched_run(RESNET18, report)
         assert run_of(json.loads(json.dumps(found.document()))) == found
         assert run_of(json.loads(json.dumps(found.document(defaults=False)))) == found
@@ -274,7 +275,7 @@ def test_a_document_gives_the_search_that_it_was_made_of() -> None:
     ("path", "value", "named"),
     [
         (("chosen",), 99, "search"),
-        (("chosen",), -1, "search"),
+        (("chosen",), -1, "search.chosen"),
         (("front",), [], "search"),
         (("front", 0, "changes"), {}, "search.front[0].changes"),
         (("singles", 3, "after", "mean"), "XN", "search.singles[3].after.mean"),

@@ -169,10 +169,11 @@ def _notes(report: SearchReport) -> list[str]:
             f"Both networks give {share(report.test.same_class)} of these {what} the same class"
         )
     if report.has_classes:
+        moved = "" if _is_maps(report.test.original) else _MOVED
         notes.append(
             "Harm is the Kullback-Leibler divergence from the original’s probabilities, in nats; "
             "it needs no labels. A loss is what was measured, or what the original’s "
-            "probabilities expect if that is more"
+            f"probabilities expect if that is more{moved}"
         )
     else:
         notes.append("Harm is the mean change of the outputs, in units of their mean magnitude")
@@ -197,6 +198,9 @@ def _notes(report: SearchReport) -> list[str]:
         f"{counted(len(report.singles), 'single change')} were measured; {shared}"
     )
     return notes
+
+
+_MOVED = "; images of the search are shifted and scaled a little, so that they are new"
 
 
 def _is_maps(accuracy: Accuracy) -> bool:

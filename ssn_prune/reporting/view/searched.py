@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssn_prune.reporting.figures import counted, points, share
+from ssn_prune.reporting.figures import NBSP, counted, points, share
 from ssn_prune.searching.choosing import latency
 
 if TYPE_CHECKING:  # a terminal shows searches without what a run needs
@@ -56,7 +56,7 @@ def ends_of(report: SearchReport) -> str:
     if found is None:
         return ""
     level = share(found.confidence)
-    return f"{level} interval {points(found.lower)} to {points(found.upper)}"
+    return f"{level} interval {points(found.lower)}{NBSP}to{NBSP}{points(found.upper)}"
 
 
 def changed_layers(report: SearchReport) -> str:
