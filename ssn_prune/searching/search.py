@@ -15,6 +15,7 @@ from ssn_prune._version import __version__
 from ssn_prune.accuracy.metrics import accuracy_of
 from ssn_prune.accuracy.paired import paired
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
+from ssn_prune.checkpoint.ordinary import as_switchable
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.records import FREE, CostOptions, Costs
@@ -89,7 +90,8 @@ def search(
     them.
 
     Args:
-        loaded: The checkpoint; not changed.
+        loaded: The checkpoint, also of an ordinary network with BatchNorm, InstanceNorm,
+            GroupNorm(1, C) or LayerNorm; not changed.
         images: To calibrate, to search, and without ``test_images`` also for the final test; the
             parts are disjoint. Labels are used where there are some.
         test_images: Others for the final test.
@@ -109,6 +111,7 @@ def search(
         SsnPruneError: See its subclasses.
     """
     options, conversion = options or SearchOptions(), conversion or ConvertOptions()
+    loaded = as_switchable(loaded)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = _on(loaded.model, device)
     inputs = example_batches(loaded, [2])[0]
