@@ -23,10 +23,10 @@ import torch
 from machine import heading
 from torch import nn
 from torchvision import models
+from whole_networks import AdditiveError, Pairs, additive_error
 
 from ssn_prune import CostOptions, Costs, convert_to_ssn, load_checkpoint, measure_network_costs
 from ssn_prune.costs.records import FREE
-from ssn_prune.costs.whole_networks import AdditiveError, Pairs, additive_error
 
 SIZE = (3, 224, 224)
 

@@ -47,6 +47,7 @@ from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.records import FREE, Costs
 from ssn_prune.images.image_set import ImageSet
 from ssn_prune.json_values import to_json
+from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.candidates import Alternative, cheaper
 from ssn_prune.searching.evaluation import Evaluator, compare
@@ -107,13 +108,13 @@ def random_selections(alternatives: Sequence[Alternative], wanted: float) -> lis
     layers = list(dict.fromkeys(one.layer for one in alternatives))
     found: list[Changes] = []
     for _ in range(200_000):
-        changes: list[tuple[str, object]] = []
+        changes: list[tuple[str, NormalizerPair]] = []
         for layer in layers:
             own = [one for one in alternatives if one.layer == layer]
             pick = drawn.randrange(len(own) + 1)
             if pick:
                 changes.append((layer, own[pick - 1].pair))
-        selection: Changes = tuple(changes)  # type: ignore[assignment]
+        selection = tuple(changes)
         if abs(saving(selection, alternatives) - wanted) <= 0.05 * wanted:
             found.append(selection)
         if len(found) == RANDOM:

@@ -228,6 +228,22 @@ def _private_prefix(target: Path) -> str:
     return f".ssn_prune.{digest}."
 
 
+def bounded_text(path: Path, limit: int) -> str:
+    """The text of a file that somebody gave: a regular one, in UTF-8, of at most ``limit`` bytes.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+        ValueError: It is larger, or no text.
+    """
+    if path.exists() and not path.is_file():  # opening a FIFO would wait
+        raise OSError("no regular file")
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"more than {limit} bytes")
+    return content.decode("utf-8-sig")
+
+
 def sha256_of(path: Path) -> str:
     """The hash of a file, in hexadecimal digits."""
     with path.open("rb") as file:

@@ -32,6 +32,7 @@ from ssn_prune.cli.options import (
 from ssn_prune.cli.parsing import parse_arguments, parse_numbers, parse_size
 from ssn_prune.cli.reports import (
     Reports,
+    failures_reported,
     report_paths,
     require_reports,
     write_reports,
@@ -217,7 +218,8 @@ def search(
                     loaded = as_switchable(loaded)
                     found = costs_for(loaded, request, progress)
                 else:
-                    done = run_search(loaded, request, path, saved, progress, force=force)
+                    with failures_reported(reports if first else [], typed_command(context)):
+                        done = run_search(loaded, request, path, saved, progress, force=force)
             if dry_run:
                 show_potential(out, select(loaded.model), found)
                 if json:

@@ -96,20 +96,14 @@ def costs_for(loaded: LoadedCheckpoint, request: Request, progress: Progress) ->
     from ssn_prune.costs.matching import require_costs_of
     from ssn_prune.costs.measuring import measure_costs
     from ssn_prune.costs.reading import read_costs
-    from ssn_prune.costs.records import CostOptions
     from ssn_prune.searching.processes import by_first
+    from ssn_prune.searching.search import cost_options
 
     if request.costs is not None:
         found = read_costs(request.costs)
         require_costs_of(found, loaded)
         return found
-    search, conversion = request.search, request.conversion
-    options = CostOptions(
-        threads=search.threads,
-        batch=search.batch,
-        target=conversion.target,
-        static=conversion.fixed_batch is not None,
-    )
+    options = cost_options(request.search, request.conversion)
     return by_first(
         lambda: measure_costs(loaded, options, cache=default_cache(), progress=progress)
     )

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
 from ssn_prune.errors import CostsError
+from ssn_prune.files import bounded_text
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 from ssn_prune.text import printable, shortened, shown
 
@@ -171,13 +172,7 @@ def _require_sound(
 
 def _text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # opening a FIFO would wait
-            raise OSError("no regular file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise ValueError(f"more than {LARGEST_FILE} bytes")
-        return content.decode("utf-8-sig")
+        return bounded_text(path, LARGEST_FILE)
     except (OSError, ValueError) as error:
         raise _error(
             f"{path} cannot be read as costs",

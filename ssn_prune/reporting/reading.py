@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ssn_prune.errors import ReportError
+from ssn_prune.files import bounded_text
 from ssn_prune.reporting.run import Run, run_of
 
 LARGEST_FILE = 32 * 2**20
@@ -59,13 +60,7 @@ def read_run(path: Path) -> Run:
 
 def _text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # opening a FIFO would wait
-            raise OSError("no regular file")
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-        if len(content) > LARGEST_FILE:
-            raise ValueError(f"more than {LARGEST_FILE} bytes")
-        return content.decode("utf-8-sig")
+        return bounded_text(path, LARGEST_FILE)
     except (OSError, ValueError) as error:
         raise ReportError(
             f"{path} cannot be read as a report",

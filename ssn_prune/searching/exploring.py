@@ -11,7 +11,7 @@ from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.progress import Progress
 from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.candidates import Alternative, worth_choosing
-from ssn_prune.searching.evaluation import Evaluator, Harm, Outcome
+from ssn_prune.searching.evaluation import Evaluator, Harm, Outcome, Step
 from ssn_prune.searching.front import pareto
 from ssn_prune.searching.joint import JointResult, joint_result
 from ssn_prune.searching.journal import Journal
@@ -75,27 +75,34 @@ class Explorer:
         batches = self.evaluator.batches + len(self.search)
         left = TimeLeft(self.progress, f"{len(missing)} candidates", batches)
 
-        def results(own: Sequence[Changes]) -> list[JointResult]:
-            measured = self.evaluator.measure(own, left)
-            pairs = [(changes, found) for changes, (_, found) in zip(own, measured, strict=True)]
-            outcomes = self.evaluator.outcomes(self.search, pairs, left)
-            return [joint_result(outcome, self.original) for outcome in outcomes]
+        def results(own: Sequence[Changes]) -> list[tuple[JointResult, Repairs]]:
+            repairs = self._measured_repairs(own, left)
+            outcomes = self.evaluator.outcomes(
+                self.search, list(zip(own, repairs, strict=True)), left
+            )
+            found = [joint_result(outcome, self.original) for outcome in outcomes]
+            return list(zip(found, map(on_cpu, repairs), strict=True))
 
         found = dict(zip(missing, divided(missing, results), strict=True))
-        self._note(joint=found)
+        self._repairs |= {changes: repairs for changes, (_, repairs) in found.items()}
+        self._note(joint={changes: result for changes, (result, _) in found.items()})
 
     def learn_repairs(self, candidates: Sequence[Changes]) -> None:
-        """Measure the repairs of candidates, for :meth:`network`."""
+        """Measure the repairs that a resumed search lacks, for :meth:`network`."""
         missing = [c for c in candidates if c and c not in self._repairs]
         if missing:
             left = TimeLeft(self.progress, "repairs", self.evaluator.batches)
-            measured = self.evaluator.measure(missing, left)
-            for changes, (_, found) in zip(missing, measured, strict=True):
-                self._repairs[changes] = {name: on_cpu(one) for name, one in found.items()}
+
+            def repairs(own: Sequence[Changes]) -> list[Repairs]:
+                return list(map(on_cpu, self._measured_repairs(own, left)))
+
+            self._repairs |= dict(zip(missing, divided(missing, repairs), strict=True))
+
+    def _measured_repairs(self, candidates: Sequence[Changes], step: Step) -> list[Repairs]:
+        return [found for _, found in self.evaluator.measure(candidates, step)]
 
     def network(self, model: nn.Module, changes: Changes) -> nn.Module:
-        """A copy of the original with its changes and their repairs."""
-        self.learn_repairs([changes])
+        """A copy of the original with its changes and their repairs, which are known."""
         repairs = self._repairs.get(changes, {})
         return changed_network(model, changes, repairs, kept=self.evaluator.layers.filled_in)
 

@@ -1,7 +1,7 @@
 """The journal: every measured candidate as a line of JSON, so that a search can be resumed.
 
 Its first line says what the measurements depend on. A journal of something else is refused, and an
-incomplete last line, of a search that was killed, is dropped.
+incomplete line, of a search that was killed, is dropped.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ssn_prune.accuracy.results import Accuracy
 from ssn_prune.errors import OutputError, SearchError
-from ssn_prune.files import write_errors
+from ssn_prune.files import bounded_text, write_errors
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.searching.evaluation import Harm
@@ -61,9 +62,9 @@ class Journal:
                 hint="pass another `journal=`, or remove the file to start again",
             )
         for line in lines[1:]:
-            entry = _object(line)
-            if entry is None or not self._take(entry):
-                break  # the line was not finished
+            entry = _object(line)  # None for one that was not finished
+            if entry is not None:
+                self._take(entry)
         return self
 
     def add_singles(self, found: Mapping[Changes, Harm]) -> None:
@@ -81,8 +82,8 @@ class Journal:
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
-    def _take(self, entry: dict[str, Any]) -> bool:
-        try:
+    def _take(self, entry: dict[str, Any]) -> None:
+        with suppress(KeyError, TypeError, ValueError):  # what is damaged is measured again
             changes = _read(entry.get("single", entry.get("joint")))
             harm = Harm(_number(entry, "mean" if "single" in entry else "harm"), entry["error"])
             if "single" in entry:
@@ -91,9 +92,6 @@ class Journal:
                 accuracy = Accuracy(**entry["accuracy"])
                 drop = _number(entry, "drop")
                 self.joint[changes] = JointResult(harm.mean, harm.error, drop, accuracy)
-        except (KeyError, TypeError, ValueError):
-            return False
-        return True
 
     def _append(self, entries: list[dict[str, Any]]) -> None:
         if self.path is None:
@@ -102,7 +100,9 @@ class Journal:
         with write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             if new:
                 entries = [{"search": to_json(dict(self.setting))}, *entries]
-            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+            # Each on a new line, also after one that was cut off.
+            text = "\n".join(json.dumps(entry) for entry in entries)
+            file.write(text if new else f"\n{text}")
 
 
 def file_of(journal: Path | None, setting: Mapping[str, Any]) -> Path | None:
@@ -115,10 +115,8 @@ def file_of(journal: Path | None, setting: Mapping[str, Any]) -> Path | None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST:
-            return [""]
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
+        return bounded_text(path, _LARGEST).splitlines()
+    except (OSError, ValueError) as error:
         raise OutputError(
             f"{printable(path.name)} cannot be read",
             expected="the journal of an earlier search, or no file",

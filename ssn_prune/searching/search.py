@@ -16,11 +16,13 @@ from ssn_prune.accuracy.metrics import accuracy_of
 from ssn_prune.accuracy.paired import paired
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.ordinary import as_switchable
+from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.records import FREE, CostOptions, Costs
 from ssn_prune.errors import SearchError
 from ssn_prune.example_inputs import example_batches
+from ssn_prune.images.fitting import require_fitting
 from ssn_prune.images.image_set import ImageSet, TargetKind
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.searching.batches import Batches
@@ -44,6 +46,7 @@ from ssn_prune.selection import select
 from ssn_prune.surgery.adoption import check_reference
 from ssn_prune.surgery.copying import copy_model
 from ssn_prune.surgery.guest import guest
+from ssn_prune.surgery.nested import tensor_leaves
 
 _VALUES_A_PLACE = 16
 """Activations of the largest layer that may be alive at once; see ``SearchOptions.memory``."""
@@ -118,12 +121,16 @@ def search(
     check_reference(
         loaded.given, loaded.model, inputs, allow_unverified=conversion.allow_unverified_layers
     )
+    if not conversion.trust_running_statistics:
+        require_averages(loaded.model, inputs)
+    for given in (images, test_images):
+        _require_fitting(given, loaded.model, inputs)
     selection = select(model)
     if selection.unconverged and conversion.on_unconverged == "error":
         conversion = replace(conversion, on_unconverged="exact")  # soft gates may stay soft
     if costs is None:
-        how = CostOptions(options.threads, options.batch, target=conversion.target)
-        costs = by_first(lambda: measure_costs(loaded, how, cache=None, progress=progress))
+        how = cost_options(options, conversion)
+        costs = by_first(lambda: measure_costs(loaded, how, progress=progress))
     norm_free = costs.norm_free_ms
     if norm_free is None:
         raise SearchError(
@@ -192,6 +199,29 @@ def search(
     )
     found = replace(loaded, model=_on(network, torch.device("cpu")), given=None)
     return SearchResult(found, report, costs)
+
+
+def cost_options(options: SearchOptions, conversion: ConvertOptions) -> CostOptions:
+    """How costs are measured for the files that a search delivers."""
+    return CostOptions(
+        threads=options.threads,
+        batch=options.batch,
+        target=conversion.target,
+        static=conversion.fixed_batch is not None,
+    )
+
+
+def _require_fitting(images: ImageSet | None, model: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """Refuse class folders that are not the classes of the network, before the work.
+
+    Raises:
+        DataError: There are more or fewer.
+    """
+    if images is not None and images.kind is TargetKind.CLASSES:
+        with torch.no_grad():
+            outputs = tensor_leaves(model(*inputs))[0]
+        if outputs.dim() == 2:  # others are no scores of classes, which is said with their shape
+            require_fitting(images, outputs.shape[1])
 
 
 def images_a_batch(costs: Costs, memory: int) -> int:

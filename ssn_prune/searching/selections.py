@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.nn.selected import SelectedNorm
 from ssn_prune.nn.single_gate import is_vertex
 from ssn_prune.nn.ssn import SSN
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.freeze import selected_norm
 from ssn_prune.surgery.round_gates import as_ssn
 
 Changes = tuple[tuple[str, NormalizerPair], ...]
@@ -34,14 +34,17 @@ class Repair:
     affine: Tensor | None
 
 
-def on_cpu(repair: Repair) -> Repair:
-    """The repair on the CPU."""
-    parts = (repair.moments, repair.affine)
-    return Repair(*(None if part is None else part.cpu() for part in parts))
-
-
 Repairs = Mapping[str, Repair]
 """By layer."""
+
+
+def on_cpu(repairs: Repairs) -> Repairs:
+    """The repairs on the CPU."""
+
+    def moved(part: Tensor | None) -> Tensor | None:
+        return None if part is None else part.cpu()
+
+    return {name: Repair(moved(one.moments), moved(one.affine)) for name, one in repairs.items()}
 
 
 def switchable_layers(model: nn.Module) -> dict[str, SwitchableNorm]:
@@ -73,22 +76,8 @@ def with_pair(layer: SwitchableNorm, pair: NormalizerPair | None) -> nn.Module:
 
     It shares the layer's weight and bias and has running statistics of its own.
     """
-    if pair is None:
-        module: nn.Module = copy_model(layer, share_tensors=True)
-    else:
-        module = SelectedNorm(
-            layer.num_features,
-            pair,
-            layer.dims,
-            layer.eps,
-            layer.momentum,
-            layer.affine,
-            layer.track_running_stats,
-            correction=layer.correction,
-            device=layer.mean_weight.device,
-            dtype=layer.mean_weight.dtype,
-        )
-        module.weight, module.bias = layer.weight, layer.bias
+    module: nn.Module
+    module = copy_model(layer, share_tensors=True) if pair is None else selected_norm(layer, pair)
     for name in ("running_mean", "running_var"):
         stored = getattr(layer, name)
         if stored is not None and getattr(module, name) is not None:
@@ -134,7 +123,7 @@ def changed_network(
         if repair.moments is not None:
             set_statistics(layer, repair.moments)
         if repair.affine is not None:
-            scale, shift = repair.affine
+            scale, shift = repair.affine.to(layer.weight.device)
             layer.weight.mul_(scale)
             layer.bias.mul_(scale).add_(shift)
     result = replace_modules(copied, replaced)

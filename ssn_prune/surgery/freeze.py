@@ -14,6 +14,7 @@ from ssn_prune.nn.inference import InstanceNorm2d, InstanceNorm3d
 from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.selected import SelectedNorm
 from ssn_prune.nn.ssn import SSN
+from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.selection import select
 from ssn_prune.surgery.copying import all_names, carry_hooks, replace_modules
@@ -145,23 +146,34 @@ def _require_plain(name: str, layer: SSN) -> None:
 def _trainable(layer: SSN, pair: NormalizerPair) -> nn.Module:
     trained = _native(layer, pair)
     if trained is None:
-        trained = SelectedNorm(
-            layer.num_features,
-            pair,
-            layer.dims,
-            layer.eps,
-            layer.momentum,
-            layer.affine,
-            layer.track_running_stats,
-            correction=layer.correction,
-            device=layer.mean_weight.device,
-        )
+        trained = selected_norm(layer, pair)
         trained.reduction, trained.batch_groups = layer.reduction, layer.batch_groups
     trained.weight, trained.bias = layer.weight, layer.bias
     if Normalizer.BN in (pair.mean, pair.var):
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             trained._buffers[name] = layer._buffers[name]
     return trained.train(layer.training)
+
+
+def selected_norm(layer: SwitchableNorm, pair: NormalizerPair) -> SelectedNorm:
+    """A pair with the settings and the very same weight and bias of a layer.
+
+    Its running statistics are its own, as new.
+    """
+    selected = SelectedNorm(
+        layer.num_features,
+        pair,
+        layer.dims,
+        layer.eps,
+        layer.momentum,
+        layer.affine,
+        layer.track_running_stats,
+        correction=layer.correction,
+        device=layer.mean_weight.device,
+        dtype=layer.mean_weight.dtype,
+    )
+    selected.weight, selected.bias = layer.weight, layer.bias
+    return selected
 
 
 def _native(layer: SSN, pair: NormalizerPair) -> nn.Module | None:

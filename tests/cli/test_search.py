@@ -126,6 +126,27 @@ def test_a_search_that_was_stopped_goes_on(inside, monkeypatch):
     assert not journal.exists()
 
 
+def test_class_folders_of_another_task_are_refused_before_the_search(inside):
+    class_folders(Path("two"), ("a", "b"), each=24)
+    command = [*SEARCH, *QUICK, "-o", "lean.onnx"]
+    command[command.index("photos")] = "two"
+    message, _ = fails(inside, FAILURE, *command)
+    assert "the images have 2 classes, and the network 3 outputs" in message
+    other = (*SEARCH, *QUICK, "-o", "lean.onnx", "--test-data", "two")
+    message, _ = fails(inside, FAILURE, *other)
+    assert "the images have 2 classes, and the network 3 outputs" in message
+
+
+def test_running_sums_are_refused_before_the_search(inside):
+    model = tiny_network()
+    one_hot_gates(model.sn2, 1, 0)
+    state = {k: v * 5000 if "running_" in k else v for k, v in model.state_dict().items()}
+    torch.save({"state_dict": state}, "sums.pth")
+    message, _ = fails(inside, FAILURE, "search", "sums.pth", *SEARCH[2:], *QUICK)
+    assert "sums" in message
+    assert "--trust-running-statistics" in message
+
+
 def test_the_journal_of_another_search_is_refused_with_a_cure_that_works(inside):
     Path("lean.search").write_text('{"search": {"version": "0"}}\n')
     options = (*SEARCH, *QUICK, "-o", "lean.onnx")

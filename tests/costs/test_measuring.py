@@ -6,18 +6,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from costs_samples import cheap_costs
-from placed_networks import Residual, Small
+from placed_networks import Residual
 from torch import nn
 
 from ssn_prune.costs import measuring
 from ssn_prune.costs.measuring import measure_network_costs
 from ssn_prune.costs.records import FREE, CostOptions
-from ssn_prune.costs.whole_networks import additive_error, with_pairs
 from ssn_prune.errors import ArgumentError
 from ssn_prune.nn.ssn import SSN2d
 from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
-from ssn_prune.selection import select
 
 X = (torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0)),)
 IN = NormalizerPair(Normalizer.IN, Normalizer.IN)
@@ -137,26 +134,3 @@ def test_noise_below_zero_is_kept_and_not_used(measured):
     lucky = replace(costs, layers=(replace(costs.layers[0], milliseconds=-0.01),))
     assert lucky.layers[0].milliseconds == -0.01
     assert lucky.of(lucky.layers[0].layer, lucky.layers[0].pair) == 0
-
-
-def test_whole_networks_are_compared_with_the_sum():
-    costs = cheap_costs(["once", "twice"])
-    chosen = {"once": IN, "twice": NormalizerPair(Normalizer.BN, Normalizer.IN)}
-    free = dict.fromkeys(chosen, FREE)
-    inputs = (torch.randn(2, *Small.input_size),)
-    found = additive_error(Small().eval(), inputs, costs, [chosen, free], CostOptions(runs=3))
-    first, second = found.selections
-    assert second.predicted_ms == found.norm_free_ms
-    assert first.predicted_ms == pytest.approx(found.norm_free_ms + 1.0 + 7.0)
-    assert 0 < first.measured_ms < 8  # in no way what is made up
-    errors = [s.predicted_ms - s.measured_ms for s in found.selections]
-    assert found.largest == pytest.approx(max(map(abs, errors)) / found.norm_free_ms)
-    assert found.mean == pytest.approx(sum(errors) / 2 / found.norm_free_ms)
-
-
-def test_a_network_takes_the_pairs_that_it_is_given(model):
-    chosen = with_pairs(model, {"stem": IN, "inner": FREE})
-    pairs = {layer.name: layer.pair for layer in select(chosen).layers}
-    assert pairs["stem"] == IN
-    assert pairs["inner"] == FREE
-    assert not any(layer.converged for layer in select(model).layers)
