@@ -30,6 +30,7 @@ FOREIGN = {"--keepInputFormat", "--small"}
 NOT_RUN = {
     ("README.md", "it installs the package; the tests of the command run the demonstration"),
     ("README.md", "it installs the package and runs these tests"),
+    ("README.md", "docs/search.md has the same command, which is run"),
     (
         "docs/index.md",
         "it installs the package; the tests of the command run the demonstration",

@@ -7,6 +7,7 @@ of the network of the demonstration.
 
 from __future__ import annotations
 
+import ast
 import doctest
 import json
 import os
@@ -14,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import typing
 import zipfile
 from pathlib import Path
 
@@ -137,5 +139,13 @@ def _in_bash(script: str, folder: Path, status: int) -> str:
 
 
 def run_python(example: Example) -> None:
-    """Run a Python block in what its page has defined so far."""
+    """Run a Python block in what its page has defined so far; annotations must be true."""
     PythonEvaluator()(example)
+    for node in ast.walk(ast.parse(example.parsed)):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            value = example.namespace[node.target.id]
+            kind = eval(ast.unparse(node.annotation), dict(example.namespace))
+            item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+            fits = isinstance(value, kind if item is None else tuple)
+            assert fits, f"{ast.unparse(node)}: {value}"
+            assert item is None or all(isinstance(v, item) for v in value), ast.unparse(node)
