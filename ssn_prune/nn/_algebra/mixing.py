@@ -247,7 +247,7 @@ def stack(mean: Array, var: Array) -> Array:
 
 
 def _dot(a: Array, b: Array) -> Array:
-    # Not np.vdot: BLAS divides it among threads of its own, which wait spinning and hold up torch's.
+    # Not np.vdot: BLAS divides it among threads of its own, which spin while torch's compute.
     return (a * b).sum()
 
 
