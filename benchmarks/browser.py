@@ -1,11 +1,11 @@
-"""The page of examples/browser in Chromium: the demo's file in onnxruntime-web, beside ONNX Runtime.
+"""The page of examples/browser in Chromium: onnxruntime-web beside ONNX Runtime.
 
     npm install --prefix web onnxruntime-web@1.30.0
     python benchmarks/browser.py web
 
-The page, the file and the runtime are served over local HTTP and run on one thread. Every number
-must agree with ONNX Runtime's within 1e-5 of the largest, and a digit that is drawn with the mouse
-must get an answer.
+The page, the demo's file and the runtime are served over local HTTP and run on one thread. Every
+number must agree with ONNX Runtime's within 1e-5 of the largest, and a digit that is drawn with the
+mouse must get an answer.
 """
 
 from __future__ import annotations
