@@ -16,7 +16,7 @@ exclude_patterns = ["build/**", "docs/_templates/**"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 myst_enable_extensions = ["substitution", "dollarmath", "deflist"]
 myst_heading_anchors = 4
-myst_substitutions = runpy.run_path(str(Path(__file__).with_name("figures.py")))["substitutions"]()
+myst_substitutions = runpy.run_path(str(Path(__file__).with_name("measured.py")))["substitutions"]()
 
 # Docstrings: argument names in single backticks are code.
 default_role = "code"
