@@ -201,7 +201,7 @@ def baselines(
 ) -> tuple[dict[str, nn.Module], dict[str, int]]:
     """The networks of the table and how many of their layers changed."""
     report = found.report
-    parts = divide(images, images, report.options.seed)
+    parts = divide(images, images, report.options.seed, search_images=report.options.search_images)
     size = images_a_batch(costs, report.options.memory)
     calibration = Batches.of(images, parts.calibration, size, torch.device("cpu"))
     evaluator = Evaluator(loaded.model, calibration)
