@@ -34,6 +34,7 @@ ORDER = [
         "errors",
         "normalizer",
         "environment",
+        "installation",
         "exported_file",
         "files",
         "json_values",
