@@ -38,7 +38,8 @@ def refusal(name, pattern):
         found = re.search(pattern, str(error))
         return int(found[1]) if found else str(error)
 x, y = np.load("x.npy"), np.load("y.npy")
-limits = [refusal("_opset.onnx", r"till opset (\\d+)"), refusal("_ir.onnx", r"max supported IR version: (\\d+)")]
+LATEST = r"max supported IR version: (\\d+)"
+limits = [refusal("_opset.onnx", r"till opset (\\d+)"), refusal("_ir.onnx", LATEST)]
 right = []
 for opset in range(13, 22):
     try:

@@ -8,6 +8,7 @@ import typer
 
 from ssn_prune._version import __version__
 from ssn_prune.cli.bench import bench
+from ssn_prune.cli.completion import completion
 from ssn_prune.cli.configurable import ConfigurableCommand, configurable
 from ssn_prune.cli.convert import convert
 from ssn_prune.cli.costs import costs
@@ -29,7 +30,8 @@ app = typer.Typer(
 )
 for command in (convert, inspect, verify, bench, search, costs, report, demo):
     app.command(cls=ConfigurableCommand)(configurable(command))
-app.command()(doctor)
+for command in (doctor, completion):
+    app.command()(command)
 
 
 def _version(value: bool) -> None:
