@@ -30,8 +30,8 @@ app = typer.Typer(
 )
 for command in (convert, inspect, verify, bench, search, costs, report, demo):
     app.command(cls=ConfigurableCommand)(configurable(command))
-for command in (doctor, completion):
-    app.command()(command)
+app.command()(doctor)
+app.command()(completion)
 
 
 def _version(value: bool) -> None:
