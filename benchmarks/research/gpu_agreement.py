@@ -171,7 +171,7 @@ def agreement(*, few: bool = False) -> list[str]:
 def steps_without_waiting(model: nn.Module, *, gates: bool) -> str:
     """Training steps that would raise if the host waited for the device."""
     model = model.cuda().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(param_groups(model, lr=0.01), momentum=0.9)
+    optimizer = torch.optim.SGD(param_groups(model, lr=0.01, weight_decay=1e-4), momentum=0.9)
     history = GateHistory(model)
     schedule = RadiusSchedule(model, 100, history=history) if gates else None
     x = torch.randn(16, 3, 64, 64, device="cuda").to(memory_format=torch.channels_last)

@@ -71,7 +71,8 @@ def train(data: Digits, epochs: int, seed: int, on_epoch: Callable[[Progress], N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = DigitsNet()
-        optimizer = torch.optim.SGD(param_groups(model, 0.1, gate_lr_ratio=0.2), momentum=0.9)
+        groups = param_groups(model, 0.1, weight_decay=1e-4, gate_lr_ratio=0.2)
+        optimizer = torch.optim.SGD(groups, momentum=0.9)
         count, batch = len(data.train_images), 64
         total = epochs * (count // batch)
         warmup = torch.optim.lr_scheduler.OneCycleLR(

@@ -34,7 +34,7 @@ def param_groups(
     model: nn.Module,
     lr: float,
     *,
-    weight_decay: float = 1e-4,
+    weight_decay: float | None = None,
     gate_lr_ratio: float = 0.1,
     norm_weight_decay: float | None = None,
 ) -> list[dict[str, Any]]:
@@ -43,14 +43,16 @@ def param_groups(
     Args:
         model: A network with switchable layers.
         lr: Learning rate of the weights.
-        weight_decay: Of the weights. Gates have none.
+        weight_decay: Of the weights; None leaves it to the optimizer's own argument. The reference
+            uses 1e-4. Gates have none either way.
         gate_lr_ratio: The gates' learning rate is this times ``lr``.
         norm_weight_decay: Of all parameters with one axis (biases, scales of norms), which then get
             a group of their own; None treats them like the weights, as the reference does.
 
     Returns:
-        Groups named ``"weights"``, ``"norms"`` (only with ``norm_weight_decay``) and ``"gates"``;
-        parameters that need no gradient are left out.
+        Groups that set what they name and leave the rest to the optimizer: ``"weights"``,
+        ``"norms"`` (only with ``norm_weight_decay``) and ``"gates"``. Parameters that need no
+        gradient are left out.
     """
     gates = gate_parameters(model)
     gate_ids = {id(gate) for gate in gates}
@@ -62,7 +64,10 @@ def param_groups(
         groups.append(
             {"name": "norms", "params": norms, "lr": lr, "weight_decay": norm_weight_decay}
         )
-    groups.insert(0, {"name": "weights", "params": others, "lr": lr, "weight_decay": weight_decay})
+    weights: dict[str, Any] = {"name": "weights", "params": others, "lr": lr}
+    if weight_decay is not None:
+        weights["weight_decay"] = weight_decay
+    groups.insert(0, weights)
     groups.append(
         {
             "name": "gates",

@@ -8,6 +8,7 @@ implementation grows it to 1 instead, so that every gate is one-hot by 81.65 % o
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -124,7 +125,20 @@ class RadiusSchedule:
 
         ``on_frozen`` is not called again if it had been called before: a training that swapped its
         layers is resumed with swapped layers.
+
+        Args:
+            state: What :meth:`state_dict` gave. Its ``total_steps`` and ``end`` replace those of
+                the constructor, with a warning if they differ: change them in ``state`` to grow the
+                radius otherwise from here on.
         """
+        for name in ("total_steps", "end"):
+            saved, own = state[name], getattr(self, name)
+            if saved != own:
+                warnings.warn(
+                    f"the saved schedule has {name}={saved}, which replaces {name}={own}; to keep "
+                    f"the latter, load {{**state, {name!r}: {own}}}",
+                    stacklevel=2,
+                )
         self.steps_done = int(state["steps_done"])
         self.total_steps = int(state["total_steps"])
         self.end = state["end"]

@@ -128,7 +128,7 @@ def residual_network():
 
 def train(model, rows):
     """STEPS steps whose radius reaches the vertices in the middle; the gate gradients of each."""
-    groups = param_groups(model, lr=0.1, gate_lr_ratio=5.0)
+    groups = param_groups(model, lr=0.1, weight_decay=1e-4, gate_lr_ratio=5.0)
     gates = gate_parameters(model)
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
     gradients = []

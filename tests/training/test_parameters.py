@@ -78,10 +78,20 @@ def test_the_groups_divide_the_parameters(norm_weight_decay):
         assert same(named["weights"]["params"], [model.conv.weight, model.fc.weight])
 
 
-def test_the_defaults_are_those_of_the_reference():
+@pytest.mark.parametrize("given", [None, 0.0, 0.02])
+@pytest.mark.parametrize("norm_weight_decay", [None, 0.3])
+def test_the_optimizer_decays_the_weights_unless_the_groups_say_how(given, norm_weight_decay):
+    groups = param_groups(Branches(), 0.1, weight_decay=given, norm_weight_decay=norm_weight_decay)
+    optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=0.25)
+    decays = {group["name"]: group["weight_decay"] for group in optimizer.param_groups}
+    assert decays.pop("weights") == (0.25 if given is None else given)
+    assert decays.pop("gates") == 0.0
+    assert decays == ({} if norm_weight_decay is None else {"norms": 0.3})
+
+
+def test_gates_learn_at_a_tenth_of_the_rate_by_default():
     weights, gates = param_groups(Branches(), 0.1)
-    assert (weights["lr"], weights["weight_decay"]) == (0.1, 1e-4)
-    assert (gates["lr"], gates["weight_decay"]) == (pytest.approx(0.01, rel=1e-15), 0.0)
+    assert (weights["lr"], gates["lr"]) == (0.1, pytest.approx(0.01, rel=1e-15))
 
 
 def test_parameters_without_gradient_are_left_out():

@@ -156,7 +156,7 @@ def test_a_resumed_schedule_is_as_if_it_had_not_been_interrupted(cut, end):
     saved = json.loads(json.dumps(before.state_dict()))
     second = network(seed=1)
     second.load_state_dict(first.state_dict())
-    after = RadiusSchedule(second, 77, end=0.3, on_frozen=calls.append)
+    after = RadiusSchedule(second, 10, end=end, on_frozen=calls.append)
     after.load_state_dict(saved)
     train(second, after, range(cut, 12))
     whole.state_dict(), second.state_dict()  # put back the stored weights of frozen gates
@@ -165,6 +165,25 @@ def test_a_resumed_schedule_is_as_if_it_had_not_been_interrupted(cut, end):
     assert calls.count(whole) == 1
     assert calls.count(first) + calls.count(second) == 1
     assert (after.steps_done, after.total_steps, after.end) == (12, 10, end)
+
+
+@pytest.mark.parametrize(
+    ("steps", "end", "named"),
+    [(12, None, "total_steps=10, which replaces total_steps=12"), (10, 0.5, "end=None, .*end=0.5")],
+)
+def test_a_saved_schedule_replaces_another_one_with_a_warning(steps, end, named):
+    first = RadiusSchedule(network(), 10)
+    first.step()
+    state = first.state_dict()
+    schedule = RadiusSchedule(network(), steps, end=end)
+    with pytest.warns(UserWarning, match=named) as caught:
+        schedule.load_state_dict(state)
+    assert caught[0].filename == __file__
+    assert (schedule.total_steps, schedule.end, schedule.steps_done) == (10, None, 1)
+    # The cure that the warning names: without another warning, and the radius follows.
+    own = RadiusSchedule(network(), steps, end=end)
+    own.load_state_dict({**state, "total_steps": steps, "end": end})
+    assert own.radius(3) == pytest.approx((end or VERTEX[3]) / steps, rel=1e-15)
 
 
 def test_frozen_gates_stay_after_the_end():
