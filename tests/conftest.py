@@ -15,6 +15,7 @@ from training_samples import EXAMPLES, street, zipped
 # Files are handed out in this order, and a long one that begins last is waited for.
 LONGEST = (
     "nn/test_fused_kernels.py",
+    "docs/test_pages.py",
     "fuzz/test_fuzz.py",
     "cli/test_search.py",
     "test_leaks.py",
