@@ -23,15 +23,8 @@ from ssn_prune.training.history import GateHistory
 class RadiusSchedule:
     """Grows the radius of every SSN layer of a model linearly and freezes gates on the way.
 
-    .. code-block:: python
-
-        schedule = RadiusSchedule(model, total_steps=epochs * len(loader))
-        for images, labels in loader:
-            ...
-            optimizer.step()
-            schedule.step()
-
-    The constructor sets the radius of step 0. Nothing waits for the device.
+    Call :meth:`step` after every ``optimizer.step()``. The constructor sets the radius of step 0.
+    Nothing waits for the device.
 
     Args:
         model: A network with SSN layers; their radii are set in place. Under
