@@ -21,12 +21,13 @@ import page_network
 import torch
 from cli_checks import run_cli
 from page_blocks import REPOSITORY, Block, commands, prompts
-from page_network import NAME, Network, as_trained
+from page_network import INPUT_SIZE, NAME, Network, as_trained
 from PIL import Image
 from report_runs import RESNET18, layers, run
 from sybil import Example
 from sybil.evaluators.python import PythonEvaluator
 
+from ssn_prune import export_onnx, prune
 from ssn_prune.architectures.digits import DigitsNet
 from ssn_prune.architectures.registry import DEMO_NETWORK
 from ssn_prune.demo.digits import load_digits
@@ -51,6 +52,7 @@ def write_folder(folder: Path) -> None:
     for seed, name in enumerate(("model", "epoch10", "epoch20")):
         content = {"model": NAME, "state_dict": as_trained(Network, seed).state_dict()}
         torch.save(content, folder / f"{name}.pth")
+    _write_demo(folder / "ssn_prune_demo")
     for seed, name in enumerate(("one", "two")):
         content = {"model": DEMO_NETWORK, "state_dict": as_trained(DigitsNet, seed).state_dict()}
         torch.save(content, folder / "runs" / f"{name}.pth")
@@ -60,6 +62,16 @@ def write_folder(folder: Path) -> None:
             archive.write(file, file.relative_to(folder / "photos"))
     (folder / "old.json").write_text(json.dumps(run().document()))
     (folder / "new.html").write_text(html(run(layers=layers(RESNET18[::-1]))))
+
+
+def _write_demo(folder: Path) -> None:
+    """What `ssn-prune demo` leaves, of the small network."""
+    folder.mkdir()
+    network = as_trained(Network, 0)
+    content = {"model": NAME, "state_dict": network.state_dict()}
+    torch.save(content, folder / "digits.pth")
+    images = torch.zeros(2, *INPUT_SIZE)
+    export_onnx(prune(network, images).model, images, folder / "digits.onnx")
 
 
 def _write_images(folder: Path) -> None:
@@ -113,7 +125,12 @@ def _in_bash(script: str, folder: Path, status: int) -> str:
     programs = folder / ".programs"
     if not programs.exists():
         programs.mkdir()
-        for name, words in (("python", ""), ("ssn-prune", f"'{page_network.__file__}'")):
+        programs_of = {
+            "python": "",
+            "ssn-prune": f"'{page_network.__file__}'",
+            "torchrun": "-m torch.distributed.run",
+        }
+        for name, words in programs_of.items():
             file = programs / name
             file.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
             file.chmod(0o755)
