@@ -15,6 +15,7 @@ from ssn_prune.reporting.view.searched import (
     delivered,
     ends_of,
     gain_of,
+    loss_interval,
     loss_of,
 )
 from ssn_prune.searching.choosing import latency
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 _CHANGES = 12
 _WIDE = 76
 """Columns that the front needs with quartiles."""
+_WIDEST = 92
+"""Columns that it needs with the intervals of what is lost, too."""
 _BESIDE_NAMES = 36
 _LOST = {True: "points lost", False: "% changed"}
 """By whether there are classes."""
@@ -102,13 +105,17 @@ def _front(report: SearchReport, width: int) -> Table:
     rows = [(_mark(report, index), point) for index, point in enumerate(report.front)]
     rows += [] if report.finetuned is None else [("distilled", report.finetuned)]
     rows += [] if report.all_bn is None else [("all BN", report.all_bn)]
+    widest = width >= _WIDEST
+    if widest:
+        table.add_column("95 % interval", justify="right", no_wrap=True)
     for mark, point in rows:
         cells = [str(len(point.changes)), f"{latency(point):.3f}"]
         cells += [_quartiles(point)] if wide else []
         cells += [small(point.harm)] + [_percent(point.accuracy)] * len(_measure(report))
         beyond = options.allowed_drop is not None and point.drop > options.allowed_drop
         style = "bold" if mark in ("chosen", "distilled") else "dim" if beyond else ""
-        table.add_row(mark, *cells, f"{point.drop:.2f}", style=style)
+        cells += [f"{point.drop:.2f}"] + [_interval(report, point)] * widest
+        table.add_row(mark, *cells, style=style)
     return table
 
 
@@ -122,6 +129,11 @@ def _quartiles(point: FrontPoint) -> str:
     if point.lower is None or point.upper is None:
         return "predicted"
     return f"{point.lower:.3f} to {point.upper:.3f}"
+
+
+def _interval(report: SearchReport, point: FrontPoint) -> str:
+    ends = loss_interval(report, point)
+    return f"{ends[0]:.1f} to {ends[1]:.1f}" if ends and point.changes else ""
 
 
 def _changes(changes: Sequence[PairChange], width: int) -> Table:

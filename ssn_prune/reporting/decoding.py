@@ -20,13 +20,11 @@ from ssn_prune.text import shown
 T = TypeVar("T")
 
 _SIGNED = (
-    "accuracy.difference",
     "preprocessing.mean",
     "search.options.seed",
     "search.saved",
-    "search.test.difference",
 )
-"""Where a number may be negative: all others are counts, sizes, shares, times and errors."""
+"""Where a number may be negative, beside differences; all others are counts, sizes and errors."""
 LARGEST = 2**63
 """Whole numbers beyond this are no count of anything."""
 
@@ -129,7 +127,7 @@ def _scalar(hint: Any, value: Any, place: str) -> Any:
             if value == (entry.value if isinstance(entry.value, str) else entry.name):
                 return entry
         raise _wrong(place, " or ".join(entry.name for entry in hint), value)
-    signed = place.startswith(_SIGNED)
+    signed = place.startswith(_SIGNED) or ".difference." in place
     if hint is float:
         if value is None:
             return math.nan

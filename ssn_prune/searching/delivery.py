@@ -144,6 +144,7 @@ def _point(
         ratio=measured.median / base,
         lower=measured.lower / base,
         upper=measured.upper / base,
+        difference=result.difference,
     )
 
 
@@ -194,6 +195,7 @@ def distilled_point(
                 error=result.error,
                 drop=result.drop,
                 accuracy=result.accuracy,
+                difference=result.difference,
             )
             return Distilled(index, found, network)
     return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ssn_prune.accuracy.metrics import accuracy_of
-from ssn_prune.accuracy.results import Accuracy
+from ssn_prune.accuracy.paired import paired
+from ssn_prune.accuracy.results import Accuracy, PairedDifference
 from ssn_prune.searching.evaluation import Outcome
 
 
@@ -18,23 +19,26 @@ class JointResult:
         error: Its standard error.
         drop: See :class:`ssn_prune.searching.results.FrontPoint`.
         accuracy: What is right.
+        difference: Candidate less original, with its interval; None without labels.
     """
 
     harm: float
     error: float
     drop: float
     accuracy: Accuracy
+    difference: PairedDifference | None
 
 
 def joint_result(outcome: Outcome, original: Outcome) -> JointResult:
     """Compare a candidate with the original on the same images."""
     accuracy = accuracy_of(outcome.results)
     harm = outcome.harm
+    difference = paired(original.results, outcome.results)
     if outcome.expected_drop is None:
-        return JointResult(harm.mean, harm.error, 100 * harm.mean, accuracy)
+        return JointResult(harm.mean, harm.error, 100 * harm.mean, accuracy, difference)
     lost = main_accuracy(accuracy_of(original.results)) - main_accuracy(accuracy)
     drop = 100 * max(lost, outcome.expected_drop)
-    return JointResult(harm.mean, harm.error, drop, accuracy)
+    return JointResult(harm.mean, harm.error, drop, accuracy, difference)
 
 
 def main_accuracy(accuracy: Accuracy) -> float:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssn_prune.accuracy.results import Accuracy
+from ssn_prune.accuracy.results import Accuracy, PairedDifference
 from ssn_prune.errors import OutputError, SearchError
 from ssn_prune.files import bounded_text, write_errors
 from ssn_prune.json_values import to_json
@@ -91,7 +91,9 @@ class Journal:
             else:
                 accuracy = Accuracy(**entry["accuracy"])
                 drop = _number(entry, "drop")
-                self.joint[changes] = JointResult(harm.mean, harm.error, drop, accuracy)
+                found = entry["difference"]
+                difference = None if found is None else PairedDifference(**found)
+                self.joint[changes] = JointResult(harm.mean, harm.error, drop, accuracy, difference)
 
     def _append(self, entries: list[dict[str, Any]]) -> None:
         if self.path is None:

@@ -121,6 +121,8 @@ class FrontPoint:
         ratio: Latency of the whole file, measured beside all others; None if only predicted.
         lower: First quartile of that.
         upper: Third quartile.
+        difference: Accuracy less the original's on the same images, with its interval; None without
+            labels.
     """
 
     changes: tuple[PairChange, ...]
@@ -132,6 +134,7 @@ class FrontPoint:
     ratio: float | None = None
     lower: float | None = None
     upper: float | None = None
+    difference: PairedDifference | None = None
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,10 @@ def test_a_search_says_its_point_at_any_width(width: int) -> None:
         assert said in text
     assert "…" not in text
     assert ("quartiles" in text) == (width >= 80)
+    # The loss of a point is within an interval of its own.
+    lost = REPORT.front[REPORT.chosen].drop
+    ends = f"{lost:.2f} {lost - 1.8:.1f} to {lost + 2:.1f}"
+    assert (ends in text) == (width >= 92)
     rows = [line.split()[0] for line in lines if line[:1].isalpha()]
     assert {"original", "chosen", "all"} <= set(rows)
 

@@ -117,6 +117,25 @@ def test_the_front_names_original_all_bn_and_chosen() -> None:
     )
 
 
+def test_a_loss_has_the_interval_that_is_paired_with_the_original() -> None:
+    point = replace(REPORT.front[3], difference=PairedDifference(-0.004, -0.03, 0.01, 0.95))
+    points = list(REPORT.front)
+    points[3] = replace(point, drop=0.4)
+    mark = view(replace(REPORT, front=tuple(points))).front.marks[3]
+    assert (mark.least, mark.most) == (-1.0, 3.0)
+    assert "0.4 points lost (-1.0 to 3.0)" in mark.what
+    # A loss that the probabilities expect may lie beyond what was measured.
+    points[3] = replace(point, drop=3.5)
+    assert view(replace(REPORT, front=tuple(points))).front.marks[3].most == 3.5
+
+
+def test_without_labels_the_interval_is_that_of_the_change() -> None:
+    report = searched(["a", "b"], labels=False)
+    points = (*report.front[:1], replace(report.front[1], drop=2.0, error=0.005))
+    mark = view(replace(report, front=points, chosen=0), ["a", "b"]).front.marks[1]
+    assert (mark.least, mark.most) == (pytest.approx(2 - 0.98), pytest.approx(2 + 0.98))
+
+
 def test_a_distilled_network_is_the_one_that_is_delivered() -> None:
     found = view(distilled())
     labels = [mark.label for mark in found.front.marks if mark.kind in ("chosen", "distilled")]

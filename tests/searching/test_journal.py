@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ssn_prune.accuracy.results import Accuracy
+from ssn_prune.accuracy.results import Accuracy, PairedDifference
 from ssn_prune.errors import SearchError
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.searching.evaluation import Harm
@@ -16,7 +16,9 @@ from ssn_prune.searching.journal import Journal, file_of
 SETTING = {"version": "1", "search": [1, 2]}
 FIRST = (("a", ALL_PAIRS[0]),)
 SECOND = (("a", ALL_PAIRS[0]), ("b", ALL_PAIRS[8]))
-RESULT = JointResult(0.25, 0.01, 1.5, Accuracy(top1=0.75))
+RESULT = JointResult(
+    0.25, 0.01, 1.5, Accuracy(top1=0.75), PairedDifference(-0.01, -0.03, 0.01, 0.95)
+)
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:

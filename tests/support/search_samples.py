@@ -75,6 +75,9 @@ def searched(
             FrontPoint(
                 *(tuple(changes[:count]), 0.3 * share**4, 0.01 * share, drop, top1, ratio + 0.002),
                 *(ratio, ratio - 0.001, ratio + 0.002),
+                PairedDifference(-drop / 100, -drop / 100 - 0.02, 0.018 - drop / 100, 0.95)
+                if labels
+                else None,
             )
         )
     chosen = min(points - 1, 4)

@@ -247,9 +247,8 @@ def stack(mean: Array, var: Array) -> Array:
 
 
 def _dot(a: Array, b: Array) -> Array:
-    if isinstance(a, Tensor):
-        return (a * b).sum()
-    return np.vdot(a, b) if a.shape == b.shape else (a * b).sum()
+    # Not np.vdot: BLAS divides it among threads of its own, which spin while torch's compute.
+    return (a * b).sum()
 
 
 def _as_tensor(values: Array) -> Tensor:

@@ -55,7 +55,7 @@ class _Places:
         low, high = min(ratios), max(ratios)
         span = max(high - low, _NARROWEST, 1e-9 * abs(high))
         self.low, self.high = low - 0.04 * span, low + 1.04 * span
-        losses = [mark.drop for mark in found.marks]
+        losses = [mark.most for mark in found.marks]
         allowed = found.allowed
         losses += [] if allowed is None or not math.isfinite(allowed) else [allowed]
         self.most = max((1.0, *losses))
@@ -139,6 +139,9 @@ def _drawn(mark: FrontMark, place: _Places) -> Markup:
     if mark.upper > mark.lower:
         ends = {"x1": percent(place.x(mark.lower)), "x2": percent(place.x(mark.upper))}
         parts.append(element("line", class_="spread", y1=y, y2=y, **ends))
+    if mark.most > mark.least and mark.kind != "original":
+        heights = {"y1": place.y(mark.least), "y2": place.y(mark.most)}
+        parts.append(element("line", class_="chance", x1=x, x2=x, **heights))
     parts.append(element("circle", class_=mark.kind, cx=x, cy=y, r=radius))
     if mark.label:
         parts.append(_label(mark, at, y))

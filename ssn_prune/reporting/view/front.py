@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ssn_prune.reporting.view.searched import delivered, gain_of
+from ssn_prune.reporting.view.searched import delivered, gain_of, loss_interval
 from ssn_prune.searching.choosing import latency
 from ssn_prune.searching.results import FrontPoint, SearchReport
 
@@ -25,6 +25,8 @@ class FrontMark:
         lower: First quartile of that; equal to ``ratio`` if only predicted.
         upper: Third quartile.
         drop: What it loses, in points.
+        least: Lower end of the 95 % interval of that.
+        most: Upper end.
     """
 
     kind: Kind
@@ -34,6 +36,8 @@ class FrontMark:
     lower: float
     upper: float
     drop: float
+    least: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,19 @@ def _mark(report: SearchReport, kind: Kind, point: FrontPoint) -> FrontMark:
     ratio = latency(point)
     ends = [e for e in (point.lower, point.upper) if e is not None and math.isfinite(e)]
     label = _LABELS[kind]
+    losses = loss_interval(report, point)
+    interval = f" ({losses[0]:.1f} to {losses[1]:.1f})" if losses and point.changes else ""
     if kind in ("chosen", "distilled"):
         label = f"{label if point.changes else 'original, chosen'}: {ratio:.3f}"
     return FrontMark(
         kind,
         label,
         f"{_LABELS[kind] or 'front'}, {len(point.changes)} of {report.layers} layers changed: "
-        f"latency {ratio:.3f}, {lost(report, point.drop)} lost",
+        f"latency {ratio:.3f}, {lost(report, point.drop)} lost{interval}",
         ratio,
         min((ratio, *ends)),
         max((ratio, *ends)),
         point.drop,
+        min((point.drop, *losses)),
+        max((point.drop, *losses)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ssn_prune.reporting.figures import NBSP, counted, points, share
@@ -99,3 +100,20 @@ def before_of(run: Run) -> dict[str, str]:
         return {}
     changes = delivered(run.search).changes
     return {c.layer: NOT_ONE_HOT if c.before is None else str(c.before) for c in changes}
+
+
+_DEVIATIONS = 1.96
+"""Standard errors on each side of a 95 % interval."""
+
+
+def loss_interval(report: SearchReport, point: FrontPoint) -> tuple[float, ...]:
+    """The 95 % interval of what is lost, in points; empty if it is not known."""
+    found = point.difference
+    if found is not None:
+        ends = (-100 * found.upper, -100 * found.lower)
+    elif report.has_classes:
+        return ()
+    else:  # the loss is the harm
+        half = 100 * _DEVIATIONS * point.error
+        ends = (point.drop - half, point.drop + half)
+    return ends if all(map(math.isfinite, ends)) else ()
