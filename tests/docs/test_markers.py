@@ -31,6 +31,7 @@ NOT_RUN = {
     ("README.md", "it installs the package; the tests of the command run the demonstration"),
     ("README.md", "it installs the package and runs these tests"),
     ("docs/howto/batch.md", "it needs Slurm"),
+    ("docs/howto/batch.md", "README.md has the same command, which is run"),
     (
         "docs/howto/browser.md",
         "it downloads a package; benchmarks/browser.py runs the page in Chromium",
