@@ -21,8 +21,8 @@ from ssn_prune.normalizer import NormalizerPair
 
 pytestmark = pytest.mark.usefixtures("own_temporary_folder")
 
-CONVERSIONS = 20
 PAIRS = [NormalizerPair(mean, var) for mean in (IN, LN, BN) for var in (LN, BN)]
+CONVERSIONS = 2 * len(PAIRS)
 
 
 def ours() -> Counter[str]:

@@ -25,11 +25,12 @@ from typer.main import get_command
 from ssn_prune.cli.app import app
 
 COMMANDS = get_command(app).commands
-# Of other programs, in the prose of the pages.
+# Of mnnconvert and of a benchmark, in the prose of the pages.
 FOREIGN = {"--keepInputFormat", "--small"}
 NOT_RUN = {
-    ("README.md", "it installs the package; the tests of the command run the demonstration"),
+    ("README.md", "docs/search.md has the same command, which is run"),
     ("README.md", "it installs the package and runs these tests"),
+    ("README.md", "it installs the package; the tests of the command run the demonstration"),
     ("docs/howto/batch.md", "it needs Slurm"),
     ("docs/howto/batch.md", "README.md has the same command, which is run"),
     (
@@ -44,17 +45,11 @@ NOT_RUN = {
         "docs/howto/several-processes.md",
         "four processes that search; tests/cli/test_search.py runs two",
     ),
-    (
-        "docs/index.md",
-        "it installs the package; the tests of the command run the demonstration",
-    ),
+    ("docs/index.md", "it installs the package; the tests of the command run the demonstration"),
     ("docs/quickstart.md", "it installs the package"),
-    ("docs/quickstart.md", "it trains for a minute; tests of the command run it"),
     ("docs/quickstart.md", "it measures for half a minute; tests of the command run it"),
-    (
-        "docs/reliability.md",
-        "the first is part of these tests, the second takes an hour",
-    ),
+    ("docs/quickstart.md", "it trains for a minute; tests of the command run it"),
+    ("docs/reliability.md", "the first is part of these tests, the second takes an hour"),
     ("docs/search.md", "four processes that search; tests/cli/test_search.py runs two"),
     ("docs/search.md", "on a busy machine no network of the tests is within the budget"),
     (
@@ -118,6 +113,8 @@ def test_commands_and_options_of_blocks_exist():
 
 def test_options_in_prose_exist():
     known = {"--help", "--version"}.union(*map(options, COMMANDS))
+    for script in (REPOSITORY / "examples").glob("*.py"):
+        known |= set(re.findall(r'"(--[a-z][a-z-]*)"', script.read_text(encoding="utf-8")))
     for page in PAGES:
         prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
         for code in re.findall(r"`([^`]+)`", prose):

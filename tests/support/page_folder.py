@@ -1,12 +1,13 @@
 """The folder that the commands of the pages run in, and how they are run.
 
 It has what a reader has: the repository's ``examples/``, checkpoints, images, and two reports.
-The checkpoints are of :mod:`page_network`; those of ``runs/``, which other processes convert, are
-of the network of the demonstration.
+The checkpoints are of :mod:`page_network`, but that of ``runs/``, which another process converts,
+and what the demonstration leaves in ``ssn_prune_demo/``.
 """
 
 from __future__ import annotations
 
+import ast
 import doctest
 import json
 import os
@@ -14,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import typing
 import zipfile
 from pathlib import Path
 
@@ -21,13 +23,12 @@ import page_network
 import torch
 from cli_checks import run_cli
 from page_blocks import REPOSITORY, Block, commands, prompts
-from page_network import INPUT_SIZE, NAME, Network, as_trained
+from page_network import NAME, Network, as_trained
 from PIL import Image
 from report_runs import RESNET18, layers, run
 from sybil import Example
 from sybil.evaluators.python import PythonEvaluator
 
-from ssn_prune import export_onnx, prune
 from ssn_prune.architectures.digits import DigitsNet
 from ssn_prune.architectures.registry import DEMO_NETWORK
 from ssn_prune.demo.digits import load_digits
@@ -35,6 +36,12 @@ from ssn_prune.reporting.formats.html import html
 
 IMAGES = 12
 """Images of each digit."""
+PROGRAMS = {
+    "python": "",
+    "ssn-prune": f"'{page_network.__file__}'",
+    "torchrun": "-m torch.distributed.run",
+}
+"""What this Python runs, by the names of programs."""
 _SHELL = re.compile(r"[|&;<>$`*?(){}]")
 _OUTPUT = doctest.OutputChecker()
 _ANY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -48,30 +55,22 @@ def write_folder(folder: Path) -> None:
     """
     for name in ("examples", "benchmarks", "tests"):
         (folder / name).symlink_to(REPOSITORY / name)
-    (folder / "runs").mkdir()
     for seed, name in enumerate(("model", "epoch10", "epoch20")):
         content = {"model": NAME, "state_dict": as_trained(Network, seed).state_dict()}
         torch.save(content, folder / f"{name}.pth")
-    _write_demo(folder / "ssn_prune_demo")
-    for seed, name in enumerate(("one", "two")):
-        content = {"model": DEMO_NETWORK, "state_dict": as_trained(DigitsNet, seed).state_dict()}
-        torch.save(content, folder / "runs" / f"{name}.pth")
+    content = {"model": DEMO_NETWORK, "state_dict": as_trained(DigitsNet, 0).state_dict()}
+    for name in ("ssn_prune_demo/digits.pth", "runs/first.pth"):
+        (folder / name).parent.mkdir()
+        torch.save(content, folder / name)
+    demo = "ssn_prune_demo/digits"
+    report = f"--report {demo}.html --report {demo}.json --quiet --verify none"
+    _in_process(f"ssn-prune convert {demo}.pth -o {demo}.onnx {report}", folder, 0)
     _write_images(folder / "photos")
     with zipfile.ZipFile(folder / "photos.zip", "w") as archive:
         for file in sorted((folder / "photos").rglob("*.png")):
             archive.write(file, file.relative_to(folder / "photos"))
     (folder / "old.json").write_text(json.dumps(run().document()))
     (folder / "new.html").write_text(html(run(layers=layers(RESNET18[::-1]))))
-
-
-def _write_demo(folder: Path) -> None:
-    """What `ssn-prune demo` leaves, of the small network."""
-    folder.mkdir()
-    network = as_trained(Network, 0)
-    content = {"model": NAME, "state_dict": network.state_dict()}
-    torch.save(content, folder / "digits.pth")
-    images = torch.zeros(2, *INPUT_SIZE)
-    export_onnx(prune(network, images).model, images, folder / "digits.onnx")
 
 
 def _write_images(folder: Path) -> None:
@@ -125,12 +124,7 @@ def _in_bash(script: str, folder: Path, status: int) -> str:
     programs = folder / ".programs"
     if not programs.exists():
         programs.mkdir()
-        programs_of = {
-            "python": "",
-            "ssn-prune": f"'{page_network.__file__}'",
-            "torchrun": "-m torch.distributed.run",
-        }
-        for name, words in programs_of.items():
+        for name, words in PROGRAMS.items():
             file = programs / name
             file.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
             file.chmod(0o755)
@@ -154,5 +148,13 @@ def _in_bash(script: str, folder: Path, status: int) -> str:
 
 
 def run_python(example: Example) -> None:
-    """Run a Python block in what its page has defined so far."""
+    """Run a Python block in what its page has defined so far; annotations must be true."""
     PythonEvaluator()(example)
+    for node in ast.walk(ast.parse(example.parsed)):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            value = example.namespace[node.target.id]
+            kind = eval(ast.unparse(node.annotation), dict(example.namespace))
+            item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+            fits = isinstance(value, kind if item is None else tuple)
+            assert fits, f"{ast.unparse(node)}: {value}"
+            assert item is None or all(isinstance(v, item) for v in value), ast.unparse(node)

@@ -21,6 +21,8 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+_FROZEN = "objects that the collector passes over"
+
 
 def process_state() -> dict[str, Any]:
     """Everything that the threads of a process share and could be changed for them."""
@@ -70,7 +72,8 @@ def _python() -> dict[str, Any]:
         "folder": os.getcwd(),
         "umask": mask,
         "limits": [resource.getrlimit(kind) for kind in range(10)],
-        "collector": (gc.isenabled(), gc.get_threshold(), gc.get_debug(), gc.get_freeze_count()),
+        "collector": (gc.isenabled(), gc.get_threshold(), gc.get_debug()),
+        _FROZEN: gc.get_freeze_count(),
         "recursion": sys.getrecursionlimit(),
         "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook, sys.displayhook),
         "tracing": (sys.gettrace(), sys.getprofile()),
@@ -143,8 +146,15 @@ def _random() -> dict[str, Any]:
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Entries that are there before and have changed; new loggers are those of new modules."""
     return {
-        name: (value, after.get(name)) for name, value in before.items() if after[name] != value
+        name: (value, after[name])
+        for name, value in before.items()
+        if (_frozen_or_thawed(value, after[name]) if name == _FROZEN else after[name] != value)
     }
+
+
+def _frozen_or_thawed(before: int, after: int) -> bool:
+    """A frozen object may end; the collector's call makes them more, or none at all."""
+    return after > before or (before > 0 and after == 0)
 
 
 def network_state(model: nn.Module) -> dict[str, Any]:

@@ -59,16 +59,22 @@ DEFAULTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a caller with the usual defaults."""
+    path = tmp_path_factory.mktemp("usual") / "expected.onnx"
+    convert(as_loaded(OneLayer(then=makes_tensors)), path)
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize("kind", DEFAULTS)
 def test_a_caller_with_other_defaults(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.save(OneLayer().state_dict(), tmp_path / "c.pth")
     monkeypatch.syspath_prepend(str(SUPPORT))
     model = OneLayer(then=makes_tensors)
     failing = FAILING["capture"][0]()
-    expected = tmp_path / "expected.onnx"
-    convert(as_loaded(model), expected)
     with DEFAULTS[kind]():
         before = process_state()
         loaded = load_checkpoint(
@@ -82,7 +88,7 @@ def test_a_caller_with_other_defaults(
         with pytest.raises(SsnPruneError):
             convert(as_loaded(failing), tmp_path / "n.onnx")
         assert changes(before, process_state()) == {}
-    assert (tmp_path / "m.onnx").read_bytes() == expected.read_bytes()
+    assert (tmp_path / "m.onnx").read_bytes() == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
