@@ -2,6 +2,7 @@
 
     python benchmarks/search.py CKPT --data SOURCE --test-data SOURCE --mean 0.5 --std 0.5
         [--arch NAME] [--max-drop 1] [--finetune-steps 0] [--markdown FILE] [--report FILE.json]
+        [--beside OTHER/checkpoint.pth ...]
 
 The result and the baselines are measured on the same test images, which the search never saw, and
 as whole files in one run (ONNX Runtime, one thread, batch 1, ratio to the network without norms):
@@ -13,6 +14,9 @@ as whole files in one run (ONNX Runtime, one thread, batch 1, ratio to the netwo
 - greedy: the layers in the order of their single harm, each at its cheapest pair, until as much
   is saved as the result saves; the same repairs.
 - random: the median of ten random selections that save as much within 5 %; the same repairs.
+
+``--beside`` adds networks of the same architecture that were trained in another way, such as with
+``examples/train_classification.py --latency-weight``, named after their folders.
 """
 
 from __future__ import annotations
@@ -134,6 +138,8 @@ def main() -> None:
     parser.add_argument("--std", type=float, nargs="+")
     parser.add_argument("--max-drop", type=float, default=1.0)
     parser.add_argument("--finetune-steps", type=int, default=0)
+    parser.add_argument("--search-images", type=int, default=160)
+    parser.add_argument("--beside", type=Path, nargs="+", default=[], metavar="CKPT")
     parser.add_argument("--runs", type=int, default=40)
     parser.add_argument("--journal", type=Path)
     parser.add_argument("--markdown", type=Path)
@@ -145,7 +151,10 @@ def main() -> None:
         std=None if arguments.std is None else tuple(arguments.std),
     )
     options = SearchOptions(
-        max_drop=arguments.max_drop, finetune_steps=arguments.finetune_steps, runs=arguments.runs
+        max_drop=arguments.max_drop,
+        finetune_steps=arguments.finetune_steps,
+        search_images=arguments.search_images,
+        runs=arguments.runs,
     )
     images = open_for(loaded, arguments.data, how, None)
     tested = open_for(loaded, arguments.test_data, how, None)
@@ -172,6 +181,12 @@ def main() -> None:
     if select(loaded.model).unconverged:
         how = replace(how, on_unconverged="exact")
     networks, counts = baselines(found, loaded, images, costs)
+    present = {layer.name: layer.pair for layer in select(loaded.model).layers}
+    for path in arguments.beside:
+        other = load_checkpoint(path, arch=arguments.arch).model
+        found_pairs = {layer.name: layer.pair for layer in select(other).layers}
+        networks[path.parent.name] = other
+        counts[path.parent.name] = sum(present[name] != pair for name, pair in found_pairs.items())
     batches = Batches.of(
         tested, range(len(tested)), images_a_batch(costs, options.memory), torch.device("cpu")
     )
@@ -201,7 +216,7 @@ def baselines(
 ) -> tuple[dict[str, nn.Module], dict[str, int]]:
     """The networks of the table and how many of their layers changed."""
     report = found.report
-    parts = divide(images, images, report.options.seed)
+    parts = divide(images, images, report.options.seed, search_images=report.options.search_images)
     size = images_a_batch(costs, report.options.memory)
     calibration = Batches.of(images, parts.calibration, size, torch.device("cpu"))
     evaluator = Evaluator(loaded.model, calibration)

@@ -16,15 +16,17 @@ exclude_patterns = ["build/**", "docs/_templates/**"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 myst_enable_extensions = ["substitution", "dollarmath", "deflist"]
 myst_heading_anchors = 4
-myst_substitutions = runpy.run_path(str(Path(__file__).with_name("figures.py")))["substitutions"]()
+myst_substitutions = runpy.run_path(str(Path(__file__).with_name("measured.py")))["substitutions"]()
 
 # Docstrings: argument names in single backticks are code.
 default_role = "code"
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
@@ -32,6 +34,9 @@ copybutton_prompt_is_regexp = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|torchvision|numpy|onnx|onnxruntime|onnx_ir|typing|collections)\..*"),
     (r"py:.*", r"(pathlib|dataclasses|enum|datetime)\..*"),
+    (r"py:.*", r"(nn\.Module|Tensor|ProcessGroup|StoredTensor)"),
+    # Modules are no public names: only some of what stands in them has a page.
+    (r"py:.*", r"ssn_prune\.\w+\..*"),
 ]
 
 html_theme = "furo"

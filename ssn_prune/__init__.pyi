@@ -6,6 +6,8 @@ from .accuracy.results import Accuracy as Accuracy
 from .accuracy.results import AccuracyReport as AccuracyReport
 from .accuracy.results import DifferingImage as DifferingImage
 from .accuracy.results import PairedDifference as PairedDifference
+from .architectures.architecture import Architecture as Architecture
+from .architectures.usual_preprocessing import UsualPreprocessing as UsualPreprocessing
 from .checkpoint.authors_state import authors_state_dict as authors_state_dict
 from .checkpoint.loading import LoadedCheckpoint as LoadedCheckpoint
 from .checkpoint.loading import load_checkpoint as load_checkpoint

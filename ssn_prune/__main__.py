@@ -7,6 +7,11 @@ import sys
 def main() -> None:
     """Run the command line; from here on a signal ends it cleanly."""
     _forget_the_current_folder()
+    if sys.argv[1:2] == ["__complete"]:  # of a shell, at every press of TAB: nothing heavy
+        from ssn_prune.completion.candidates import answer
+
+        sys.stdout.write(answer(" ".join(sys.argv[2:])))
+        return
     # ONNX Runtime would report to its maker, and keep files in the home and temporary folders.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from ssn_prune.cli.signals import exit_on_signals

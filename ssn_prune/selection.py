@@ -114,7 +114,7 @@ class LayerSelection:
 
     @property
     def pair(self) -> NormalizerPair:
-        """The selected pair: exact if both gates are one-hot, otherwise the rounded choice."""
+        """The selected pair, exact if both gates are one-hot, otherwise the rounded choice."""
         return NormalizerPair(self.mean.choice, self.var.choice)
 
 

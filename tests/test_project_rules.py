@@ -34,6 +34,7 @@ ORDER = [
         "errors",
         "normalizer",
         "environment",
+        "installation",
         "exported_file",
         "files",
         "json_values",
@@ -63,6 +64,7 @@ ORDER = [
     ("searching",),
     ("reporting", "batch"),
     ("console",),
+    ("completion",),
     ("cli", "__main__"),
 ]
 STAGE = {name: index for index, names in enumerate(ORDER) for name in names}

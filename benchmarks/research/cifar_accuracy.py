@@ -128,8 +128,18 @@ def emulate_workers(model: nn.Module, workers: int) -> None:
             layer.batch_groups = workers
 
 
-def train(model: nn.Module, norm: str, batches: TrainingBatches, lr: float, epochs: int) -> float:
-    """Train in place; returns the mean loss of the last epoch, not finite if it diverged."""
+def train(
+    model: nn.Module,
+    norm: str,
+    batches: TrainingBatches,
+    lr: float,
+    epochs: int,
+    penalty: Callable[[], Tensor] | None = None,
+) -> float:
+    """Train in place; returns the mean loss of the last epoch, not finite if it diverged.
+
+    ``penalty`` is added to the loss of each step.
+    """
     total, warmup = epochs * len(batches), len(batches)
     learned_gates = norm == "SN" or norm in RADIUS
     groups = param_groups(model, lr, weight_decay=1e-4, gate_lr_ratio=0.1)
@@ -153,6 +163,8 @@ def train(model: nn.Module, norm: str, batches: TrainingBatches, lr: float, epoc
                 radius = RadiusSchedule(model, end - start)
             inputs, labels = batches.load(indices)
             loss = F.cross_entropy(model(inputs), labels)
+            if penalty is not None:
+                loss = loss + penalty()
             optimizer.zero_grad()
             loss.backward()
             if learned_gates:

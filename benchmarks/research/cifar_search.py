@@ -26,7 +26,7 @@ import torch
 from cifar_accuracy import NORMS, SmallResNet
 from cifar_data import CLASSES, Images, Normalization, read_images
 
-from ssn_prune import ConvertOptions, __version__, load_checkpoint, search
+from ssn_prune import ConvertOptions, SearchOptions, __version__, load_checkpoint, search
 from ssn_prune.images.image_arrays import image_arrays
 from ssn_prune.images.image_set import ImageSet
 
@@ -63,7 +63,8 @@ def searched(record: dict[str, Any], weights: Path, data: ImageSet, test: ImageS
         input_size=INPUT,
     )
     how = ConvertOptions(on_unconverged="exact" if record["norm"] == "SN" else "error")
-    report = search(loaded, data, test_images=test, conversion=how).report
+    options = SearchOptions(search_images=UNSEEN)
+    report = search(loaded, data, test_images=test, options=options, conversion=how).report
     original, chosen, test_result = report.front[0], report.front[report.chosen], report.test
     difference = test_result.difference
     assert difference is not None

@@ -1,7 +1,8 @@
 """From a name to a network builder.
 
-A checkpoint may name its own architecture, but only from a closed list: importing code that a file
-asks for would execute it. ``package.module:factory`` is accepted from the user only.
+A checkpoint may name its own architecture, but only from a closed list, to which packages that the
+user has installed may add: importing code that a file asks for would execute it.
+``package.module:factory`` is accepted from the user only.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from ssn_prune.architectures.architecture import Architecture
 from ssn_prune.architectures.digits import INPUT_SIZE, DigitsNet
 from ssn_prune.architectures.factories import factory_builder, module_without_factory
+from ssn_prune.architectures.plugins import plugin, plugin_names
 from ssn_prune.architectures.resnet import REFERENCE_NETWORKS, reference_builder
 from ssn_prune.architectures.torchvision import torchvision_usage
 from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
@@ -28,34 +30,6 @@ FORMS = "resnetv1ssn18 ... resnetv1sn152, torchvision:NAME, timm:NAME, package.m
 
 
 _ALL = ("IN", "LN", "BN")
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A named network.
-
-    Attributes:
-        name: As the user or the checkpoint wrote it.
-        build: Builds it; takes keyword arguments.
-        input_size: Its usual (C, H, W) or (C, D, H, W), None if unknown.
-        named_correction: The kind of variance that the name implies, None if it implies none.
-        takes_correction: Whether the builder takes ``correction``; a user's factory decides itself.
-        swaps_norms: Whether the builder swaps the norms of a known network, and so takes the
-            arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
-        inputs: Number of inputs.
-        given: Whether the network is the user's code, with layers of whatever kind.
-        preprocessing: How its images are usually prepared, None if unknown.
-    """
-
-    name: str
-    build: Callable[..., nn.Module]
-    input_size: tuple[int, ...] | None
-    named_correction: int | None
-    takes_correction: bool = True
-    swaps_norms: bool = False
-    inputs: int = 1
-    given: bool = False
-    preprocessing: UsualPreprocessing | None = None
 
 
 def find_architecture(name: str, *, trusted: bool) -> Architecture:
@@ -72,11 +46,13 @@ def find_architecture(name: str, *, trusted: bool) -> Architecture:
     networks = {network.name: network for network in NETWORKS}
     if name in networks:
         return networks[name]
+    if (found := plugin(name)) is not None:
+        return found
     incomplete = module_without_factory(name.removesuffix(":")) if trusted else None
     if incomplete is not None:
         raise incomplete
     if not (colon and family and rest):
-        raise _unknown(name, list(networks))
+        raise _unknown(name, [*networks, *plugin_names()])
     if family in LIBRARIES:
         return LIBRARIES[family](name, rest)
     if not trusted:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ssn_prune.architectures.registry import FORMS, Architecture, find_architecture
+from ssn_prune.architectures.architecture import Architecture
+from ssn_prune.architectures.registry import FORMS, find_architecture
 from ssn_prune.architectures.torchvision import is_detection_model
 from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
 from ssn_prune.checkpoint.input_size import each_input

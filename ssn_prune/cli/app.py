@@ -8,9 +8,12 @@ import typer
 
 from ssn_prune._version import __version__
 from ssn_prune.cli.bench import bench
+from ssn_prune.cli.completion import completion
+from ssn_prune.cli.configurable import ConfigurableCommand, configurable
 from ssn_prune.cli.convert import convert
 from ssn_prune.cli.costs import costs
 from ssn_prune.cli.demo import demo
+from ssn_prune.cli.doctor import doctor
 from ssn_prune.cli.inspect import inspect
 from ssn_prune.cli.report import report
 from ssn_prune.cli.search import search
@@ -26,7 +29,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (convert, inspect, verify, bench, search, costs, report, demo):
-    app.command()(command)
+    app.command(cls=ConfigurableCommand)(configurable(command))
+app.command()(doctor)
+app.command()(completion)
 
 
 def _version(value: bool) -> None:

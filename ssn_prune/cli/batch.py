@@ -115,8 +115,8 @@ def convert_all(
             options = typed_options(context, without=_OF_THE_BATCH)
 
             def command_of(job: Job) -> list[str]:
-                command = [sys.executable, "-m", "ssn_prune", "convert", *options, "--json"]
-                command += ["--output", str(job.output)]
+                command = [sys.executable, "-m", "ssn_prune", "convert", "--no-config", *options]
+                command += ["--json", "--output", str(job.output)]
                 command += [word for path in job.reports for word in ("--report", str(path))]
                 return [*command, "--", str(job.checkpoint)]
 

@@ -8,15 +8,20 @@ from typing import Any
 
 import typer
 
+OWN = ("config", "no_config", "save_config")
+"""Parameters that are about a file of options."""
+
 
 def typed_command(context: typer.Context) -> tuple[str, ...]:
     """The words of a command: its arguments, then the options that were given, in long form.
+
+    Those of a file of options are among them, and the file is not: the words say it all.
 
     Args:
         context: Of the command that runs.
     """
     arguments: list[str] = []
-    for parameter, values in _given(context):
+    for parameter, values in given(context):
         if parameter.param_type_name == "argument":
             arguments += map(_text, values)
     return ("ssn-prune", context.info_name or "", *arguments, *typed_options(context))
@@ -30,10 +35,12 @@ def typed_options(context: typer.Context, without: Collection[str] = ()) -> list
         without: Names of parameters to leave out.
     """
     options: list[str] = []
-    for parameter, values in _given(context):
-        if parameter.param_type_name == "argument" or parameter.name in without:
+    for parameter, values in given(context):
+        if parameter.param_type_name == "argument" or parameter.name in (*without, *OWN):
             continue
         for entry in values:
+            if entry is False and not parameter.secondary_opts:  # as without the option
+                continue
             option = max((*parameter.opts,), key=len)
             if entry is False and parameter.secondary_opts:
                 option = parameter.secondary_opts[0]
@@ -42,15 +49,26 @@ def typed_options(context: typer.Context, without: Collection[str] = ()) -> list
     return options
 
 
-def _given(context: typer.Context) -> Iterator[tuple[Any, Sequence[Any]]]:
-    """The parameters that were typed, with their values."""
+def given(context: typer.Context) -> Iterator[tuple[Any, Sequence[Any]]]:
+    """The parameters that were typed, or that a file of options gave, with their values."""
     for parameter in context.command.params:
-        name = parameter.name or ""
-        source = context.get_parameter_source(name)
-        if source is None or source.name != "COMMANDLINE":
-            continue
-        value = context.params[name]
-        yield parameter, value if isinstance(value, list | tuple) else [value]
+        if _source(context, parameter) in ("COMMANDLINE", "DEFAULT_MAP"):
+            value = context.params[parameter.name or ""]
+            yield parameter, value if isinstance(value, list | tuple) else [value]
+
+
+def from_file(context: typer.Context) -> list[str]:
+    """The options that a file gave, without their dashes."""
+    return [
+        max(parameter.opts, key=len).lstrip("-")
+        for parameter in context.command.params
+        if _source(context, parameter) == "DEFAULT_MAP"
+    ]
+
+
+def _source(context: typer.Context, parameter: Any) -> str | None:
+    source = context.get_parameter_source(parameter.name or "")
+    return None if source is None else source.name
 
 
 def _text(value: Any) -> str:

@@ -44,6 +44,7 @@ FLAGS = {
     "costs": "--costs",
     "budget": "--budget",
     "max_drop": "--max-drop",
+    "search_images": "--search-images",
     "journal": "--journal",
     "save": "--save",
     "provider": "--provider",

@@ -103,6 +103,10 @@ def search(
             min=0, metavar="N", help="Distil faster networks from the original for N steps each."
         ),
     ] = 0,
+    search_images: Annotated[
+        int,
+        typer.Option(min=8, metavar="N", help="Images that candidates are measured with, at most."),
+    ] = 160,
     points: Annotated[int, typer.Option(min=2, help="Points of the front to measure.")] = 12,
     memory: Annotated[
         float, typer.Option(min=0.01, metavar="GB", help="What activations may take.")
@@ -194,6 +198,7 @@ def search(
                         budget=budget,
                         max_drop=max_drop,
                         finetune_steps=finetune_steps,
+                        search_images=search_images,
                         points=points,
                         memory=round(memory * 2**30),
                         threads=threads,

@@ -79,6 +79,12 @@ class Output:
             with _write_errors():
                 self.out.print(text)
 
+    def plain(self, text: str) -> None:
+        """Print text as it is, for programs."""
+        with _write_errors():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
     def table(self, table: Table) -> None:
         """Print a table for people."""
         if self.shows_text:

@@ -41,7 +41,7 @@ class LayerShapes:
 
     Attributes:
         layer: Path of the layer.
-        inputs: Shape (N, C, *) of its input at each call; none for a layer that is not reached.
+        inputs: Shape ``(N, C, *)`` of its input at each call; none for a layer that is not reached.
     """
 
     layer: str

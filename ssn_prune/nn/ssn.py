@@ -44,15 +44,17 @@ class SSN(SwitchableNorm):
 
     The gates are SparsestMax(``mean_weight``; ``radius``) and SparsestMax(``var_weight``;
     ``radius``). Grow the radius from 0 to sqrt((K-1)/K) during training, with
-    :class:`ssn_prune.RadiusSchedule` or :func:`set_radius`: gates that become one-hot freeze.
+    :class:`ssn_prune.RadiusSchedule` or :func:`ssn_prune.set_radius`: gates that become one-hot
+    freeze. Beside the argument below, it takes those of
+    :class:`ssn_prune.nn.switchable.SwitchableNorm`.
 
-    Args: those of :class:`SwitchableNorm`, and
+    Args:
         gate_definition: ``"paper"``, or ``"reference"`` for gates that are not frozen to be what
             the reference code makes of them, in float32 whatever the layer's precision is. Taken
             over from a state dict: ours say it, those in the reference layout are the reference's.
             Its gates have the gradient of the paper's. The first training batch with gradients, or
-            :func:`set_radius`, turns the layer to the paper's for good, with a warning if that
-            changes a gate.
+            :func:`ssn_prune.set_radius`, turns the layer to the paper's for good, with a warning
+            if that changes a gate.
 
     Attributes:
         float64_gates: Solve the reference's gates in float64 if the layer is, to compare with the
@@ -219,19 +221,28 @@ class SSN(SwitchableNorm):
 
 
 class SSN1d(SSN):
-    """Sparse Switchable Normalization over (N, C) or (N, C, L); see :class:`SSN`."""
+    """Sparse Switchable Normalization over (N, C) or (N, C, L).
+
+    See :class:`ssn_prune.nn.ssn.SSN`.
+    """
 
     dims = (2, 3)
 
 
 class SSN2d(SSN):
-    """Sparse Switchable Normalization over (N, C, H, W); see :class:`SSN`."""
+    """Sparse Switchable Normalization over (N, C, H, W).
+
+    See :class:`ssn_prune.nn.ssn.SSN`.
+    """
 
     dims = (4,)
 
 
 class SSN3d(SSN):
-    """Sparse Switchable Normalization over (N, C, D, H, W); see :class:`SSN`."""
+    """Sparse Switchable Normalization over (N, C, D, H, W).
+
+    See :class:`ssn_prune.nn.ssn.SSN`.
+    """
 
     dims = (5,)
 

@@ -26,18 +26,27 @@ class SwitchNorm(SwitchableNorm):
 
 
 class SwitchNorm1d(SwitchNorm):
-    """Switchable Normalization over (N, C) or (N, C, L); see :class:`SwitchableNorm`."""
+    """Switchable Normalization over (N, C) or (N, C, L).
+
+    See :class:`ssn_prune.nn.switchable.SwitchableNorm`.
+    """
 
     dims = (2, 3)
 
 
 class SwitchNorm2d(SwitchNorm):
-    """Switchable Normalization over (N, C, H, W); see :class:`SwitchableNorm`."""
+    """Switchable Normalization over (N, C, H, W).
+
+    See :class:`ssn_prune.nn.switchable.SwitchableNorm`.
+    """
 
     dims = (4,)
 
 
 class SwitchNorm3d(SwitchNorm):
-    """Switchable Normalization over (N, C, D, H, W); see :class:`SwitchableNorm`."""
+    """Switchable Normalization over (N, C, D, H, W).
+
+    See :class:`ssn_prune.nn.switchable.SwitchableNorm`.
+    """
 
     dims = (5,)

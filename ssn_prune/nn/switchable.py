@@ -34,7 +34,7 @@ class SwitchableNorm(PlaneNorm):
     """Base of the switchable layers, with the conventions of torch's BatchNorm.
 
     Args:
-        num_features: C, the channels of an input (N, C, *).
+        num_features: C, the channels of an input ``(N, C, *)``.
         eps: Added to the variance.
         momentum: Weight of the new batch statistics, torch's convention (the reference
             implementation's 0.997 is 0.003 here); None for the plain average over all training

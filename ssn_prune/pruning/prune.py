@@ -64,7 +64,7 @@ class PruneResult:
 
     @property
     def reference(self) -> nn.Module:
-        """What a file is compared with: the network that was given, unless it was changed.
+        """What a file is compared with, the network that was given, unless it was changed.
 
         It is the adopted one where rounding was asked for, where the given one does not run, in
         float64 at least, or where it has no layers of another implementation.

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ssn_prune.errors import DataError
+from ssn_prune.errors import ArgumentError, DataError
 from ssn_prune.images.image_set import ImageSet, TargetKind, spread_evenly
 
 CALIBRATION_IMAGES = 64
 """At most; statistics and single harms do not become better with more."""
-SEARCH_IMAGES = 160
 LEAST = 8
 """Images for each purpose."""
 
@@ -31,20 +30,29 @@ class Parts:
     test: tuple[int, ...]
 
 
-def divide(images: ImageSet, test: ImageSet | None, seed: int = 0) -> Parts:
+def divide(images: ImageSet, test: ImageSet | None, seed: int = 0, *, search_images: int) -> Parts:
     """Divide images by class, at random.
 
     With a set for the test, calibration gets a third of ``images`` and the search the rest, up to
-    what is of use. Without one, half of them are for the test.
+    what each may have. Without one, half of them are for the test.
 
     Args:
         images: For calibration and search.
         test: Other images for the test; all of them are used.
         seed: Of the order.
+        search_images: Images for the search at most.
 
     Raises:
         DataError: There are too few.
+        ArgumentError: The search may have too few.
     """
+    if search_images < LEAST:
+        raise ArgumentError(
+            f"{search_images} images are too few to measure candidates with",
+            expected=f"`search_images={LEAST}` or more",
+            found=str(search_images),
+            hint="leave `search_images=` out",
+        )
     count = len(images)
     least = (2 if test is not None else 4) * LEAST
     if count < least:
@@ -62,7 +70,7 @@ def divide(images: ImageSet, test: ImageSet | None, seed: int = 0) -> Parts:
     if test is None:
         order = order[1::2]
     calibration = set(_spread(order[::3], CALIBRATION_IMAGES))
-    search = _spread([i for place, i in enumerate(order) if place % 3], SEARCH_IMAGES)
+    search = _spread([i for place, i in enumerate(order) if place % 3], search_images)
     return Parts(tuple(sorted(calibration)), tuple(sorted(search)), tested)
 
 

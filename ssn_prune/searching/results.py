@@ -22,6 +22,8 @@ class SearchOptions:
             images (mIoU for maps), or percent of the outputs' magnitude without labels. None for
             no bound where there is a budget, and otherwise 0.5.
         finetune_steps: Steps of distillation for the chosen network; 0 for none.
+        search_images: Images that candidates are measured with, at most. One of 160 is 0.6 points,
+            so a smaller bound wants more.
         points: Measured points of the front, at least.
         rounds: Rounds of candidates at most.
         memory: Bytes that the activations of a batch may take.
@@ -34,6 +36,7 @@ class SearchOptions:
     budget: float | None = None
     max_drop: float | None = None
     finetune_steps: int = 0
+    search_images: int = 160
     points: int = 12
     rounds: int = 5
     memory: int = 2 << 30

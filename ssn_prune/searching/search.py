@@ -147,7 +147,7 @@ def search(
             found=f"{len(selection.layers)} layers, all at their cheapest",
             hint="convert the network as it is",
         )
-    parts = divide(images, test_images, options.seed)
+    parts = divide(images, test_images, options.seed, search_images=options.search_images)
     size = images_a_batch(costs, options.memory)
     calibration = Batches.of(images, parts.calibration, size, device)
     on_search = Batches.of(images, parts.search, size, device, unfamiliar=True)

@@ -50,7 +50,7 @@ def param_groups(
             a group of their own; None treats them like the weights, as the reference does.
 
     Returns:
-        Groups that set what they name and leave the rest to the optimizer: ``"weights"``,
+        Groups that set what they name and leave the rest to the optimizer, ``"weights"``,
         ``"norms"`` (only with ``norm_weight_decay``) and ``"gates"``. Parameters that need no
         gradient are left out.
     """

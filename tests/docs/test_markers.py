@@ -25,19 +25,31 @@ from typer.main import get_command
 from ssn_prune.cli.app import app
 
 COMMANDS = get_command(app).commands
-# Of other programs, in the prose of the pages.
+# Of mnnconvert and of a benchmark, in the prose of the pages.
 FOREIGN = {"--keepInputFormat", "--small"}
 NOT_RUN = {
-    ("README.md", "it installs the package; the tests of the command run the demonstration"),
+    ("README.md", "docs/search.md has the same command, which is run"),
     ("README.md", "it installs the package and runs these tests"),
+    ("README.md", "it installs the package; the tests of the command run the demonstration"),
+    ("docs/howto/batch.md", "it needs Slurm"),
     (
-        "docs/index.md",
-        "it installs the package; the tests of the command run the demonstration",
+        "docs/howto/browser.md",
+        "it downloads a package; benchmarks/browser.py runs the page in Chromium",
     ),
+    ("docs/howto/deploy.md", "it needs ONNX Runtime's C++ library"),
+    ("docs/howto/other-runtimes.md", "it needs TensorRT and a GPU"),
+    ("docs/howto/own-code.md", "it needs a trained checkpoint of that network"),
     (
-        "docs/reliability.md",
-        "the first is part of these tests, the second takes an hour",
+        "docs/howto/reference-checkpoints.md",
+        "it needs a file with sums and a loader of your images",
     ),
+    ("docs/howto/reference-checkpoints.md", "it needs your images"),
+    ("docs/howto/several-processes.md", "a search takes minutes; a test runs one under torchrun"),
+    ("docs/index.md", "it installs the package; the tests of the command run the demonstration"),
+    ("docs/quickstart.md", "a measurement of half a minute; tests of the command run it"),
+    ("docs/quickstart.md", "it trains for a minute; a test of the command runs it"),
+    ("docs/quickstart.md", "the tests run in an environment that has the package"),
+    ("docs/reliability.md", "the first is part of these tests, the second takes an hour"),
     ("docs/search.md", "four processes that search; tests/cli/test_search.py runs two"),
     ("docs/search.md", "on a busy machine no network of the tests is within the budget"),
     (
@@ -101,6 +113,8 @@ def test_commands_and_options_of_blocks_exist():
 
 def test_options_in_prose_exist():
     known = {"--help", "--version"}.union(*map(options, COMMANDS))
+    for script in (REPOSITORY / "examples").glob("*.py"):
+        known |= set(re.findall(r'"(--[a-z][a-z-]*)"', script.read_text(encoding="utf-8")))
     for page in PAGES:
         prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
         for code in re.findall(r"`([^`]+)`", prose):

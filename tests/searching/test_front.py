@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ssn_prune.accuracy.results import Accuracy
-from ssn_prune.errors import DataError, SearchError
+from ssn_prune.errors import ArgumentError, DataError, SearchError
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.searching.choosing import choose
@@ -120,7 +120,7 @@ def test_parts_are_disjoint_and_have_their_share_of_each_class(
 ) -> None:
     images = Labels([number * classes // count for number in range(count)])
     test = Labels([0] * 40) if apart else None
-    parts = divide(images, test)
+    parts = divide(images, test, search_images=160)
     used = [*parts.calibration, *parts.search, *(() if apart else parts.test)]
     assert len(set(used)) == len(used)
     assert set(used) <= set(range(count))
@@ -133,13 +133,24 @@ def test_parts_are_disjoint_and_have_their_share_of_each_class(
 
 def test_the_division_is_the_same_each_time_and_another_with_another_seed() -> None:
     images = Labels([0, 1] * 100)
-    assert divide(images, None) == divide(images, None)
-    assert divide(images, None, seed=1) != divide(images, None)
+    assert divide(images, None, search_images=160) == divide(images, None, search_images=160)
+    assert divide(images, None, seed=1, search_images=160) != divide(
+        images, None, search_images=160
+    )
 
 
 @pytest.mark.parametrize(("count", "apart", "needed"), [(31, False, 32), (15, True, 16)])
 def test_too_few_images_are_refused(count: int, apart: bool, needed: int) -> None:
     test = Labels([0]) if apart else None
     with pytest.raises(DataError, match=f"{needed} images or more"):
-        divide(Labels([0] * count), test)
-    divide(Labels([0] * needed), test)
+        divide(Labels([0] * count), test, search_images=160)
+    divide(Labels([0] * needed), test, search_images=160)
+
+
+def test_the_search_may_have_more_images_but_not_too_few() -> None:
+    images = Labels([0, 1] * 600)
+    few, many = (divide(images, None, search_images=count) for count in (160, 1000))
+    assert (len(few.search), len(many.search)) == (160, 400)
+    assert few.test == many.test
+    with pytest.raises(ArgumentError, match="search_images=8"):
+        divide(images, None, search_images=7)

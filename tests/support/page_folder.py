@@ -1,12 +1,13 @@
 """The folder that the commands of the pages run in, and how they are run.
 
 It has what a reader has: the repository's ``examples/``, checkpoints, images, and two reports.
-The checkpoints are of :mod:`page_network`; those of ``runs/``, which other processes convert, are
-of the network of the demonstration.
+The checkpoints are of :mod:`page_network`, but that of ``runs/``, which another process converts,
+and what the demonstration leaves in ``ssn_prune_demo/``.
 """
 
 from __future__ import annotations
 
+import ast
 import doctest
 import json
 import os
@@ -14,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import typing
 import zipfile
 from pathlib import Path
 
@@ -34,6 +36,12 @@ from ssn_prune.reporting.formats.html import html
 
 IMAGES = 12
 """Images of each digit."""
+PROGRAMS = {
+    "python": "",
+    "ssn-prune": f"'{page_network.__file__}'",
+    "torchrun": "-m torch.distributed.run",
+}
+"""What this Python runs, by the names of programs."""
 _SHELL = re.compile(r"[|&;<>$`*?(){}]")
 _OUTPUT = doctest.OutputChecker()
 _ANY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -47,13 +55,16 @@ def write_folder(folder: Path) -> None:
     """
     for name in ("examples", "benchmarks", "tests"):
         (folder / name).symlink_to(REPOSITORY / name)
-    (folder / "runs").mkdir()
     for seed, name in enumerate(("model", "epoch10", "epoch20")):
         content = {"model": NAME, "state_dict": as_trained(Network, seed).state_dict()}
         torch.save(content, folder / f"{name}.pth")
-    for seed, name in enumerate(("one", "two")):
-        content = {"model": DEMO_NETWORK, "state_dict": as_trained(DigitsNet, seed).state_dict()}
-        torch.save(content, folder / "runs" / f"{name}.pth")
+    content = {"model": DEMO_NETWORK, "state_dict": as_trained(DigitsNet, 0).state_dict()}
+    for name in ("ssn_prune_demo/digits.pth", "runs/first.pth"):
+        (folder / name).parent.mkdir()
+        torch.save(content, folder / name)
+    demo = "ssn_prune_demo/digits"
+    report = f"--report {demo}.html --report {demo}.json --quiet --verify none"
+    _in_process(f"ssn-prune convert {demo}.pth -o {demo}.onnx {report}", folder, 0)
     _write_images(folder / "photos")
     with zipfile.ZipFile(folder / "photos.zip", "w") as archive:
         for file in sorted((folder / "photos").rglob("*.png")):
@@ -113,7 +124,7 @@ def _in_bash(script: str, folder: Path, status: int) -> str:
     programs = folder / ".programs"
     if not programs.exists():
         programs.mkdir()
-        for name, words in (("python", ""), ("ssn-prune", f"'{page_network.__file__}'")):
+        for name, words in PROGRAMS.items():
             file = programs / name
             file.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
             file.chmod(0o755)
@@ -137,5 +148,13 @@ def _in_bash(script: str, folder: Path, status: int) -> str:
 
 
 def run_python(example: Example) -> None:
-    """Run a Python block in what its page has defined so far."""
+    """Run a Python block in what its page has defined so far; annotations must be true."""
     PythonEvaluator()(example)
+    for node in ast.walk(ast.parse(example.parsed)):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            value = example.namespace[node.target.id]
+            kind = eval(ast.unparse(node.annotation), dict(example.namespace))
+            item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else None
+            fits = isinstance(value, kind if item is None else tuple)
+            assert fits, f"{ast.unparse(node)}: {value}"
+            assert item is None or all(isinstance(v, item) for v in value), ast.unparse(node)

@@ -37,6 +37,7 @@ def given() -> dict[str, object]:
     images, labels = digits()
     return {
         "Network": Network,
+        "soft_model": Network().eval(),
         "model": as_trained(Network, 0),
         "images": images,
         "labels": labels,

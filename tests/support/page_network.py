@@ -14,7 +14,7 @@ from helpers import TinyNetwork, one_hot_gates, randomize
 from torch import nn
 
 from ssn_prune.architectures import registry
-from ssn_prune.architectures.registry import Architecture
+from ssn_prune.architectures.architecture import Architecture
 from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
 from ssn_prune.nn.switchable import SwitchableNorm
 

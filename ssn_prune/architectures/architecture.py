@@ -1,0 +1,52 @@
+"""What is known of a network that can be named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from ssn_prune.architectures.usual_preprocessing import UsualPreprocessing
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that can be named, as a checkpoint or ``arch=`` does.
+
+    A package registers one as an entry point of the group ``ssn_prune.architectures``, under the
+    name that it is to have (docs/extending.md).
+
+    Example:
+        >>> import ssn_prune, torch
+        >>> def build(num_classes: int = 10) -> torch.nn.Module:
+        ...     return torch.nn.Sequential(ssn_prune.SSN2d(3), torch.nn.Conv2d(3, num_classes, 8))
+        >>> network = ssn_prune.Architecture(
+        ...     "small_net", build, input_size=(3, 8, 8), takes_correction=False
+        ... )
+        >>> network.build(num_classes=5)(torch.zeros(2, 3, 8, 8)).shape
+        torch.Size([2, 5, 1, 1])
+
+    Attributes:
+        name: As the user or the checkpoint wrote it.
+        build: Builds it; takes keyword arguments. ``num_classes``, if it takes that, is inferred
+            from the checkpoint.
+        input_size: Its usual (C, H, W) or (C, D, H, W), None if unknown.
+        named_correction: The kind of variance that the name implies, None if it implies none.
+        takes_correction: Whether the builder takes ``correction``; a user's factory decides itself.
+        swaps_norms: Whether the builder swaps the norms of a known network, and so takes the
+            arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
+        inputs: Number of inputs.
+        given: Whether the network is the user's code, with layers of whatever kind.
+        preprocessing: How its images are usually prepared, None if unknown.
+    """
+
+    name: str
+    build: Callable[..., nn.Module]
+    input_size: tuple[int, ...] | None = None
+    named_correction: int | None = None
+    takes_correction: bool = True
+    swaps_norms: bool = False
+    inputs: int = 1
+    given: bool = False
+    preprocessing: UsualPreprocessing | None = None

@@ -1,0 +1,30 @@
+"""``ssn-prune completion``: the script that completes commands in a shell."""
+
+from __future__ import annotations
+
+import enum
+from importlib import resources
+from typing import Annotated
+
+import typer
+
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.console import Output
+
+
+class Shells(enum.StrEnum):
+    """Shells that can complete commands."""
+
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
+def completion(
+    shell: Annotated[Shells, typer.Argument(help="Whose script to print.")],
+) -> None:
+    """Print a script for a shell: options, architectures and files are completed with TAB."""
+    out = Output()
+    with exit_on_error(out, debug=False):
+        script = resources.files("ssn_prune.completion") / "shells" / f"completion.{shell.value}"
+        out.plain(script.read_text(encoding="utf-8"))

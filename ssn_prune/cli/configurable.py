@@ -1,0 +1,114 @@
+"""Commands that take options from a file, and keep theirs in one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from ssn_prune.cli.command_line import OWN, from_file
+from ssn_prune.cli.config_file import named_file, nearest_file
+from ssn_prune.cli.config_options import option_values, options_of
+from ssn_prune.cli.config_saving import config_path, save_config
+from ssn_prune.cli.runner import exit_on_error
+from ssn_prune.console import Output, escape
+from ssn_prune.errors import ArgumentError
+
+_ADDED = {
+    "config": Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.toml",
+            help="Take options from this file (default: the nearest ssn-prune.toml, or "
+            "[tool.ssn-prune] in the nearest pyproject.toml).",
+        ),
+    ],
+    "no_config": Annotated[
+        bool, typer.Option("--no-config", help="Take options from the command line alone.")
+    ],
+    "save_config": Annotated[
+        str | None,
+        typer.Option(metavar="FILE.toml", help="Keep the options of this run, if it succeeds."),
+    ],
+}
+
+
+class ConfigurableCommand(TyperCommand):
+    """A command whose options may stand in a file; the command line wins."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Let the file's options stand in for those that were not typed, before any is used."""
+        if not ctx.resilient_parsing:
+            typed = self.make_parser(ctx).parse_args(args=list(args))[0]
+            if "help" not in typed:
+                with exit_on_error(Output(as_json="json" in typed), "debug" in typed):
+                    _read_options(ctx, typed.get("config"), without="no_config" in typed)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Say what a file gave, run, and keep the options."""
+        params = ctx.params
+        out = Output(as_json=params.get("json", False), quiet=params.get("quiet", False))
+        saved = params["save_config"]
+        with exit_on_error(out, params.get("debug", False)):
+            if found := from_file(ctx):
+                out.message(f"{escape(ctx.meta[_FILE])}: {escape(', '.join(found))}")
+            path = None if saved is None else config_path(saved)
+        result = super().invoke(ctx)
+        if path is not None:
+            with exit_on_error(Output(), params.get("debug", False)):
+                save_config(path, ctx)
+                out.message(f"[bold]wrote {escape(path)}[/]")
+        return result
+
+
+_FILE = "ssn_prune.options_file"
+
+
+def configurable(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options about the file to a command, which does not see them."""
+    signature = inspect.signature(command, eval_str=True)
+    defaults = {"config": None, "no_config": False, "save_config": None}
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation
+        )
+        for name, annotation in _ADDED.items()
+    ]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        command(**{name: value for name, value in values.items() if name not in OWN})
+
+    parameters = [*signature.parameters.values(), *added]
+    run.__dict__["__signature__"] = signature.replace(parameters=parameters)
+    run.__annotations__ = {**command.__annotations__, **_ADDED}
+    return run
+
+
+def _read_options(context: typer.Context, given: str | None, *, without: bool) -> None:
+    if without:
+        if given is not None:
+            raise ArgumentError(
+                "--config names a file, and --no-config takes none",
+                expected="one of them, or neither",
+                found=f"--config {given} and --no-config",
+                hint="leave --no-config out",
+            )
+        return
+    file = nearest_file(Path.cwd()) if given is None else named_file(Path(given))
+    if file is None:
+        return
+    group: Any = context.find_root().command
+    commands = {
+        name: options_of(command)
+        for name, command in group.commands.items()
+        if isinstance(command, ConfigurableCommand)
+    }
+    context.default_map = option_values(file, context.info_name or "", commands, context)
+    context.meta[_FILE] = file.path
