@@ -22,6 +22,7 @@ LONGEST = (
     "test_process_lock.py",
     "surgery/test_guest_defaults.py",
     "hostile/test_guided_fuzzing.py",
+    "examples/test_notebook.py",
     "test_peak_memory.py",
 )
 

@@ -17,16 +17,6 @@ class Architecture:
     A package registers one as an entry point of the group ``ssn_prune.architectures``, under the
     name that it is to have (docs/extending.md).
 
-    Example:
-        >>> import ssn_prune, torch
-        >>> def build(num_classes: int = 10) -> torch.nn.Module:
-        ...     return torch.nn.Sequential(ssn_prune.SSN2d(3), torch.nn.Conv2d(3, num_classes, 8))
-        >>> network = ssn_prune.Architecture(
-        ...     "small_net", build, input_size=(3, 8, 8), takes_correction=False
-        ... )
-        >>> network.build(num_classes=5)(torch.zeros(2, 3, 8, 8)).shape
-        torch.Size([2, 5, 1, 1])
-
     Attributes:
         name: As the user or the checkpoint wrote it.
         build: Builds it; takes keyword arguments. ``num_classes``, if it takes that, is inferred

@@ -10,11 +10,6 @@ from typing import Literal
 class UsualPreprocessing:
     """What a library says of a network's inputs.
 
-    Example:
-        >>> import ssn_prune
-        >>> ssn_prune.UsualPreprocessing(mean=(0.5,), std=(0.5,), crop=0.875).interpolation
-        'bilinear'
-
     Attributes:
         mean: Subtracted from values in [0, 1], one number a channel.
         std: Divides the difference.

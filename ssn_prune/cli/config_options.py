@@ -26,8 +26,9 @@ from ssn_prune.cli.config_file import OptionsFile
 from ssn_prune.errors import ArgumentError
 
 _LIBRARIES = ("torchvision:", "timm:")
-_TRUSTING = ("force", "trust_pt2")
-"""Parameters that somebody else's file must not set: they replace files, or run what is in one."""
+_TRUSTING = ("force", "trust_pt2", "arch_args")
+"""Parameters that somebody else's file must not set: they replace files, run what is in one, or
+make a library's builder fetch or read others."""
 _SHOWN = 12
 
 Options = Mapping[str, TyperOption]

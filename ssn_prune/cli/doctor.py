@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +48,9 @@ def doctor(
 
         found = installation()
         runtime = next((v for n, v in found.packages.items() if n.startswith("onnxruntime")), None)
-        readable = None if runtime is None else readable_by(runtime)
+        readable = None
+        with contextlib.suppress(ArgumentError):  # one that old is among the problems
+            readable = None if runtime is None else readable_by(runtime)
         if json:
             document = {"version": __version__, **to_json(found)}
             for entry in document["problems"]:

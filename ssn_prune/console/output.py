@@ -100,8 +100,11 @@ class Output:
 
     @contextmanager
     def steps(self) -> Iterator[Callable[[str], None]]:
-        """Show the current step of a long operation on stderr, if that is a terminal."""
-        if not self.shows_text or not self.err.is_terminal:
+        """Show the current step of a long operation on stderr, if that is a terminal.
+
+        Colours may be forced (``FORCE_COLOR``, as in a notebook) where no line can be drawn again.
+        """
+        if not self.shows_text or not self.err.is_terminal or not self.err.file.isatty():
             yield lambda _step: None
             return
         with Progress(

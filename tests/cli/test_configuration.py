@@ -200,6 +200,7 @@ def _project(text: str) -> str:
         "test-data = 'evil:loader'",
         "force = true",
         "trust-pt2 = true",
+        "arch-args = {weights = 'DEFAULT'}",
     ],
 )
 @pytest.mark.parametrize("name", ["ssn-prune.toml", "pyproject.toml"])

@@ -1,6 +1,7 @@
 """``ssn-prune doctor``: for people and for programs, with an exit code."""
 
 import json
+from importlib import metadata
 
 import pytest
 from cli_checks import fails, run_cli
@@ -34,6 +35,14 @@ def test_a_problem_has_a_cure_and_an_exit_code(monkeypatch):
     assert "  try: pip install" in plain.stdout
     document = json.loads(run_cli("doctor", "--json").stdout)
     assert [entry["code"] for entry in document["problems"]] == ["not_importable"]
+
+
+def test_a_runtime_that_is_too_old_for_every_file_is_a_problem(monkeypatch):
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda n: "1.5.2" if n == "onnxruntime" else real(n))
+    document = json.loads(run_cli("doctor", "--json").stdout)
+    assert document["onnxruntime"] is None
+    assert [entry["code"] for entry in document["problems"]] == ["too_old"]
 
 
 @pytest.mark.parametrize(

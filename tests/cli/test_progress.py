@@ -43,6 +43,16 @@ def test_steps_are_shown_while_the_tracer_output_is_suppressed(
         assert "translating" in terminal.getvalue()
 
 
+def test_forced_colours_make_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Output().steps() as step:
+        step("translating")
+        time.sleep(0.3)  # three redrawings
+    assert stream.getvalue() == ""
+
+
 def test_a_conversion_and_a_verification_report_every_step(tmp_path: Path) -> None:
     source = Source("c.pth", "0", "zip", None, (), "", 0, "tiny", {}, {})
     loaded = LoadedCheckpoint(tiny_network().eval(), (1, 8, 8), source)

@@ -51,7 +51,7 @@ def test_the_script_is_sound(shell):
 def bash(line: str) -> list[str]:
     """What bash would offer, which replaces only what follows the last : or =."""
     code = f"""
-        source <(ssn-prune completion bash)
+        source {shlex.quote(str(FOLDER / "completion.bash"))}
         compopt() {{ echo "$2"; }}
         COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)}
         _ssn_prune ssn-prune
