@@ -28,7 +28,7 @@ COMMANDS = get_command(app).commands
 # Of mnnconvert and of a benchmark, in the prose of the pages.
 FOREIGN = {"--keepInputFormat", "--small"}
 NOT_RUN = {
-    ("README.md", "docs/search.md has the same command, which is run"),
+    ("README.md", "a search is run above"),
     ("README.md", "it installs the package and runs these tests"),
     ("README.md", "it installs the package; the tests of the command run the demonstration"),
     ("docs/howto/batch.md", "it needs Slurm"),
@@ -51,7 +51,10 @@ NOT_RUN = {
     ("docs/quickstart.md", "it trains for a minute; tests of the command run it"),
     ("docs/reliability.md", "the first is part of these tests, the second takes an hour"),
     ("docs/search.md", "four processes that search; tests/cli/test_search.py runs two"),
-    ("docs/search.md", "on a busy machine no network of the tests is within the budget"),
+    (
+        "docs/search.md",
+        "README has a search that is run; on a busy machine none is within the budget",
+    ),
     (
         "docs/targets.md",
         "ncnn is not installed for the tests; benchmarks/runtimes.py runs files in it",
@@ -95,6 +98,14 @@ def test_bash_is_bash(block: Block):
 
 def options(command: str) -> set[str]:
     return {name for p in COMMANDS[command].params for name in (*p.opts, *p.secondary_opts)}
+
+
+def test_links_of_readme_lead_to_files():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    targets = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)}
+    local = {target for target in targets if "://" not in target}
+    assert len(local) > 10
+    assert not [target for target in local if not (REPOSITORY / target).is_file()]
 
 
 def test_commands_and_options_of_blocks_exist():

@@ -42,7 +42,8 @@ PROGRAMS = {
     "torchrun": "-m torch.distributed.run",
 }
 """What this Python runs, by the names of programs."""
-_SHELL = re.compile(r"[|&;<>$`*?(){}]")
+_SIMPLE = re.compile(r"ssn-prune [^|&;<>$`*?(){}]+((?<=\s)> \S+)?")
+"""A command of the package, whose output may go to a file."""
 _OUTPUT = doctest.OutputChecker()
 _ANY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -96,7 +97,7 @@ def run_commands(block: Block, folder: Path) -> None:
             assert _OUTPUT.check_output(expected, printed, _ANY), f"{block}\nprinted:\n{printed}"
         return
     lines = commands(block)
-    if all(line.startswith("ssn-prune ") and not _SHELL.search(line) for line in lines):
+    if all(_SIMPLE.fullmatch(line) for line in lines):
         for line in lines:
             _in_process(line, folder, status)
     else:
@@ -104,15 +105,17 @@ def run_commands(block: Block, folder: Path) -> None:
 
 
 def _run(command: str, folder: Path, status: int) -> str:
-    simple = command.startswith("ssn-prune ") and not _SHELL.search(command)
-    return (_in_process if simple else _in_bash)(command, folder, status)
+    return (_in_process if _SIMPLE.fullmatch(command) else _in_bash)(command, folder, status)
 
 
 def _in_process(command: str, folder: Path, status: int) -> str:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        done = run_cli(*shlex.split(command)[1:])
+        words, _, target = command.partition(">")
+        done = run_cli(*shlex.split(words)[1:])
+        if target:
+            Path(target.strip()).write_text(done.stdout, encoding="utf-8")
     finally:
         os.chdir(before)
     assert done.exit_code == status, f"{command}\n{done.output}"
