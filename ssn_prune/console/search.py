@@ -11,10 +11,12 @@ from ssn_prune.console.output import Output
 from ssn_prune.console.text import escape, path_in_lines, plain
 from ssn_prune.reporting.figures import counted, percent, small
 from ssn_prune.reporting.view.searched import (
+    REFUTED,
     changed_layers,
     delivered,
     ends_of,
     gain_of,
+    is_refuted,
     loss_interval,
     loss_of,
 )
@@ -174,6 +176,8 @@ def _test(report: SearchReport) -> list[str]:
         before, after = _percent(report.test.original), _percent(report.test.chosen)
         measure = "".join(_measure(report)) or "accuracy"
         lines.append(_words(f"  {measure} {before} to {after}, {ends_of(report)}"))
+    if is_refuted(report):
+        lines.append(f"[bold red]{_words(REFUTED)}[/]")
     return lines
 
 

@@ -9,6 +9,7 @@ from report_runs import HOSTILE, RESNET18
 from rich.console import Console
 from search_samples import searched
 
+from ssn_prune.accuracy.results import PairedDifference
 from ssn_prune.console.output import Output
 from ssn_prune.console.search import show_search
 from ssn_prune.searching.results import SearchReport
@@ -89,3 +90,10 @@ def test_pairs_have_the_colours_of_normalizers_and_names_are_harmless() -> None:
     assert "\x1b[31m" not in text
     assert text.count("\x1b[38;5;28mBN\x1b[0m") >= 2
     assert "<img" in printed(searched(names, points=2, chosen=1), 80)
+
+
+@pytest.mark.parametrize(("upper", "refuted"), [(-0.02, True), (0.01, False)])
+def test_a_refuted_bound_is_said_at_the_end(upper: float, refuted: bool) -> None:
+    difference = PairedDifference(-0.07, -0.08, upper, 0.95)
+    report = replace(REPORT, test=replace(REPORT.test, difference=difference))
+    assert ("does not hold" in printed(report, 80)) == refuted

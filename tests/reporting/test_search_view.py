@@ -87,7 +87,11 @@ def test_a_search_that_changed_nothing_leaves_the_answers_the_same() -> None:
 @pytest.mark.parametrize(
     ("difference", "words"),
     [
-        (PairedDifference(-0.037, -0.07, -0.006, 0.95), "3.7 points are lost, which is more than"),
+        (
+            PairedDifference(-0.037, -0.07, -0.006, 0.95),
+            "3.7 points are lost, which is more than ch",
+        ),
+        (PairedDifference(-0.07, -0.08, -0.011, 0.95), "more than the 1 that may be lost"),
         (PairedDifference(0.004, -0.01, 0.02, 0.95), "0.4 points are gained, which is within"),
         (PairedDifference(0.0, -0.01, 0.01, 0.95), "the accuracy is the same"),
     ],
@@ -96,6 +100,15 @@ def test_the_finding_is_that_of_the_final_test(difference: PairedDifference, wor
     report = replace(REPORT, test=replace(REPORT.test, difference=difference))
     assert words in view(report).finding
     assert words in page_of(searched_run(RESNET18, report)).verdict.sentence
+
+
+def test_a_bound_that_the_final_test_refutes_is_said_to_be() -> None:
+    for upper, refuted in ((-0.011, True), (-0.01, False)):
+        test = replace(REPORT.test, difference=PairedDifference(-0.07, -0.08, upper, 0.95))
+        notes = view(replace(REPORT, test=test)).notes
+        assert any("does not hold" in note for note in notes) == refuted
+    options = SearchOptions(budget=1.05)
+    assert not any("does not" in n for n in view(replace(REPORT, test=test, options=options)).notes)
 
 
 def test_latencies_within_the_noise_are_no_gain() -> None:

@@ -13,10 +13,12 @@ from ssn_prune.reporting.view.front import Front, front_of
 from ssn_prune.reporting.view.harms import Harms, harms_of
 from ssn_prune.reporting.view.layers import Cell, Layer
 from ssn_prune.reporting.view.searched import (
+    REFUTED,
     changed_layers,
     delivered,
     ends_of,
     gain_of,
+    is_refuted,
     loss_of,
 )
 from ssn_prune.searching.results import PairChange, SearchReport
@@ -163,6 +165,7 @@ def _notes(report: SearchReport) -> list[str]:
         f"{images.search:,} others, and the final test of {images.test:,} that were opened once, "
         "at its end; no image served two purposes",
     ]
+    notes += [REFUTED] if is_refuted(report) else []
     if report.test.same_class is not None:
         what = "pixels" if _is_maps(report.test.original) else "images"
         notes.append(

@@ -47,8 +47,22 @@ def loss_of(report: SearchReport) -> str:
     if found.mean == 0:
         return "the accuracy is the same"
     word = "within chance" if found.lower <= 0 <= found.upper else "more than chance"
+    if is_refuted(report):
+        word = f"more than the {report.options.allowed_drop:g} that may be lost"
     better = "gained" if found.mean > 0 else "lost"
     return f"{points(abs(found.mean)).lstrip('+')} points are {better}, which is {word}"
+
+
+def is_refuted(report: SearchReport) -> bool:
+    """Whether the whole interval of the final test is beyond what may be lost."""
+    found, allowed = report.test.difference, report.options.allowed_drop
+    return found is not None and allowed is not None and -100 * found.upper > allowed
+
+
+REFUTED = (
+    "The bound held on the images of the search and does not hold on those of the test: they are "
+    "of another kind. Search with images such as those that the network will see"
+)
 
 
 def ends_of(report: SearchReport) -> str:
