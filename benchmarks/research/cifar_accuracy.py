@@ -103,6 +103,8 @@ class Block(nn.Module):
 class SmallResNet(nn.Module):
     """Input (N, 3, 32, 32), logits (N, 10); the stages work on 16, 8 and 4 pixels a side."""
 
+    input_size = (3, 32, 32)
+
     def __init__(self, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 16, 3, 2, 1, bias=False)

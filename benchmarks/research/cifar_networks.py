@@ -49,6 +49,7 @@ def mobilenet() -> nn.Module:
     """MobileNetV2 for images of 32x32 with SSN."""
     stages = [list(stage) for stage in _STAGES]
     plain = MobileNetV2(num_classes=10, width_mult=0.35, inverted_residual_setting=stages)
+    plain.input_size = INPUT
     return convert_to_ssn(plain, inplace=True).model
 
 
