@@ -11,6 +11,7 @@ from torch import nn
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.records import Costs
+from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.candidates import present_cost
 from ssn_prune.searching.choosing import latency
 from ssn_prune.searching.distillation import distil
@@ -164,7 +165,11 @@ class Distilled:
 
 
 def distilled_point(
-    explorer: Explorer, model: nn.Module, measured: MeasuredPoints, chosen: int
+    explorer: Explorer,
+    model: nn.Module,
+    measured: MeasuredPoints,
+    chosen: int,
+    training: Batches,
 ) -> Distilled | None:
     """Distil faster points, or within a budget the chosen one, until one is good enough.
 
@@ -173,6 +178,7 @@ def distilled_point(
         model: The original on its device.
         measured: The front.
         chosen: Index of the point that would be delivered without.
+        training: Images to distil with.
 
     Returns:
         None if no point becomes better than the chosen one.
@@ -184,7 +190,7 @@ def distilled_point(
         network = explorer.network(model, changes)
         steps = options.finetune_steps
         left = TimeLeft(explorer.progress, f"distilling {len(changes)} changes", steps)
-        distil(model, network, explorer.evaluator.calibration, steps, options.seed, left)
+        distil(model, network, training, steps, options.seed, left)
         original, outcome = compare(model, network, explorer.search, lambda: None)
         result = joint_result(outcome, original)
         good = result.drop <= (points[chosen].drop if allowed is None else allowed)

@@ -26,7 +26,7 @@ _SHIFT, _SCALE = 0.1, 0.15
 def distil(
     original: nn.Module,
     student: nn.Module,
-    calibration: Batches,
+    training: Batches,
     steps: int,
     seed: int,
     progress: TimeLeft,
@@ -36,7 +36,7 @@ def distil(
     Args:
         original: Gives the targets; not changed.
         student: A network in evaluation mode, whose statistics stay as they are.
-        calibration: Images of one size.
+        training: Images of one size.
         steps: Steps of Adam.
         seed: Of the order and the changes of the images.
         progress: Told of each step.
@@ -50,13 +50,13 @@ def distil(
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(trained, LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
-    places = [index for part in calibration.indices for index in part]
-    classes = calibration.images.kind is not TargetKind.NONE
+    places = [index for part in training.indices for index in part]
+    classes = training.images.kind is not TargetKind.NONE
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
         drawn = torch.randperm(len(places), generator=generator)[:IMAGES_PER_STEP].tolist()
-        found = calibration.images.inputs([places[index] for index in drawn])
-        inputs = tuple(moved(t, _SHIFT, _SCALE, generator).to(calibration.device) for t in found)
+        found = training.images.inputs([places[index] for index in drawn])
+        inputs = tuple(moved(t, _SHIFT, _SCALE, generator).to(training.device) for t in found)
         with torch.no_grad():
             targets = tensor_leaves(original(*inputs))
         outputs = tensor_leaves(student(*inputs))

@@ -20,12 +20,14 @@ class Parts:
     """Indices of the images for each purpose.
 
     Attributes:
-        calibration: To measure statistics, single harms, and to train on.
+        calibration: To measure statistics and single harms.
+        training: To distil with: these and all that are left over.
         search: To measure the harm of candidates.
         test: To be opened once, at the end; of another set if one was given.
     """
 
     calibration: tuple[int, ...]
+    training: tuple[int, ...]
     search: tuple[int, ...]
     test: tuple[int, ...]
 
@@ -71,7 +73,8 @@ def divide(images: ImageSet, test: ImageSet | None, seed: int = 0, *, search_ima
         order = order[1::2]
     calibration = set(_spread(order[::3], CALIBRATION_IMAGES))
     search = _spread([i for place, i in enumerate(order) if place % 3], search_images)
-    return Parts(tuple(sorted(calibration)), tuple(sorted(search)), tested)
+    training = sorted(set(order).difference(search))
+    return Parts(tuple(sorted(calibration)), tuple(training), tuple(sorted(search)), tested)
 
 
 def _spread(order: list[int], limit: int) -> list[int]:

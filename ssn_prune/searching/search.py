@@ -166,7 +166,9 @@ def search(
     network = explorer.network(model, measured.changes[index])
     finetuned = None
     if options.finetune_steps:
-        finetuned = distilled_point(explorer, model, measured, index)
+        finetuned = distilled_point(
+            explorer, model, measured, index, Batches.of(images, parts.training, size, device)
+        )
     if finetuned is not None:
         index, network = finetuned.index, finetuned.network
     tested = _tested(

@@ -121,9 +121,10 @@ def test_parts_are_disjoint_and_have_their_share_of_each_class(
     images = Labels([number * classes // count for number in range(count)])
     test = Labels([0] * 40) if apart else None
     parts = divide(images, test, search_images=160)
-    used = [*parts.calibration, *parts.search, *(() if apart else parts.test)]
+    assert set(parts.calibration) <= set(parts.training)
+    used = [*parts.training, *parts.search, *(() if apart else parts.test)]
     assert len(set(used)) == len(used)
-    assert set(used) <= set(range(count))
+    assert set(used) == set(range(count))
     assert len(parts.test) == (40 if apart else (count + 1) // 2)
     for part in (parts.calibration, parts.search):
         found = Counter(images.labels[index] for index in part)
