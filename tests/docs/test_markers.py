@@ -48,6 +48,7 @@ NOT_RUN = {
     ("docs/index.md", "it installs the package; the tests of the command run the demonstration"),
     ("docs/quickstart.md", "it installs the package"),
     ("docs/quickstart.md", "it measures for half a minute; tests of the command run it"),
+    ("docs/quickstart.md", "it searches for a minute; tests of the command run it"),
     ("docs/quickstart.md", "it trains for a minute; tests of the command run it"),
     ("docs/reliability.md", "the first is part of these tests, the second takes an hour"),
     ("docs/search.md", "four processes that search; tests/cli/test_search.py runs two"),
