@@ -24,7 +24,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def trained():
+def trained(monkeypatch):
+    # Lightning sets it for good on import, and every later process would open a driver's library.
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     lightning = example("lightning_callback")
 
     def trained(batches, *more, resume=None, **options):
