@@ -60,8 +60,8 @@ def is_refuted(report: SearchReport) -> bool:
 
 
 REFUTED = (
-    "The bound held on the images of the search and does not hold on those of the test: they are "
-    "of another kind. Search with images such as those that the network will see"
+    "The bound held on the images of the search and does not hold on those of the test, which may "
+    "be of another kind. Search with images such as those that the network will see"
 )
 
 
