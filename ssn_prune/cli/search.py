@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ssn_prune.cli.command_line import typed_command
+from ssn_prune.cli.exit_codes import VERIFICATION
 from ssn_prune.cli.options import (
     AllLayers,
     AllowUnverified,
@@ -152,6 +153,7 @@ def search(
 ) -> None:
     """Find a faster selection at a bounded loss, convert and verify it.
 
+    If the final test refutes the bound on what may be lost, the exit code is 3.
     Under torchrun (python -m ssn_prune search ...) the processes share the work.
     """
     with joined_processes() as first:
@@ -243,3 +245,5 @@ def search(
                 out.message(line)
             for entry in (path, *([] if saved is None else [saved]), *reports):
                 out.message(f"[bold]wrote {escape(entry)}[/]")
+            if done.search.is_refuted:
+                raise typer.Exit(VERIFICATION)

@@ -16,7 +16,6 @@ from ssn_prune.reporting.view.searched import (
     delivered,
     ends_of,
     gain_of,
-    is_refuted,
     loss_interval,
     loss_of,
 )
@@ -176,7 +175,7 @@ def _test(report: SearchReport) -> list[str]:
         before, after = _percent(report.test.original), _percent(report.test.chosen)
         measure = "".join(_measure(report)) or "accuracy"
         lines.append(_words(f"  {measure} {before} to {after}, {ends_of(report)}"))
-    if is_refuted(report):
+    if report.is_refuted:
         lines.append(f"[bold red]{_words(REFUTED)}[/]")
     return lines
 

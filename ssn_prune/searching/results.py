@@ -10,6 +10,9 @@ from ssn_prune.normalizer import NormalizerPair
 
 SCHEMA_VERSION = 1
 
+DEVIATIONS = 1.96
+"""Standard errors on each side of a 95 % interval."""
+
 
 @dataclass(frozen=True)
 class SearchOptions:
@@ -149,6 +152,7 @@ class Tested:
         chosen: That of the chosen network.
         difference: Chosen less original, with its interval; None without labels.
         harm: Divergence of the outputs.
+        error: Its standard error.
         same_class: Share of the images with the same class; None without classes.
     """
 
@@ -156,6 +160,7 @@ class Tested:
     chosen: Accuracy
     difference: PairedDifference | None
     harm: float
+    error: float
     same_class: float | None
 
 
@@ -221,3 +226,15 @@ class SearchReport:
     def has_classes(self) -> bool:
         """Whether outputs are classes, so that losses are points of accuracy."""
         return self.harm_unit == "nats"
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether the final test loses more than allowed, with its whole 95 % interval."""
+        allowed, found = self.options.allowed_drop, self.test.difference
+        if allowed is None:
+            return False
+        if found is not None:
+            return -100 * found.upper > allowed
+        if self.has_classes:  # without labels nothing says how many points are lost
+            return False
+        return 100 * (self.test.harm - DEVIATIONS * self.test.error) > allowed

@@ -246,6 +246,7 @@ def _tested(model: nn.Module, network: nn.Module, batches: Batches, progress: Pr
         chosen=accuracy_of(chosen.results),
         difference=paired(original.results, chosen.results),
         harm=chosen.harm.mean,
+        error=chosen.harm.error,
         same_class=same,
     )
 

@@ -9,15 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from cli_checks import ARCH, fails, run_cli
 from helpers import one_hot_gates, tiny_network
-from small_images import class_folders
+from PIL import Image
+from small_images import class_folders, noise
 from torch import nn
 
 from ssn_prune import load_checkpoint, select
-from ssn_prune.cli.exit_codes import FAILURE, USAGE
+from ssn_prune.cli.exit_codes import FAILURE, USAGE, VERIFICATION
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import ALL_PAIRS
@@ -95,6 +97,28 @@ def test_a_search_writes_a_verified_file_a_checkpoint_and_a_report(inside):
     assert sorted(p.name for p in inside.iterdir() if not p.is_symlink()) == [
         *("chosen.pth", "lean.onnx", "r.html", "r.json"),
     ]
+
+
+def test_a_bound_that_other_images_refute_has_an_exit_code(inside):
+    """Dark images, in the classes that the original gives them: only its own statistics do."""
+    network = load_checkpoint("net.pth", arch=ARCH[1]).model
+    images = [noise(index) // 8 for index in range(60)]
+    with torch.no_grad():
+        outputs = network(torch.tensor(np.stack(images))[:, None] / 127.5 - 1)
+        network.fc.bias -= outputs.mean(0)  # so that each class has some
+        labels = (outputs - outputs.mean(0)).argmax(1)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (Path("dark") / "abc"[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(Path("dark") / "abc"[label] / f"{index}.png")
+    Path("net.pth").unlink()
+    torch.save({"state_dict": network.state_dict()}, "net.pth")
+    command = (*SEARCH, *QUICK, "--max-drop", "30", "-o", "lean.onnx", "--report", "r.json")
+    result = run_cli(*command, "--test-data", "dark")
+    assert result.exit_code == VERIFICATION, result.stderr
+    assert "does not hold" in result.stdout
+    document = json.loads(Path("r.json").read_text())
+    assert document["search"]["test"]["difference"]["upper"] < -0.3
+    assert Path("lean.onnx").is_file()  # what the report describes
 
 
 def test_a_search_that_was_stopped_goes_on(inside, monkeypatch):

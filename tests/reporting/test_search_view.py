@@ -111,6 +111,17 @@ def test_a_bound_that_the_final_test_refutes_is_said_to_be() -> None:
     assert not any("does not" in n for n in view(replace(REPORT, test=test, options=options)).notes)
 
 
+@pytest.mark.parametrize(("harm", "refuted"), [(0.013, True), (0.0125, False)])
+def test_without_labels_the_change_of_the_outputs_refutes_a_bound(
+    harm: float, refuted: bool
+) -> None:
+    """The bound is 1 %, and the interval reaches 0.29 % to each side."""
+    report = searched(RESNET18, labels=False)
+    report = replace(report, test=replace(report.test, harm=harm, error=0.0015))
+    assert any("does not hold" in note for note in view(report).notes) == refuted
+    assert ("more than the 1 that may be lost" in view(report).finding) == refuted
+
+
 def test_latencies_within_the_noise_are_no_gain() -> None:
     wide = tuple(replace(p, lower=p.ratio - 0.2, upper=p.ratio + 0.2) for p in REPORT.front)
     found = view(replace(REPORT, front=wide))

@@ -85,7 +85,7 @@ def searched(
     test = Tested(
         Accuracy(0.866, 0.993) if labels else Accuracy(),
         Accuracy(0.859, 0.993) if labels else Accuracy(),
-        *(difference, 0.0021, 0.98 if labels else None),
+        *(difference, 0.0021, 0.0001, 0.98 if labels else None),
     )
     report = SearchReport(
         schema_version=SCHEMA_VERSION,

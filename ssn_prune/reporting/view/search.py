@@ -18,7 +18,6 @@ from ssn_prune.reporting.view.searched import (
     delivered,
     ends_of,
     gain_of,
-    is_refuted,
     loss_of,
 )
 from ssn_prune.searching.results import PairChange, SearchReport
@@ -165,7 +164,7 @@ def _notes(report: SearchReport) -> list[str]:
         f"{images.search:,} others, and the final test of {images.test:,} that were opened once, "
         "at its end; no image served two purposes",
     ]
-    notes += [REFUTED] if is_refuted(report) else []
+    notes += [REFUTED] if report.is_refuted else []
     if report.test.same_class is not None:
         what = "pixels" if _is_maps(report.test.original) else "images"
         notes.append(

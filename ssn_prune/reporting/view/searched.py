@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ssn_prune.reporting.figures import NBSP, counted, points, share
 from ssn_prune.searching.choosing import latency
+from ssn_prune.searching.results import DEVIATIONS
 
 if TYPE_CHECKING:  # a terminal shows searches without what a run needs
     from ssn_prune.reporting.run import Run
@@ -42,21 +43,17 @@ def certain(report: SearchReport) -> bool:
 def loss_of(report: SearchReport) -> str:
     """The result of the final test: ``0.7 points are lost, which is within chance``."""
     found = report.test.difference
+    beyond = ""
+    if report.is_refuted:
+        beyond = f"more than the {report.options.allowed_drop:g} that may be lost"
     if found is None:
-        return f"the outputs change by {share(report.test.harm)}"
+        change = f"the outputs change by {share(report.test.harm)}"
+        return ", ".join(filter(None, (change, beyond)))
     if found.mean == 0:
         return "the accuracy is the same"
-    word = "within chance" if found.lower <= 0 <= found.upper else "more than chance"
-    if is_refuted(report):
-        word = f"more than the {report.options.allowed_drop:g} that may be lost"
+    chance = "within chance" if found.lower <= 0 <= found.upper else "more than chance"
     better = "gained" if found.mean > 0 else "lost"
-    return f"{points(abs(found.mean)).lstrip('+')} points are {better}, which is {word}"
-
-
-def is_refuted(report: SearchReport) -> bool:
-    """Whether the whole interval of the final test is beyond what may be lost."""
-    found, allowed = report.test.difference, report.options.allowed_drop
-    return found is not None and allowed is not None and -100 * found.upper > allowed
+    return f"{points(abs(found.mean)).lstrip('+')} points are {better}, which is {beyond or chance}"
 
 
 REFUTED = (
@@ -116,10 +113,6 @@ def before_of(run: Run) -> dict[str, str]:
     return {c.layer: NOT_ONE_HOT if c.before is None else str(c.before) for c in changes}
 
 
-_DEVIATIONS = 1.96
-"""Standard errors on each side of a 95 % interval."""
-
-
 def loss_interval(report: SearchReport, point: FrontPoint) -> tuple[float, ...]:
     """The 95 % interval of what is lost, in points; empty if it is not known."""
     found = point.difference
@@ -128,6 +121,6 @@ def loss_interval(report: SearchReport, point: FrontPoint) -> tuple[float, ...]:
     elif report.has_classes:
         return ()
     else:  # the loss is the harm
-        half = 100 * _DEVIATIONS * point.error
+        half = 100 * DEVIATIONS * point.error
         ends = (point.drop - half, point.drop + half)
     return ends if all(map(math.isfinite, ends)) else ()
