@@ -18,7 +18,7 @@ _HEAD = """\
 Made from the classes by `python docs/make_errors.py`. An error has a `problem`, what was
 `expected`, what was `found`, and a `hint` for the case at hand, which is better than the general
 cure below. In Python they are attributes of the exception; with `--json` they are fields of
-`error`, beside the `code`, which stays the same, and the `type`, which is the class.
+`error`, next to the `code`, which stays the same, and the `type`, which is the class.
 
 Exit statuses: 0 ok, 1 failure, 2 usage, 3 verification failed, 4 gates that are not one-hot, 141
 nobody reads what is printed, and 128 + n ended by signal n (130 for Ctrl-C).

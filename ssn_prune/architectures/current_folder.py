@@ -36,7 +36,7 @@ class _CurrentFolder(MetaPathFinder):
 
 @contextlib.contextmanager
 def current_folder_importable() -> Iterator[None]:
-    """While this lasts, modules beside the user are found before installed ones."""
+    """While this lasts, modules in the current folder are found before installed ones."""
     finder = _CurrentFolder(Path.cwd())
     sys.meta_path.insert(0, finder)
     try:

@@ -30,7 +30,7 @@ class NormFactory:
 
     Attributes:
         layer: SSN2d or SwitchNorm2d.
-        using_bn: Offer BatchNorm beside InstanceNorm and LayerNorm.
+        using_bn: Offer BatchNorm in addition to InstanceNorm and LayerNorm.
         last_gamma: Start the last normalizer of each block at weight 0.
         correction: 1 for the reference implementation's Bessel-corrected variance.
     """

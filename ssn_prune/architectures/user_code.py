@@ -107,7 +107,7 @@ def _no_library(problem: str, error: BaseException) -> ArgumentError:
         problem,
         expected="a module that only defines classes and functions",
         found=f"{type(error).__name__}: {first_line(error)}",
-        hint="move it to a module of its own, or put what the module does besides under "
+        hint="move it to a module of its own, or put what else the module does under "
         "if __name__ == '__main__'",
     )
 

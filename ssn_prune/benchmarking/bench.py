@@ -144,7 +144,7 @@ class _Planned:
     Attributes:
         measurement: The actions of its format.
         how: What all of them take.
-        add: What opening it takes beside.
+        add: What opening it takes in addition.
     """
 
     measurement: Measurement

@@ -1,4 +1,4 @@
-"""From the content of a file to one state dict and the facts beside it."""
+"""From the content of a file to one state dict and the facts that came with it."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
 
 
 def _facts(named: Mapping[str, object]) -> dict[str, str | int | float]:
-    """Text and numbers beside the weights, those that can be printed and are not long."""
+    """Text and numbers next to the weights, those that can be printed and are not long."""
     facts: dict[str, str | int | float] = {}
     for key, value in named.items():
         if key in _ARCH_KEYS or not _is_name(key) or len(facts) == _MAX_FACTS:

@@ -90,7 +90,7 @@ class ZipDirectory:
         if storage.size > limit:
             raise CheckpointError(
                 f"{self.file.path}: {shown(name)} is too large",
-                expected=f"at most {limit} bytes beside the tensors",
+                expected=f"at most {limit} bytes besides the tensors",
                 found=f"{storage.size} bytes",
                 hint=f"save the weights alone: {SAVE_WEIGHTS}",
             )

@@ -39,7 +39,7 @@ def measured(
     size: InputSizes,
     step: Progress,
 ) -> BenchReport:
-    """Time the file that was written beside the original and the network without norms."""
+    """Time the written file, the original and the network without norms in turns."""
     from ssn_prune.benchmarking.bench import bench
     from ssn_prune.benchmarking.networks import export_variants
     from ssn_prune.benchmarking.records import BenchOptions

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def verification_lines(report: VerificationReport) -> list[str]:
-    """One line per check; errors beside the original's own."""
+    """One line per check; errors compared with the original's own."""
     lines: list[str] = []
     if (algebra := report.algebra) is not None:
         lines.append(
@@ -52,7 +52,7 @@ def _where(rounding: RoundingCheck) -> str:
 
 
 def _runtime_line(check: RuntimeCheck) -> str:
-    """The error in another runtime, beside ONNX Runtime's and the twin's."""
+    """The error in another runtime, compared with ONNX Runtime's and the twin's."""
     twin = "does not run there"
     if check.twin_error is not None:
         twin = f"by {check.twin_error:.1e} there"

@@ -25,8 +25,8 @@ otherwise (:mod:`ssn_prune.nn.variance_kind`),
 
 .. math::  \bar x = s\,g + \tfrac{2 f}{M} \bar{\sigma^2_{in}} (x - \mu_{in}) + \bar\mu_{in} / M .
 
-The (N, C) part is float64: it costs nothing beside x, and a gate's gradient is a small difference
-of large sums. The passes over x are in :mod:`ssn_prune.nn.planes`, the (N, C) part is in
+The (N, C) part is float64: it costs nothing compared with x, and a gate's gradient is a small
+difference of large sums. The passes over x are in :mod:`ssn_prune.nn.planes`, the (N, C) part is in
 ``_algebra``.
 """
 

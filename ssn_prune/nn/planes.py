@@ -13,7 +13,7 @@ sums of the gradient    batch_norm_backward, both sums at once      sum, subtrac
 gradient of the input   batch_norm with N C channels, addcmul       three in-place operators
 ======================  =========================================  ================================
 
-Their times, beside those of ``var_mean`` and of BatchNorm, are in
+Their times, compared with those of ``var_mean`` and of BatchNorm, are in
 benchmarks/results/training_speed.md. Planes of at most :data:`SMALL_PLANE` positions take the right
 column with matrix products for the sums.
 

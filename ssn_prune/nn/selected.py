@@ -84,5 +84,5 @@ class SelectedNorm(PlaneNorm):
         return GateInputs(GateKind.GIVEN, self.mean_ratios, self.var_ratios)
 
     def extra_repr(self) -> str:
-        """Show the pair beside torch's settings."""
+        """Show the pair with torch's settings."""
         return f"{super().extra_repr()}, pair={self.pair}"

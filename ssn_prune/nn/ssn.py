@@ -45,7 +45,7 @@ class SSN(SwitchableNorm):
     The gates are SparsestMax(``mean_weight``; ``radius``) and SparsestMax(``var_weight``;
     ``radius``). Grow the radius from 0 to sqrt((K-1)/K) during training, with
     :class:`ssn_prune.RadiusSchedule` or :func:`ssn_prune.set_radius`: gates that become one-hot
-    freeze. Beside the argument below, it takes those of
+    freeze. Besides the argument below, it takes those of
     :class:`ssn_prune.nn.switchable.SwitchableNorm`.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a file of pruned weights says beside its tensors. Data only.
+"""What a file of pruned weights says besides its tensors. Data only.
 
 The records are the JSON in the file's header, field by field.
 """

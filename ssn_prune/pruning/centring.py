@@ -14,12 +14,12 @@ of the inputs, many deviations away: that would add to the values what is then s
 Of a layer that is called on quite different values, the mean is taken if that suits every call
 better than nothing.
 
-A BN mean beside another variance has to be subtracted anyway, so the running mean is taken unless a
+A BN mean with another variance has to be subtracted anyway, so the running mean is taken unless a
 channel is so far from it that the variance, which the original computes without it, would lose
 accuracy.
 
 With another mean an IN variance needs a constant only where a plane is so nearly constant that the
-rounding error of its mean, squared, is not small beside its variance and eps.
+rounding error of its mean, squared, is not small compared with its variance and eps.
 """
 
 from __future__ import annotations

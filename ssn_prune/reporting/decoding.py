@@ -24,7 +24,7 @@ _SIGNED = (
     "search.options.seed",
     "search.saved",
 )
-"""Where a number may be negative, beside differences; all others are counts, sizes and errors."""
+"""Where a number may be negative, besides differences; all others are counts, sizes and errors."""
 LARGEST = 2**63
 """Whole numbers beyond this are no count of anything."""
 

@@ -49,7 +49,7 @@ def whole_latencies(
     options: SearchOptions,
     progress: Progress,
 ) -> dict[str, Latency]:
-    """Export networks as a conversion does and measure them, beside the one without norms.
+    """Export networks as a conversion does and measure them together with the one without norms.
 
     Args:
         loaded: The checkpoint.

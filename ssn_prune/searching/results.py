@@ -124,7 +124,7 @@ class FrontPoint:
             outputs in percent. The images are shifted and scaled a little, unless they have maps.
         accuracy: On the same images.
         predicted_ratio: Latency by the costs, in units of the network without norms.
-        ratio: Latency of the whole file, measured beside all others; None if only predicted.
+        ratio: Latency of the whole file, in one run with all others; None if only predicted.
         lower: First quartile of that.
         upper: Third quartile.
         difference: Accuracy less the original's on the same images, with its interval; None without

@@ -1,8 +1,8 @@
 """Is the network with layers of ssn_prune the one that was given?
 
 Taking over another implementation's layers means believing what their tensors are called. Whether
-that was right is measured: the network as it was built and loaded, soft gates included, runs beside
-the adopted, unpruned one in float64, and the outputs must agree, at the end and at every call of
+that was right is measured: the network as it was built and loaded, soft gates included, and the
+adopted, unpruned one run in float64, and the outputs must agree, at the end and at every call of
 every switchable layer, within the bounds of :mod:`ssn_prune.surgery.adoption_bounds`.
 """
 

@@ -30,7 +30,7 @@ from ssn_prune.surgery.other_formulas import Sample, explanation
 # A foreign implementation may round its statistics to float32, which is a hundred times smaller.
 PROBE_TOLERANCE = 1e-4
 USUAL_EPS, LARGEST_EPS = (1e-5, 1e-3, 1e-6, 1e-8), 0.1
-SMALL_SCALE = 1e-3  # variances of 1e-6, beside which an eps of 1e-5 matters
+SMALL_SCALE = 1e-3  # variances of 1e-6, compared with which an eps of 1e-5 matters
 TINY_SCALE = 1e-10
 ROUNDING = 1e-12  # of a float64 computation, relative to scale
 
@@ -125,7 +125,7 @@ def _samples(foreign: nn.Module, layer: SwitchableNorm) -> list[Sample]:
 def _measured_eps(foreign: nn.Module, layer: SwitchableNorm) -> list[float]:
     """The eps that the foreign layer adds, whatever it is called, to six digits.
 
-    Beside variances of 1e-20 it is all that a deviation is divided by, so that the squared ratio of
+    With variances of 1e-20 it is all that a deviation is divided by, so that the squared ratio of
     the outputs with eps = 1 and with the unknown one is the latter.
     """
     noise = _noise(foreign, layer, TINY_SCALE)[0]

@@ -48,7 +48,7 @@ def unregistered_references(model: nn.Module, wanted: Collection[nn.Module]) -> 
 
 
 def _held(prefix: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """What a module holds beside its registered parts, and its ``forward``."""
+    """What a module holds besides its registered parts, and its ``forward``."""
     for name, value in vars(module).items():
         if name not in _REGISTERED:
             yield prefix + name, value

@@ -55,7 +55,7 @@ def operator_counts(program: torch.export.ExportedProgram) -> dict[str, int]:
 
 
 def libraries_of(program: torch.export.ExportedProgram) -> tuple[str, ...]:
-    """What has to be imported before the program can be loaded, beside torch."""
+    """What has to be imported before the program can be loaded, besides torch."""
     used = {target.namespace for target in _calls(program) if isinstance(target, OpOverload)}
     return tuple(name for name in _LIBRARIES if name in used)
 

@@ -16,7 +16,7 @@ class TorchProgramStats:
         torch_version: The version of torch that wrote it.
         nodes: Calls in the program.
         operators: These calls by operator, such as ``aten.conv2d.default``.
-        libraries: What has to be imported before the file can be loaded, beside torch.
+        libraries: What has to be imported before the file can be loaded, besides torch.
         inputs: Names and shapes of the inputs; an open axis has a name.
         outputs: The same of the outputs.
         left_out: The network's outputs that are no tensors, each with its type.

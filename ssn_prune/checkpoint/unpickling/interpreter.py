@@ -47,7 +47,7 @@ def unpickle(
         find_storage: Gives the storage and the name of its dtype, None if it has none, for a
             persistent id: ``("storage", Name, key, location, count)``, in legacy files with a view
             of the storage at the end. The ids are not checked beyond their first item.
-        memory: Bytes that the result may take beside its tensors, about.
+        memory: Bytes that the result may take besides its tensors, about.
 
     Raises:
         PickleError: It is no pickle, ends too early, is too large, or asks for a global that is

@@ -11,7 +11,7 @@ from ssn_prune.checkpoint.unpickling.source import Source
 
 FindStorage = Callable[[object], tuple[Storage, str | None]]
 LEAST_COST = 64  # what any instruction pays: it takes about a microsecond
-MEMO_COST = 40  # beside the above; bytes that an entry of a dict takes
+MEMO_COST = 40  # besides the above; bytes that an entry of a dict takes
 SLOT_COST = 8  # bytes that an item takes in a list or tuple
 
 
@@ -44,7 +44,7 @@ class Machine:
         """Pay for ``size`` bytes."""
         self.left -= size
         if self.left < 0:
-            raise TooLargeError("what it holds beside its tensors does not fit into the memory")
+            raise TooLargeError("what it holds besides its tensors does not fit into the memory")
 
     def push(self, value: object) -> None:
         """Put a value on top."""

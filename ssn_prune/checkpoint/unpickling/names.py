@@ -58,7 +58,7 @@ _INERT = {
     "zoneinfo": ("ZoneInfo",),
     "zoneinfo.ZoneInfo": ("_unpickle",),
 }
-# Classes of these libraries are what trainers store beside the weights; functions are not.
+# Classes of these libraries are what trainers store next to the weights; functions are not.
 _TRAINERS = (
     *("accelerate", "addict", "box", "deepspeed", "detectron2", "easydict", "fairseq", "fvcore"),
     *("hydra", "ignite", "iopath", "lightning", "lightning_fabric", "lightning_utilities"),

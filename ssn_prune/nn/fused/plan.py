@@ -25,7 +25,7 @@ _POOLED, _BATCH_COLUMNS, _LAYER_ROWS = 512, 2, 1
 
 @dataclass(frozen=True)
 class FusedPlan:
-    """What the launches need beside tensors.
+    """What the launches need besides tensors.
 
     Attributes:
         positions: M.

@@ -130,7 +130,7 @@ def conv_shape(node: torch.fx.Node) -> ConvShape | None:
 
 
 def _settings(node: torch.fx.Node) -> list[Any]:
-    """What a convolution is given beside its tensors."""
+    """What a convolution is given besides its tensors."""
     named = {key: value for key, value in node.kwargs.items() if key not in _TENSORS}
     return pytree.tree_leaves((node.args[3:], named))
 

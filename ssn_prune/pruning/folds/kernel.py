@@ -1,7 +1,7 @@
 """Which convolution or linear layer a layer may fold into, and if none, why not.
 
 The kernel may belong to any module, a functional call counts like the module's own. Every call of
-the layer must be beside the same kernel, and nothing else may use it: tensors count by the memory
+the layer must have the same kernel, and nothing else may use it: tensors count by the memory
 they occupy. A bias is created only where the call passes the module's own ``bias``.
 """
 

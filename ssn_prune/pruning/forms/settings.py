@@ -1,4 +1,4 @@
-"""What makes a concrete normalizer beside its numbers: data, by which it is built again."""
+"""What makes a concrete normalizer besides its numbers: data, by which it is built again."""
 
 from __future__ import annotations
 

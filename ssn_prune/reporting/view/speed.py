@@ -15,7 +15,7 @@ from ssn_prune.benchmarking.records import (
 
 @dataclass(frozen=True)
 class Speed:
-    """Latencies of the pruned network and of what it is measured beside.
+    """Latencies of the pruned network and of what it is compared with.
 
     Attributes:
         original: The network with all statistics computed and its gates as constants.
