@@ -1,7 +1,7 @@
 """The formats that a pruned network can be exported to: how to write a file, and how to run it.
 
-Every format is a row of :data:`EXPORT_FORMATS`, and the suffix of a file chooses it.
-``docs/extending.md`` adds another one.
+Every format is a row of :data:`EXPORT_FORMATS`, chosen by the suffix of the file name.
+``docs/extending.md`` shows how to add one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from ssn_prune.verification.torch_runtime import layer_errors_pt2, open_pt2, pt2
 
 
 class Write(Protocol):
-    """Writes a file."""
+    """Writes a file in one format."""
 
     def __call__(
         self,
@@ -60,12 +60,13 @@ class Write(Protocol):
             model: The network. Not changed.
             example_inputs: Inputs of one call.
             temporary: The file to write, which is moved to ``target`` later.
-            target: Its later name.
+            target: Its final name.
             options: How to export.
-            progress: Called with every step.
+            progress: Called with the name of each step before it starts.
 
         Returns:
-            Statistics of the file, and the ATen operators that it was made from, None if unknown.
+            Statistics of the file, and the ATen operators that it was made from, counted by name;
+            None if they are not known.
 
         Raises:
             ExportError: The network cannot be exported.
@@ -75,12 +76,12 @@ class Write(Protocol):
 
 @dataclass(frozen=True)
 class Measurement:
-    """How ``bench`` has files of a format measured.
+    """How ``bench`` measures files of a format.
 
     Attributes:
-        runtime: What runs them, for people.
+        runtime: Name of their runtime, for people.
         add: The action of :class:`~ssn_prune.runtime.worker.Worker` that opens one to be timed.
-        memory: The action that opens one to see what memory it takes.
+        memory: The action that measures the memory that one takes.
     """
 
     runtime: str
@@ -93,25 +94,27 @@ class ExportFormat:
     """One format.
 
     Attributes:
-        name: For options.
-        suffix: Of its files.
+        name: Its name in options.
+        suffix: The suffix of its files.
         write: Writes a file.
         open: Opens a file in its runtime, on the CPU, with torch's number of threads. Raises an
             :class:`~ssn_prune.errors.SsnPruneError` if the runtime cannot load or run it.
-        runtime: What runs its files, for people.
+        runtime: Name of its runtime, for people.
         layer_errors: Measures the error of every layer inside a file; None for formats that do not
-            say where a layer's output is.
+            store where a layer's output is.
         outputs: Names a file's outputs, and the activations that make them; None for formats that
-            do not say.
-        apart: Gives the same row for a file that anyone may have written, with a process of its own
-            in which the file is opened and run; None for formats that run here always, on the CPU.
+            do not store them.
+        apart: Opens and runs a file that anyone may have written in a process of its own, and
+            gives this row with the functions that use it; None for formats that always run in this
+            process, on the CPU.
         provider: The execution provider that files run on; None for formats without one.
         executes: Whether reading a file executes what is in it, so that ``verify`` and ``bench``
             open one only if the user vouches for it.
-        source: The checkpoint that a file names, read within some seconds; None for formats that
-            do not say.
-        facts: What a file says of its inputs; likewise.
-        measurement: How ``bench`` has files measured; None for formats that it does not know.
+        source: Reads which checkpoint a file names, within a timeout in seconds; None for formats
+            that do not store it.
+        facts: Reads what a file says of its inputs, within a timeout in seconds; None for formats
+            that do not store it.
+        measurement: How ``bench`` measures files; None for formats that it cannot measure.
     """
 
     name: str
@@ -187,11 +190,11 @@ def format_of(path: Path, name: str | None = None) -> ExportFormat:
     """The format of a file.
 
     Args:
-        path: The file; its suffix is that of the format, or of none, which is ONNX.
-        name: The format that is wanted; None for that of the suffix.
+        path: The file. A suffix that belongs to no format means ONNX.
+        name: The format that is wanted; None for the one of the suffix.
 
     Raises:
-        ArgumentError: There is no such format, or the suffix is that of another.
+        ArgumentError: There is no such format, or the suffix belongs to another.
     """
     named = (entry for entry in EXPORT_FORMATS if entry.suffix == path.suffix.lower())
     found = next(named, EXPORT_FORMATS[0])
@@ -206,18 +209,18 @@ def format_of(path: Path, name: str | None = None) -> ExportFormat:
             hint="leave `format=` out: the suffix of the file chooses it",
         )
     raise ArgumentError(
-        f"a file in the format {wanted.name} does not end in {path.suffix or 'no suffix'}",
-        expected=f"a name that ends in {wanted.suffix}, by which it is known again",
+        f"the name of the file does not fit the format {wanted.name}",
+        expected=f"a name that ends in {wanted.suffix}, by which the format is recognised",
         found=printable(path.name),
         hint=f"leave `format=` out, or write to {printable(path.with_suffix(wanted.suffix).name)}",
     )
 
 
 def require_trusted(path: Path, trust: Trust) -> None:
-    """Refuse a file that would be executed and that nothing vouches for, before any work is done.
+    """Refuse a file whose content would be executed and that the user does not vouch for.
 
     Raises:
-        UntrustedFileError: It is one.
+        UntrustedFileError: It is such a file.
     """
     if format_of(path).executes:
         trust.allowed(path.name)

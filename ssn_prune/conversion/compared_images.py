@@ -1,4 +1,4 @@
-"""What two networks say of the same images, batch by batch, and all of it as a report."""
+"""The outputs of two networks on the same images, batch by batch, and the report on them."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from ssn_prune.surgery.output_hooks import run_with_output_hooks
 from ssn_prune.verification.compare import Run
 
 LISTED, PICTURES = 200, 60
-"""Images that a report lists, and those of them that it shows."""
+"""The most images that a report lists, and how many of these it shows."""
 CLEARLY = 1e-3
-"""Mean difference from which on outputs that are no classes count as different."""
+"""Mean difference above which outputs that are not class scores count as different."""
 
 
 @dataclass
 class ComparedImages:
-    """What was found so far.
+    """The comparison so far.
 
     Attributes:
         images: The images.
-        before: What the original got right, batch by batch.
-        after: What the file got right.
-        differences: Of the outputs, in units of their magnitude.
-        same: Shares of positions with the same class, where outputs are classes.
-        classes: Of both, where there is one for each image.
-        indices: Of the images that were compared.
-        pixels: Pixels with a label.
-        without_class: Those of them whose label is no class.
+        before: Scores of the original, batch by batch.
+        after: Scores of the file, batch by batch.
+        differences: Differences of the outputs, in units of their magnitude.
+        same: Shares of positions with the same class, where the outputs are class scores.
+        classes: Classes that the original and the file predict, where there is one per image.
+        indices: Indices of the images that were compared.
+        pixels: Number of labelled pixels.
+        without_class: Number of these whose label is not a class of the outputs.
     """
 
     images: ImageSet
@@ -55,10 +55,18 @@ class ComparedImages:
     def add(
         self, indices: Sequence[int], size: int, network: nn.Module, run: Run, *, fixed: int | None
     ) -> None:
-        """Run both on a batch."""
+        """Run both networks on a batch and add the results.
+
+        Args:
+            indices: Images of the batch.
+            size: Images of a full batch.
+            network: The original.
+            run: Runs the file.
+            fixed: Batch size of the file; None if it is dynamic.
+        """
         inputs = self.images.inputs(indices)
         targets = self.images.targets(indices)
-        if fixed is not None and len(indices) < size:  # the last one of a file with a fixed batch
+        if fixed is not None and len(indices) < size:  # the last batch of a file with a fixed size
             missing = size - len(indices)
             inputs = tuple(torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) for x in inputs)
         before = _first(_run(network, inputs), size if fixed else len(indices))
@@ -81,7 +89,7 @@ class ComparedImages:
         self.indices += indices
 
     def report(self) -> AccuracyReport:
-        """All of it."""
+        """The report on all batches."""
         before, after = joined(self.before), joined(self.after)
         differences = torch.cat(self.differences)
         same = torch.cat(self.same) if self.same else None

@@ -1,4 +1,4 @@
-"""convert: checkpoint -> selection -> plan -> rewrite -> export -> verify -> report."""
+"""convert: checkpoint -> selection -> plan -> rewrite -> export -> verification -> report."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ def convert(
     save_weights: Path | str | None = None,
     progress: Progress = no_progress,
 ) -> ConversionReport:
-    """Convert a loaded checkpoint to a verified file, in ONNX or as a torch program.
+    """Convert a loaded checkpoint to a verified file: ONNX or a torch program.
 
     Args:
         loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed.
-        target: The file to write. It is written only if every check passes, and appears complete.
+        target: The file to write. It appears, complete, only if every check passes.
         options: How to convert.
         force: Replace an existing file.
-        save_weights: Another file to write, safetensors: the pruned network's weights, which
-            :func:`ssn_prune.load_pruned` reads.
+        save_weights: Another file to write, in the safetensors format: the weights of the pruned
+            network, for :func:`ssn_prune.load_pruned`.
         progress: Called with the name of each step before it starts.
 
     Returns:
         The report.
 
     Raises:
-        SsnPruneError: See its subclasses; nothing has been written then.
+        SsnPruneError: One of its subclasses; nothing was written in that case.
     """
     options = options or ConvertOptions()
     require_versions(options.opset, options.ir_version)
@@ -82,7 +82,7 @@ def convert(
     require_embeddable(loaded, path, options)
     steps = StepTimes(progress)
     with collector_paused(), ExitStack() as stack:
-        if weights is not None:  # they are moved to their place before the model is
+        if weights is not None:  # the weights are moved into place before the model is
             stack.enter_context(put_back_on_failure(weights))
         temporary, saved = stack.enter_context(replacing(path)), None
         if weights is not None:
@@ -92,10 +92,10 @@ def convert(
 
 
 def require_utf8(path: Path) -> None:
-    """Refuse a path that the checker and the runtimes cannot be told.
+    """Refuse a path that cannot be passed to ONNX's checker and the runtimes.
 
     Raises:
-        OutputError: It is not Unicode.
+        OutputError: The path is not valid Unicode.
     """
     if str(path) != without_surrogates(str(path)):
         raise OutputError(
@@ -108,17 +108,17 @@ def require_utf8(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Saved:
-    """Where the weights go: a file that is moved to its target later."""
+    """Where the weights are written: a file that is moved to its target later."""
 
     temporary: Path
     target: Path
 
 
 def require_apart(path: Path, weights: Path | None) -> None:
-    """Refuse one file for the network and its weights.
+    """Refuse one path for both the network and its weights.
 
     Raises:
-        OutputError: They are the same.
+        OutputError: The paths are the same.
     """
     if path == weights:
         raise OutputError(
@@ -140,7 +140,7 @@ def _convert(
     progress: Progress,
 ) -> ConversionReport:
     """Write the file under another name and verify it."""
-    # Weights that load again check which sizes the network's code takes.
+    # A network that is restored from its weights checks the sizes of its inputs itself.
     open_sizes = options.dynamic == "spatial" or saved is not None
     result = prune_loaded(loaded, inputs.pruning, options, progress, open_sizes=open_sizes)
     file_format = format_of(path, options.format)
@@ -160,8 +160,8 @@ def _convert(
         require_same_network(saved.temporary, result, loaded.model, inputs.pruning)
         report = replace(report, weights=stats_of_weights)
     networks, adoption = Networks.of(result), result.report.adoption
-    # The pruned network is in the file now: the checks need its memory. What was captured is full
-    # of reference cycles.
+    # The pruned network is in the file now, and the checks need its memory. The captured graphs
+    # are full of reference cycles, so only the collector frees them.
     del result
     gc.collect()
     algebra, outputs = check_in_float64(
@@ -188,9 +188,9 @@ def dry_run(
     *,
     progress: Progress = no_progress,
 ) -> ConversionReport:
-    """Find out what a conversion would write, without writing or verifying it.
+    """Report what a conversion would write, without writing or verifying it.
 
-    The file is exported into a temporary folder, so that its nodes are known and not estimated.
+    The file is exported to a temporary folder, so that its nodes are counted and not estimated.
 
     Args:
         loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed.
@@ -198,10 +198,10 @@ def dry_run(
         progress: Called with the name of each step before it starts.
 
     Returns:
-        The report, without a hash of the file and without checks.
+        The report, without checks.
 
     Raises:
-        SsnPruneError: See its subclasses.
+        SsnPruneError: One of its subclasses.
     """
     options = options or ConvertOptions()
     require_versions(options.opset, options.ir_version)

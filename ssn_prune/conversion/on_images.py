@@ -1,4 +1,4 @@
-"""The original network and its file on the same images: accuracy, agreement, what differs."""
+"""The original network and its file on the same images: accuracy, agreement, differences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ssn_prune.verification.facts import file_facts
 from ssn_prune.verification.verify import apart, opening_of
 
 _AT_ONCE = 16
-_LARGEST_BATCH = 1 << 24  # numbers
+_LARGEST_BATCH = 1 << 24  # elements of the input
 
 
 def open_for(
@@ -36,8 +36,9 @@ def open_for(
     Args:
         loaded: The network.
         data: Where they are; see :func:`ssn_prune.open_images`.
-        options: With their preprocessing.
-        facts: Of the file that they are for, which says what is not given; None if there is none.
+        options: The options of the conversion, with the preprocessing.
+        facts: What the file says of its inputs, for what ``options`` leave out; None if there is no
+            file.
 
     Raises:
         DataError: They cannot be used.
@@ -73,20 +74,20 @@ def accuracy_on_images(
 ) -> AccuracyReport:
     """Run the original network and its file on the same images.
 
-    The original is the network of the checkpoint as its own code builds it, with gates as they are,
-    in torch and float32 on the CPU; the file runs in a process of its own.
+    The original is the network of the checkpoint as its own code builds it, with its own gates. It
+    runs in torch, in float32 on the CPU; the file runs in a process of its own.
 
     Args:
         loaded: Result of :func:`ssn_prune.load_checkpoint`; not changed.
         path: The file.
-        data: Images that are open, or where they are; see :func:`ssn_prune.open_images`.
-        options: With the preprocessing; what is not given is what the file says, or the
-            architecture.
+        data: An open image set, or where the images are; see :func:`ssn_prune.open_images`.
+        options: The options of the conversion, with the preprocessing. What they leave out is taken
+            from the file, or else from the architecture.
         data_limit: Number of images to use, spread evenly over all; None for all.
-        timeout: Seconds that loading the file may take, and every run of it.
-        provider: ONNX Runtime's execution provider, as for :func:`ssn_prune.verify`.
-        trust_pt2: Open a torch program whatever is in it, as there.
-        from_report: Report of the conversion that wrote it, as there.
+        timeout: Seconds that loading the file may take, and that each run of it may take.
+        provider: ONNX Runtime's execution provider; see :func:`ssn_prune.verify`.
+        trust_pt2: Open a torch program whatever is in it; see :func:`ssn_prune.verify`.
+        from_report: Report of the conversion that wrote it; see :func:`ssn_prune.verify`.
         progress: Called with the name of each step before it starts.
 
     Raises:

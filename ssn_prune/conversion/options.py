@@ -1,4 +1,4 @@
-"""How to convert."""
+"""The options of a conversion."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from ssn_prune.pruning.prune import OnUnconverged
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """How to convert.
+    """The options of a conversion.
 
     Attributes:
         on_unconverged: What to do with gates that are not one-hot; see :func:`ssn_prune.prune`.
         fold: Fold into convolutions and linear layers.
         algebra: Run the algebra check.
         rounding: Run the rounding check.
-        target: What the file is for; see :data:`ssn_prune.onnx_export.targets.TARGETS`.
+        target: The runtime that the file is for; see :data:`ssn_prune.onnx_export.targets.TARGETS`.
         dynamic: Which sizes are dynamic: ``"none"``, ``"batch"`` or ``"spatial"`` (both); by
             default ``"batch"``, or ``"none"`` for a target that takes no dynamic batch.
-        static_batch: A fixed batch size, which implies ``dynamic="none"``; that alone means 1.
-        opset: ONNX operator set, 13 to 21; detection models to 20.
-        ir_version: ONNX file format version; by default the oldest that the file may have.
+        static_batch: A fixed batch size, which implies ``dynamic="none"``. With ``dynamic="none"``
+            alone the batch size is 1.
+        opset: ONNX operator set, 13 to 21; at most 20 for detection models.
+        ir_version: ONNX file format version; by default the oldest possible one.
         input_names: Names of the file's inputs, by default ``input``, ``input_1``, ...
         output_names: Names of its outputs, by default ``output`` or the keys of the results.
-        mean: What is subtracted from pixels in [0, 1] to make an input: a number for all channels,
-            or one a channel; by default the architecture's own. It is stored in the file.
-        std: What divides the difference, likewise.
-        resize: Length of an image's shorter side before the central part is cut out; by default the
-            architecture's own, or the whole image is resized.
-        embed_preprocessing: Make mean and std a part of the file, which then takes pixels, uint8.
+        mean: What is subtracted from pixels in [0, 1] to make an input: one number for all
+            channels, or one per channel; by default the architecture's own. It is stored in the
+            file.
+        std: What the difference is divided by, in the same form.
+        resize: Length of an image's shorter side before the centre crop; by default the
+            architecture's own, or else the whole image is resized to the input size.
+        embed_preprocessing: Make the normalization by mean and std a part of the file, which then
+            takes pixels, uint8.
         preprocessing: Notes on the input's preprocessing, stored in the file.
-        trust_running_statistics: Skip the test for running sums.
+        trust_running_statistics: Skip the test for running sums; see :func:`ssn_prune.prune`.
         allow_unverified_layers: Accept layers of another implementation that cannot run here.
-        every_layer: Measure the error of every layer inside the file, for the report; a file that
-            is wrong is measured always.
+        every_layer: Measure the error of every layer inside the file, for the report. Without it,
+            only a file that fails is measured.
         format: The format of the file, such as ``"pt2"``; by default that of its suffix.
     """
 
@@ -64,7 +67,7 @@ class ConvertOptions:
 
     @property
     def dynamic_axes(self) -> Dynamic:
-        """The dynamic sizes, given the batch size and the target.
+        """Which sizes are dynamic, given the batch size and the target.
 
         Raises:
             ArgumentError: A fixed batch size and dynamic spatial sizes are asked for together, or

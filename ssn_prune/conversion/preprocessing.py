@@ -1,4 +1,4 @@
-"""How images become inputs of a loaded network: as given, or as its architecture is known for."""
+"""How images become inputs of a loaded network: as given, or as its architecture expects."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def preprocessing_of(loaded: LoadedCheckpoint, options: ConvertOptions) -> Prepr
 
     Args:
         loaded: The network.
-        options: What is given.
+        options: The options of the conversion, with what is given of the preprocessing.
 
     Returns:
-        None if the network takes something else than images, or nothing is known.
+        The preprocessing; None if the network does not take images, or nothing is known.
 
     Raises:
-        ArgumentError: Something is given or to be embedded that does not fit the network.
+        ArgumentError: What is given, or is to be embedded, does not fit the network.
     """
     given = (options.mean, options.std, options.resize)
     single = loaded.input_size is not None and not loaded.more_inputs and not loaded.takes_images
@@ -61,10 +61,10 @@ def preprocessing_of(loaded: LoadedCheckpoint, options: ConvertOptions) -> Prepr
 
 
 def require_embeddable(loaded: LoadedCheckpoint, path: Path, options: ConvertOptions) -> None:
-    """Refuse, before the work, preprocessing that is not known or that a file cannot contain.
+    """Refuse at once preprocessing that is not known, or that a file cannot contain.
 
     Raises:
-        ArgumentError: It is one.
+        ArgumentError: The preprocessing cannot be embedded, or does not fit the network.
     """
     preprocessing_of(loaded, options)
     if options.embed_preprocessing and format_of(path, options.format).name != "onnx":
@@ -79,7 +79,7 @@ def require_embeddable(loaded: LoadedCheckpoint, path: Path, options: ConvertOpt
 def with_preprocessing(
     options: ConvertOptions, how: Preprocessing, loaded: LoadedCheckpoint
 ) -> ConvertOptions:
-    """The options with what a file says where nothing is given; a length for its own size only."""
+    """The options, completed with what a file says. Its ``resize`` holds for its own size only."""
     resize = how.resize if how.size == loaded.input_size else None
     return replace(
         options,
@@ -90,5 +90,5 @@ def with_preprocessing(
 
 
 def of_pixels(batches: list[Batch], how: Preprocessing) -> list[Batch]:
-    """The nearest inputs that pixels can become, for a file that takes pixels."""
+    """The nearest inputs that can be made from pixels, for a file that takes pixels."""
     return [(normalized(pixels_behind(batch[0], how), how),) for batch in batches]

@@ -1,4 +1,4 @@
-"""What conversion and verification of a checkpoint share: pruning, inputs, the report."""
+"""The steps that conversion and verification of a checkpoint share: pruning, inputs, report."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def prune_loaded(
         inputs: Inputs of one call.
         options: How to convert.
         progress: Called with the name of each step before it starts.
-        open_sizes: Find out which sizes the code takes; by default only for a file that has
-            dynamic ones, since a file with fixed ones says so itself.
+        open_sizes: Find out which spatial sizes the network's code allows. By default that is done
+            only for a file with dynamic spatial sizes; one with fixed sizes refuses others itself.
     """
     open_sizes = options.dynamic == "spatial" if open_sizes is None else open_sizes
     progress("pruning")
@@ -67,7 +67,7 @@ def prune_loaded(
 def export_options(
     loaded: LoadedCheckpoint, result: PruneResult, options: ConvertOptions
 ) -> ExportOptions:
-    """What the exporter is told: options, and what the file says of where it came from."""
+    """The exporter's options, including the provenance that the file stores."""
     preprocessing = preprocessing_of(loaded, options)
     return ExportOptions(
         target=options.target,
@@ -95,7 +95,7 @@ def verification_batches(
 ) -> list[tuple[Any, ...]]:
     """Inputs at several batch sizes, and at several spatial sizes if these are dynamic.
 
-    For a file that takes pixels they are made of pixels.
+    For a file that takes pixels, they are inputs that can be made from pixels.
     """
     batches = inputs.verification
     if options.dynamic_axes == "spatial":
@@ -128,14 +128,14 @@ def conversion_report(
 def with_file(
     report: ConversionReport, file_format: ExportFormat, stats: FileStats
 ) -> ConversionReport:
-    """The report with what is known of the file."""
+    """The report, with the statistics of the file."""
     if isinstance(stats, OnnxStats):
         return replace(report, format=file_format.name, onnx=stats)
     return replace(report, format=file_format.name, exported=stats)
 
 
 def require_all_passed(report: ConversionReport, hint: str = NOTHING_WRITTEN) -> None:
-    """Raise if a check failed, with the report of what was found."""
+    """Raise if a check failed, with the report attached to the error."""
     assert report.verification is not None  # the caller has put it there
     try:
         require_passed(report.verification, hint)

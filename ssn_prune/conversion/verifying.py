@@ -52,19 +52,21 @@ def verify_file(
     Args:
         loaded: The checkpoint; not changed.
         onnx_path: The file.
-        options: How it was converted. A batch size that is not given is that of the file.
+        options: The options of its conversion. A batch size that is not given is taken from the
+            file, and so is the preprocessing.
         progress: Called with the name of each step before it starts.
-        timeout: Seconds that loading and running the file may take.
-        provider: ONNX Runtime's execution provider, as for :func:`ssn_prune.verify`.
-        runtimes: Other runtimes to run the file in, as there.
-        trust_pt2: Open a torch program whatever is in it, as there.
-        from_report: Report of the conversion that wrote it, as there.
+        timeout: Seconds that loading and running the file may take in all.
+        provider: ONNX Runtime's execution provider; see :func:`ssn_prune.verify`.
+        runtimes: Other runtimes to run the file in; see :func:`ssn_prune.verify`.
+        trust_pt2: Open a torch program whatever is in it; see :func:`ssn_prune.verify`.
+        from_report: Report of the conversion that wrote it; see :func:`ssn_prune.verify`.
 
     Raises:
-        VerificationError: A check failed; it says so if the file was made from another checkpoint.
-        SsnPruneError: See its subclasses.
+        VerificationError: A check failed. If the file was made from another checkpoint, the error
+            says so.
+        SsnPruneError: Any other of its subclasses.
     """
-    path = Path(onnx_path)  # everything about it is refused before the work that takes long
+    path = Path(onnx_path)  # a bad file or argument is refused before the slow work
     trust: Any = {"trust_pt2": trust_pt2, "from_report": from_report}
     opening_of(path if options.rounding else None, timeout, provider, runtimes, **trust)
     installed_backends(runtimes)
@@ -73,12 +75,12 @@ def verify_file(
         options = _as_the_file_says(loaded, options, file_facts(path, timeout))
     inputs = example_inputs(loaded, options.fixed_batch)
     result = prune_loaded(loaded, inputs.pruning, options, progress)
-    if not os.path.exists(path):  # false, too, for a name that no file can have
+    if not os.path.exists(path):  # also false for a name that no file can have
         raise InferenceRuntimeError(
             f"{path} does not exist",
             expected="the file that the conversion wrote",
             found="no such file",
-            hint="check the path; by default the file lies beside its checkpoint",
+            hint="check the path; by default the file lies next to its checkpoint",
         )
     batches = verification_batches(loaded, inputs, result, options)
     try:
@@ -112,7 +114,7 @@ def verify_file(
 def _as_the_file_says(
     loaded: LoadedCheckpoint, options: ConvertOptions, facts: FileFacts
 ) -> ConvertOptions:
-    """The options, where they are not given those of the file."""
+    """The options, completed with what the file says."""
     if options.static_batch is None and options.dynamic is None:
         options = replace(options, static_batch=facts.batch)
     if facts.preprocessing is None:

@@ -1,1 +1,1 @@
-"""Export: pruned network -> ONNX graph with readable names -> one complete file."""
+"""ONNX export: pruned network -> ONNX graph with readable names -> one complete file."""

@@ -1,4 +1,4 @@
-"""Capture the pruned network as a program with dynamic axes."""
+"""Capture the pruned network as a program of torch.export with dynamic axes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def capture_program(
     """Capture a network in evaluation mode.
 
     Args:
-        model: Not changed.
+        model: The network; not changed.
         inputs: Inputs of one call.
         dynamic: Which axes are dynamic.
 
     Returns:
-        The program, whose outputs are the tensors among the network's, and what these are called.
+        The program, whose outputs are the tensors among the network's outputs, and their names.
 
     Raises:
-        ExportError: It cannot be captured, or fixes its spatial size.
+        ExportError: The network cannot be captured, or fixes its spatial size although that is to
+            be dynamic.
     """
     was_training = [module for module in model.modules() if module.training]
     try:
@@ -53,7 +54,7 @@ def _captured(
     try:
         with suppress_tracer_output(), collector_paused():
             shapes = _dynamic_axes(model, inputs, dynamic)
-            marked = clone_tensors(inputs)  # the tracer leaves its notes on these tensors
+            marked = clone_tensors(inputs)  # the tracer attaches attributes to these tensors
             return torch.export.export(model, marked, dynamic_shapes=shapes)
     except ExportError:
         raise

@@ -1,8 +1,8 @@
-"""Detection models: exported by tracing, the way that torch supports for them.
+"""Detection models: exported by torch's tracing exporter.
 
-torch.export cannot capture torchvision's detection models: how many boxes there are depends on the
-data. Their code supports torch's tracing exporter instead, including images of other sizes. Other
-networks are never traced, since tracing freezes every decision that the code makes.
+torch.export cannot capture torchvision's detection models, because the number of boxes depends on
+the data. Their code supports torch's tracing exporter instead, including images of other sizes.
+Other networks are never traced, since tracing freezes every branch that the code takes.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def trace_to_onnx(
     """Export a detection model.
 
     Args:
-        model: Not changed.
+        model: The model; not changed.
         inputs: Inputs of one call: a list of images, each (C, H, W).
         options: Names, and the operator set.
-        dynamic_sizes: H and W of every image are dynamic. The number of images is fixed.
+        dynamic_sizes: Make H and W of every image dynamic. The number of images stays fixed.
 
     Raises:
         ExportError: It cannot be traced.
-        ArgumentError: The tracing exporter does not know the operator set, or the model has another
-            number of inputs or outputs than there are names.
+        ArgumentError: The tracing exporter does not support the operator set, or the number of
+            names is not that of the inputs or outputs.
     """
     opset = options.opset
     if opset > NEWEST_TRACED_OPSET:
@@ -83,7 +83,7 @@ def trace_to_onnx(
             graph = ir.from_proto(onnx.load(file))
     except ArgumentError:
         raise
-    # The exporter raises whatever the traced code or it itself raises.
+    # The exporter passes on whatever the traced code raises, and has errors of its own.
     except Exception as error:
         raise ExportError(
             "the pruned detection model cannot be exported to ONNX",

@@ -1,4 +1,4 @@
-"""Other spatial sizes: which ones a network takes, and why it takes none."""
+"""Dynamic spatial sizes: which other sizes a network accepts, and why it accepts none."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssn_prune.errors import ExportError
 from ssn_prune.pruning.capture.dynamic_shapes import arguments_by_name
 from ssn_prune.pruning.capture.size_conditions import SizeGuard, size_guards
 
-# Added to the last axes: multiples of the usual strides, and odd numbers for what is rounded there.
+# Added to the last axes: multiples of the usual strides, and odd numbers where code rounds sizes.
 _GROWTH = ((0, 0, 32), (0, 32, 0), (0, 32, 64), (0, 7, 0), (0, 5, 13), (4, 0, 0), (0, 64, 64))
 
 
 def other_sizes(inputs: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
-    """Inputs like the given ones, of other spatial sizes; values are zeros."""
+    """Inputs like the given ones, but of other spatial sizes and filled with zeros."""
     for growth in _GROWTH:
 
         def grown(leaf: Any, growth: tuple[int, ...] = growth) -> Any:
@@ -37,7 +37,7 @@ def other_sizes(inputs: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
 def accepted_sizes(
     model: nn.Module, inputs: tuple[Any, ...], guards: Iterable[SizeGuard]
 ) -> list[tuple[Any, ...]]:
-    """Those of :func:`other_sizes` that meet all conditions of a capture."""
+    """The inputs from :func:`other_sizes` that meet all conditions of a capture."""
     known = list(guards)
     return [
         other
@@ -52,7 +52,7 @@ def require_dynamic_sizes(
     """Refuse a network that fixes its spatial size.
 
     Raises:
-        ExportError: It does; the conditions are named.
+        ExportError: The network accepts no other size; the error names the conditions.
     """
     guards = size_guards(program, model, inputs)
     if not accepted_sizes(model, inputs, guards):
@@ -60,7 +60,7 @@ def require_dynamic_sizes(
 
 
 def fixed_size_error(guards: Iterable[SizeGuard]) -> ExportError:
-    """The error for a network that takes one spatial size only."""
+    """The error for a network that accepts one spatial size only."""
     conditions = [guard.readable for guard in guards]
     return ExportError(
         "the network fixes its spatial size, so it cannot be exported with dynamic ones",

@@ -1,8 +1,8 @@
-"""Preprocessing as a part of the graph: Cast, Mul and Add in front, so that the file takes pixels.
+"""Preprocessing in the graph: Cast, Mul and Add at its start, so that the file takes pixels.
 
-A convolution pads normalized values with zeros, so a normalization that moved into its kernel would
-be wrong at the border, where a zero pixel is no zero. In front of the graph it is exact, and its
-numbers are those of :func:`ssn_prune.images.pixels.normalized`.
+A convolution pads normalized values with zeros. Folded into its kernel, the normalization would be
+wrong at the border, because a zero pixel is not a normalized zero. At the start of the graph it is
+exact, and its values are those of :func:`ssn_prune.images.pixels.normalized`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ MODULE = "preprocessing"
 
 
 def require_pixels(target: Target) -> None:
-    """Refuse a target whose runtime was not seen to take pixels.
+    """Refuse a target whose runtime is not known to take pixels.
 
     Raises:
-        ArgumentError: It is one.
+        ArgumentError: It is such a target.
     """
     if not target.pixels:
         known = [repr(entry.name) for entry in TARGETS if entry.pixels]
@@ -35,11 +35,11 @@ def require_pixels(target: Target) -> None:
 
 
 def embed(graph: ir.Graph, how: Preprocessing) -> None:
-    """Let a graph take pixels, uint8 of the same shape and name, in place.
+    """Make a graph take pixels, uint8 of the same shape and name, in place.
 
     Args:
-        graph: With one input, float32 (N, C, H, W).
-        how: What is done to them.
+        graph: The graph, with one input, float32 (N, C, H, W).
+        how: The normalization of the pixels.
     """
     (inner,) = graph.inputs
     pixels = ir.Value(name=inner.name, shape=inner.shape, type=ir.TensorType(ir.DataType.UINT8))

@@ -43,20 +43,21 @@ def export_onnx(
     options: ExportOptions | None = None,
     force: bool = False,
 ) -> OnnxStats:
-    """Export a pruned network; the target is either the old file or the complete new one.
+    """Export a pruned network. If that fails, ``path`` is left as it was.
 
     Args:
         model: A network without switchable layers, such as ``prune(...).model``. Not changed.
-        example_inputs: Inputs of one call; with a dynamic batch their batch size must be 2 or more.
+        example_inputs: Inputs of one call; for a dynamic batch, two samples or more.
         path: The file to write.
-        options: How to export.
+        options: How to export; by default ``ExportOptions()``.
         force: Replace an existing file.
 
     Returns:
         Statistics of the file.
 
     Raises:
-        ExportError: The network cannot be exported.
+        ExportError: The network still has switchable layers, or cannot be exported.
+        ArgumentError: An option has no such value, or does not fit the network or the target.
         OutputError: The file cannot be written.
     """
     target = resolved(path)
@@ -77,17 +78,16 @@ def write_onnx(
 ) -> tuple[OnnxStats, dict[str, int] | None]:
     """Export to ``temporary``, a file that will be moved to ``target``.
 
-    ``progress`` is called with every step.
+    ``progress`` is called with the name of each step before it starts.
 
     Returns:
-        Statistics of the file, and the ATen operators that it was made from, None if the network
-        was traced.
+        Statistics of the file, and the ATen operators that it was made from, counted by name; None
+        if the network was traced.
 
     Raises:
         ExportError: The network has switchable layers or cannot be exported, or an axis did not
             stay dynamic.
-        ArgumentError: The operator set, the target or the kind of dynamic axes does not exist, or
-            the target has no such file.
+        ArgumentError: An option has no such value, or does not fit the network or the target.
     """
     require_known(options)
     settings = settings_of(options)
@@ -106,7 +106,7 @@ def write_onnx(
     stats = _stats(graph, temporary, target, external, translation.passes)
     wrong = misread(graph.graph, settings.target)
     stats = replace(stats, target=settings.target.name, left_out=left_out, misread=wrong)
-    # onnxscript's rewrite rules remember the last graph that they saw, as long as the process runs.
+    # onnxscript's rewrite rules keep the last graph that they saw, so free its weights here.
     for value in graph.graph.initializers.values():
         value.const_value = None
     return stats, operators
@@ -134,10 +134,10 @@ def _translated(
 
 
 def require_pruned(model: nn.Module) -> None:
-    """Refuse a network with gates: it exports, too, but is neither lean nor what is checked.
+    """Refuse a network with gates: it could be exported, but would be neither lean nor verified.
 
     Raises:
-        ExportError: It has switchable layers.
+        ExportError: The network has switchable layers.
     """
     names = [name for name, module in model.named_modules() if isinstance(module, SwitchableNorm)]
     if names:
@@ -152,7 +152,7 @@ def require_pruned(model: nn.Module) -> None:
 
 
 def _require_portable(settings: Settings) -> None:
-    """The forms of the other targets are passes, which a traced graph does not get."""
+    """Refuse other targets: their forms are made by passes, which a traced graph does not get."""
     if settings.target.name != PORTABLE:
         raise ArgumentError(
             f"a detection model has no file of its own for {settings.target.title}",
@@ -219,5 +219,5 @@ def _shapes(values: Sequence[ir.Value]) -> dict[str, list[str | int]]:
 
 
 def _types(values: Sequence[ir.Value]) -> dict[str, str]:
-    """Their element types as NumPy calls them, such as ``float32``."""
+    """Element types by name, as NumPy calls them, such as ``float32``."""
     return {str(value.name): str(value.dtype.numpy()) for value in values if value.dtype}

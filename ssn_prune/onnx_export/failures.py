@@ -1,7 +1,7 @@
-"""Why a network cannot be exported, and which option helps: each is tried before it is named.
+"""Why a network cannot be exported, and which option helps; each is tried before it is suggested.
 
-torch's exporter says which node it stopped at, but not whether a fixed batch size would do. Trying
-takes time, but only where nothing would be written anyway.
+torch's exporter says at which node it stopped, but not whether a fixed batch size would help.
+Trying takes time, but only where the export has failed anyway.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CAUSE = "the exporter's own error is the cause of this one"
 def capture_failure(
     model: nn.Module, inputs: tuple[Any, ...], dynamic: Dynamic, error: Exception
 ) -> ExportError:
-    """The error for a network that torch.export does not capture.
+    """The error for a network that torch.export cannot capture.
 
     Args:
         model: The network in evaluation mode.
@@ -100,12 +100,12 @@ def translation_errors() -> Iterator[None]:
             _PROBLEM,
             expected="operators that torch's ONNX exporter can translate",
             found=f"{type(error).__name__}: {first_line(_root(error))}",
-            hint=f"replace the operator that is named in the network's code; {_CAUSE}",
+            hint=f"replace the operator that the error names; {_CAUSE}",
         ) from error
 
 
 def _one_batch_size(inputs: tuple[Any, ...]) -> str:
-    """The option for networks that were captured with the batch size of the inputs."""
+    """The hint for networks that can be captured with the batch size of the inputs."""
     size = next((leaf.shape[0] for leaf in tensor_leaves(inputs) if leaf.dim()), 1)
     return (
         f"export once per batch size: `static_batch={size}` works here, or "
@@ -114,14 +114,14 @@ def _one_batch_size(inputs: tuple[Any, ...]) -> str:
 
 
 def _root(error: BaseException) -> BaseException:
-    """The exporter's advice is to its developers; what it is about is the cause."""
+    """The first cause of an error: the exporter's own text is for its developers."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
 
 
 def _own_error(model: nn.Module, inputs: tuple[Any, ...]) -> str | None:
-    """What the network raises by itself; None if it runs."""
+    """The error that the network itself raises; None if it runs."""
     try:
         with suppress_tracer_output(), torch.no_grad():
             model(*clone_tensors(inputs))
@@ -134,7 +134,7 @@ def _own_error(model: nn.Module, inputs: tuple[Any, ...]) -> str | None:
 def _captures(
     model: nn.Module, inputs: tuple[Any, ...], batch: Any
 ) -> torch.export.ExportedProgram | None:
-    """The network, captured with a dynamic batch or, if that is None, with none."""
+    """The captured network, None if that fails; if ``batch`` is None, with a fixed batch size."""
     shapes = None
     if batch is not None:
         shapes = dynamic_shapes(model, inputs, lambda leaf: {0: batch} if leaf.dim() else {})

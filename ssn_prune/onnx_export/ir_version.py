@@ -1,8 +1,8 @@
-"""The version of the ONNX file format (IR): the oldest that a graph may be stored in.
+"""The version of the ONNX file format (IR): the oldest one that can store a graph.
 
-Every ONNX release brought a format version with its operator set. A file needs no newer one unless
-its content does, and a newer one shuts out runtimes that could run it. The ONNX checker accepts any
-version, so the rules are here; their source are the comments on ``Version`` in ``onnx.proto``.
+Every ONNX release pairs a format version with its operator set. A file needs a newer version only
+if its content does, and a newer one shuts out runtimes that could run it. The ONNX checker accepts
+any version, so the rules are here. Their source is the comments on ``Version`` in ``onnx.proto``.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _OF_TYPES = {
 
 
 def ir_version_of_opset(opset: int) -> int:
-    """The format version of the ONNX release that brought an operator set."""
+    """The format version of the ONNX release that introduced an operator set."""
     return find_min_ir_version_for([make_opsetid("", opset)])
 
 
 def oldest_ir_version(model: ir.Model) -> int:
-    """The oldest format version that may hold a graph: its operator set's, or its content's."""
+    """The oldest format version that can store a graph, by its operator set and its content."""
     needed = {ir_version_of_opset(model.opset_imports[""])}
     if model.functions:
         needed.add(_OF_FUNCTIONS_AND_OPTIONALS)
@@ -54,12 +54,12 @@ def require_ir_version(given: int | None, oldest: int, needed_by: str) -> None:
     """Refuse a format version that a file cannot have.
 
     Args:
-        given: The version; None is the oldest.
-        oldest: The oldest that the file may have.
-        needed_by: What needs that one.
+        given: The version that was asked for; None for the oldest one.
+        oldest: The oldest version that the file can have.
+        needed_by: What needs that version, in words.
 
     Raises:
-        ArgumentError: It is older, or the installed ``onnx`` does not know it.
+        ArgumentError: The version is older, or the installed ``onnx`` does not know it.
     """
     newest = onnx.IR_VERSION
     if given is None or oldest <= given <= newest:

@@ -1,4 +1,4 @@
-"""Provenance and selection, as they are stored in an exported file."""
+"""The metadata of an exported file: its provenance, and the selection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ssn_prune.runtime.stored_metadata import (
 
 
 def layer_paths(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """Where each layer's output appears: its own module, or the convolution that absorbed it."""
+    """The modules whose output is that of each layer: its own, or the one that absorbed it."""
     paths: dict[str, tuple[str, ...]] = {}
     for layer in plan.layers:
         if not layer.exposed:
@@ -54,16 +54,16 @@ def metadata_of(
     embedded: bool,
     note: str | None,
 ) -> dict[str, str]:
-    """Provenance and selection, as strings; no local paths and no times, so bytes repeat.
+    """Provenance and selection as strings, without local paths and times: exports are reproducible.
 
     Args:
         source: Where the network came from.
         result: The pruned network.
-        rounded: Gates that were not one-hot were rounded: the selection then has no ratios.
-        any_size: The file is for several spatial sizes.
+        rounded: Whether gates that were not one-hot were rounded; the selection then has no ratios.
+        any_size: Whether the file takes several spatial sizes.
         preprocessing: How images become inputs; None if that is not known.
-        embedded: The file does the last step of it, and takes pixels.
-        note: The user's notes on it.
+        embedded: Whether the file itself does the last step, the normalization, and takes pixels.
+        note: The user's notes on the preprocessing.
     """
     selection: Mapping[str, Any] = {
         layer.name: {"mean": layer.mean.choice, "var": layer.var.choice, "form": layer.form}

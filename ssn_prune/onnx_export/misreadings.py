@@ -1,7 +1,7 @@
-"""What runtimes compute differently from ONNX, without an error, and where a graph has it.
+"""What runtimes compute differently from ONNX without an error, and where it is in a graph.
 
-Found with ``benchmarks/runtimes.py``, and by bisecting the outputs of files that were wrong there.
-Our own passes leave none of it in a file for that runtime; the user's own code may.
+The rows were found with ``benchmarks/runtimes.py``, and by bisecting the outputs of files that were
+wrong there. In a file for that runtime, our own layers have none of it, but the user's code may.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Find = Callable[[ir.Graph], Iterator[ir.Node]]
 
 @dataclass(frozen=True)
 class Misreading:
-    """Something that a runtime gets wrong.
+    """A kind of node that a runtime computes wrongly.
 
     Attributes:
-        runtime: Its name, as that of a target.
+        runtime: Name of the runtime, which is also that of its target.
         what: The nodes, for people.
-        find: Gives them.
-        avoided: Whether a file for that runtime has none of it where our own passes can help.
+        find: Finds these nodes in a graph.
+        avoided: Whether the passes for that target can remove them.
     """
 
     runtime: str
@@ -36,7 +36,7 @@ class Misreading:
 
 
 def _reductions(graph: ir.Graph) -> Iterator[tuple[ir.Node, int]]:
-    """Reductions, and over how many axes; 0 where the graph does not say."""
+    """All reductions, each with its number of axes; 0 where the graph does not say."""
     for node in graph.all_nodes():
         if node.domain or not node.op_type.startswith("Reduce"):
             continue
@@ -62,7 +62,7 @@ def _of_vectors(graph: ir.Graph) -> Iterator[ir.Node]:
 
 
 def _norms_of_saturated(graph: ir.Graph) -> Iterator[ir.Node]:
-    """Norms of a sigmoid or a tanh that are outputs of the file."""
+    """BatchNormalization of a sigmoid or a tanh whose result is an output of the file."""
     for node in graph:
         if node.op_type == "BatchNormalization" and node.outputs[0].is_graph_output():
             producer = None if node.inputs[0] is None else node.inputs[0].producer()
@@ -94,16 +94,16 @@ MISREADINGS: tuple[Misreading, ...] = (
         "opencv", "norms of Sigmoid and Tanh as outputs", _norms_of_saturated, avoided=False
     ),
 )
-"""ncnn 1.0.20261020 with pnnx 20261020, TFLite through onnx2tf 1.29.24, OpenCV 4.14 (the
-first two rows) and 5.0 (the last)."""
+"""As found in ncnn 1.0.20261020 with pnnx 20261020, in TFLite through onnx2tf 1.29.24, and in
+OpenCV 4.14 (its first two rows) and 5.0 (its last)."""
 
 
 def misread(graph: ir.Graph, target: Target) -> tuple[MisreadRecord, ...]:
-    """What of a finished graph some runtime gets wrong.
+    """The nodes of a finished graph that some runtime computes wrongly.
 
     Args:
         graph: The graph, with its final names.
-        target: What it is for. For a portable file every runtime counts, else only its own does.
+        target: What the file is for. For a portable file all runtimes count, else only its own.
     """
     portable = target.name == PORTABLE
     found = []

@@ -1,4 +1,4 @@
-"""Readable, portable ONNX graphs: names by module path, no traces of the exporting machine."""
+"""Readable ONNX graphs: names by module path, and no traces of the exporting machine."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def layer_values(model: ir.Model, paths: dict[str, tuple[str, ...]]) -> dict[str
     """Name the value in the graph that equals each layer's output.
 
     Args:
-        model: As exported, before :func:`clean`.
-        paths: For each layer the module paths whose last node computes its output.
+        model: The exported model, before :func:`clean`.
+        paths: For each layer, the module paths whose last node computes its output.
 
     Returns:
         Value name by layer; layers that left no node of their own are absent.
@@ -44,9 +44,9 @@ def layer_values(model: ir.Model, paths: dict[str, tuple[str, ...]]) -> dict[str
 
 
 def clean(model: ir.Model) -> None:
-    """Rename nodes to ``module.path/Operator`` and drop everything the exporter noted, in place.
+    """Rename nodes to ``module.path/Operator`` and drop the exporter's metadata, in place.
 
-    The exporter's notes hold stack traces with local paths, and they double the size of the graph.
+    These metadata hold stack traces with local paths, and they double the size of the graph.
     """
     seen: Counter[str] = Counter()
     for node in model.graph.all_nodes():
@@ -73,14 +73,14 @@ _SPATIAL = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "widt
 
 
 def axis_names(inputs: Iterable[tuple[str, Sequence[str | int]]]) -> dict[str, str]:
-    """Names of the open axes of a network's inputs: batch, height and so on.
+    """Names of the dynamic axes of a network's inputs: batch, height and so on.
 
     Args:
-        inputs: Name and shape of each; an open size is the exporter's symbol for it.
+        inputs: Name and shape of each; a dynamic size is given by the exporter's symbol for it.
 
     Returns:
-        By symbol. With several inputs, an axis that differs from those before is prefixed with the
-        input's name.
+        The names by symbol. With several inputs, an axis whose name is taken by another symbol gets
+        the input's name as a prefix.
     """
     names: dict[str, str] = {}
     for value, shape in inputs:
@@ -97,13 +97,13 @@ def axis_names(inputs: Iterable[tuple[str, Sequence[str | int]]]) -> dict[str, s
 
 
 def with_axis_names(text: str, names: Mapping[str, str]) -> str:
-    """The expression of a size with names in the place of symbols."""
+    """The expression of a size, with names in the place of symbols."""
     symbols = "|".join(map(re.escape, names))
     return re.sub(rf"\b({symbols})\b", lambda match: names[match[0]], text) if names else text
 
 
 def name_dynamic_axes(model: ir.Model) -> None:
-    """Call the dynamic axes as :func:`axis_names` does wherever they appear, in place."""
+    """Rename the dynamic axes, wherever they appear, by :func:`axis_names`; in place."""
     inputs = [(str(value.name), value.shape) for value in model.graph.inputs]
     names = axis_names((name, _sizes(shape)) for name, shape in inputs if shape is not None)
     if not names:
@@ -118,13 +118,13 @@ def name_dynamic_axes(model: ir.Model) -> None:
 
 
 def _sizes(shape: ir.Shape) -> list[str | int]:
-    """Sizes and symbols; an axis of which nothing is known counts as one that is not open."""
+    """Sizes and symbols of a shape; an unknown axis counts as a fixed one, of size -1."""
     sizes = [dim.value if isinstance(dim, ir.SymbolicDim) else dim for dim in shape]
     return [-1 if size is None else size for size in sizes]
 
 
 def input_names(count: int) -> tuple[str, ...]:
-    """``input``, ``input_1``, ``input_2``, ..."""
+    """The default names of inputs: ``input``, ``input_1``, ``input_2``, ..."""
     return tuple("input" if index == 0 else f"input_{index}" for index in range(count))
 
 
@@ -134,10 +134,10 @@ _OPTIONS = {"input": "`input_names=`", "output": "`output_names=`"}
 def chosen_names(
     given: Sequence[str] | None, usual: Sequence[str], kind: Literal["input", "output"]
 ) -> Sequence[str]:
-    """The names that were asked for, else the usual ones.
+    """The names that were asked for, else the default ones.
 
     Raises:
-        ArgumentError: There is another number of inputs or outputs.
+        ArgumentError: The number of names is not that of the inputs or outputs.
     """
     if given is None or len(given) == len(usual):
         return usual if given is None else given
@@ -150,10 +150,10 @@ def chosen_names(
 
 
 def require_apart(inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Refuse a name that was asked for and is an input's and an output's.
+    """Refuse names if an input and an output share one.
 
     Raises:
-        ArgumentError: There is one.
+        ArgumentError: They do.
     """
     both = [name for name in inputs if name in outputs]
     if both:
@@ -166,14 +166,14 @@ def require_apart(inputs: Sequence[str], outputs: Sequence[str]) -> None:
 
 
 def name_inputs(model: ir.Model, names: Sequence[str]) -> None:
-    """Give the inputs their names, in place; values that are in the way get others."""
+    """Name the inputs, in place; other values with these names are renamed."""
     for value, name in zip(model.graph.inputs, names, strict=False):
         value.name = name
     NameFixPass()(model)
 
 
 def name_outputs(model: ir.Model, names: Sequence[str]) -> None:
-    """Give the outputs their names, in place; values that are in the way get others.
+    """Name the outputs, in place; other values with these names are renamed.
 
     An output that is also an input, or is returned twice, keeps the exporter's name.
     """

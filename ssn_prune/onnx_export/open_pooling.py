@@ -1,8 +1,8 @@
-"""Adaptive pooling to several positions, where the sizes of the images are open.
+"""Adaptive pooling to several positions cannot be exported with dynamic sizes.
 
-Its windows depend on the size. ONNX has no such operator, so torch's exporter writes the windows of
-the example's size into the file, without a word, and the file is wrong at every other size. Pooling
-to one position is a mean or a maximum over everything and is right at any size.
+Its windows depend on the size. ONNX has no such operator, so torch's exporter silently writes the
+windows of the example's size into the file, which is then wrong at every other size. Pooling to one
+position is a mean or a maximum over all positions, and is right at any size.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ssn_prune.errors import ExportError
 
 
 def require_fixed_windows(program: torch.export.ExportedProgram) -> None:
-    """Refuse adaptive pooling to several positions over axes whose size is open.
+    """Refuse adaptive pooling to several positions over axes of dynamic size.
 
     Args:
-        program: As captured.
+        program: The captured program.
 
     Raises:
-        ExportError: There is such a pooling.
+        ExportError: The program has such a pooling.
     """
     for node in program.graph.nodes:
         kind = re.match(r"aten\.(adaptive_\w+_pool(\d)d)\b", str(node.target))
@@ -37,7 +37,7 @@ def require_fixed_windows(program: torch.export.ExportedProgram) -> None:
         for size, given in zip(wanted, pooled.shape[-axes:], strict=False):
             if size != 1 and not isinstance(given, int):
                 raise ExportError(
-                    f"{kind[1]} to {_shown(wanted)} cannot be exported with open sizes",
+                    f"{kind[1]} to {_shown(wanted)} cannot be exported with dynamic sizes",
                     expected="adaptive pooling to one position, or a fixed size",
                     found=f"windows of {kind[1]} that depend on the size of the image, which no "
                     "ONNX operator can express",
@@ -46,5 +46,5 @@ def require_fixed_windows(program: torch.export.ExportedProgram) -> None:
 
 
 def _shown(sizes: list[Any]) -> str:
-    """As 7x7, or with ``size`` for the size of the image itself."""
+    """Sizes as text, such as 7x7; ``size`` stands for the size of the image itself."""
     return "x".join(str(size) if isinstance(size, int) else "size" for size in sizes)

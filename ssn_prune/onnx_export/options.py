@@ -1,4 +1,4 @@
-"""How to export, and which values an option may have."""
+"""The options of an export, and the values that they may have."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ OLDEST_OPSET, NEWEST_OPSET = 13, 21
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export.
+    """The options of an export.
 
     Attributes:
-        target: What the file is for; a row of :data:`ssn_prune.onnx_export.targets.TARGETS`.
-        opset: ONNX operator set, 13 to 21 (detection models, which are traced, to 20).
+        target: The runtime that the file is for; a row of
+            :data:`ssn_prune.onnx_export.targets.TARGETS`.
+        opset: ONNX operator set, 13 to 21; at most 20 for detection models, which are traced.
         ir_version: ONNX file format version; by default the oldest that the operator set and the
             content allow, since newer ones shut out older runtimes.
         dynamic: Which axes of the inputs are dynamic: ``"none"``, ``"batch"`` (axis 0) or
@@ -32,12 +33,12 @@ class ExportOptions:
         input_names: Names of the inputs, by default ``input``, ``input_1``, ...
         output_names: Names of the outputs, by default ``output`` or the keys of the network's
             results.
-        embedded: How the file normalizes pixels, uint8, that it takes; None if it takes what the
-            network takes.
+        embedded: How the file normalizes pixels, uint8, itself; None if it takes the inputs of the
+            network.
         metadata: Strings to store in the file.
-        layer_paths: For each normalization layer the modules whose output equals its own; the
-            names of those values are stored, so that a check can look at them.
-        single_file_limit: Bytes of weights above which they go into a file of their own.
+        layer_paths: For each normalization layer, the modules whose output equals its own. The
+            names of these values are stored in the file, so that a check can read them.
+        single_file_limit: Bytes of weights above which they are written to a file of their own.
     """
 
     target: str = "portable"
@@ -53,11 +54,11 @@ class ExportOptions:
 
 
 def require_known(options: ExportOptions) -> None:
-    """Refuse options that no export can follow.
+    """Refuse options with invalid values.
 
     Raises:
-        ArgumentError: Two inputs or outputs have one name, or one is empty or cannot be printed, or
-            there is no such operator set, format version or kind of dynamic axes.
+        ArgumentError: Two inputs or outputs have the same name, a name is empty or cannot be
+            printed, or there is no such operator set, format version or kind of dynamic axes.
     """
     names = [*(options.input_names or ()), *(options.output_names or ())]
     unprintable = [name for name in names if not name.isprintable()]
@@ -89,7 +90,7 @@ def require_versions(opset: int, ir_version: int | None) -> None:
     """Refuse an operator set or a format version that no file can have.
 
     Raises:
-        ArgumentError: There is no such operator set, or none with such a format version.
+        ArgumentError: The operator set cannot be exported, or not with such a format version.
     """
     if not OLDEST_OPSET <= opset <= NEWEST_OPSET:
         raise ArgumentError(

@@ -1,8 +1,8 @@
-"""Which outputs of a network are outputs of its file: the tensors.
+"""Which outputs of a network become outputs of its file: the tensors.
 
-An exported file has tensors only. None, numbers and texts among the outputs are the same for every
-input, or follow from the inputs' sizes; they are left out, and the statistics of the file say so.
-Anything else could hide a tensor and is refused by its type.
+An exported file has only tensors as outputs. None, numbers and strings are the same for every
+input, or follow from the inputs' sizes. They are left out, and the statistics of the file say so.
+Anything else could contain a tensor, and is refused by its type.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _LEFT_OUT = (
 
 
 class TensorOutputs:
-    """A forward hook that gives the tensors of a nested output, and remembers their names.
+    """A forward hook that returns the tensors of a nested output, and stores their names.
 
     Attributes:
-        names: Of the tensors.
-        left_out: Outputs that are no tensors, each with its type, such as ``"output_1 (None)"``.
+        names: Names of the tensors.
+        left_out: Outputs that are not tensors, each with its type, such as ``"output_1 (None)"``.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class TensorOutputs:
 
 @contextmanager
 def tensor_outputs(model: nn.Module) -> Iterator[TensorOutputs]:
-    """While this lasts, ``model`` gives a tuple of the tensors among its outputs."""
+    """Make ``model`` return a tuple of the tensors among its outputs while the context lasts."""
     outputs = TensorOutputs()
     handle = model.register_forward_hook(outputs)
     try:
@@ -84,7 +84,7 @@ def tensor_outputs(model: nn.Module) -> Iterator[TensorOutputs]:
 
 
 def named_outputs(output: Any) -> list[tuple[str, Any]]:
-    """The leaves of a nested output with names from their keys; a single one is ``output``."""
+    """The leaves of a nested output, named by their keys; a single one is named ``output``."""
     leaves = named_leaves(output)
     if len(leaves) == 1:
         return [("output", leaves[0][1])]

@@ -1,4 +1,4 @@
-"""What an export wrote. Data only."""
+"""Statistics of an exported file. Data only."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class PassRecord:
 
     Attributes:
         code: Its name in :data:`ssn_prune.onnx_export.passes.table.PASSES`.
-        count: How often it did.
-        modules: Where: paths in the network.
+        count: Number of changes.
+        modules: Paths of the modules where it did.
     """
 
     code: str
@@ -22,13 +22,13 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class MisreadRecord:
-    """Something in the file that a runtime computes differently from ONNX, without an error.
+    """Nodes in the file that a runtime computes differently from ONNX, without an error.
 
     Attributes:
-        runtime: The runtime.
+        runtime: Name of the runtime.
         what: The nodes, for people.
-        modules: Where they are: paths in the network.
-        target: The target that has none of it; None if there is none.
+        modules: Paths of the modules where they are.
+        target: The target whose passes avoid them; None if there is none.
     """
 
     runtime: str
@@ -41,10 +41,10 @@ class MisreadRecord:
 class OnnxStats:
     """An exported file: nodes, operators by kind, bytes, and how it was exported.
 
-    ``target`` is what it is for; ``left_out`` are the network's outputs that are no tensors, each
-    with its type; ``misread`` is what some runtime gets wrong without an error; ``sha256`` is the
-    hash of the file, whose separate weights have theirs in their name; ``types`` are the element
-    types of inputs and outputs, by name.
+    ``target`` is what the file is for. ``left_out`` are the network's outputs that are not tensors,
+    each with its type. ``misread`` are nodes that some runtime computes wrongly without an error.
+    ``sha256`` is the hash of the file; a separate file of weights has its own in its name.
+    ``types`` are the element types of inputs and outputs, by name.
     """
 
     file_name: str

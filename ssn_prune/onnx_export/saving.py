@@ -1,4 +1,4 @@
-"""Write a model to a file and check what was written."""
+"""Write a model to a file and check the file."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def save_checked(graph: ir.Model, temporary: Path, target: Path, limit: int) -> 
 
     Args:
         graph: The model.
-        temporary: The file to write, which is moved to ``target`` later, with a weights file beside
-            it.
-        target: Its later place.
-        limit: Bytes of weights above which they go into a file of their own.
+        temporary: The file to write, with a file of weights next to it if there is one. Both are
+            moved to the place of ``target`` later.
+        target: Its final path.
+        limit: Bytes of weights above which they are written to a file of their own.
 
     Returns:
-        The name of that file, or None if the weights are embedded.
+        The name of the file of weights; None if they are embedded.
 
     Raises:
         ExportError: The graph is not valid ONNX.
@@ -64,7 +64,7 @@ def check(path: Path) -> None:
     """Check a file with the ONNX checker.
 
     Raises:
-        ExportError: It is not valid.
+        ExportError: The file is not valid.
     """
     try:
         onnx.checker.check_model(path, full_check=True)

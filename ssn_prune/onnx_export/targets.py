@@ -1,7 +1,7 @@
-"""What a file is for: runtimes, what each of them can read, and which forms serve it best.
+"""What a file is for: the runtimes, what each can read, and which forms suit it best.
 
-The default file is the portable one, which all of them read. A row differs from it only where the
-default file fails in that runtime or is slower there; ``docs/targets.md`` has the measurements.
+The default file is the portable one, which all of them read. A row differs from it only where that
+file fails in the runtime or is slower there; ``docs/targets.md`` has the measurements.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Target:
     """A kind of file.
 
     Attributes:
-        name: For options, reports and metadata.
-        title: What reads it.
+        name: Its name in options, reports and metadata.
+        title: Name of the runtime, for people.
         dynamic: Which axes may be dynamic, the default first.
-        passes: Those over the exported graph, rows of
+        passes: Codes of the passes over the exported graph, rows of
             :data:`ssn_prune.onnx_export.passes.table.PASSES`.
         pixels: Whether its runtime takes files whose input is uint8.
     """
@@ -68,15 +68,15 @@ TARGETS: tuple[Target, ...] = (
         passes=(*_PORTABLE_PASSES, "constants_at_rank"),
     ),
 )
-"""All of them read operator sets 13 to 21. A row that is like the first one says that this runtime
-was measured to need nothing else."""
+"""All of them read operator sets 13 to 21. A row like the first one means that the runtime was
+measured and needs nothing else."""
 
 
 def find_target(name: str) -> Target:
-    """A row of the table.
+    """The target with a name.
 
     Raises:
-        ArgumentError: There is none with this name.
+        ArgumentError: There is no such target.
     """
     for target in TARGETS:
         if target.name == name:
@@ -97,7 +97,7 @@ def dynamic_axes(name: str, dynamic: Dynamic | None) -> Dynamic:
         dynamic: What was asked for; None for the target's default.
 
     Raises:
-        ArgumentError: There is no such target, or it cannot have these.
+        ArgumentError: There is no such target, or it does not support these axes.
     """
     target = find_target(name)
     if dynamic is None:
@@ -114,7 +114,7 @@ def dynamic_axes(name: str, dynamic: Dynamic | None) -> Dynamic:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the options and their target settle on.
+    """The target of a file and its dynamic axes, as the options and defaults decide.
 
     Attributes:
         target: What the file is for.
@@ -126,10 +126,10 @@ class Settings:
 
 
 def settings_of(options: ExportOptions) -> Settings:
-    """What a file is to be.
+    """The settings that follow from the options.
 
     Raises:
-        ArgumentError: There is no such target, or it cannot have such axes.
+        ArgumentError: There is no such target, or it does not support these axes.
     """
     dynamic = dynamic_axes(options.target, options.dynamic)
     return Settings(find_target(options.target), dynamic)

@@ -1,4 +1,4 @@
-"""Translate a captured program to a named ONNX graph, and apply the passes."""
+"""Translate a captured program to an ONNX graph with readable names, and apply the passes."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Translation:
 
     Attributes:
         graph: The graph.
-        layer_values: For each normalization layer the value that equals its output.
-        passes: The passes that fired.
+        layer_values: For each normalization layer, the name of the value that equals its output.
+        passes: The passes that changed something.
     """
 
     graph: ir.Model
@@ -54,16 +54,16 @@ def translate(
     """Translate a program with torch's exporter, apply our own passes, and lower the operator set.
 
     Args:
-        program: As captured.
-        outputs: Names of its outputs.
-        model: What it was captured from.
+        program: The captured program.
+        outputs: Default names of its outputs.
+        model: The network that it was captured from.
         options: Names, and the operator set.
         settings: What the file is for.
 
     Raises:
-        ExportError: It cannot be translated, or not in that operator set, or a batch axis became
-            fixed.
-        ArgumentError: It has another number of inputs or outputs than there are names.
+        ExportError: The program cannot be translated, or not in that operator set, or a batch axis
+            became fixed.
+        ArgumentError: The number of names is not that of the inputs or outputs.
     """
     inputs = program.call_spec.in_spec
     opset = max(options.opset, EXPORTED_OPSET)

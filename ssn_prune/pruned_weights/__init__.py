@@ -1,1 +1,1 @@
-"""Pruned weights in a file that loads again without the checkpoint and its gates."""
+"""Pruned weights in a file that loads without the checkpoint and its gates."""

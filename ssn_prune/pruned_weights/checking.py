@@ -1,4 +1,4 @@
-"""Whether a file of pruned weights gives the pruned network again."""
+"""Check that a file of pruned weights restores the pruned network."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def require_same_network(
     Args:
         path: The file.
         pruned: What was saved.
-        given: The network that was pruned; a copy of it takes the weights.
+        given: The network that was pruned; the weights are loaded into a copy of it.
         inputs: Inputs of one call.
 
     Raises:
-        VerificationError: They differ.
+        VerificationError: The outputs differ.
     """
     again = load_pruned(path, lambda: _without_numbers(given))
     found, expected = (_outputs(model, inputs) for model in (again, pruned.model))
@@ -37,13 +37,13 @@ def require_same_network(
             "the saved weights do not give the pruned network's outputs",
             layer=None,
             expected="the same outputs, bit by bit",
-            found="others: something else than parameters and buffers must have changed",
+            found="other outputs: something besides parameters and buffers must have changed",
             hint="keep what the network computes with in parameters, buffers and arguments",
         )
 
 
 def _without_numbers(given: nn.Module) -> nn.Module:
-    """A copy whose numbers would be noticed in an output."""
+    """A copy filled with NaN, so that any value that is left would show in an output."""
     copy = copy_model(given)
     for tensor in (*copy.parameters(), *copy.buffers()):
         if tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""From a pruned network to what its file says."""
+"""From a pruned network to the plan in its file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ssn_prune.text import listed
 
 
 def stored_plan(pruned: PruneResult) -> StoredPlan:
-    """What the file of a pruned network says.
+    """The plan that the file of a pruned network stores.
 
     Raises:
-        ExportError: The network keeps state that is no tensor.
+        ExportError: The network keeps state that is not in tensors.
     """
     model = pruned.model
     _require_tensors_only(model)
@@ -49,22 +49,23 @@ def stored_plan(pruned: PruneResult) -> StoredPlan:
 
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers under all their names, also those outside of the state dict.
+    """All parameters and buffers under all their names, including those not in the state dict.
 
-    What a network computes at its construction and then changes is nowhere else.
+    A non-persistent buffer may have changed since the network was built, and is stored nowhere
+    else.
     """
     named = dict(model.named_parameters(remove_duplicate=False))
     return named | dict(model.named_buffers(remove_duplicate=False))
 
 
 def _strides(tensor: Tensor) -> tuple[int, ...]:
-    """Strides; those of axes of size 1 mean nothing."""
+    """Strides, with 1 for axes of size 1, whose strides have no meaning."""
     pairs = zip(tensor.stride(), tensor.shape, strict=True)
     return tuple(1 if size == 1 else stride for stride, size in pairs)
 
 
 def fill_memory(shape: Sequence[int], strides: Sequence[int]) -> bool:
-    """Whether elements with these strides fill their memory, each place once."""
+    """Whether elements with these strides fill their memory without gaps or overlaps."""
     if len(shape) != len(strides):
         return False
     place = 1
@@ -105,7 +106,7 @@ def _created_biases(pruned: PruneResult) -> Iterator[str]:
 
 
 def _require_tensors_only(model: nn.Module) -> None:
-    """Refuse modules with state of their own making, which the file has no place for."""
+    """Refuse modules with extra state, which the file cannot store."""
     own = [
         name or type(module).__name__
         for name, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""Load a pruned network: the code builds it, the file says what became of its normalizers."""
+"""Load a pruned network: code builds it, and the file says what its normalizers became."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ _OTHER = "pass the function that builds the network whose weights were pruned"
 
 @guest()
 def load_pruned(path: Path | str, factory: Callable[[], nn.Module]) -> nn.Module:
-    """Make a pruned network again from its weights.
+    """Restore a pruned network from its weights.
 
-    Neither the checkpoint nor its gates are needed, and nothing in the file is executed. The
-    outputs are those of the pruned network that was saved, bit by bit on the same machine.
+    Neither the checkpoint nor its gates are needed, and nothing in the file is executed. On the
+    same machine the outputs are bitwise equal to those of the pruned network that was saved.
 
     Args:
-        path: A safetensors file of :func:`ssn_prune.save_pruned` or :func:`ssn_prune.convert`.
-        factory: Builds the network, as for the training: with switchable layers or with others in
+        path: A safetensors file written by :func:`ssn_prune.save_pruned` or
+            :func:`ssn_prune.convert`.
+        factory: Builds the network as for training, either with switchable layers or with others in
             their places, such as the BatchNorm layers before they were swapped. Its weights do not
             matter.
 
@@ -44,17 +45,17 @@ def load_pruned(path: Path | str, factory: Callable[[], nn.Module]) -> nn.Module
         The network in evaluation mode. Its parameters can be trained.
 
     Raises:
-        CheckpointError: The file cannot be read, is no file of pruned weights, is damaged, or is of
+        CheckpointError: The file cannot be read, holds no pruned weights, is damaged, or belongs to
             another network.
-        KeyMismatchError: Its tensors are not those of the network.
-        ArgumentError: ``factory`` gives no network.
+        KeyMismatchError: The tensors in the file are not those of the network.
+        ArgumentError: ``factory`` does not return a network.
     """
     file_path = Path(path)
     with open_input(file_path) as file:
         content, metadata = read_safetensors(file)
         plan = parse_plan(file_path, metadata)
         stored = _described(file_path, plan, content)
-        # Nothing is read before it is known to belong to the network.
+        # No tensor is read before it is known to belong to the network.
         sketch = {name: _sketch(tensor) for name, tensor in stored.items()}
         network = _built(factory)
         _require_initialized(named_tensors(network))
@@ -82,7 +83,7 @@ def _built(factory: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _described(path: Path, plan: StoredPlan, content: Pairs) -> dict[str, StoredTensor]:
-    """What the file says of its tensors, which must be what its plan says."""
+    """The tensors that the file describes, which must be as its plan says."""
     found: dict[str, StoredTensor] = {}
     for key, tensor in content.items():
         name = str(key)
@@ -107,7 +108,7 @@ def _odd_tensor(path: Path, name: str, expected: str, found: str) -> CheckpointE
 
 
 def _sketch(stored: StoredTensor) -> Tensor:
-    """A tensor without memory."""
+    """The same tensor on the meta device, without memory."""
     return torch.empty(stored.shape, dtype=getattr(torch, stored.dtype), device="meta")
 
 
@@ -185,14 +186,14 @@ def _require_initialized(own: Mapping[str, Tensor]) -> None:
 
 
 def _kind(tensor: Tensor) -> str:
-    """Whether a tensor holds real numbers, in any precision; else its dtype."""
+    """``real`` for floating point of any precision, else the dtype."""
     return "real" if tensor.is_floating_point() else str(tensor.dtype)
 
 
 def _assign(network: nn.Module, plan: StoredPlan, tensors: Mapping[str, Tensor]) -> None:
-    """Put the numbers of the file in their places; what has several names stays one tensor.
+    """Put the tensors of the file in their places; one with several names stays one tensor.
 
-    Tensors of the network stay the objects that they are: its code may hold them in lists, too.
+    The network's tensors stay the same objects, because its code may also hold them in lists.
     """
     frozen = set(plan.frozen)
     made: dict[tuple[int, bool], Tensor] = {}
@@ -213,9 +214,9 @@ def _assign(network: nn.Module, plan: StoredPlan, tensors: Mapping[str, Tensor])
 
 
 def _filled(old: Tensor, value: Tensor, is_parameter: bool, trained: bool) -> Tensor:
-    """The old tensor with other numbers, or another one where it has no memory."""
+    """The old tensor with new values, or a new tensor where the old one has no memory."""
     if old.is_meta:
         return nn.Parameter(value, trained) if is_parameter else value
-    old.requires_grad_(False)  # whole numbers cannot have one, and the dtype may change
+    old.requires_grad_(False)  # integers cannot have gradients, and the dtype may change
     old.data = value
     return old.requires_grad_(trained)

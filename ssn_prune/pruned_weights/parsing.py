@@ -27,11 +27,11 @@ _OPERATORS = ("mul", "add", "batch_norm")
 
 
 class _MalformedError(ValueError):
-    """A value is not what it has to be; the text says where."""
+    """A value is malformed; the text says where and how."""
 
 
 def parse_plan(path: Path, metadata: dict[str, str]) -> StoredPlan:
-    """The plan in the metadata of a file.
+    """Parse the plan in the metadata of a file.
 
     Raises:
         CheckpointError: There is none, or it is malformed.
@@ -75,14 +75,14 @@ class _Fields:
         self._left, self.where = dict(value), where
 
     def take(self, name: str, read: Callable[[Any, str], T]) -> T:
-        """The value of a field."""
+        """Remove a field and return its parsed value."""
         where = f"{self.where}.{name}"
         if name not in self._left:
             raise _MalformedError(f"{where} is missing")
         return read(self._left.pop(name), where)
 
     def end(self) -> None:
-        """Refuse fields that nobody has asked for."""
+        """Refuse fields that were not taken."""
         if self._left:
             raise _MalformedError(
                 f"{self.where} has the unknown field {shown(next(iter(self._left)))}"
@@ -92,7 +92,9 @@ class _Fields:
 def _plan(fields: _Fields) -> StoredPlan:
     version = fields.take("version", _whole)
     if version != PLAN_VERSION:
-        raise _MalformedError(f"version {version} of the plan, and this is version {PLAN_VERSION}")
+        raise _MalformedError(
+            f"version {version} of the plan; this release reads version {PLAN_VERSION}"
+        )
     plan = StoredPlan(
         version=version,
         layers=fields.take("layers", _each(_layer)),

@@ -1,4 +1,4 @@
-"""What a file of pruned weights says besides its tensors. Data only.
+"""What a file of pruned weights stores besides its tensors. Data only.
 
 The records are the JSON in the file's header, field by field.
 """
@@ -21,13 +21,13 @@ class StoredLayer:
         name: Its first path in the network.
         aliases: Its other paths.
         mean: Ratios of the IN, LN and BN means in the original's gate.
-        var: The same of the variances.
+        var: Ratios of the IN, LN and BN variances in the original's gate.
         form: Code of the concrete form, a row of ``pruning/forms/table.py``.
-        settings: What the form is built of; its tensors are in the file.
+        settings: What the form is built from; the values of its tensors are in the file.
         fold: Code of the fold, a row of ``pruning/folds/table.py``; None if nothing has moved.
-        folded_into: Path of the module that holds the kernel, or of the layer that absorbed this.
+        folded_into: Path of the module that holds the kernel, or of the layer that absorbs it.
         absorbs: Modules that have become part of this layer; identities take their places.
-        centre: Centring constants (C,), which are in the tensors already; None if there are none.
+        centre: Centring constants (C,), already applied in the tensors; None if there are none.
     """
 
     name: str
@@ -44,18 +44,18 @@ class StoredLayer:
 
 @dataclass(frozen=True)
 class StoredPlan:
-    """The plan of a network, as far as it takes to make the network again.
+    """The part of a network's plan that is needed to restore the network.
 
     Attributes:
-        version: Of this form of the plan.
+        version: Version of the plan's format.
         layers: Every switchable layer.
         created_biases: Paths of biases that folds have created, such as ``conv1.bias``.
-        frozen: Parameters that need no gradient.
-        dtypes: Of the tensors that are not float32, by their names.
-        strides: Of the tensors whose elements lie in another order than that of the axes, such as
-            channels last; kernels compute other bits with another order.
-        size_conditions: What the network supposes of the sizes of its inputs, in the form of
-            :mod:`ssn_prune.pruning.capture.guard_text`.
+        frozen: Parameters that require no gradient.
+        dtypes: Dtypes of the tensors that are not float32, by name.
+        strides: Strides of the tensors that are not contiguous, such as those in channels-last
+            format, by name. Kernels round differently for another memory format.
+        size_conditions: Conditions on the sizes of the inputs that the network relies on, in the
+            form of :mod:`ssn_prune.pruning.capture.guard_text`.
     """
 
     version: int

@@ -1,4 +1,4 @@
-"""From a network as its code builds it to the pruned one, without its numbers, in place."""
+"""From a network as its code builds it to the pruned one, without its values, in place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssn_prune.pruning.forms.table import FORMS
 from ssn_prune.surgery.copying import carry_hooks, replace_modules
 from ssn_prune.text import shown
 
-_META = torch.device("meta")  # sizes that a file says take no memory
+_META = torch.device("meta")  # sizes that come from a file must not allocate memory
 
 
 def restored(
@@ -26,13 +26,13 @@ def restored(
     """Give a network the modules and biases of the pruned one.
 
     Args:
-        network: As its code builds it, whatever its normalizers are. It is changed.
-        plan: What the file says.
-        tensors: Those of the file, by name.
+        network: As its code builds it, with any normalizers. It is changed.
+        plan: The plan in the file.
+        tensors: The tensors of the file, by name.
         path: The file, for errors.
 
     Returns:
-        The network, or what replaces it. What is new in it is on the meta device.
+        The network, or the module that replaces it. New modules and biases are on the meta device.
 
     Raises:
         CheckpointError: The plan is for another network.
@@ -73,7 +73,7 @@ def _concrete(layer: StoredLayer, path: Path) -> nn.Module:
 
 
 def _module_at(network: nn.Module, name: str, path: Path) -> nn.Module:
-    # Not by its attributes: a name in a file may be that of a property, which would run.
+    # Not by getattr: a name in a file may be that of a property, whose code would run.
     modules: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
     found = modules.get(name)
     if found is None:
@@ -87,7 +87,7 @@ def _module_at(network: nn.Module, name: str, path: Path) -> nn.Module:
 
 
 def _create_bias(network: nn.Module, name: str, bias: Tensor | None, path: Path) -> None:
-    """Make a place for a bias; the kernel's own module says how long it is."""
+    """Create an empty bias; the kernel's own module says how long it is."""
     module_name, _, attribute = name.rpartition(".")
     module = _module_at(network, module_name, path)
     empty = module._parameters.get(attribute, module) is None
@@ -105,7 +105,7 @@ def _create_bias(network: nn.Module, name: str, bias: Tensor | None, path: Path)
 
 
 def _channels(module: nn.Module) -> int | None:
-    """Outputs of a convolution or linear layer; None of another module."""
+    """Output channels of a convolution or linear layer; None for other modules."""
     if isinstance(module, _ConvNd):
         return module.out_channels
     return module.out_features if isinstance(module, nn.Linear) else None

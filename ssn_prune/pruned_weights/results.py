@@ -1,4 +1,4 @@
-"""What saving pruned weights wrote. Data only; nothing here imports torch."""
+"""What was written as pruned weights. Data only; nothing here imports torch."""
 
 from __future__ import annotations
 

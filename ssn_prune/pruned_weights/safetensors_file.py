@@ -1,7 +1,8 @@
-"""Writes safetensors: the length of the header, the header as JSON, and the bytes of the tensors.
+"""Write safetensors: the length of the header, the header as JSON, and the bytes of the tensors.
 
-``checkpoint/safetensors.py`` reads it, and so does every other reader. A tensor with several names
-is written once; the metadata note its other names, as ``safetensors.torch.save_model`` does.
+``checkpoint/safetensors.py`` reads it, and so does every other reader of the format. A tensor with
+several names is written once; the metadata record its other names, as
+``safetensors.torch.save_model`` does.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ _ALIGNMENT = 8
 def write_safetensors(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str], temporary: Path, target: Path
 ) -> None:
-    """Write a file.
+    """Write a safetensors file.
 
     Args:
         tensors: By name; the same object under several names is written once.
-        metadata: Text to store.
+        metadata: Strings to store.
         temporary: The file to write, which is moved to ``target`` later.
-        target: Its later name.
+        target: Its final name, for errors.
 
     Raises:
-        ExportError: A tensor is of a kind that the format does not have, or the header is larger
-            than readers accept.
+        ExportError: The format does not support a tensor's kind, or the header is larger than
+            readers accept.
         OutputError: The file cannot be written.
     """
     kept: dict[int, str] = {}

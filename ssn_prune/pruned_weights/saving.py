@@ -1,4 +1,4 @@
-"""Save a pruned network: weights, and the plan that makes the network around them again."""
+"""Save a pruned network: its weights, and the plan that restores the network around them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _VERSION_KEY = "ssn_prune.version"
 
 @guest()
 def save_pruned(pruned: PruneResult, path: Path | str, *, force: bool = False) -> WeightsStats:
-    """Save a pruned network so that :func:`ssn_prune.load_pruned` makes it again.
+    """Save a pruned network so that :func:`ssn_prune.load_pruned` can restore it.
 
     Args:
-        pruned: Result of :func:`ssn_prune.prune`; not changed. Weights that were trained since are
-            saved as they are.
-        path: The safetensors file to write, which appears complete.
+        pruned: Result of :func:`ssn_prune.prune`; not changed. Weights that were trained since then
+            are saved in their current state.
+        path: The safetensors file to write. It appears only once it is complete.
         force: Replace an existing file.
 
     Returns:
         Statistics of the file.
 
     Raises:
-        ExportError: The network keeps state that such a file has no place for.
+        ExportError: The network keeps state that such a file cannot store.
         OutputError: The file cannot be written.
     """
     target = resolved(path)
@@ -49,7 +49,7 @@ def write_pruned(
 ) -> WeightsStats:
     """Write to ``temporary``, a file that will be moved to ``target``.
 
-    ``metadata`` is stored beside the plan. Errors are those of :func:`save_pruned`.
+    ``metadata`` is stored along with the plan. Errors are those of :func:`save_pruned`.
     """
     plan = json.dumps(to_json(stored_plan(pruned)), allow_nan=False)
     tensors = named_tensors(pruned.model)
@@ -58,7 +58,7 @@ def write_pruned(
         parse_plan(target, {PRUNED_KEY: plan})
     except CheckpointError as error:
         raise ExportError(
-            "what became of the network cannot be said in a file of pruned weights",
+            "a file of pruned weights cannot describe this network",
             expected=error.expected,
             found=error.found,
             hint="save the state dict with torch.save, and prune the checkpoint again to load it",

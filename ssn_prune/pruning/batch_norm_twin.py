@@ -1,7 +1,7 @@
-"""A network of the same make with nothing but BatchNorm: what a runtime gets right of any network.
+"""The BatchNorm twin: the same network with BatchNorm in the place of every switchable layer.
 
-Where a runtime is off with a converted network, the twin shows whether that is the runtime's way of
-computing convolutions or the normalizers' doing.
+Where a runtime is inaccurate on a converted network, the twin shows whether the cause is the
+runtime's convolutions or the normalizers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ssn_prune.surgery.copying import copy_model, replace_modules
 
 
 def batch_norm_twin(model: nn.Module) -> nn.Module:
-    """A copy in which every switchable layer has selected BN twice, with its own tensors.
+    """A copy in which every switchable layer is replaced by BatchNorm with the layer's own tensors.
 
     Args:
         model: A network with switchable layers. Not changed; the copy shares its parameters.

@@ -1,25 +1,25 @@
 """Centring: the best constant to subtract from each channel before a norm.
 
-An IN mean cancels any constant in its input, so the bias of a preceding convolution is free to be
-whatever makes the runtime's sums most accurate: the channel's mean. That matters where a channel is
-nearly constant (saturated, or dead but for the border), because the rounding errors of a long sum
-of equal numbers all have the same sign: over 112x112 equal numbers ONNX Runtime's mean is off by
-2e-5. After a convolution the constant goes into its bias, elsewhere the layer subtracts it if a
-channel needs it.
+An IN mean cancels any constant in its input, so the bias of a preceding convolution can be chosen
+freely: so that the runtime's sums are most accurate, which they are where it removes the channel's
+mean. That matters where a channel is nearly constant (saturated, or dead but for the border),
+because the rounding errors of a long sum of equal numbers all have the same sign: over 112x112
+equal numbers ONNX Runtime's mean is off by 2e-5. After a convolution the constant goes into its
+bias. Elsewhere the layer subtracts it if a channel needs it.
 
-Two means are known: that of the training data, in the running statistics, and that of the example
-inputs (``channel_statistics.py``). The measured one is taken unless the training data is at least
-twice as constant: then accuracy is at stake there. It is also taken where the other is out of reach
-of the inputs, many deviations away: that would add to the values what is then subtracted from them.
-Of a layer that is called on quite different values, the mean is taken if that suits every call
-better than nothing.
+Two means are known: that of the training data, in the running statistics, and that measured on the
+example inputs (``channel_statistics.py``). The measured one is taken unless the deviation of the
+training data is less than half as large: then accuracy matters most on the training data. The
+measured one is also taken where the running mean is many deviations away from it, since subtracting
+a constant that large would itself cost accuracy. For a layer that is called on quite different
+values, the mean over the calls is taken if the worst call fares no worse with it than without.
 
-A BN mean with another variance has to be subtracted anyway, so the running mean is taken unless a
-channel is so far from it that the variance, which the original computes without it, would lose
-accuracy.
+A BN mean with an IN or LN variance has to be subtracted anyway, so the running mean is taken. Only
+a channel too far from it gets another constant, since its variance, which the original computes
+before the subtraction, would lose accuracy.
 
-With another mean an IN variance needs a constant only where a plane is so nearly constant that the
-rounding error of its mean, squared, is not small compared with its variance and eps.
+With an LN or BN mean, an IN variance needs a constant only where a plane is nearly constant: where
+the squared rounding error of its mean is not small compared with its variance and eps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from ssn_prune.pruning.static_norm import running_statistics
 CONSTANT_RATIO = 2.0
 # A mean that is this many deviations away from zero loses noticeable accuracy in a runtime's sums.
 NEARLY_CONSTANT = 4.0
-UNIT = 2.0**-24  # a float32 number is rounded by up to this share of it
+UNIT = 2.0**-24  # the unit roundoff of float32
 
 Calls = Sequence[ChannelStatistics]
 
@@ -60,10 +60,10 @@ class CentringConstants:
 def layers_to_centre(plan: Plan) -> dict[str, NormalizerPair]:
     """The layers from whose inputs a constant may be subtracted, with their pairs.
 
-    These are the ones with an IN mean, which cancels it, with a folded running mean, and with an IN
-    variance. A corrected IN/LN is left out: centring would take it over its budget of nodes, and
-    its scale is that of the whole layer, never that of a constant channel. A single position is its
-    own mean, to the last bit, so only a fold has a use for the constant there.
+    These are the layers with an IN mean, which cancels it, with a folded running mean, and with an
+    IN variance. A corrected IN/LN is left out: centring would exceed its budget of nodes, and its
+    scale is that of the whole layer, never that of a constant channel. A single position is its own
+    mean, to the last bit, so only a fold has a use for the constant there.
     """
     return {
         layer.name: layer.pair
@@ -91,11 +91,11 @@ def choose_constants(
     Args:
         model: The network in evaluation mode; not changed.
         pairs: Layers to centre and what they selected.
-        measured: What they were given.
+        measured: Statistics of their inputs, by name.
 
     Returns:
-        By name, for each layer that ran; a layer that is called several times gets the mean over
-        its calls.
+        The constants by name, for each layer that ran. A layer that is called several times gets
+        the mean over its calls, or zeros for channels where that does not help.
     """
     return {
         name: _constants(model.get_submodule(name), pairs[name], measured[name])
@@ -138,7 +138,7 @@ def _constants(layer: nn.Module, pair: NormalizerPair, calls: Calls) -> Centring
 
 
 def _mean_over_calls(calls: Calls, eps: float) -> Tensor:
-    """The mean over the calls where it suits every call better than zero, else zero, (C,)."""
+    """The mean over the calls, or zero where that suits the worst call better, (C,)."""
     mean = torch.stack([call.mean for call in calls]).mean(0)
     zero = torch.zeros_like(mean)
     mean = torch.where(torch.isfinite(mean), mean, zero)
@@ -149,7 +149,7 @@ def _mean_over_calls(calls: Calls, eps: float) -> Tensor:
 
 
 def _distance(calls: Calls, constants: Tensor, eps: float) -> Tensor:
-    """How many deviations the farthest call's mean is from a constant, (C,)."""
+    """The distance of the farthest call's mean from a constant, in deviations, (C,)."""
     distances = [
         (call.mean - constants).abs() / (call.deviation.square() + eps).sqrt() for call in calls
     ]
@@ -172,7 +172,7 @@ def _is_needed(pair: NormalizerPair, calls: Calls, eps: float) -> bool:
 
 
 def _is_harmless(distance: Tensor, deviation: Tensor, eps: float) -> Tensor:
-    """Whether adding a constant to float32 values keeps the accuracy of deviation^2 + eps."""
+    """Whether adding a constant to float32 values keeps deviation^2 + eps accurate, (C,)."""
     rounding = distance * UNIT
     lost = (2 * deviation + rounding) * rounding / (deviation.square() + eps)
     return lost <= 2 * NEARLY_CONSTANT * UNIT

@@ -1,4 +1,4 @@
-"""Statistics of what layers are given: mean and deviation of each channel on example inputs."""
+"""Statistics of layer inputs: mean and deviation of each channel on the example inputs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ssn_prune.surgery.nested import clone_tensors
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """Of the input of one call of a layer, in float64.
+    """Statistics of the input of one call of a layer, in float64.
 
     Attributes:
-        mean: Of each channel over all samples, (C,).
-        deviation: The same.
-        plane_deviation: The smallest deviation of a plane of each channel, (C,).
-        sample_deviation: The smallest deviation of a whole sample, ().
+        mean: Mean of each channel over all samples, (C,).
+        deviation: Standard deviation of each channel over all samples, (C,).
+        plane_deviation: The smallest standard deviation of any plane of each channel, (C,).
+        sample_deviation: The smallest standard deviation of any whole sample, ().
     """
 
     mean: Tensor
@@ -32,25 +32,25 @@ class ChannelStatistics:
 
 
 LayerStatistics = Mapping[str, Sequence[ChannelStatistics]]
-"""By the name of a layer, of each of its calls."""
+"""The statistics of each call, keyed by the layer's name."""
 
 
 def measure_inputs(
     model: nn.Module, inputs: tuple[Any, ...], names: Iterable[str]
 ) -> LayerStatistics:
-    """Run a network and measure what its layers are given.
+    """Run a network and measure the inputs of its layers.
 
     Args:
         model: The network in evaluation mode; not changed.
         inputs: Inputs of one call.
-        names: Layers to look at; those that do not run are not in the result.
+        names: Layers to measure; those that do not run are absent from the result.
     """
     measured: dict[str, list[ChannelStatistics]] = {}
 
     def recorder(name: str) -> Any:
         def hook(_module: nn.Module, arguments: tuple[Tensor, ...], named: dict[str, Any]) -> None:
             x = arguments[0] if arguments else named["input"]
-            if x.numel():  # detectors may find nothing on noise
+            if x.numel():  # a detection model may find no box on noise
                 measured.setdefault(name, []).append(statistics_of(x))
 
         return hook
@@ -72,7 +72,7 @@ def statistics_of(x: Tensor) -> ChannelStatistics:
     """The statistics of one tensor, (N, C, *)."""
     planes = (x.unsqueeze(-1) if x.dim() == 2 else x).double().flatten(2)
     mean = planes.mean(2, keepdim=True)
-    # Several times as fast as var_mean, which a run over all layers would feel.
+    # Several times as fast as var_mean, which matters over all layers.
     var = torch.linalg.vector_norm(planes - mean, dim=2, keepdim=True).square() / planes.shape[2]
     return ChannelStatistics(
         mean=mean.mean(0).flatten(),

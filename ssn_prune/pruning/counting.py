@@ -1,4 +1,4 @@
-"""Counting parameters and operators of networks before and after."""
+"""Counts of parameters and operators, before and after pruning."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ssn_prune.pruning.forms import moments
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Elements of all parameters; shared ones count once."""
+    """Number of elements of all parameters; shared parameters count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def count_operators(program: torch.export.ExportedProgram) -> dict[str, int]:
-    """ATen operators of a captured program by name."""
+    """Calls of each ATen operator in a captured program, by name."""
     return dict(
         Counter(
             node.target.__name__.split(".")[0]
@@ -34,8 +34,8 @@ def count_operators(program: torch.export.ExportedProgram) -> dict[str, int]:
 def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] | None:
     """Operators of the original: those around its switchable layers plus those inside each call.
 
-    A layer counts with its gates as constants and all statistics that it offers computed, which is
-    the least that a network with soft gates needs.
+    Each layer is counted with constant gates and with all the statistics that it offers computed,
+    which is the least that a network with soft gates needs.
     """
     if captured.error is not None:
         return None
@@ -45,7 +45,7 @@ def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] |
         layer = original.get_submodule(name)
         assert isinstance(layer, SwitchableNorm)  # captures name switchable layers only
         for call in calls:
-            # A corrected variance of vectors is 0/0, so the layer cannot be using it.
+            # The corrected variance of a single position is 0/0, so the layer cannot be using it.
             vectors = call.axes == 2 and Normalizer.IN in layer.normalizers
             correction = 0 if vectors else layer.correction
             alike = (call.axes, layer.normalizers, correction, layer.affine)
@@ -62,17 +62,17 @@ def operators_before(original: nn.Module, captured: Capture) -> dict[str, int] |
 
 
 def weighted_form(layer: SwitchableNorm, correction: int | None = None) -> nn.Module:
-    """The layer as a constant mixture of everything it offers, for counting.
+    """The layer as a fixed mixture of all its normalizers, for counting.
 
     Args:
         layer: Not changed.
-        correction: Of the instance variances; by default the layer's.
+        correction: The kind of variance; by default the layer's.
     """
     count = len(layer.normalizers)
     ratios = tuple(1 / count if n in layer.normalizers else 0.0 for n in Normalizer)
     weight = channel_weight(layer)
     running = (layer.running_mean, layer.running_var, layer.num_batches_tracked)
-    if any(tensor is None for tensor in running):  # batch statistics would be as many operators
+    if any(tensor is None for tensor in running):  # batch statistics take as many operators
         running = (torch.zeros_like(weight), torch.ones_like(weight), torch.tensor(0))
     make: type[nn.Module] = moments.CLASSES[max(layer.dims) - 3]
     weighted = make(

@@ -1,7 +1,7 @@
-"""Does the network give the same once its layers are replaced?
+"""Check that the network computes the same once its layers are replaced.
 
-The plan knows the layers, but not the code around them, which may ask for the class of a layer, for
-its attributes or for the number of parameters.
+The plan knows the layers but not the code around them, which may depend on the class of a layer, on
+its attributes or on the number of parameters.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
 from ssn_prune.surgery.nested import relative_error, tensor_leaves, to_dtype
 
 OUTPUT_TOLERANCE = 1e-11
-"""Largest difference in float64, relative to the largest value."""
+"""Largest allowed difference in float64, relative to the largest value."""
 
 
 def require_same_outputs(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> None:
-    """Run a float64 copy before and after the plan is applied to it.
+    """Run a float64 copy before and after the plan is applied to it, and compare the outputs.
 
-    Where an operator does not compute in float64, it only has to run.
+    Where an operator does not compute in float64, only shapes and the places of NaN and infinity
+    are compared. A network that cannot run in float64 is not checked.
 
     Args:
         original: The network that was pruned; not changed.
@@ -32,7 +33,7 @@ def require_same_outputs(original: nn.Module, plan: Plan, inputs: tuple[Any, ...
         inputs: Inputs of one call.
 
     Raises:
-        UnsupportedLayerError: The outputs differ, or the code does not run any more.
+        UnsupportedLayerError: The outputs differ, or the code no longer runs.
     """
     wide = float64_copy(original)
     try:
@@ -42,7 +43,7 @@ def require_same_outputs(original: nn.Module, plan: Plan, inputs: tuple[Any, ...
         return
     try:
         found, _ = _run(rewrite(plan, wide), inputs)
-    # The network's code may miss an attribute of a layer, and then raises anything.
+    # The network's code may look for an attribute of a layer, and can raise anything.
     except Exception as error:
         raise _depends_on_layers(f"{type(error).__name__}: {first_line(error)}") from error
     if len(found) != len(expected) or not all(map(_alike, found, expected)):
@@ -64,7 +65,7 @@ def _run(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[list[Tensor], bool]
 
 
 def _alike(value: Tensor, expected: Tensor) -> bool:
-    """Whether NaN and the same infinities stand in the same places."""
+    """Whether the shapes are equal, and NaN and the same infinities are in the same places."""
     if value.shape != expected.shape:
         return False
     finite = value.isfinite() & expected.isfinite()
@@ -74,7 +75,7 @@ def _alike(value: Tensor, expected: Tensor) -> bool:
 
 def _depends_on_layers(found: str) -> UnsupportedLayerError:
     return UnsupportedLayerError(
-        "the network gives something else once its switchable layers are replaced",
+        "the network computes something else once its switchable layers are replaced",
         expected="the same outputs from the pruned network",
         found=found,
         hint="look for code that asks for the class of a layer, for its attributes or for the "

@@ -1,4 +1,4 @@
-"""The plan: plain data that says what is replaced and folded, and why something is not.
+"""The plan: plain data that says what is replaced and folded, or why nothing is.
 
 Folds and forms are named by the codes of their rows in ``folds/table.py`` and ``forms/table.py``.
 """
@@ -14,11 +14,11 @@ from ssn_prune.pruning.capture.records import ParameterOwner
 Ratios = tuple[float, float, float]
 
 IDENTITY = "identity"
-"""Code of the form of which nothing is left."""
+"""Code of the form that leaves nothing."""
 
 
 class RefusalCode(enum.StrEnum):
-    """Why nothing was folded; stable names for programs."""
+    """Why nothing was folded, as stable names for programs."""
 
     NOTHING_FOLDS = "nothing_folds"
     WEIGHTED = "weighted_form"
@@ -40,8 +40,8 @@ class Refusal:
     """Why nothing folds.
 
     Attributes:
-        code: For programs.
-        reason: For people, naming the tensor or module.
+        code: The reason for programs.
+        reason: The reason for people, naming the tensor or module.
     """
 
     code: RefusalCode
@@ -54,7 +54,7 @@ class Kernel:
 
     Attributes:
         weight: Where its kernel is.
-        bias: Where its bias is or can be made; None if it has none and can have none.
+        bias: Where its bias is or can be created; None if it has none and can have none.
         transposed: Whether it is a transposed convolution.
         groups: Its groups.
     """
@@ -70,10 +70,10 @@ class Fold:
     """A fold into one convolution or linear layer, or into another switchable layer.
 
     Attributes:
-        code: Of the rule in ``folds/table.py`` that applies it.
+        code: Code of the rule in ``folds/table.py`` that applies it.
         target: Path of the module that holds the kernel, or of the layer that absorbs this one.
-        leaves: Code of the form in ``forms/table.py`` that is left of the layer.
-        kernel: What is edited; None where another layer absorbs this one.
+        leaves: Code of the form in ``forms/table.py`` that remains of the layer.
+        kernel: The kernel that is edited; None where another layer absorbs this one.
     """
 
     code: str
@@ -88,7 +88,7 @@ class AffineStep:
 
     Attributes:
         module: Its path. It is replaced by the identity.
-        operator: ``mul``, ``add``, or ``batch_norm``, also for a switchable layer that
+        operator: ``mul``, ``add`` or ``batch_norm``, the latter also for a switchable layer that
             selected BN/BN.
     """
 
@@ -103,26 +103,27 @@ class LayerPlan:
     Attributes:
         name: Its first path in the network.
         aliases: Its other paths.
-        num_features: C.
-        dimension: 1, 2 or 3, as in the layer's name.
+        num_features: Number of channels C.
+        dimension: 1, 2 or 3, as in the class name.
         correction: The kind of its variances; see :mod:`ssn_prune.nn.variance_kind`.
-        positions: Positions of a plane (H W) if that is the same fixed number at every captured
-            call, else None.
+        positions: Positions of a plane (H W) if their number is the same at every captured call,
+            else None.
         calls: Number of captured calls.
         pair: The selected pair; None if the weighted form is kept.
         mean_ratios: Weights of the IN, LN and BN means in the concrete form.
         var_ratios: Weights of the IN, LN and BN variances in the concrete form.
         form: Code of the concrete form in ``forms/table.py``.
-        fold: What folds, and where to.
-        refusal: Why nothing does; exactly one of the two is set.
+        fold: What folds, and into what; None if nothing does.
+        refusal: Why nothing folds; exactly one of ``fold`` and ``refusal`` is set.
         absorbs: What becomes part of this layer's weight and bias, in the order of the calls.
-        order: Position of its first call among all calls; folds are applied in this order.
+        order: Position of its first call among all calls, -1 if it is not called; folds are applied
+            in this order.
         exposed: Whether its own output still appears at its place in the pruned network; not if
             a following module moved into it, or if it moved into a following module.
-        centre: Centring constants (C,). Before an IN mean they are subtracted by the preceding
-            convolution in the place of its dead bias or, where a channel is nearly constant and
-            there is no such convolution, by the layer itself. With a folded running mean they are
-            what the convolution subtracts; the layer subtracts the rest.
+        centre: Centring constants (C,). With a folded running mean they are what the convolution
+            subtracts, and the layer subtracts the rest. With any other fold the preceding
+            convolution subtracts them through its dead bias. Without a fold the layer subtracts
+            them itself, if a channel is nearly constant.
     """
 
     name: str
@@ -145,7 +146,7 @@ class LayerPlan:
 
     @property
     def moved(self) -> bool:
-        """Whether all of it moved into other modules, so that an identity is left."""
+        """Whether all of it moved into other modules, so that only an identity is left."""
         return self.form == IDENTITY
 
 
@@ -162,6 +163,6 @@ class Plan:
     any_size: bool = False
 
     def __repr__(self) -> str:
-        """How many layers it has, and how many fold."""
+        """The numbers of layers and of folds."""
         folds = sum(layer.fold is not None for layer in self.layers)
         return f"<Plan of {len(self.layers)} layers, {folds} with a fold>"

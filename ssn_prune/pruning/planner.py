@@ -1,4 +1,4 @@
-"""The planner: selection and capture in, plan out. It decides; the rewrite never re-checks."""
+"""The planner: from selection and capture to a plan. It decides; the rewrite never re-checks."""
 
 from __future__ import annotations
 
@@ -35,18 +35,20 @@ def make_plan(
     """Decide what becomes of every layer.
 
     Args:
-        model: The network; not changed. Its values matter only where a fold must stay in range.
+        model: The network; not changed. Its values matter only for whether a fold stays in range.
         selection: Its selection.
         captured: Its capture.
         fold: Fold into convolutions and linear layers.
-        keep_weighted: Keep layers whose gates are not one-hot as weighted forms, not rounded.
-        any_size: Take forms that are exact at every spatial size, not only at the captured one.
+        keep_weighted: Keep the weighted form of layers whose gates are not one-hot, instead of
+            rounding the gates.
+        any_size: Use forms that are exact at every spatial size, not only at the captured one.
 
     Returns:
         The plan.
 
     Raises:
-        UndefinedVarianceError: A Bessel-corrected IN or LN variance is used on one position.
+        UndefinedVarianceError: A Bessel-corrected variance is used where it is 0/0: an IN variance
+            over one position, or an LN variance that is made of these or of a single channel.
         UnsupportedLayerError: BN is used without running statistics.
     """
     candidates = {
@@ -78,7 +80,7 @@ _WEIGHTED = Refusal(
 def decide_folds(
     model: nn.Module, captured: Capture, candidates: Mapping[str, Candidate]
 ) -> dict[str, Decision]:
-    """Decide for every layer what folds and where to, or why nothing does.
+    """Decide for every layer what folds and into what, or why nothing does.
 
     Args:
         model: The network; not changed.
@@ -109,7 +111,7 @@ def decide_folds(
 
 
 def _no_rule_holds(context: FoldContext, layer: Candidate) -> Refusal | None:
-    """Why no rule can hold for a layer, whatever its neighbours are."""
+    """Why no rule can apply to a layer, whatever its neighbours are; None if one may."""
     if layer.pair is None:
         return _WEIGHTED
     if not any(layer.pair in rule.pairs for rule in FOLD_RULES):
@@ -130,7 +132,7 @@ def _no_rule_holds(context: FoldContext, layer: Candidate) -> Refusal | None:
 def _require_defined(
     candidates: Mapping[str, Candidate], selection: Selection, captured: Capture
 ) -> None:
-    """Refuse layers whose statistics do not exist."""
+    """Refuse layers that use an undefined variance or missing running statistics."""
     undefined, untracked = [], []
     for layer in selection.layers:
         module = candidates[layer.name].module

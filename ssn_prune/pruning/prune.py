@@ -35,19 +35,21 @@ OnUnconverged = Literal["error", "exact", "argmax"]
 
 @dataclass(frozen=True)
 class PruneResult:
-    """A pruned network and everything that says how it was made.
+    """A pruned network, and the records of how it was made.
 
     Attributes:
-        model: The pruned network, in evaluation mode: the user's own module classes.
-        report: What was selected, replaced and folded, and why not.
+        model: The pruned network, made of the user's own module classes. It is in evaluation mode,
+            or with ``fold=False`` in the mode of the caller's model.
+        report: What was selected, replaced and folded, or why it was not.
         plan: The plan that was applied.
         selection: The gates of the original.
-        original: The reference that ``model`` must agree with: the original in evaluation mode with
-            the reference layers taken over, and with rounded gates if rounding was asked for. It
-            shares its parameters with the caller's model, so verify before training on.
-        guards: What the plan supposes of the sizes of the inputs.
-        given: The network as it was given, if it has layers of another implementation, with
-            its gates as they are.
+        original: The network that ``model`` must agree with: the caller's in evaluation mode, with
+            layers of the reference implementation replaced by ours, and with rounded gates if
+            rounding was asked for. It shares its parameters with the caller's model, so verify
+            before you train that further.
+        guards: The conditions on the sizes of the inputs that the plan relies on.
+        given: The network as it was given, with its own gates, if it has layers of another
+            implementation; else None.
     """
 
     model: nn.Module
@@ -64,10 +66,10 @@ class PruneResult:
 
     @property
     def reference(self) -> nn.Module:
-        """What a file is compared with, the network that was given, unless it was changed.
+        """The network that a file is compared with: ``given`` if possible, else ``original``.
 
-        It is the adopted one where rounding was asked for, where the given one does not run, in
-        float64 at least, or where it has no layers of another implementation.
+        It is ``original`` where gates were rounded, where the given network does not run in
+        float64, or where it has no layers of another implementation.
         """
         adoption, rounded = self.report.adoption, self.report.rounded
         usable = adoption is not None and adoption.precision == "float64" and rounded is None
@@ -86,27 +88,29 @@ def prune(
     trust_running_statistics: bool = False,
     allow_unverified_layers: bool = False,
 ) -> PruneResult:
-    """Replace switchable layers by concrete ones; ``model`` itself is never changed.
+    """Replace switchable layers by the normalizers they selected; ``model`` is never changed.
 
-    ``model`` is run first. It must be a function of its input; and if it has layers of another
-    implementation, it must give the same with layers of ssn_prune, layer by layer, in float64.
+    ``model`` is run first. Its outputs must depend on its inputs only. If it has layers of another
+    implementation, layers of ssn_prune in their place must compute the same, layer by layer, in
+    float64.
 
     Args:
         model: A network with SSN or SN layers of any dimension, ours or those of the reference
             implementation.
-        example_inputs: Inputs of one call, used to see what feeds what. The result is exact for any
-            values; real samples make float32 sums slightly more accurate than noise. Sizes matter
-            where the code asks for them: the result then refuses sizes for which it may be wrong.
-        on_unconverged: What to do with gates that are not one-hot. ``"error"`` refuses, ``"exact"``
-            keeps the weighted form, ``"argmax"`` rounds and measures the error.
+        example_inputs: Inputs of one call, with which the network is captured. The result is exact
+            for any values; real samples make float32 sums slightly more accurate than noise. Sizes
+            matter where the code branches on them: the result then refuses sizes for which it may
+            be wrong.
+        on_unconverged: What to do with gates that are not one-hot. ``"error"`` refuses them,
+            ``"exact"`` keeps the weighted form, ``"argmax"`` rounds them and measures the error.
         fold: Fold into convolutions and linear layers. Without it the result has concrete
             normalizers and can be trained further.
-        any_size: Take forms that are exact at every spatial size. Otherwise a Bessel-corrected
+        any_size: Use forms that are exact at every spatial size. Otherwise a Bessel-corrected
             instance norm is cheaper, but exact at the captured size only, and refuses others.
-        fixed_sizes: The result is for inputs of the example's sizes only, with any batch size. It
-            refuses others without asking what the code supposes, which takes longer.
-        trust_running_statistics: Skip the test for running sums that were never divided, which is
-            for layers of another implementation.
+        fixed_sizes: Make a result for the example's sizes only, with any batch size, that refuses
+            other sizes. That is faster than finding out which ones the code allows.
+        trust_running_statistics: Skip the test for running sums that were never divided by their
+            count, which is made for layers of another implementation.
         allow_unverified_layers: Accept layers of another implementation that cannot run here, and
             trust the names of their tensors.
 
@@ -117,15 +121,15 @@ def prune(
         NoSwitchableLayerError: There is nothing to prune.
         UnconvergedGatesError: Gates are not one-hot and ``on_unconverged`` is ``"error"``.
         UndefinedVarianceError: A Bessel-corrected variance over one position is selected.
-        UnsupportedLayerError: A layer of another implementation computes something else than its
-            tensors promise, cannot run here, or keeps sums instead of running statistics; a layer
-            uses BN but keeps no running statistics; the network is no function of its input; its
-            code asks what a layer is and gives something else once that is replaced; or the
-            reference code's SparsestMax leaves the simplex at a gate that is not rounded.
-        VerificationError: A network with layers of another implementation gives NaN on the example
-            inputs, so nothing can be compared with it.
-        ArgumentError: ``on_unconverged`` is none of the three words, or the network does not run on
-            the example inputs.
+        UnsupportedLayerError: A layer of another implementation does not compute what its tensors
+            suggest, cannot run here, or keeps sums instead of running statistics. Or a layer uses
+            BN but keeps no running statistics. Or the network's outputs do not depend on its inputs
+            only, or they change once its layers are replaced. Or the reference code's SparsestMax
+            leaves the simplex at a gate that is not rounded.
+        VerificationError: A network with layers of another implementation returns NaN on the
+            example inputs, so nothing can be compared with it.
+        ArgumentError: ``on_unconverged`` is none of the three values, or the network does not run
+            on the example inputs.
     """
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     result = prune_shared(
@@ -156,15 +160,15 @@ def prune_shared(
     fixed_sizes: bool,
     allow_unverified_layers: bool,
 ) -> PruneResult:
-    """As :func:`prune`, for results that are only run or exported.
+    """Like :func:`prune`, for results that are only run or exported.
 
-    The result and ``model`` share the memory of every parameter that is the same in both.
+    The result and ``model`` share the memory of every parameter that pruning does not change.
 
     Args:
         model: The network.
         inputs: Inputs of one call.
-        given: The network as its own code makes it, if ``model`` is not that or if it has layers of
-            another implementation; None if there is no such code.
+        given: The network as its own code builds it, if ``model`` is another one or has layers of
+            another implementation; else None.
         on_unconverged: As for :func:`prune`.
         fold: The same.
         any_size: The same.
@@ -182,7 +186,8 @@ def prune_shared(
     original = adopt_layers(model)
     original.eval()  # as a statement: overridden train methods need not return the module
     selection = select(original)
-    # A network whose own code computes such gates cannot be compared before they are rounded.
+    # A network whose own code computes gates off the simplex cannot be compared until they are
+    # rounded.
     comparable = given is None or allow_unverified_layers
     if on_unconverged != "argmax" or not comparable:
         selection.require_on_simplex(own_layers=given is None)
@@ -218,7 +223,7 @@ def prune_shared(
 def _rounding_effect(
     soft: nn.Module, hard: nn.Module, inputs: tuple[Any, ...], selection: Selection
 ) -> RoundedGates:
-    """Measure in float64 what rounding the gates does to the outputs on the example inputs."""
+    """Measure in float64 how rounding the gates changes the outputs on the example inputs."""
     before, after = (_run_float64(model, inputs) for model in (soft, hard))
     error, scale = max(max_error(*pair) for pair in zip(after, before, strict=True))
     return RoundedGates(

@@ -1,4 +1,4 @@
-"""The report of a pruning, put together from selection, plan and capture."""
+"""The report on pruning, assembled from selection, plan and capture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def prune_report(
     rounded: RoundedGates | None,
     adoption: AdoptionCheck | None = None,
 ) -> PruneReport:
-    """Put selection, plan and capture together."""
+    """Assemble the report from selection, plan and capture."""
     layers = zip(selection_layers(selection), plan.layers, strict=True)
     return PruneReport(
         layers=tuple(_planned_report(layer, planned, captured) for layer, planned in layers),

@@ -1,7 +1,7 @@
 """What pruning found and did, layer by layer: data.
 
-A report is put together in :mod:`ssn_prune.pruning.reporting`. Nothing here imports torch:
-``inspect`` reports gates only.
+Reports are assembled in :mod:`ssn_prune.pruning.reporting`. Nothing here imports torch, because
+``inspect`` reports gates without it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class GateReport:
 class LayerReport:
     """One switchable layer; ``form`` to ``reason`` are None before planning (``inspect``).
 
-    ``stage`` is the part of the network that it belongs to, by its path; ``order`` the position of
-    its first call among all calls, and ``producer`` the operator that makes its input there, both
-    None if the network was not run or does not call it.
+    ``stage`` is the part of the network that the layer belongs to, by its path. ``order`` is the
+    position of its first call among all calls, and ``producer`` the operator that makes its input
+    there. Both are None if the network was not run or does not call the layer.
     """
 
     name: str
@@ -61,7 +61,7 @@ class LayerReport:
         """What moved, for people; ``fold`` is the code for programs."""
         if self.fold is None:
             return None
-        # Here, because the rules import torch, and there is no fold before there is a plan.
+        # Imported here because the rules import torch; only a plan, which needs torch, has folds.
         from ssn_prune.pruning.folds.table import rule_of
 
         return rule_of(self.fold).title
@@ -76,7 +76,7 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class NetworkStats:
-    """Parameters (elements) and ATen operators by kind; operators are None if not captured."""
+    """Number of parameter elements, and ATen operators by name; None if not captured."""
 
     parameters: int
     operators: dict[str, int] | None
@@ -100,10 +100,10 @@ class PruneReport:
         layers: Every switchable layer.
         before: The original.
         after: The pruned network.
-        capture_error: Why the network could not be captured whole.
-        rounded: What rounding the gates did.
+        capture_error: Why the network could not be captured as a whole.
+        rounded: The effect of rounding the gates.
         captured_parts: Submodules that were captured instead of the whole.
-        size_conditions: What the result supposes of the sizes of its inputs.
+        size_conditions: The conditions on the sizes of its inputs that the result relies on.
         adoption: How the original compares with the network that was given.
     """
 
@@ -127,7 +127,7 @@ def selection_layers(selection: Selection) -> tuple[LayerReport, ...]:
 
 
 def layer_report(layer: LayerSelection) -> LayerReport:
-    """What is known of a layer by itself."""
+    """The report of a layer before any plan: its own settings and gates."""
     return LayerReport(
         name=layer.name,
         kind=layer.kind,

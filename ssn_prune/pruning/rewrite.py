@@ -17,17 +17,17 @@ from ssn_prune.surgery.copying import carry_hooks, replace_modules
 
 
 def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
-    """Apply a plan to a copy; ``model`` is not changed.
+    """Apply a plan to a copy of ``model``, which is not changed.
 
-    What the plan does not change shares its memory with ``model``, so the result is to be run or
-    exported: training it would train ``model``, too.
+    Tensors that the plan does not change share their memory with ``model``. So the result is only
+    for running or exporting: training it would also train ``model``.
 
     Args:
         plan: Made for this network; its tensors may since have been cast to another dtype.
         model: The network.
 
     Returns:
-        A copy in which every planned layer is concrete.
+        A copy in which every planned layer is a concrete normalizer.
     """
     return rewrite(plan, shared_copy(model))
 
@@ -35,15 +35,16 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
 def rewrite(plan: Plan, network: nn.Module) -> nn.Module:
     """Apply a plan in place.
 
-    Fold arithmetic is done in float64 and cast once to each kernel's dtype. A kernel that is
-    changed gets other memory, and its old memory is released at once if nothing else holds it.
+    Fold arithmetic is done in float64 and cast once to each kernel's dtype. A changed kernel gets
+    new memory, and its old memory is released at once if nothing else holds it.
 
     Args:
         plan: Made for this network; its tensors may since have been cast to another dtype.
         network: Owned by the caller. It is changed and must not be used afterwards.
 
     Returns:
-        The network in which every planned layer is concrete: ``network``, or what replaces it.
+        The network in which every planned layer is concrete: ``network``, or the module that
+        replaces it.
     """
     layers = sorted(plan.layers, key=lambda layer: layer.order)
     norms = {layer.name: _switchable(network.get_submodule(layer.name)) for layer in layers}

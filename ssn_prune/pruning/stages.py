@@ -1,7 +1,7 @@
-"""The parts of a network that its layers belong to, by their paths.
+"""The stages of a network: the parts that its layers belong to, by their paths.
 
-The part of a layer is the first component of its path: ``layer1`` of ``layer1.0.sn2``. A part that
-holds more than half of all layers says little, so it is divided by the next component, such as
+The stage of a layer is the first component of its path: ``layer1`` of ``layer1.0.sn2``. A stage
+that holds more than half of all layers says little, so it is divided by the next component, such as
 ``features`` of a MobileNet into ``features.0`` to ``features.18``.
 """
 

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ssn_prune.nn.switchable import SwitchableNorm
 
 Affine = tuple[Tensor | None, Tensor | None]
-"""Weight and bias, each of shape (C,) or None for ones and zeros."""
+"""Weight and bias, each of shape (C,), or None for ones and zeros respectively."""
 
 
 def running_statistics(norm: SwitchableNorm | _BatchNorm) -> tuple[Tensor, Tensor] | None:
@@ -24,7 +24,7 @@ def running_statistics(norm: SwitchableNorm | _BatchNorm) -> tuple[Tensor, Tenso
 
 
 def required_statistics(norm: SwitchableNorm | _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Running mean and variance of a layer that uses BN, which the planner has made sure of."""
+    """Running mean and variance of a layer that uses BN; the planner has checked for them."""
     found = running_statistics(norm)
     assert found is not None
     return found
@@ -52,7 +52,7 @@ def scale_of(norm: SwitchableNorm | _BatchNorm, affine: Affine) -> Tensor:
 
     Args:
         norm: torch's BatchNorm, or a switchable layer.
-        affine: Its weight and bias together with what it absorbs.
+        affine: Its weight and bias, including what it absorbs.
     """
     _, var = required_statistics(norm)
     weight = torch.ones_like(var) if affine[0] is None else affine[0]

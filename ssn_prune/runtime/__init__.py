@@ -1,1 +1,1 @@
-"""ONNX files in ONNX Runtime, here or in a process that can be ended. Nothing here needs torch."""
+"""Run exported files, in this process or in one that can be killed. ONNX files need no torch."""

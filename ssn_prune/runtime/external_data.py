@@ -1,6 +1,6 @@
-"""The files beside an ONNX file that hold its weights: they lie in its folder, or are refused.
+"""External data: files with the weights of an ONNX file, refused unless they are in its folder.
 
-ONNX Runtime checks less, and opens whatever a location names: a pipe would wait for its writer.
+ONNX Runtime checks less, and opens whatever a location names. With a pipe it would wait forever.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ def external_files(model: onnx.ModelProto, path: Path) -> dict[Path, int]:
     """The files that hold the weights of a model, with their sizes.
 
     Args:
-        model: What the file holds.
+        model: The model in the file.
         path: The file.
 
     Raises:
-        InferenceRuntimeError: One of them is missing, leaves the folder of the file, is no regular
-            file, or is shorter than the model says.
+        InferenceRuntimeError: One of them is missing, is outside the folder of the file, is not a
+            regular file, or is shorter than the model says.
     """
     found: dict[Path, int] = {}
     for tensor in _tensors(model):
@@ -37,7 +37,7 @@ def external_files(model: onnx.ModelProto, path: Path) -> dict[Path, int]:
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[Any]:
-    """Every tensor anywhere in a model: in subgraphs, attributes, functions, sparse tensors."""
+    """All tensors in a model, including those in subgraphs, attributes and functions."""
     pending: list[Any] = [model]
     while pending:
         message = pending.pop()
@@ -55,7 +55,7 @@ def _checked(tensor: Any, path: Path) -> tuple[Path, int]:
     described = dict(entries)
     location = described.get("location", "")
     if len(described) != len(entries):
-        raise _refused(path, "an entry that is there twice")
+        raise _refused(path, "a duplicate entry")
     if not location or "\0" in location or _leaves(location):
         raise _refused(path, f"the location {shown(location)}")
     try:
@@ -81,14 +81,14 @@ def _checked(tensor: Any, path: Path) -> tuple[Path, int]:
 
 
 def _leaves(location: str) -> bool:
-    """Whether a location leaves its folder, on any system."""
+    """Whether a location is outside its folder on any operating system."""
     paths = (PurePosixPath(location), PureWindowsPath(location))
     return any(path.anchor or ".." in path.parts for path in paths)
 
 
 def _refused(path: Path, found: str) -> InferenceRuntimeError:
     return InferenceRuntimeError(
-        f"the weights of {path.name} are not beside it",
+        f"the weights of {path.name} are not next to it",
         expected="files in the folder of the ONNX file, as the conversion wrote them",
         found=found,
         hint="copy the ONNX file together with its .data file, or convert again",

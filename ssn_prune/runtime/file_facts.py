@@ -1,4 +1,4 @@
-"""What must be known of a file before inputs are made for it."""
+"""What a file says of its inputs, which must be known before inputs are made for it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class FileFacts:
     """What a file says of its inputs.
 
     Attributes:
-        batch: The batch size that it is fixed at; None if that is open.
-        preprocessing: How they are made; None if it does not say.
+        batch: The fixed batch size; None if it is dynamic or not known.
+        preprocessing: How images become inputs; None if the file does not say.
     """
 
     batch: int | None = None
@@ -23,15 +23,15 @@ class FileFacts:
 
     @property
     def embedded(self) -> Preprocessing | None:
-        """What the file itself does to pixels, which it takes then; None if it takes numbers."""
+        """How the file itself normalizes pixels; None if it takes normalized inputs."""
         return embedded_in(self.preprocessing)
 
 
 def embedded_in(stored: StoredPreprocessing | None) -> Preprocessing | None:
-    """How a file itself normalizes pixels; None if it does not."""
+    """How a file itself normalizes pixels; None if it takes normalized inputs."""
     return None if stored is None or not stored.embedded else stored.how
 
 
 def embedded_by(stored: Mapping[str, str]) -> Preprocessing | None:
-    """The same of metadata that have been read."""
+    """The same, from the metadata of a file."""
     return embedded_in(preprocessing_in(stored))

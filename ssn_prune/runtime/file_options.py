@@ -1,4 +1,4 @@
-"""The options that a file was exported with, as far as the file shows them."""
+"""The export options that can be read from a file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FileOptions:
     Attributes:
         opset: ONNX operator set.
         ir_version: ONNX file format version.
-        dynamic: Which sizes of the inputs are open: none, that of the first axis, or more.
+        dynamic: Which axes of the inputs are dynamic: none, the first one, or more.
     """
 
     opset: int
@@ -24,7 +24,7 @@ class FileOptions:
 
 
 def options_of(model: onnx.ModelProto) -> FileOptions:
-    """The options of a model."""
+    """The export options of a model."""
     opset = next((entry.version for entry in model.opset_import if not entry.domain), 0)
     shapes = [value.type.tensor_type.shape.dim for value in model.graph.input]
     fixed = [[dim.HasField("dim_value") for dim in shape] for shape in shapes]
@@ -37,7 +37,7 @@ def options_of(model: onnx.ModelProto) -> FileOptions:
 
 
 def batch_of(model: onnx.ModelProto) -> int | None:
-    """The fixed size of the first axis of all inputs; None if it is open or differs."""
+    """The fixed size of the first axis of all inputs; None if it is dynamic or differs."""
     shapes = [value.type.tensor_type.shape.dim for value in model.graph.input]
     sizes = {shape[0].dim_value if shape else 0 for shape in shapes}
     size = sizes.pop() if len(sizes) == 1 else 0

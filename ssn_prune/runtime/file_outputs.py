@@ -1,9 +1,9 @@
-"""The outputs of an ONNX file, and which of them an activation with a fixed range makes.
+"""The outputs of an ONNX file, and the activations with a fixed range that make them.
 
 A runtime computes such an activation to about 1e-7 of its range, however small the values are: the
-probability 6.1e-6 of a sigmoid comes out as 6.2e-6. So the range, and not the largest value seen,
-is the scale of the rounding check for an output that consists of entries of such an activation,
-in whatever order and shape.
+probability 6.1e-6 of a sigmoid comes out as 6.2e-6. So for an output that consists of entries of
+such an activation, in any order and shape, the scale of the rounding check is the range and not the
+largest value.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ssn_prune.errors import InferenceRuntimeError
 from ssn_prune.runtime.reading import read_model
 
 RANGED = ("Sigmoid", "HardSigmoid", "Tanh", "Softmax")
-"""Operators whose values reach 1 and are never larger in magnitude."""
+"""Operators whose values are at most 1 in magnitude, and can reach 1."""
 REARRANGING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice")
-"""Operators that give entries of their first input and nothing else; Concat does so of all."""
+"""Operators that only rearrange entries of their first input; Concat does so with all inputs."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class FileOutput:
 
     Attributes:
         name: Its name in the file.
-        activation: The operator of :data:`RANGED` that all its entries come from; None if there is
+        activation: The operator of :data:`RANGED` that makes all its entries; None if there is
             none. Several are joined with ``+``.
     """
 
@@ -37,14 +37,14 @@ class FileOutput:
 
 
 def onnx_outputs(path: Path) -> tuple[FileOutput, ...]:
-    """The outputs of an ONNX file, in its order; none if it is no ONNX file.
+    """The outputs of an ONNX file, in its order; empty if it is not an ONNX file.
 
     Args:
-        path: The file. Weights in a file of their own are not read.
+        path: The file. External data is not read.
     """
     try:
         return outputs_of(read_model(path))
-    except InferenceRuntimeError:  # the runtime, which is asked next, says what is wrong
+    except InferenceRuntimeError:  # the runtime, which opens it next, reports what is wrong
         return ()
 
 
@@ -59,7 +59,7 @@ def outputs_of(model: onnx.ModelProto) -> tuple[FileOutput, ...]:
 
 
 def _activations(name: str, makers: dict[str, onnx.NodeProto]) -> set[str]:
-    """The operators that a value's entries come from; empty if one of them is not ranged."""
+    """The operators that make a value's entries; empty if one of them is not in :data:`RANGED`."""
     found: set[str] = set()
     seen: set[str] = set()
     pending = [name]

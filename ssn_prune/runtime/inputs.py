@@ -1,4 +1,4 @@
-"""Inputs that fit an ONNX file, to measure it with."""
+"""Inputs that fit an ONNX file, for measurements."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DTYPES: Mapping[int, str] = {
     _Types.UINT32: "uint32",
     _Types.UINT64: "uint64",
 }
-"""The types that NumPy has, too."""
+"""The types that NumPy also has, by its names."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Input:
     """One input.
 
     Attributes:
-        name: In the file.
+        name: Its name in the file.
         dtype: NumPy's name of its type.
-        shape: With the batch.
+        shape: Its shape, with the batch.
     """
 
     name: str
@@ -52,17 +52,18 @@ class Input:
 def inputs_of(
     model: onnx.ModelProto, name: str, batch: int, sizes: Sequence[tuple[int, ...]]
 ) -> list[Input]:
-    """Inputs that fit a file.
+    """Describe inputs that fit a file.
 
     Args:
-        model: The file.
-        name: Its name, for errors.
-        batch: Samples; must be that of the file if it is fixed there.
-        sizes: Shapes without the batch, for axes that are dynamic in the file; may be empty.
+        model: The model in the file.
+        name: Name of the file, for errors.
+        batch: Batch size; must equal that of the file if it is fixed there.
+        sizes: Shape of each input without the batch, for inputs with other dynamic axes; may be
+            empty.
 
     Raises:
-        ArgumentError: The file has another fixed batch, or a dynamic size is not given.
-        InferenceRuntimeError: An input is no tensor of numbers, or does not fit into memory.
+        ArgumentError: The file has another fixed batch size, or a dynamic size is not given.
+        InferenceRuntimeError: An input is not a tensor of numbers, or does not fit into memory.
     """
     graph = model.graph
     known = {tensor.name for tensor in graph.initializer}
@@ -78,7 +79,7 @@ def inputs_of(
 
 
 def make_feed(inputs: Sequence[Input]) -> Feed:
-    """Standard normal values, always the same; whole numbers are zero."""
+    """Standard normal values from a fixed seed; inputs of integers or booleans are zero."""
     rng = np.random.default_rng(0)
     feed: Feed = {}
     for entry in inputs:
@@ -138,12 +139,12 @@ def _shape(
 
 
 def _fixed_size(dim: Any) -> int | None:
-    """None if it is dynamic, which old exporters write as -1."""
+    """The size of an axis; None if it is dynamic, which old exporters write as -1."""
     return dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
 
 
 def _dynamic(value: onnx.ValueInfoProto, name: str, found: str) -> ArgumentError:
-    """The error for sizes that the file leaves open, with sizes that fit it."""
+    """The error for dynamic sizes that are not given; its hint has sizes that fit the file."""
     fixed = [_fixed_size(dim) for dim in value.type.tensor_type.shape.dim][1:] or [3, None, None]
     fitting = tuple(224 if size is None else size for size in fixed)
     return ArgumentError(

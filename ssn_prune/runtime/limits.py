@@ -1,7 +1,7 @@
-"""What a process that runs files of others may take. All of it is Linux; other systems know less.
+"""Limits of a process that runs untrusted files. They are set on Linux only.
 
-The address space stands for memory: it is what a process can be held to without the right to make
-control groups. ONNX Runtime reports an allocation that fails as an error like any other.
+The limit of memory is one of address space, because a process can set that without the right to
+create control groups. ONNX Runtime reports a failed allocation as an ordinary error.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import sys
 from pathlib import Path
 
 SHARE = 0.75
-"""Of the memory that is available when the process starts."""
+"""Share of the memory available at the start that the process may take."""
 _PR_SET_PDEATHSIG = 1
 
 
 def available_memory() -> int | None:
-    """Bytes that a process can get without swapping; None where the system does not say."""
+    """Bytes that a process can get without swapping; None where the system does not report it."""
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     except OSError:
@@ -31,7 +31,7 @@ def available_memory() -> int | None:
 
 
 def _left_in_control_groups() -> list[int]:
-    """Bytes left in a container, without what it can give back; for both versions of the files."""
+    """Bytes left in the container, its cache counted as free; for cgroup versions 1 and 2."""
     left = []
     for folder, limit, usage, cache in (
         ("/sys/fs/cgroup", "memory.max", "memory.current", "file"),
@@ -50,26 +50,26 @@ def _left_in_control_groups() -> list[int]:
 
 
 def memory_share() -> int | None:
-    """Bytes that a process which is started now may take; None where the system does not say."""
+    """Bytes that a process started now may take; None where the system does not report it."""
     available = available_memory()
     return None if available is None else int(SHARE * available)
 
 
 def limit_this_process(parent: int, memory: int | None) -> None:
-    """Bound the memory of this process, leave no core file, and end with the parent.
+    """Limit the memory of this process, write no core file, and end when the parent ends.
 
-    If memory runs out all the same, the system ends this process first.
+    If memory runs out in spite of that, the system kills this process first.
 
     Args:
         parent: Identifier of the process that started this one.
-        memory: Bytes that it may take beyond what it has; None for no limit.
+        memory: Bytes that it may take in addition to what it has; None for no limit.
     """
     if sys.platform != "linux":
         return
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):  # some sandboxes forbid it; it is the second line of defence
+    with contextlib.suppress(OSError):  # some sandboxes forbid it; the limit below still holds
         Path("/proc/self/oom_score_adj").write_text("1000")
     if memory is not None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -79,5 +79,5 @@ def limit_this_process(parent: int, memory: int | None) -> None:
             most = min(most, hard)
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the call above
+    if os.getppid() != parent:  # the parent ended before the call above
         os.kill(os.getpid(), signal.SIGKILL)

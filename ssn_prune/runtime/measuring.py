@@ -1,4 +1,4 @@
-"""Measuring ONNX files: taking turns, peak memory, the profile."""
+"""Measurements of ONNX files: interleaved latencies, peak memory, profile."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from ssn_prune.runtime.sessions import open_session
 def time_in_turns(
     runners: Mapping[str, Callable[[], object]], runs: int, warmup: int = 3
 ) -> dict[str, list[float]]:
-    """Seconds of each run; all take turns, so that noise hits all alike.
+    """Time runs in turns, so that noise affects all files alike.
 
     Args:
-        runners: What to time.
+        runners: Functions to time, by name.
         runs: Timed runs of each.
-        warmup: Runs before that.
+        warmup: Untimed runs of each before that.
+
+    Returns:
+        Seconds of each run, by name.
     """
     times: dict[str, list[float]] = {name: [] for name in runners}
     for turn in range(warmup + runs):
@@ -50,12 +53,12 @@ def runner_of(
 def added_memory(
     path: Path, name: str, threads: int, feed: Feed, provider: str = CPU
 ) -> int | None:
-    """What loading and running a file once adds to the peak memory of this process, in bytes.
+    """What loading a file and running it once add to the peak memory of this process, in bytes.
 
-    The process must be a fresh one.
+    The process must be a fresh one, because its peak never falls.
 
     Returns:
-        None where the system does not report it.
+        The increase; None where the system does not report it.
 
     Raises:
         InferenceRuntimeError: ONNX Runtime cannot load it.
@@ -64,7 +67,7 @@ def added_memory(
 
 
 def peak_added(action: Callable[[], object]) -> int | None:
-    """What something adds to the peak memory of this process, in bytes, or None as above."""
+    """What a call adds to the peak memory of this process, in bytes; None if not reported."""
     before = _peak()
     action()
     after = _peak()
@@ -77,7 +80,7 @@ def _peak() -> int | None:
         return None
     import resource
 
-    # ru_maxrss counts that of the process that started this one, so Linux's own counter is first.
+    # ru_maxrss includes the process that started this one, so Linux's own counter comes first.
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     except OSError:
@@ -97,15 +100,15 @@ def profile_nodes(
     folder: Path,
     provider: str = CPU,
 ) -> dict[str, float]:
-    """Milliseconds of every node in one run, median over the runs, by node name.
+    """Milliseconds that each node takes per run: the median over the runs, by node name.
 
     Args:
         path: The file.
         name: Its name, for errors.
         threads: Threads of ONNX Runtime.
         feed: Its inputs.
-        runs: How often it runs.
-        folder: Where the profile goes.
+        runs: Number of runs.
+        folder: Folder for the profile.
         provider: The execution provider.
 
     Raises:

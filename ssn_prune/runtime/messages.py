@@ -1,7 +1,7 @@
 """Messages between this process and the one that runs files: one line of JSON, then arrays.
 
-Arrays are plain numbers. Nothing is unpickled: what the other process sends is as trustworthy as
-the file that it runs.
+Arrays are plain numbers. Nothing is unpickled, because what the other process sends can be trusted
+no more than the file that it runs.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def send(stream: IO[bytes], content: Mapping[str, Any], arrays: Sequence[np.ndar
     """Write a message.
 
     Args:
-        stream: Where to.
-        content: What ``json.dumps`` takes.
+        stream: Where it is written.
+        content: A value for ``json.dumps``.
         arrays: Arrays of numbers.
     """
     described = [[array.dtype.str, array.shape] for array in arrays]
@@ -36,12 +36,12 @@ def receive(stream: IO[bytes], most: int | None = None) -> tuple[Any, list[np.nd
     """Read a message.
 
     Args:
-        stream: Where from.
-        most: Bytes that its arrays may have together.
+        stream: Where it is read.
+        most: Most bytes that its arrays may have in all.
 
     Raises:
         EOFError: The other process has ended.
-        ValueError: It is no message; other errors of what is missing in it.
+        ValueError: It is not a message. A message without its fields raises other errors.
         MemoryError: Its arrays are larger than allowed.
     """
     line = stream.readline(_LONGEST_LINE)

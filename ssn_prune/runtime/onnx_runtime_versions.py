@@ -1,8 +1,8 @@
-"""What each release of ONNX Runtime reads.
+"""The operator sets and format versions that each release of ONNX Runtime reads.
 
-A file has two versions that decide it: of the operator set, and of the file format (IR). The rows
-were measured with the packages themselves, by ``benchmarks/onnx_runtime_versions.py``, which also
-runs a converted network in each operator set that a release reads.
+Whether a release reads a file depends on its operator set and on its file format version (IR). The
+rows were measured with the packages themselves, by ``benchmarks/onnx_runtime_versions.py``, which
+also runs a converted network in each operator set that a release reads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ssn_prune.errors import ArgumentError
 DEFAULT_OPSET = 18
 """The operator set that files are written in unless another one is asked for."""
 
-# First release, newest operator set, newest format version; up to the next row.
+# First release, newest operator set, newest format version; each row holds up to the next one.
 RELEASES: tuple[tuple[tuple[int, int], int, int], ...] = (
     ((1, 7), 13, 7),
     ((1, 8), 14, 7),
@@ -39,9 +39,9 @@ class Readable:
     """What a release reads.
 
     Attributes:
-        version: Of ONNX Runtime.
-        opset: Newest operator set.
-        ir_version: Newest version of the file format.
+        version: The release of ONNX Runtime.
+        opset: Newest operator set that it reads.
+        ir_version: Newest version of the file format that it reads.
         use_opset: The operator set to write for it.
     """
 
@@ -52,13 +52,13 @@ class Readable:
 
 
 def readable_by(version: str) -> Readable:
-    """What a release of ONNX Runtime reads; a newer one than the table reads what the last does.
+    """What a release of ONNX Runtime reads; one newer than the table reads at least its last row.
 
     Args:
-        version: Such as ``"1.16.3"``.
+        version: The release, such as ``"1.16.3"``.
 
     Raises:
-        ArgumentError: It is no version, or too old for every file that can be written.
+        ArgumentError: It is not a version, or is too old for every file that can be written.
     """
     numbers = re.match(r"(\d{1,4})\.(\d{1,4})", version)
     release = (int(numbers[1]), int(numbers[2])) if numbers else None

@@ -1,4 +1,4 @@
-"""How a file that anyone may have written is opened."""
+"""How to open a file that anyone may have written."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ssn_prune.runtime.trust import Trust
 
 @dataclass(frozen=True)
 class Opening:
-    """What the user says of it.
+    """The user's choices for opening a file.
 
     Attributes:
-        timeout: Seconds that loading and running it may take.
+        timeout: Seconds that loading and running it may take in all.
         provider: Execution provider, by ONNX Runtime's name.
         trust: Which torch programs may be opened.
-        each_run: The time holds for loading it and for every run, not for all of them together.
+        each_run: Apply the timeout to loading and to each run, not to all of them together.
     """
 
     timeout: float = TIMEOUT

@@ -1,7 +1,7 @@
-"""A process that runs exported files: one that hangs, crashes or eats memory ends only that.
+"""A process for exported files: one that hangs, crashes or eats memory ends only that process.
 
-It is a fresh one, not a fork, since threads of torch do not survive a fork. It
-imports onnx, ONNX Runtime and NumPy, and is killed at the end.
+It is a fresh process, not a fork, since torch's threads do not survive a fork. It imports onnx,
+ONNX Runtime and NumPy, and is killed at the end.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from ssn_prune.runtime.messages import receive, send
 
 _RAISED_THERE = (ArgumentError, InferenceRuntimeError, UntrustedFileError)
 TIMEOUT = 600.0
-"""Seconds that loading and running a file may take if nothing else is said."""
+"""Seconds that loading and running a file may take by default."""
 
-# This package is loaded from where it lies, whatever else the path has under its name.
+# Load this very package, whatever else Python's path has under its name.
 _START = """
 import sys
 from importlib import util
@@ -49,13 +49,13 @@ main()
 
 
 class RuntimeProcess:
-    """The process; :func:`runtime_process` makes one.
+    """The process; :func:`runtime_process` starts one.
 
     Attributes:
-        timeout: What it is given for a file, for errors.
-        runtime: What runs the files, for errors.
-        seconds_left: How long it may still take to answer, all calls together.
-        each_call: Whether every call has all of the time.
+        timeout: Seconds that it may take for a file, for errors.
+        runtime: Name of the runtime, for errors.
+        seconds_left: Seconds that are left of the timeout, over all calls.
+        each_call: Whether each call has the whole timeout.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], timeout: float, runtime: str) -> None:
@@ -73,20 +73,20 @@ class RuntimeProcess:
         arguments: Mapping[str, Any] | None = None,
         arrays: Sequence[np.ndarray] = (),
     ) -> tuple[Any, list[np.ndarray]]:
-        """Have the worker do something.
+        """Call a method of the worker.
 
         Args:
             action: A method of :class:`~ssn_prune.runtime.worker.Worker`.
-            name: Of the file, for errors.
-            arguments: What the method takes, as ``json.dumps`` takes it.
-            arrays: Arrays of numbers that it takes.
+            name: Name of the file, for errors.
+            arguments: Arguments of the method, as values for ``json.dumps``.
+            arrays: Arrays of numbers for the method.
 
         Returns:
-            The answer, and arrays.
+            The worker's answer, and its arrays.
 
         Raises:
             SsnPruneError: What the worker raised.
-            InferenceRuntimeError: It took too long or died.
+            InferenceRuntimeError: The process took too long or died.
         """
         request = {"action": action, "name": name, "arguments": dict(arguments or {})}
         alarm = threading.Timer(min(self.seconds_left, threading.TIMEOUT_MAX), self._give_up)
@@ -95,7 +95,7 @@ class RuntimeProcess:
         alarm.start()
         try:
             message, found = self._ask(request, arrays)
-        # It sends no nonsense by itself, but what runs in it is the file's.
+        # The worker itself sends valid messages, but a hostile file may have taken it over.
         except (EOFError, OSError, ValueError) as error:
             raise self._ended(name) from error
         except MemoryError as error:
@@ -122,16 +122,16 @@ class RuntimeProcess:
 
     @property
     def pid(self) -> int:
-        """Its identifier."""
+        """Its process identifier."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is still running."""
         return self._process.poll() is None
 
     def kill(self) -> None:
-        """End it and whatever it has started."""
+        """Kill it and whatever it has started."""
         if not self.alive:
             return
         if hasattr(os, "killpg"):
@@ -140,12 +140,12 @@ class RuntimeProcess:
             self._process.kill()
 
     def close(self) -> None:
-        """Close the way to it."""
+        """Close its standard input."""
         if self._process.stdin is not None:
             self._process.stdin.close()
 
     def _ended(self, name: str) -> InferenceRuntimeError:
-        """The error for a process that answers no more."""
+        """The error for a process that no longer answers."""
         self.kill()
         status = self._process.wait()
         if self._timed_out:
@@ -163,7 +163,7 @@ class RuntimeProcess:
         if self.runtime != ONNX_RUNTIME.title:
             cure = f"use another version of {self.runtime}, or run the file in ONNX Runtime"
         return InferenceRuntimeError(
-            f"{self.runtime} died of {name}",
+            f"{self.runtime} crashed on {name}",
             expected="a file that loads and runs",
             found=f"a process that {_end_of(status)}",
             hint=cure,
@@ -181,14 +181,14 @@ def runtime_process(
     """Start a process; it is killed when the block ends.
 
     Args:
-        timeout: Seconds that it may take to answer, all calls together.
-        runtime: What runs the files, for errors.
-        limited: Bound its memory, by the addresses that it may have. The drivers of devices take
-            far more addresses than memory.
-        scratch: Folder for its temporary files, which it leaves behind where it crashes.
+        timeout: Seconds that it may take in all its calls.
+        runtime: Name of the runtime, for errors.
+        limited: Limit its memory by limiting its address space. Drivers of devices reserve far more
+            addresses than memory, so they need this off.
+        scratch: Folder for its temporary files, which a crash leaves behind.
 
     Raises:
-        ArgumentError: The timeout is no positive number.
+        ArgumentError: The timeout is not a positive number.
         InferenceRuntimeError: It cannot be started.
     """
     if not timeout > 0:  # NaN, too
@@ -198,7 +198,7 @@ def runtime_process(
             found=f"`timeout={timeout}`",
             hint=f"pass `timeout={TIMEOUT:g}`, which is the default",
         )
-    # -P: a file in the current folder must not be taken for a module of Python or a dependency.
+    # -P: a file in the current folder must not be imported in the place of a module.
     memory = memory_share() if limited else None
     limits = [str(os.getpid()), "" if memory is None else str(memory)]
     command = [sys.executable, "-P", "-c", _START, ssn_prune.__file__, *limits]
@@ -210,7 +210,7 @@ def runtime_process(
             stderr=subprocess.DEVNULL,  # ONNX Runtime prints names in the file as they are
             cwd=os.sep,
             env=os.environ | _environment(scratch),
-            start_new_session=True,  # Ctrl-C is for this process, which ends that one
+            start_new_session=True,  # Ctrl-C reaches this process only, which then kills that one
         )
     except OSError as error:
         raise InferenceRuntimeError(
@@ -225,18 +225,18 @@ def runtime_process(
             yield running
         finally:
             running.kill()
-            with contextlib.suppress(OSError):  # what it has not read is of no use
+            with contextlib.suppress(OSError):  # the pipe breaks if there is unread data in it
                 running.close()
 
 
 def _environment(scratch: str | None) -> dict[str, str]:
-    # ONNX Runtime would report to its maker, and keep files in the home folder.
+    # By default ONNX Runtime may send telemetry, and keep files in the home folder.
     found = {"PYTHONPATH": _python_path(), "ORT_DISABLE_TELEMETRY": "1"}
     return found if scratch is None else found | {"TMPDIR": scratch}
 
 
 def _python_path() -> str:
-    """Its entries as seen from here; an empty one would mean the current folder."""
+    """PYTHONPATH with absolute entries; an empty one would mean the current folder."""
     entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     return os.pathsep.join(os.path.abspath(entry) for entry in entries if entry)
 

@@ -12,19 +12,19 @@ from ssn_prune.text import shown
 
 CPU = "CPUExecutionProvider"
 _SUFFIX = "ExecutionProvider"
-# Where left to itself a provider computes float32 with fewer digits.
+# Options of providers that by default compute float32 with reduced precision.
 _FLOAT32: Mapping[str, Mapping[str, str]] = {"CUDAExecutionProvider": {"use_tf32": "0"}}
 
 
 def provider_named(name: str) -> str:
-    """ONNX Runtime's name of a provider that is installed.
+    """Resolve the name of an installed provider to ONNX Runtime's own.
 
     Args:
-        name: That name, such as ``CUDAExecutionProvider``, or what precedes its suffix, in any
-            case: ``cuda``.
+        name: ONNX Runtime's name, such as ``CUDAExecutionProvider``, or its first part, in upper or
+            lower case: ``cuda``.
 
     Raises:
-        ArgumentError: It is not installed, or there is none of that name.
+        ArgumentError: The provider is not installed or does not exist.
     """
     wanted = name.lower().removesuffix(_SUFFIX.lower())
     for provider in onnxruntime.get_available_providers():
@@ -34,26 +34,26 @@ def provider_named(name: str) -> str:
 
 
 def provider_with_options(provider: str, *, float32: bool) -> str | tuple[str, dict[str, str]]:
-    """A provider as a session takes it.
+    """A provider in the form that a session takes.
 
     Args:
         provider: ONNX Runtime's name.
-        float32: Compute in float32 where the device would choose less for its speed.
+        float32: Compute in full float32 where the device would by default use less precision.
     """
     options = _FLOAT32.get(provider) if float32 else None
     return provider if options is None else (provider, dict(options))
 
 
 def require_provider(session: Any, name: str, provider: str) -> None:
-    """Refuse a session that runs elsewhere: ONNX Runtime takes the CPU if a device fails.
+    """Refuse a session on another provider: ONNX Runtime falls back to the CPU if a device fails.
 
     Args:
         session: The session.
-        name: Of its file, for errors.
+        name: Name of its file, for errors.
         provider: The provider that was asked for.
 
     Raises:
-        ArgumentError: It is not the session's first.
+        ArgumentError: The session does not run on it.
     """
     first = session.get_providers()[0]
     if first != provider:

@@ -1,4 +1,4 @@
-"""Reading an ONNX file that anyone may have written."""
+"""Read an ONNX file that anyone may have written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     content = _content(path)
     try:
         model = onnx.load_model_from_string(content)
-    # It raises the protobuf library's errors, which have no stable class.
+    # onnx passes on the protobuf library's errors, which have no stable class.
     except Exception as error:
         raise _no_onnx_file(path, first_line(error)) from error
     if not model.HasField("graph"):
@@ -33,7 +33,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 def _content(path: Path) -> bytes:
     try:
-        # A FIFO would wait for its writer.
+        # Without O_NONBLOCK, opening a FIFO would wait for its writer.
         descriptor = os.open(
             path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         )
@@ -42,7 +42,7 @@ def _content(path: Path) -> bytes:
             if not stat.S_ISREG(found.st_mode):
                 raise _no_onnx_file(path, "something that is no regular file")
             if found.st_size > LARGEST_FILE:
-                raise _no_onnx_file(path, f"{found.st_size} bytes, and the format ends at 2 GB")
+                raise _no_onnx_file(path, f"{found.st_size} bytes, more than the format's 2 GB")
             return file.read(found.st_size)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         found_instead = getattr(error, "strerror", None) or first_line(error)

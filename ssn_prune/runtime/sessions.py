@@ -25,20 +25,20 @@ def open_session(
     provider: str = CPU,
     float32: bool = False,
 ) -> Any:
-    """An ``onnxruntime.InferenceSession``.
+    """Open an ``onnxruntime.InferenceSession``.
 
     Args:
         source: The file, or a serialized model.
         name: Its name, for errors.
         threads: Number of threads.
-        spinning: Whether threads that wait spin, against whatever else runs.
+        spinning: Whether waiting threads spin, which slows down other programs.
         profile: Prefix of a file to write a profile to.
         provider: The execution provider.
-        float32: Do without fewer digits than float32 has, where the device would choose them.
+        float32: Compute in full float32 where the device would by default use less precision.
 
     Raises:
         InferenceRuntimeError: ONNX Runtime cannot load it.
-        ArgumentError: It would run elsewhere than on that provider.
+        ArgumentError: It would run on another provider.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -73,15 +73,15 @@ def run_session(session: Any, name: str, arrays: Sequence[np.ndarray]) -> list[n
     """Run a file once.
 
     Args:
-        session: The file.
-        name: Its name, for errors.
+        session: The session of the file.
+        name: Name of the file, for errors.
         arrays: Its inputs, in its order.
 
     Returns:
         Its outputs, in its order.
 
     Raises:
-        InferenceRuntimeError: ONNX Runtime cannot run it, or an output is no array of numbers.
+        InferenceRuntimeError: ONNX Runtime cannot run it, or an output is not an array of numbers.
     """
     names = [value.name for value in session.get_inputs()]
     if len(names) != len(arrays):

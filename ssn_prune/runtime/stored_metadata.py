@@ -1,4 +1,4 @@
-"""What the conversion stores in a file about itself, read from a file that may say anything."""
+"""The metadata that the conversion stores in a file, read from a file that may say anything."""
 
 from __future__ import annotations
 
@@ -60,11 +60,12 @@ class StoredLayer:
 
 @dataclass(frozen=True)
 class StoredPreprocessing:
-    """How inputs of a file are made.
+    """How images become inputs of a file.
 
     Attributes:
-        how: What is done to a picture.
-        embedded: Whether the file itself does the last step, and takes pixels, uint8.
+        how: The preprocessing.
+        embedded: Whether the file itself does the last step, the normalization, and takes pixels,
+            uint8.
     """
 
     how: Preprocessing
@@ -72,12 +73,12 @@ class StoredPreprocessing:
 
 
 def stored_source(model: onnx.ModelProto) -> StoredSource | None:
-    """The checkpoint that a model names; None if it names none in a form that we write."""
+    """The checkpoint that a model names; None if it names none in the form that we write."""
     return source_in(_properties(model))
 
 
 def source_in(stored: Mapping[str, str]) -> StoredSource | None:
-    """The same for metadata that have been read."""
+    """The same, from metadata that have been read."""
     name, sha256 = stored.get(SOURCE_KEY), stored.get(SHA256_KEY, "")
     if not name or not re.fullmatch("[0-9a-f]{64}", sha256):
         return None
@@ -85,18 +86,18 @@ def source_in(stored: Mapping[str, str]) -> StoredSource | None:
 
 
 def stored_target(model: onnx.ModelProto) -> str | None:
-    """What a model says it is for; None if it says nothing that we would write."""
+    """The target that a model names; None if it names none in the form that we write."""
     found = _properties(model).get(TARGET_KEY, "")
     return found if re.fullmatch("[a-z0-9]{1,40}", found) else None
 
 
 def stored_layer_values(model: onnx.ModelProto) -> dict[str, str]:
-    """The names of the values that equal the layers' outputs; none if they are malformed."""
+    """The names of the values that equal the layers' outputs; malformed ones are left out."""
     return layer_values_in(_properties(model))
 
 
 def layer_values_in(stored: Mapping[str, str]) -> dict[str, str]:
-    """The same for metadata that have been read."""
+    """The same, from metadata that have been read."""
     found = _parsed(stored.get(LAYER_VALUES_KEY, "{}"))
     if not isinstance(found, dict):
         return {}
@@ -104,14 +105,14 @@ def layer_values_in(stored: Mapping[str, str]) -> dict[str, str]:
 
 
 def stored_selection(model: onnx.ModelProto, name: str) -> list[StoredLayer]:
-    """What every layer selected; none if the model does not say.
+    """What every layer selected; empty if the model does not say.
 
     Args:
         model: The model.
-        name: Name of its file, for errors.
+        name: Name of the file, for errors.
 
     Raises:
-        InferenceRuntimeError: It is not in the form that we write.
+        InferenceRuntimeError: The selection is not in the form that we write.
     """
     text = _properties(model).get(SELECTION_KEY, "{}")
     found = _parsed(text)
@@ -129,13 +130,13 @@ def stored_selection(model: onnx.ModelProto, name: str) -> list[StoredLayer]:
 
 
 def preprocessing_text(model: onnx.ModelProto) -> dict[str, str]:
-    """What a model says of how its inputs are made, as metadata for :func:`preprocessing_in`."""
+    """What a model says of its preprocessing, as metadata for :func:`preprocessing_in`."""
     text = _properties(model).get(PREPROCESSING_KEY, "")
     return {PREPROCESSING_KEY: text} if 0 < len(text) <= _LONGEST_NOTE else {}
 
 
 def preprocessing_in(stored: Mapping[str, str]) -> StoredPreprocessing | None:
-    """How inputs are made; None if metadata do not say so in a form that we write."""
+    """How images become inputs; None if the metadata do not say so in the form that we write."""
     found = _parsed(stored.get(PREPROCESSING_KEY, "null"))
     if not isinstance(found, dict) or not isinstance(found.get("embedded"), bool):
         return None
@@ -148,7 +149,7 @@ def preprocessing_in(stored: Mapping[str, str]) -> StoredPreprocessing | None:
     try:
         interpolation = found.get("interpolation", "")
         how = Preprocessing((size[0], size[1], size[2]), mean, std, resize, interpolation)
-    except (ArgumentError, TypeError):  # they do not fit each other
+    except (ArgumentError, TypeError):  # the values do not fit each other
         return None
     return StoredPreprocessing(how, found["embedded"])
 
@@ -176,7 +177,7 @@ def _properties(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _parsed(text: str) -> Any:
-    """The JSON value; None if there is none, or none that we would write."""
+    """The JSON value; None if it is not valid JSON, or is longer than what we write."""
     if len(text) > _LONGEST_JSON:
         return None
     try:

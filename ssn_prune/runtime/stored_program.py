@@ -1,6 +1,6 @@
-"""What the conversion stores in a .pt2 file about itself, read without executing anything.
+"""The metadata that the conversion stores in a .pt2 file, read without executing anything.
 
-The file is a zip archive; only the one small member is read, by the reader of checkpoints.
+The file is a zip archive. Only the one small member is read, with the reader for checkpoints.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ _LONGEST = 16 << 20
 
 
 def stored_in_program(path: Path) -> dict[str, str]:
-    """The metadata of a file that anyone may have written; empty if there are none."""
+    """The metadata of a file that anyone may have written; empty if it has none."""
     try:
         with open_input(path) as file:
             archive = read_directory(file)
             member = next((name for name in archive.members if name.endswith(_MEMBER)), None)
             found = {} if member is None else _parsed(archive.read(member, _LONGEST))
-    except CheckpointError:  # whoever opens the file says what is wrong with it
+    except CheckpointError:  # opening the file will report what is wrong with it
         return {}
     return found if isinstance(found, dict) and all(map(_is_text, found.values())) else {}
 
 
 def source_of_program(path: Path) -> StoredSource | None:
-    """The checkpoint that a program names; None if it names none in a form that we write."""
+    """The checkpoint that a program names; None if it names none in the form that we write."""
     return source_in(stored_in_program(path))
 
 
 def layer_values_of_program(path: Path) -> dict[str, str]:
-    """The names of the values that equal the layers' outputs; none if they are malformed."""
+    """The names of the values that equal the layers' outputs; malformed ones are left out."""
     return layer_values_in(stored_in_program(path))
 
 
 def batch_of_program(path: Path) -> int | None:
-    """The batch size that all inputs are fixed at; None if it is open, or not said."""
+    """The fixed batch size of all inputs; None if it is dynamic, differs or is not stored."""
     inputs = _parsed(stored_in_program(path).get(INPUTS_KEY, "{}"))
     shapes = list(inputs.values()) if isinstance(inputs, dict) else []
     firsts = [shape[0] if isinstance(shape, list) and shape else None for shape in shapes]

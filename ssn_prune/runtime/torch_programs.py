@@ -1,6 +1,6 @@
-"""Programs of torch.export in torch. Whoever opens one executes what is in the file.
+"""Programs of torch.export, run in torch. Opening one executes what is in the file.
 
-Importing this module imports torch, which the process that runs ONNX files does without.
+This module imports torch, which the process that runs ONNX files does not need.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ TORCH = "torch"
 
 
 class TorchProgram:
-    """A program that is loaded.
+    """A loaded program.
 
     Args:
-        content: The bytes of its file, which are trusted.
-        name: Its name, for errors.
+        content: The bytes of its file, which must be trusted.
+        name: Name of the file, for errors.
 
     Attributes:
-        nodes: Calls in it.
+        nodes: Number of calls in it.
         bytes: Size of the file.
-        version: Of torch.
+        version: The version of torch.
 
     Raises:
         InferenceRuntimeError: torch cannot load it.
@@ -64,7 +64,7 @@ class TorchProgram:
             Its outputs, in its order.
 
         Raises:
-            InferenceRuntimeError: It cannot be run, or an output is no array of numbers.
+            InferenceRuntimeError: It cannot be run, or an output is not an array of numbers.
         """
         with _errors(self._name, "run"):
             found = [output.numpy() for output in self.runner(arrays)()]
@@ -73,14 +73,14 @@ class TorchProgram:
         return found
 
     def run_at(self, arrays: Sequence[np.ndarray], values: Sequence[str]) -> list[np.ndarray]:
-        """Run it once, and give values inside of it.
+        """Run it once, and return values inside it.
 
         Args:
             arrays: Its inputs, in its order.
             values: Names of nodes.
 
         Raises:
-            InferenceRuntimeError: It cannot be run, or has no such values.
+            InferenceRuntimeError: It cannot be run, or lacks one of the values.
         """
         kept = _Recorder(self._module, frozenset(values))
         with _errors(self._name, "run"), torch.no_grad():
@@ -94,7 +94,7 @@ class TorchProgram:
             wanted = 0 if spec is None else spec.num_leaves
             found = f"{wanted} inputs, and the network has {len(arrays)}"
             raise _cannot("run", self._name, found)
-        leaves = [torch.from_numpy(np.array(array)) for array in arrays]  # it may write to them
+        leaves = [torch.from_numpy(np.array(array)) for array in arrays]  # it may write to these
         args, kwargs = pytree.tree_unflatten(leaves, spec)
 
         def run() -> list[Tensor]:
@@ -104,7 +104,7 @@ class TorchProgram:
         return run
 
     def described_inputs(self) -> onnx.ModelProto:
-        """Its inputs as an ONNX file describes them, for whoever makes them up."""
+        """Its inputs, described by an ONNX model without nodes, for ``inputs_of``."""
         nodes = {node.name: node for node in self._program.graph.nodes}
         values = []
         for name in self._program.graph_signature.user_inputs:
@@ -126,7 +126,7 @@ class _Recorder(torch.fx.Interpreter):
         self.values: dict[str, Tensor] = {}
 
     def run_node(self, n: torch.fx.Node) -> Any:
-        """Run one node."""
+        """Run one node, and keep its value if it is wanted."""
         result = super().run_node(n)
         if n.name in self._wanted and isinstance(result, Tensor):
             self.values[n.name] = result.clone()
@@ -135,13 +135,13 @@ class _Recorder(torch.fx.Interpreter):
 
 @contextlib.contextmanager
 def _errors(name: str, action: str) -> Iterator[None]:
-    """What torch raises, and what the program itself does, becomes a typed error."""
+    """Turn whatever torch or the program raises into a typed error."""
     try:
         with suppress_tracer_output():
             yield
     except InferenceRuntimeError:
         raise
-    # Loading a file executes it, and running it does: anything may be raised.
+    # Loading and running a file both execute it, so anything may be raised.
     except Exception as error:
         raise _cannot(action, name, first_line(error)) from error
 

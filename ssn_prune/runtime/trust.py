@@ -1,8 +1,8 @@
 """Which torch programs may be opened: reading one executes what is in it.
 
-``torch.export.load`` unpickles what it cannot read otherwise, and there is no reader of such files
-that executes nothing. So a file is opened only if the user says so, or if it is, byte by byte, the
-one that a conversion has reported.
+``torch.export.load`` unpickles what it cannot read otherwise, and no reader of such files is free
+of that. So a file is opened only if the user says so, or if it is, byte by byte, the one that the
+report of a conversion names.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ssn_prune.text import printable
 
 _LARGEST_REPORT = 64 << 20  # bytes; a layer takes about 2,000
 _FIELD = "exported"
-"""Of the report: the file of a format other than ONNX."""
+"""Field of the report for a file in a format other than ONNX."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What the user vouches for.
+    """Which torch programs the user vouches for.
 
     Attributes:
-        any_program: Every torch program may be opened.
-        sha256: Hashes of the programs that may be.
+        any_program: Whether every torch program may be opened.
+        sha256: Otherwise, the hashes of those that may be opened.
     """
 
     any_program: bool = False
@@ -39,7 +39,7 @@ class Trust:
         """The hashes that a program may have; None if it may have any.
 
         Args:
-            name: Of the file, for errors.
+            name: Name of the file, for errors.
 
         Raises:
             UntrustedFileError: No program may be opened.
@@ -51,17 +51,17 @@ class Trust:
         raise UntrustedFileError(
             f"{printable(name)} was not opened: reading a torch program executes what is in it",
             expected="a program that you vouch for",
-            found="no word of yours",
+            found="neither a report of its conversion nor your consent",
             hint="pass `from_report='run.json'`, the report of the conversion that wrote it, or "
             "`trust_pt2=True` if you know where the file comes from",
         )
 
 
 def trust_of(*, trust_pt2: bool, reports: Sequence[Path | str] = ()) -> Trust:
-    """What the user vouches for.
+    """Make a ``Trust`` from what the user passes.
 
     Args:
-        trust_pt2: Every torch program may be opened.
+        trust_pt2: Whether every torch program may be opened.
         reports: Reports of conversions, as ``convert`` writes them, which name their programs.
 
     Raises:
@@ -71,7 +71,7 @@ def trust_of(*, trust_pt2: bool, reports: Sequence[Path | str] = ()) -> Trust:
 
 
 def trusted_content(path: Path, name: str, allowed: Sequence[str] | None) -> bytes:
-    """The bytes of a program, to be loaded: those that are hashed are those that are given.
+    """Read a program for loading. The bytes that are returned are those that were hashed.
 
     Args:
         path: The file.
@@ -79,15 +79,15 @@ def trusted_content(path: Path, name: str, allowed: Sequence[str] | None) -> byt
         allowed: Hashes that it may have; None for any.
 
     Raises:
-        UntrustedFileError: It has another one.
-        InferenceRuntimeError: It cannot be read.
+        UntrustedFileError: Its hash is not allowed.
+        InferenceRuntimeError: The file cannot be read.
     """
     try:
         if path.exists() and not path.is_file():  # a pipe would wait for its writer
             raise OSError(0, "a folder, pipe or device")
         with path.open("rb") as file:
             if allowed is not None:
-                # Without keeping it: what is refused may be larger than the memory.
+                # Hash it before reading it whole: a refused file may be larger than the memory.
                 _require_allowed(name, hashlib.file_digest(file, "sha256").hexdigest(), allowed)
                 file.seek(0)
             content = file.read()
@@ -98,7 +98,7 @@ def trusted_content(path: Path, name: str, allowed: Sequence[str] | None) -> byt
             found=getattr(error, "strerror", None) or str(error),
             hint="check the path and its permissions",
         ) from error
-    if allowed is not None:  # the file may have changed meanwhile
+    if allowed is not None:  # the file may have changed since it was hashed
         _require_allowed(name, hashlib.sha256(content).hexdigest(), allowed)
     return content
 

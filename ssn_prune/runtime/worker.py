@@ -1,6 +1,6 @@
-"""The other side of :mod:`ssn_prune.runtime.process`: does what it is told with exported files.
+"""The worker side of :mod:`ssn_prune.runtime.process`: carries out actions on exported files.
 
-It may hang, crash or run out of memory at any point: whoever started it waits, and ends it.
+It may hang, crash or run out of memory at any point. The process that started it will kill it.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ Answer = tuple[Any, Arrays]
 
 
 class Worker:
-    """Every public method is an action: it takes plain values and arrays, and answers with both.
+    """Every public method is an action: it takes plain values and arrays, and returns both.
 
     Attributes:
-        name: Of the file that is worked on, for errors.
+        name: Name of the current file, for errors.
     """
 
     def __init__(self) -> None:
@@ -68,12 +68,12 @@ class Worker:
         return (None if found is None else asdict(found)), ()
 
     def facts(self, path: str) -> Answer:
-        """The batch size that a file is fixed at, None if it is open; how its inputs are made."""
+        """The fixed batch size of a file, None if it is dynamic, and its preprocessing."""
         model = read_model(Path(path))
         return {"batch": batch_of(model), "preprocessing": preprocessing_text(model)}, ()
 
     def open(self, path: str, threads: int, provider: str = CPU) -> Answer:
-        """Open a file to run it on given inputs; what it says of its outputs and layers."""
+        """Open a file to run it on given inputs; the answer describes its outputs and layers."""
         model = read_model(Path(path))
         external_files(model, Path(path))
         outputs = [asdict(output) for output in outputs_of(model)]
@@ -89,7 +89,7 @@ class Worker:
         return described, ()
 
     def open_in(self, path: str, threads: int, runtime: str) -> Answer:
-        """Choose a runtime to run a file in, which opens it later; the version, and the options."""
+        """Choose a runtime, which opens a file at its first run; the answer describes both."""
         model = read_model(Path(path))
         external_files(model, Path(path))
         backend = backend_of(runtime)
@@ -100,13 +100,13 @@ class Worker:
         return found | {"version": backend.version()}, ()
 
     def open_program(self, path: str, threads: int, allowed: list[str] | None) -> Answer:
-        """Open a torch program to run it on given inputs, which executes what is in it."""
+        """Open a torch program to run it on given inputs. This executes what is in it."""
         self._opened = self._program(path, threads, allowed)
         self._run = self._opened.run
         return None, ()
 
     def run_program_at(self, arrays: Arrays, values: Sequence[str]) -> Answer:
-        """Run the open torch program, and give values inside of it."""
+        """Run the open torch program, and return values inside it."""
         return None, self._opened.run_at(arrays, values)
 
     def run(self, arrays: Arrays = ()) -> Answer:
@@ -116,7 +116,7 @@ class Worker:
     def run_at(
         self, arrays: Arrays, path: str, threads: int, values: Sequence[str], provider: str = CPU
     ) -> Answer:
-        """Run a file that was opened before, and give values inside of it; none if it is large."""
+        """Run a file, and return values inside it; none if it exceeds protobuf's 2 GB."""
         model = onnx.load(path, load_external_data=True)
         outputs = [output.name for output in model.graph.output]
         extra = [value for value in dict.fromkeys(values) if value not in outputs]
@@ -186,15 +186,15 @@ class Worker:
     def memory_program(
         self, path: str, threads: int, inputs: list[dict[str, Any]], allowed: list[str] | None
     ) -> Answer:
-        """What a torch program adds to the memory of this process, which has opened none before."""
-        import ssn_prune.runtime.torch_programs  # noqa: F401 - torch itself is not the program's
+        """What a torch program adds to the peak memory of this process, which must be fresh."""
+        import ssn_prune.runtime.torch_programs  # noqa: F401 - torch's own memory does not count
 
         arrays = list(_feed(inputs).values())
         return peak_added(lambda: self._program(path, threads, allowed).run(arrays)), ()
 
     def _program(self, path: str, threads: int, allowed: list[str] | None) -> Any:
         content = trusted_content(Path(path), self.name, allowed)
-        # Here, because this process does without torch for all other files.
+        # Imported here because this process needs no torch for other files.
         import torch
 
         from ssn_prune.runtime.torch_programs import TorchProgram
@@ -214,7 +214,7 @@ class Worker:
     def memory(
         self, path: str, threads: int, inputs: list[dict[str, Any]], provider: str = CPU
     ) -> Answer:
-        """What a file adds to the memory of this process, which has opened none before."""
+        """What a file adds to the peak memory of this process, which must be fresh."""
         return added_memory(Path(path), self.name, threads, _feed(inputs), provider), ()
 
     def profile(
@@ -226,7 +226,7 @@ class Worker:
         folder: str,
         provider: str = CPU,
     ) -> Answer:
-        """The time of every node."""
+        """Measure the milliseconds of each node of a file."""
         how = (threads, _feed(inputs), runs, Path(folder), provider)
         return profile_nodes(Path(path), self.name, *how), ()
 
@@ -236,9 +236,9 @@ def _feed(inputs: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    """Answer until the one who asks has gone."""
+    """Answer requests until the other process has gone."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # native code may print, and must not print into the answers
+    os.dup2(2, 1)  # what native code prints must not mix with the answers
     parent, memory = int(sys.argv[2]), sys.argv[3]
     limit_this_process(parent, int(memory) if memory else None)
     worker = Worker()
@@ -253,7 +253,7 @@ def main() -> None:
             content, found = getattr(worker, request["action"])(*given, **request["arguments"])
         except SsnPruneError as error:
             send(answers, {"error": _fields(error)})
-        # Files of others make onnx, ONNX Runtime and NumPy raise anything.
+        # An untrusted file can make onnx, ONNX Runtime and NumPy raise anything.
         except Exception as error:  # noqa: BLE001
             send(answers, {"error": _fields(runtime_error(worker.name, error))})
         else:

@@ -1,10 +1,9 @@
-"""A program without traces of the machine and the data that it was made with.
+"""Remove traces of the machine and the data that a program was made with.
 
-torch.export notes at every call the lines of code that it comes from, with their paths, and at the
-program the inputs of the example. Both would be in the file, and so would the rest of the memory
-that a weight is a slice of. What stays of the notes is the path of
-the module in the network, which quantizers and profilers go by; classes are named if they are
-torch's.
+torch.export records the source lines of every call, with their paths, and the example inputs of the
+program. Both would be in the file, and so would the rest of the memory that a weight is a slice of.
+Only the path of the module in the network is kept, which quantizers and profilers use. Classes are
+named only if they are torch's.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _MODULES = "nn_module_stack"
 
 
 def remove_traces(program: torch.export.ExportedProgram) -> None:
-    """Remove them, in place; the example inputs become zeros.
+    """Remove the traces, in place; the example inputs become zeros.
 
     Args:
         program: Owned by the caller.
@@ -53,11 +52,11 @@ def _class_name(kind: Any) -> str:
 
 
 def _with_own_memory(value: Tensor, own: dict[tuple[Any, ...], Tensor]) -> Tensor:
-    """A tensor that is a part of larger memory, which would be in the file whole, on its own.
+    """A tensor with memory of its own if it is a slice of larger memory, which would be saved.
 
     Args:
         value: The tensor.
-        own: Copies that were made, by what they are copies of: a tensor with two names stays one.
+        own: Copies made so far, keyed by their source: a tensor with two names stays one.
     """
     memory = value.untyped_storage()
     if memory.nbytes() <= value.numel() * value.element_size():

@@ -45,14 +45,14 @@ def write_pt2(
 ) -> tuple[TorchProgramStats, dict[str, int] | None]:
     """Export to ``temporary``, a file that will be moved to ``target``.
 
-    ``progress`` is called with every step.
+    ``progress`` is called with the name of each step before it starts.
 
     Returns:
-        Statistics of the file, and its ATen operators.
+        Statistics of the file, and its ATen operators, counted by name.
 
     Raises:
-        ExportError: The network has switchable layers, is a detection model, cannot be captured, or
-            calls operators of neither torch nor torchvision.
+        ExportError: The network has switchable layers, is a detection model, cannot be captured or
+            saved, or calls operators of neither torch nor torchvision.
         ArgumentError: An option is for ONNX files only.
         OutputError: The file cannot be written.
     """
@@ -105,8 +105,8 @@ def layer_values(
     """Name the value in a program that equals each layer's output.
 
     Args:
-        program: Its nodes know the paths of their modules.
-        paths: For each layer the module paths whose last node computes its output.
+        program: The program, whose nodes store the paths of their modules.
+        paths: For each layer, the module paths whose last node computes its output.
 
     Returns:
         Names of nodes by layer; layers that left no node of their own are absent.
@@ -141,13 +141,13 @@ def _save(
                 torch.export.save(program, file, extra_files=extra)
         except OSError:
             raise
-        # The serializer has no errors of its own for what it does not know.
+        # The serializer has no error class of its own for what it cannot save.
         except Exception as error:
             raise ExportError(
                 "torch.export cannot save the pruned network",
                 expected="a network of plain tensors, numbers and operators",
                 found=f"{type(error).__name__}: {first_line(error)}",
-                hint="take out of the network what is named; torch's own error is the cause of "
+                hint="remove what is named from the network; torch's own error is the cause of "
                 "this one",
             ) from error
 

@@ -1,8 +1,8 @@
-"""Which operators a program may have: those that every installation of torch can load.
+"""The operators that a program may contain: those that every installation of torch can load.
 
 These are torch's own (``aten``), those of torchvision, and Python's arithmetic on sizes. Regions
-such as ``no_grad`` and autocast are operators of torch's tracer that hold a graph of their own;
-torch's decomposition with an empty table takes the graphs out of them.
+such as ``no_grad`` and autocast are higher-order operators with a graph of their own. torch's
+decomposition with an empty table inlines these graphs.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ssn_prune.text import listed
 
 _LIBRARIES = ("torchvision",)
 _ARITHMETIC = ("_operator", "math", "torch")
-"""Modules of the functions that torch.export calls on sizes, such as ``floordiv``, ``sym_max``."""
+"""Modules of the functions that torch.export calls on sizes, such as ``sym_max``."""
 
 
 def portable_program(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
     """A program that loads wherever torch, and the libraries that it names, are installed.
 
     Args:
-        program: As captured.
+        program: The captured program.
 
     Returns:
-        The same, without regions.
+        The program without regions.
 
     Raises:
-        ExportError: It calls something else.
+        ExportError: It calls other operators, or has a region that cannot be inlined.
     """
     calls = _calls(program)
     if any(isinstance(target, HigherOrderOperator) for target in calls):
@@ -41,7 +41,7 @@ def portable_program(program: torch.export.ExportedProgram) -> torch.export.Expo
     foreign = [operator_name(target) for target in calls if not _is_known(target)]
     if foreign:
         raise ExportError(
-            "the pruned network calls operators that a torch program cannot count on",
+            "the pruned network calls operators that other installations of torch may lack",
             expected="operators of torch (aten) or torchvision, and arithmetic on sizes",
             found=listed(sorted(set(foreign)), 4),
             hint="write these parts of the network with operators of torch",
@@ -55,13 +55,13 @@ def operator_counts(program: torch.export.ExportedProgram) -> dict[str, int]:
 
 
 def libraries_of(program: torch.export.ExportedProgram) -> tuple[str, ...]:
-    """What has to be imported before the program can be loaded, besides torch."""
+    """The libraries to import, besides torch, before the program can be loaded."""
     used = {target.namespace for target in _calls(program) if isinstance(target, OpOverload)}
     return tuple(name for name in _LIBRARIES if name in used)
 
 
 def operator_name(target: Any) -> str:
-    """As ``aten.conv2d.default``, or ``floordiv``."""
+    """The name of an operator, such as ``aten.conv2d.default`` or ``floordiv``."""
     if isinstance(target, OpOverload):
         return str(target)
     return str(getattr(target, "__name__", target))
@@ -88,5 +88,5 @@ def _without_regions(program: torch.export.ExportedProgram) -> torch.export.Expo
             "the pruned network has regions that a torch program cannot have",
             expected="regions without effect at inference, such as no_grad",
             found=f"{type(error).__name__}: {first_line(error)}",
-            hint="take the region that is named out of the network's code",
+            hint="remove the region that is named from the network's code",
         ) from error

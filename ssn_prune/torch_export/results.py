@@ -12,14 +12,14 @@ class TorchProgramStats:
     Attributes:
         file_name: Its name.
         bytes: Its size.
-        sha256: Its hash, by which ``verify`` and ``bench`` know the file again.
+        sha256: Its hash, by which ``verify`` and ``bench`` recognise the file.
         torch_version: The version of torch that wrote it.
-        nodes: Calls in the program.
-        operators: These calls by operator, such as ``aten.conv2d.default``.
-        libraries: What has to be imported before the file can be loaded, besides torch.
-        inputs: Names and shapes of the inputs; an open axis has a name.
-        outputs: The same of the outputs.
-        left_out: The network's outputs that are no tensors, each with its type.
+        nodes: Number of calls in the program.
+        operators: Number of calls of each operator, such as ``aten.conv2d.default``.
+        libraries: The libraries to import, besides torch, before the file can be loaded.
+        inputs: Names and shapes of the inputs; a dynamic axis is given by its name.
+        outputs: Names and shapes of the outputs, in the same form.
+        left_out: The network's outputs that are not tensors, each with its type.
     """
 
     file_name: str

@@ -1,8 +1,8 @@
-"""Algebra check: the plan, applied in float64, must not change what the network gives.
+"""Algebra check: applying the plan in float64 must not change the network's outputs.
 
-Rounding plays no part at 1e-11, so any deviation is a mistake in a formula, a fold or a graph fact.
-The network runs, the plan is applied to that very copy, and it runs again: there is never more than
-one float64 copy.
+Rounding errors are far below 1e-11, so any larger deviation is a mistake in a formula, a fold or a
+record of the graph. The network runs, the plan is applied to that same copy, and it runs again, so
+there is never more than one float64 copy.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ ALGEBRA_TOLERANCE = 1e-11
 
 
 def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> AlgebraCheck:
-    """Compare pruned and original network in float64, at the output and at every layer.
+    """Compare the pruned and the original network in float64, at the output and at every layer.
 
-    Layers whose output has moved into a neighbour are compared where the neighbour's appears.
+    A layer that has moved into a neighbour is compared at the neighbour's output.
 
     Args:
         original: The reference, with switchable layers; not changed.
@@ -36,12 +36,12 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
         inputs: Inputs of one call.
 
     Returns:
-        The largest relative errors; not passed if one exceeds :data:`ALGEBRA_TOLERANCE` or is not
-        finite. ``first_layer_off`` is in execution order.
+        The largest relative errors. The check fails if one exceeds :data:`ALGEBRA_TOLERANCE` or is
+        not finite. ``first_layer_off`` is the first such layer in execution order.
 
     Raises:
         CaptureError: The network does not run in float64.
-        VerificationError: It gives NaN.
+        VerificationError: The network returns NaN.
     """
     return check_algebra_in_place(float64_copy(original), plan, inputs)[0]
 
@@ -49,14 +49,17 @@ def check_algebra(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> A
 def check_algebra_in_place(
     wide: nn.Module, plan: Plan, inputs: tuple[Any, ...]
 ) -> tuple[AlgebraCheck, list[Tensor]]:
-    """As :func:`check_algebra`, on a float64 copy that is rewritten, with the original's outputs.
+    """Like :func:`check_algebra`, but rewrites the float64 copy and also returns its outputs.
 
     Args:
-        wide: The copy. It is changed and must not be used afterwards.
+        wide: The float64 copy. It is changed and must not be used afterwards.
         plan: The plan.
         inputs: Inputs of one call.
+
+    Returns:
+        The check, and the outputs of the original.
     """
-    # The layers whose own output still appears somewhere in the pruned network.
+    # The layers whose own output still exists in the pruned network.
     layers = [layer.name for layer in plan.layers if layer.exposed]
     with SpilledOutputs() as expected:
         outputs = run_float64(wide, inputs, layers, expected)

@@ -1,10 +1,10 @@
 """Rounding check: the exported file in its runtime against the original in float64.
 
-The bound is set by the original itself: four times its own float32 error on the same inputs, plus
-one float32 unit of the largest output, or of the range of the activation that makes the output
-(see :mod:`ssn_prune.runtime.file_outputs`). There is no looser constant. If the network has
-layers of another implementation, the reference is that network, and the error is the smaller one of
-it and of the one with layers of ssn_prune.
+The bound follows from the original itself: four times its own float32 error on the same inputs,
+plus 1e-6 of the largest output, or of the range of the activation that makes the output (see
+:mod:`ssn_prune.runtime.file_outputs`). No other constant loosens it. If the network has layers of
+another implementation, that network is the reference. Its own float32 error is then the smaller of
+its error and that of the network with layers of ssn_prune.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ssn_prune.verification.reference_outputs import ReferenceOutputs
 from ssn_prune.verification.results import RoundingCheck
 
 Run = Callable[[tuple[Any, ...]], list[Tensor]]
-"""Runs a file on the inputs of one call; its outputs in the order of the network's own."""
+"""Runs a file on the inputs of one call, and returns its outputs in the network's order."""
 
 ERROR_FACTOR = 4.0
 SCALE_FACTOR = 1e-6
 
 
 def rounding_bound(original_error: float, scale: float) -> float:
-    """4 x the reference's own float32 error + 1e-6 x the scale of its values."""
+    """The bound: 4 x the reference's own float32 error + 1e-6 x the scale of its values."""
     return ERROR_FACTOR * original_error + SCALE_FACTOR * scale
 
 
@@ -39,17 +39,17 @@ def check_rounding(
     outputs: ReferenceOutputs,
     listed: Sequence[FileOutput] = (),
 ) -> RoundingCheck:
-    """Run the file and compare it with the reference, which has run already.
+    """Run the file and compare it with the outputs of the reference.
 
     Args:
         run: Runs the file.
         batches: Inputs of several calls.
-        outputs: What the reference gives for them.
+        outputs: Outputs of the reference for them.
         listed: What is known of the file's outputs, in their order.
 
     Returns:
-        Errors over all batches together; with several outputs, those of the one that uses most of
-        its own bound. NaN never passes, nor an infinity that the reference does not give.
+        Errors over all batches together; with several outputs, those of the one that uses the most
+        of its own bound. NaN never passes, nor does an infinity that the reference lacks.
 
     Raises:
         InferenceRuntimeError: The file cannot be run.
@@ -84,12 +84,12 @@ def errors_of_outputs(
     outputs: ReferenceOutputs,
     listed: Sequence[FileOutput] = (),
 ) -> list[OutputErrors]:
-    """Compare what a file has given with the reference, output by output.
+    """Compare the outputs of a file with those of the reference, one by one.
 
     Args:
-        converted: What the file gives for each batch.
-        outputs: What the reference gives for them.
-        listed: What is known of the file's outputs, in their order.
+        converted: Outputs of the file for each batch.
+        outputs: Outputs of the reference for the same batches.
+        listed: The file's outputs, in its order; empty if they are not known.
     """
     count = len(outputs.exact[0])
     if len(listed) != count:
@@ -105,7 +105,7 @@ def errors_of_outputs(
 
 
 class OutputErrors:
-    """Errors of one output over all batches; every output has a bound of its own."""
+    """Errors of one output over all batches; each output has a bound of its own."""
 
     def __init__(self, output: FileOutput, networks: int) -> None:
         self.output = output
@@ -114,7 +114,7 @@ class OutputErrors:
         self.own_errors = [0.0] * networks
 
     def add(self, value: Tensor, own: Sequence[Tensor], exact: Tensor) -> None:
-        """Take a batch into account."""
+        """Add a batch: the file's output, those in float32, and the one in float64."""
         error, scale = max_error(value, exact)
         self.error = max(self.error, error)
         for index, single in enumerate(own):
@@ -123,7 +123,7 @@ class OutputErrors:
 
     @property
     def own_error(self) -> float:
-        """The smallest of the networks: a poor formula is no excuse."""
+        """The smallest float32 error of the networks: an inaccurate formula must not raise it."""
         return min(self.own_errors)
 
     @property
@@ -135,17 +135,17 @@ class OutputErrors:
 
     @property
     def bound(self) -> float:
-        """What the error may be."""
+        """The largest error that passes."""
         return rounding_bound(self.own_error, self.scale)
 
     @property
     def passed(self) -> bool:
-        """Whether it is that, and the network itself gives numbers."""
+        """Whether the error is within the bound, and the bound is finite."""
         return bool(np.isfinite(self.bound)) and self.error <= self.bound
 
     @property
     def ratio(self) -> float:
-        """The share of the bound that is used."""
+        """The share of the bound that the error uses; infinite if it does not pass."""
         if self.passed:
             return self.error / self.bound if self.bound > 0 else 0.0
         return float("inf")

@@ -1,4 +1,4 @@
-"""What a file says of its inputs, so that nobody needs to say again how it was converted."""
+"""What a file says of its inputs, so that users need not repeat the options of its conversion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssn_prune.export_formats import format_of
 from ssn_prune.runtime.file_facts import FileFacts
 
 LARGEST = 32
-"""A larger batch is not made because a file says so: that is how it would eat the memory."""
+"""A larger batch size in a file is ignored: an untrusted file could otherwise exhaust memory."""
 
 
 def file_facts(path: Path, timeout: float) -> FileFacts:
@@ -20,8 +20,9 @@ def file_facts(path: Path, timeout: float) -> FileFacts:
         timeout: Seconds that reading it may take.
 
     Returns:
-        The batch is the size of the first axis of all inputs; None if it is open, or differs.
-        Nothing is known of a file that cannot be read, which whoever runs it will find.
+        The facts. The batch is the size of the first axis of all inputs; None if it is dynamic,
+        differs or is too large. For a file that cannot be read they are empty; running it will
+        report the reason.
     """
     read = format_of(path).facts
     found = FileFacts() if read is None else read(path, timeout)

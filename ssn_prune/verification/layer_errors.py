@@ -17,8 +17,8 @@ from ssn_prune.verification.compare import rounding_bound
 from ssn_prune.verification.reference_outputs import float32_outputs, run_float64
 
 RunAt = Callable[[tuple[Any, ...], Sequence[str]], Mapping[str, Tensor]]
-"""Runs a file on the inputs of one call and gives values inside of it, by name; none if it cannot
-be opened there."""
+"""Runs a file on the inputs of one call and returns values inside it, by name; none if they cannot
+be read."""
 
 
 def layer_errors_at(
@@ -27,7 +27,7 @@ def layer_errors_at(
     layer_values: Mapping[str, str],
     run_at: RunAt,
 ) -> tuple[LayerError, ...]:
-    """Open a file at the layers' outputs and hold each against a bound of its own.
+    """Run a file up to each layer's output, and compare each with a bound of its own.
 
     Args:
         original: The network with switchable layers; not changed.
@@ -36,14 +36,14 @@ def layer_errors_at(
         run_at: Runs the file.
 
     Returns:
-        The errors in execution order; none of layers that are called several times, and none at
-        all if the file does not say where the layers are.
+        The errors in execution order, without layers that are called several times. Empty if the
+        file does not say where the layers are.
     """
     layers = {n for n, module in original.named_modules() if isinstance(module, SwitchableNorm)}
     values = {name: value for name, value in layer_values.items() if name in layers}
     try:
         converted = run_at(batch, list(values.values())) if values else {}
-    except InferenceRuntimeError:  # a file that is wrong may also say wrong things of its layers
+    except InferenceRuntimeError:  # a wrong file may also name wrong values for its layers
         return ()
     if not converted:
         return ()

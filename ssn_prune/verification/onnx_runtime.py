@@ -1,4 +1,4 @@
-"""ONNX files in ONNX Runtime: our own here, those of others in another process."""
+"""ONNX files in ONNX Runtime: our own in this process, untrusted ones in another."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def open_onnx(source: Path | bytes, name: str) -> Run:
         A function that runs it on one batch.
 
     Raises:
-        InferenceRuntimeError: ONNX Runtime cannot load it; the function raises it if it cannot run.
+        InferenceRuntimeError: ONNX Runtime cannot load it. The function raises it if it cannot run.
     """
     session = open_session(source, name, threads=torch.get_num_threads(), spinning=False)
     embedded = embedded_by(session.get_modelmeta().custom_metadata_map)
@@ -52,10 +52,10 @@ class OnnxApart:
 
     Attributes:
         path: The file.
-        outputs: What is known of its outputs, in its order.
+        outputs: Its outputs, in its order.
         layer_values: The names of the values that equal the layers' outputs, by layer.
         provider: The execution provider that it runs on.
-        embedded: How it normalizes pixels, which it takes then; None if it takes numbers.
+        embedded: How it normalizes pixels itself; None if it takes normalized inputs.
     """
 
     path: Path
@@ -76,7 +76,7 @@ class OnnxApart:
         return to_tensors(arrays)
 
     def run_at(self, batch: tuple[Any, ...], values: Sequence[str]) -> dict[str, Tensor]:
-        """Values inside of it; none if it is larger than one message of protobuf."""
+        """Run it on one batch and return values inside it; none if it exceeds protobuf's 2 GB."""
         how = _how(self.path, self.provider) | {"values": list(values)}
         given = to_arrays(batch, self.embedded)
         names, arrays = self._process.call("run_at", self.path.name, how, given)
@@ -91,13 +91,13 @@ def onnx_apart(
 
     Args:
         path: The file.
-        timeout: Seconds that it may take, all runs together.
+        timeout: Seconds that loading and all runs together may take.
         provider: The execution provider, by ONNX Runtime's name.
-        each_run: Every run may take as long.
+        each_run: Apply the timeout to loading and to each run separately.
 
     Raises:
         InferenceRuntimeError: It cannot be loaded, or takes too long.
-        ArgumentError: It would run elsewhere than on that provider.
+        ArgumentError: It would run on another provider.
     """
     with runtime_process(timeout, limited=provider == CPU) as process:
         process.each_call = each_run
@@ -124,7 +124,7 @@ def source_of_onnx(path: Path, timeout: float) -> StoredSource | None:
 
 
 def facts_of_onnx(path: Path, timeout: float) -> FileFacts:
-    """What an ONNX file says of its inputs; nothing if it cannot be read."""
+    """What an ONNX file says of its inputs; empty if it cannot be read."""
     found = _read(path, timeout, "facts")
     if found is None:
         return FileFacts()
@@ -135,7 +135,7 @@ def _read(path: Path, timeout: float, action: str) -> Any:
     try:
         with runtime_process(timeout) as process:
             return process.call(action, path.name, {"path": os.path.abspath(path)})[0]
-    except InferenceRuntimeError:  # whoever runs the file finds what is wrong with it
+    except InferenceRuntimeError:  # running the file will report what is wrong with it
         return None
 
 
@@ -143,8 +143,9 @@ def to_arrays(batch: tuple[Any, ...], embedded: Preprocessing | None = None) -> 
     """The inputs of one call, in the order of a file.
 
     Args:
-        batch: What the network takes.
-        embedded: How the file normalizes pixels, if it does: it gets those behind the input.
+        batch: Inputs of the network.
+        embedded: How the file normalizes pixels, if it does; it is then given the pixels that make
+            the inputs.
     """
     leaves = tensor_leaves(batch)
     if embedded is not None:
@@ -153,18 +154,18 @@ def to_arrays(batch: tuple[Any, ...], embedded: Preprocessing | None = None) -> 
 
 
 def to_tensors(arrays: Sequence[np.ndarray]) -> list[Tensor]:
-    """Outputs of a file, to be compared."""
+    """The outputs of a file as tensors."""
     return [torch.from_numpy(array) for array in arrays]
 
 
 def layer_errors(
     original: nn.Module, path: Path, batch: tuple[Tensor, ...]
 ) -> tuple[LayerError, ...]:
-    """The errors inside an ONNX file; see :func:`layer_errors_at`.
+    """The errors of the layers inside an ONNX file; see :func:`layer_errors_at`.
 
     Args:
         original: The network with switchable layers; not changed.
-        path: A file that stores the names of the layers' outputs.
+        path: The file, which stores the names of the layers' outputs.
         batch: Inputs of one call.
     """
     with onnx_apart(path) as opened:

@@ -1,6 +1,7 @@
-"""A file that was made from another checkpoint than the one that it is compared with.
+"""The error for a file that was made from a different checkpoint.
 
-Another hash alone is no mistake: weights may have been saved again. It explains a file that is off.
+A different hash alone is no mistake, since weights may have been saved again. But it explains a
+file that fails verification.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ FILE_HINT = (
 
 
 def other_checkpoint(path: Path, source: Source, timeout: float) -> VerificationError | None:
-    """The error for a file that is off and that another checkpoint explains.
+    """The error for a file that fails and was made from another checkpoint.
 
     Args:
         path: The file.

@@ -1,7 +1,7 @@
-"""A file in other runtimes than ONNX Runtime, against the original in float64.
+"""A file in runtimes other than ONNX Runtime, against the original in float64.
 
-A runtime may compute a network less exactly than ONNX Runtime, so the bound follows what it makes
-of a network of the same make without any switchable layer
+A runtime may be less accurate than ONNX Runtime on any network. So the bound follows from its error
+on the same network with BatchNorm in the place of switchable layers
 (:mod:`ssn_prune.pruning.batch_norm_twin`), and is at least that of the rounding check. Every file
 runs in a process of its own.
 """
@@ -40,7 +40,7 @@ from ssn_prune.verification.twin import Batches, Twin, export_twin
 
 @dataclass(frozen=True)
 class _Opened:
-    """A file that a process runs in a runtime."""
+    """A file in a runtime, in a process of its own."""
 
     path: Path
     version: str
@@ -50,7 +50,7 @@ class _Opened:
     process: RuntimeProcess
 
     def errors(self, batches: Batches, outputs: ReferenceOutputs) -> list[OutputErrors]:
-        """Run it, and compare it with the reference."""
+        """Run it on all batches, and compare it with the reference."""
         return errors_of_outputs([self._run(b) for b in batches], outputs, self.outputs)
 
     def _run(self, batch: tuple[Any, ...]) -> list[Tensor]:
@@ -70,11 +70,11 @@ def check_in_runtimes(
     """Run an ONNX file in several runtimes and compare it with the reference.
 
     Args:
-        backends: The runtimes, which are installed.
+        backends: The runtimes, which must be installed.
         path: The file.
         original: The network with switchable layers; not changed.
         batches: Inputs of several calls.
-        outputs: What the reference gives for them.
+        outputs: Outputs of the reference for them.
         timeout: Seconds that each runtime may take for each file.
 
     Raises:
@@ -100,15 +100,15 @@ def check_in_runtime(
     twin: Twin | None,
     timeout: float,
 ) -> RuntimeCheck:
-    """The same in one runtime.
+    """Run an ONNX file in one runtime and compare it with the reference.
 
     Args:
         backend: The runtime.
         path: The file.
         batches: Inputs of several calls.
-        outputs: What the reference gives for them.
+        outputs: Outputs of the reference for them.
         usual: The errors in ONNX Runtime, output by output.
-        twin: What the bound is made from; None if there is none.
+        twin: The BatchNorm twin, whose error sets the bound; None if there is none.
         timeout: Seconds that it may take for each file.
     """
     with _opened(backend, path, timeout) as opened:
@@ -133,7 +133,7 @@ def check_in_runtime(
 
 
 def _own_bound(output: OutputErrors) -> float:
-    """What the rounding check allows: some networks lose more digits than any runtime."""
+    """The bound of the rounding check: some networks lose more accuracy than any runtime."""
     finite = output.scale > 0 and math.isfinite(output.bound)
     return output.bound / output.scale if finite else 0.0
 
@@ -156,18 +156,18 @@ def _twin_error(backend: Backend, twin: Twin, batches: Batches, timeout: float) 
     try:
         with _opened(backend, twin.path, timeout) as opened:
             errors = opened.errors(batches, twin.outputs)
-    except InferenceRuntimeError:  # an operator of the network's own that the runtime gets wrong
+    except InferenceRuntimeError:  # another operator of the network fails in this runtime
         return None
     error = max(output.relative_error for output in errors)
     return error if math.isfinite(error) else None
 
 
 def installed_backends(names: Sequence[str]) -> list[Backend]:
-    """Runtimes by their names, each once.
+    """The runtimes with given names, each once.
 
     Raises:
         ArgumentError: There is no runtime of that name.
-        InferenceRuntimeError: It is not installed.
+        InferenceRuntimeError: One is not installed.
     """
     backends = [backend_of(name) for name in dict.fromkeys(names)]
     for backend in backends:
@@ -179,11 +179,11 @@ def require_right(checks: Sequence[RuntimeCheck], hint: str) -> None:
     """Raise if the file is wrong in a runtime.
 
     Args:
-        checks: What was found in each.
-        hint: What to try where the file is wrong in ONNX Runtime, too.
+        checks: The result in each runtime.
+        hint: The hint if the file is also wrong in ONNX Runtime.
 
     Raises:
-        VerificationError: It names the runtime.
+        VerificationError: The file is wrong in one; the error names the runtime.
     """
     for check in checks:
         if check.passed:

@@ -1,4 +1,4 @@
-"""Other sizes: inputs to verify files whose sizes are dynamic, and what a failure at some means."""
+"""Inputs of other sizes, to verify files with dynamic sizes, and what a failure at some means."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def batches_of_other_sizes(pruned: PruneResult, inputs: tuple[Any, ...]) -> list
         inputs: Inputs of one call.
 
     Raises:
-        ExportError: It accepts no other size.
+        ExportError: The network accepts no other size.
     """
     others = accepted_sizes(pruned.original, inputs, pruned.guards)
     if not others:
@@ -47,17 +47,17 @@ def check_every_size(
     batches: Sequence[tuple[Any, ...]],
     outputs: ReferenceOutputs,
 ) -> RoundingCheck:
-    """Compare a file with the reference, at the size of the example and others.
+    """Compare a file with the reference at the size of the example and at other sizes.
 
     Args:
         check: Compares the file with the reference on some batches.
         batches: Inputs of several calls; those of the example's size come first.
-        outputs: What the reference gives for them.
+        outputs: Outputs of the reference for them.
 
     Raises:
-        VerificationError: It is right at the size of the example only, or everywhere but at one
-            sample: a branch on that leaves no condition behind in torch.export.
-        InferenceRuntimeError: The runtime cannot run it, at the size of the example either.
+        VerificationError: The file is right at the size of the example only, or at every batch size
+            but 1: torch.export records no condition for a branch on a batch size of 1.
+        InferenceRuntimeError: The runtime cannot run it, not even at the size of the example.
     """
     try:
         found = check(batches, outputs)
@@ -76,7 +76,7 @@ def _require_no_cause(
     outputs: ReferenceOutputs,
     wrong: str,
 ) -> None:
-    """Blame the sizes at which a file is wrong if it is right at all others."""
+    """Raise an error that blames some of the sizes, if the file is right at all others."""
     first = _sizes(batches[0])
     if _right(check, batches, outputs, [i for i, b in enumerate(batches) if _sizes(b) == first]):
         raise VerificationError(
@@ -104,7 +104,7 @@ def _right(
     outputs: ReferenceOutputs,
     chosen: Sequence[int],
 ) -> bool:
-    """Whether a file is right on some of the batches, but not all."""
+    """Whether a file is right on the chosen batches; False if these are none or all."""
     if not 0 < len(chosen) < len(batches):
         return False
     some = ReferenceOutputs(

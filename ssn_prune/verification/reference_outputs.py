@@ -1,4 +1,4 @@
-"""What the reference network gives, in float64 and in float32."""
+"""The outputs of the reference network, in float64 and in float32."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ssn_prune.surgery.nested import to_dtype
 from ssn_prune.surgery.output_hooks import OutputHook, run_with_output_hooks
 
 Outputs = list[list[Tensor]]
-"""For each batch one tensor per output."""
+"""For each batch, one tensor per output."""
 
 
 @dataclass(frozen=True)
 class ReferenceOutputs:
-    """What a file is compared with.
+    """The outputs that a file is compared with.
 
     Attributes:
-        exact: What the reference gives in float64.
-        float32: What networks that are equal to it give in float32, each for all batches. The
-            smallest of their errors bounds that of the file.
+        exact: Outputs of the reference in float64.
+        float32: Outputs in float32 of the reference and networks equivalent to it, each for all
+            batches. The smallest of their errors bounds that of the file.
     """
 
     exact: Outputs
@@ -42,22 +42,22 @@ def run_float64(
     """Run a float64 copy of a network.
 
     Args:
-        wide: The copy.
+        wide: The float64 copy.
         inputs: Inputs of one call.
-        names: Modules to look at.
-        hook: Shown what comes out of them.
+        names: Modules whose outputs are shown to ``hook``.
+        hook: Called with each of these outputs.
 
     Returns:
-        The output's tensors.
+        The tensors of the output.
 
     Raises:
-        CaptureError: It does not run in float64.
-        OutputError: The hook cannot write what it keeps.
+        CaptureError: The network does not run in float64.
+        OutputError: The hook cannot write the outputs that it stores.
     """
     try:
         with float64_arithmetic():
             return run_with_output_hooks(wide, to_dtype(inputs, torch.float64), names, hook)
-    except OutputError:  # of the hook
+    except OutputError:  # from the hook
         raise
     # The network is the user's code and may raise anything.
     except Exception as error:
@@ -75,7 +75,7 @@ def float32_outputs(
     names: Iterable[str] = (),
     hook: OutputHook | None = None,
 ) -> Outputs:
-    """Run a network (not changed) in float32."""
+    """Run a float32 copy of a network on several batches; see :func:`run_float64`."""
     listed = list(names)
 
     def run(copied: nn.Module) -> Outputs:

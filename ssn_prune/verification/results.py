@@ -9,9 +9,10 @@ from ssn_prune.surgery.results import AdoptionCheck, LayerError
 
 @dataclass(frozen=True)
 class AlgebraCheck:
-    """Pruned against original, both float64: relative errors and the bound they must meet.
+    """The pruned network against the original, both in float64: relative errors, and their bound.
 
-    ``layers`` are the errors of all layers, in execution order.
+    ``layers`` are the errors of all layers, in execution order. ``first_layer_off`` is the first
+    of them above the bound.
     """
 
     passed: bool
@@ -27,11 +28,11 @@ class AlgebraCheck:
 class RoundingCheck:
     """The file in its runtime against the original in float64: absolute errors and the bound.
 
-    ``output`` is the output that uses most of its bound; ``scale`` its largest value, or the range
-    of the ``activation`` that makes it. ``provider`` is the execution provider that the session
-    names; None for files of a format without any. ``runtime`` is what ran the file. ``layers`` are
-    the errors inside the file, in execution order; measured where they were asked for, or where the
-    check failed.
+    ``output`` is the output that uses the most of its bound. ``scale`` is its largest value, or the
+    range of the ``activation`` that makes it. ``provider`` is the execution provider that the
+    session names; None for formats without one. ``runtime`` is what ran the file. ``layers`` are
+    the errors inside the file, in execution order; they are measured if asked for, or if the check
+    failed.
     """
 
     passed: bool
@@ -55,17 +56,18 @@ class RuntimeCheck:
     """Another runtime against the original in float64, in units of the largest output.
 
     Attributes:
-        runtime: Its name.
-        version: Its version.
+        runtime: Name of the runtime.
+        version: Version of the runtime.
         passed: Whether the error is at most the bound.
-        error: Of the output that uses most of its bound.
-        original_float32_error: The smallest one of the networks that the file is compared with.
-        twin_error: The same of the network with BatchNorm in place of the switchable layers,
-            against itself in float64; None if that does not run in this runtime.
-        bound: What is allowed: what :mod:`ssn_prune.runtime.backends.bound` or the rounding check
-            allows, whichever is more.
-        onnxruntime_error: That of the file in ONNX Runtime on the CPU.
-        output: The output that uses most of its bound.
+        error: Error of the output that uses the most of its bound.
+        original_float32_error: Error of the original in float32, the smallest of the networks that
+            the file is compared with.
+        twin_error: Error of the network with BatchNorm in the place of the switchable layers in
+            this runtime, against itself in float64; None if that does not run there.
+        bound: The largest error that passes: the larger of those that
+            :mod:`ssn_prune.runtime.backends.bound` and the rounding check allow.
+        onnxruntime_error: Error of the file in ONNX Runtime on the CPU.
+        output: The output that uses the most of its bound.
         scale: Its largest value, or the range of the activation that makes it.
     """
 
@@ -83,10 +85,10 @@ class RuntimeCheck:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """The checks; one that was switched off is None.
+    """The results of all checks; None for one that was switched off.
 
-    ``adoption`` is that of pruning, which fails with an error; ``runtimes`` are those that were
-    asked for.
+    ``adoption`` is the check of layers of another implementation, made while pruning, where a
+    failure raises an error. ``runtimes`` are the other runtimes that were asked for.
     """
 
     algebra: AlgebraCheck | None

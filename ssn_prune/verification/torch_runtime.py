@@ -1,4 +1,4 @@
-"""Torch programs in torch: our own here, those of others in another process, if trusted."""
+"""Torch programs in torch: our own in this process, others, if trusted, in another."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def open_pt2(path: Path) -> Run:
     """Open a torch program that this process has written.
 
     Raises:
-        InferenceRuntimeError: torch cannot load it; the function that is returned raises it if it
-            cannot run.
+        InferenceRuntimeError: torch cannot load it. The function that is returned raises it if the
+            program cannot run.
     """
     program = _own(path)
     return lambda batch: to_tensors(program.run(to_arrays(batch)))
@@ -37,7 +37,7 @@ def open_pt2(path: Path) -> Run:
 def layer_errors_pt2(
     original: nn.Module, path: Path, batch: tuple[Any, ...]
 ) -> tuple[LayerError, ...]:
-    """The errors inside such a program; see :func:`layer_errors_at`."""
+    """The errors of the layers inside such a program; see :func:`layer_errors_at`."""
     program = _own(path)
 
     def run_at(batch: tuple[Any, ...], values: Sequence[str]) -> dict[str, Tensor]:
@@ -67,13 +67,13 @@ class Pt2Apart:
         return to_tensors(self._process.call("run", self.path.name, arrays=to_arrays(batch))[1])
 
     def run_at(self, batch: tuple[Any, ...], values: Sequence[str]) -> dict[str, Tensor]:
-        """Values inside of it."""
+        """Run it on one batch and return values inside it."""
         how, arrays = {"values": list(values)}, to_arrays(batch)
         _, found = self._process.call("run_program_at", self.path.name, how, arrays)
         return dict(zip(values, to_tensors(found), strict=True))
 
     def layer_errors(self, original: nn.Module, batch: tuple[Any, ...]) -> tuple[LayerError, ...]:
-        """The errors inside it; see :func:`layer_errors_at`."""
+        """The errors of the layers inside it; see :func:`layer_errors_at`."""
         values = layer_values_of_program(self.path)
         return layer_errors_at(original, batch, values, self.run_at)
 
@@ -82,10 +82,11 @@ class Pt2Apart:
 def pt2_apart(path: Path, opening: Opening) -> Iterator[Pt2Apart]:
     """Open a torch program in a process of its own, which ends with the block.
 
-    Its addresses are not bounded, since torch's libraries take more of them than there is memory.
+    Its address space is not limited, since torch's libraries reserve more of it than there is
+    memory.
 
     Raises:
-        UntrustedFileError: Nothing vouches for it. Nothing of it was executed.
+        UntrustedFileError: Nothing vouches for the program. Nothing in it was executed.
         InferenceRuntimeError: It cannot be loaded, or takes too long.
     """
     allowed = opening.trust.allowed(path.name)

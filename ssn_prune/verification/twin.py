@@ -1,4 +1,4 @@
-"""The twin of a network as a file: what a runtime gets right of a network without SSN."""
+"""The BatchNorm twin of a network as a file, to measure a runtime's accuracy without SSN."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Batches = Sequence[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Twin:
-    """The network with BatchNorm alone.
+    """The network with BatchNorm in the place of its switchable layers.
 
     Attributes:
         path: Its file.
-        outputs: What it gives in float64 for the same inputs.
+        outputs: Its outputs in float64 for the same inputs.
     """
 
     path: Path
@@ -42,11 +42,11 @@ def export_twin(
     Args:
         original: The network with switchable layers; not changed.
         batches: Inputs of several calls.
-        options: How the file was exported that it is the twin of.
-        folder: Where its file goes.
+        options: The export options of the file that it is the twin of.
+        folder: Where its file is written.
 
     Returns:
-        The twin; None if it cannot be exported like that, or does not run.
+        The twin; None if it cannot be exported with these options, or does not run.
     """
     twin, path = batch_norm_twin(original), folder / "twin.onnx"
     how = ExportOptions(opset=options.opset, ir_version=options.ir_version, dynamic=options.dynamic)
@@ -56,12 +56,12 @@ def export_twin(
         wide = float64_copy(twin)
         exact = [run_float64(wide, batch) for batch in batches]
         return Twin(path, ReferenceOutputs(exact, ()))
-    except SsnPruneError:  # the file may have options that we do not export with
+    except SsnPruneError:  # the file may have options that our exporter does not support
         return None
 
 
 def _example(batches: Batches, options: FileOptions) -> tuple[Any, ...]:
-    """Inputs of one call to export with: two samples or more where the batch is open."""
+    """Inputs of one call to export with: two samples or more for a dynamic batch."""
     if options.dynamic == "none":
         return batches[0]
     most = max(batches, key=lambda batch: min(_samples(batch), default=0))
@@ -71,5 +71,5 @@ def _example(batches: Batches, options: FileOptions) -> tuple[Any, ...]:
 
 
 def _samples(batch: tuple[Any, ...]) -> list[int]:
-    """Samples of each input; none of lists of images, which are no batches."""
+    """Number of samples of each input, without lists of images, which are not batches."""
     return [len(x) for x in batch if isinstance(x, Tensor)]

@@ -1,4 +1,4 @@
-"""verify: the checks of a pruned network and of its file."""
+"""verify: check a pruned network and its file."""
 
 from __future__ import annotations
 
@@ -62,34 +62,35 @@ def verify(
     from_report: Path | str | None = None,
     progress: Progress = no_progress,
 ) -> VerificationReport:
-    """Check that a conversion gives the outputs of the original.
+    """Check that a conversion reproduces the outputs of the original.
 
     Args:
         pruned: Result of :func:`ssn_prune.prune`.
         onnx_path: The exported file; may be None if ``rounding`` is off and ``runtimes`` is empty.
-        batches: Inputs of several calls, at least 4 samples in all; the algebra check uses one of
-            them, with at least two samples if there is any. :func:`random_batches` makes some.
-        algebra: Compare the plan in float64 with the original in float64.
-        rounding: Compare the file in its runtime with the original in float64.
-        provider: ONNX Runtime's execution provider for that, such as ``"cuda"``; files of other
-            formats run on the CPU.
-        runtimes: Other runtimes to compare the ONNX file in, such as ``"openvino"``.
-        timeout: Seconds that loading and running the file may take in all, in each runtime. It runs
-            in a process of its own, which is ended then.
-        every_layer: Measure the error of every layer inside a file that is right, too.
-        trust_pt2: Open a torch program (.pt2) whatever is in it; reading one executes it.
-        from_report: Report of the conversion that wrote a torch program: the file is opened if it
-            is that one, byte by byte.
+        batches: Inputs of several calls, with at least 4 samples in all. The algebra check uses one
+            of them, with at least two samples if there is one. :func:`random_batches` makes some.
+        algebra: Run the algebra check: the pruned network against the original, both in float64.
+        rounding: Run the rounding check: the file in its runtime against the original in float64.
+        provider: ONNX Runtime's execution provider for the rounding check, such as ``"cuda"``;
+            files of other formats run on the CPU.
+        runtimes: Other runtimes to check the ONNX file in, such as ``"openvino"``.
+        timeout: Seconds that loading and running the file may take in all, in each runtime. The
+            file runs in a process of its own, which is killed after that.
+        every_layer: Measure the error of every layer inside the file also if it passes.
+        trust_pt2: Open a torch program (.pt2) whatever is in it; reading one executes its content.
+        from_report: Report of the conversion that wrote a torch program. The program is opened only
+            if it is, byte by byte, the one that the report names.
         progress: Called with the name of each step before it starts.
 
     Returns:
-        The measured errors and bounds; look at ``passed``.
+        The measured errors and bounds. A check that fails does not raise; look at ``passed``.
 
     Raises:
-        VerificationError: The original gives NaN, so nothing can be compared with it.
+        VerificationError: The original returns NaN, so nothing can be compared with it.
+        CaptureError: The original does not run in float64.
         InferenceRuntimeError: The file cannot be loaded or run, or takes too long; or a runtime is
             not installed.
-        ArgumentError: ``timeout`` is no positive number, there is no such runtime, the provider
+        ArgumentError: ``timeout`` is not a positive number, a runtime does not exist, the provider
             is not installed or does not work, or the report names no torch program.
         UntrustedFileError: The file is a torch program that nothing vouches for.
     """
@@ -131,10 +132,10 @@ def opening_of(
     trust_pt2: bool,
     from_report: Path | str | None,
 ) -> Opening:
-    """How to open a file, before anything else is done; the arguments are those of :func:`verify`.
+    """Check the arguments for opening a file; they are those of :func:`verify`.
 
     Raises:
-        ArgumentError: An argument cannot be used, or not with this file.
+        ArgumentError: An argument is invalid, or does not fit this file.
         UntrustedFileError: The file is a torch program that nothing vouches for.
     """
     reports = () if from_report is None else (from_report,)
@@ -153,10 +154,10 @@ def opening_of(
 
 
 def apart(path: Path, opening: Opening) -> AbstractContextManager[ExportFormat]:
-    """The format of a file that anyone may have written, which is run apart if it can be.
+    """The format of a file that anyone may have written, in a process of its own if possible.
 
     Raises:
-        InferenceRuntimeError: It cannot be loaded, or takes too long.
+        InferenceRuntimeError: The file cannot be loaded, or takes too long.
     """
     file_format = format_of(path)
     if file_format.apart is None:
@@ -173,15 +174,15 @@ def check_file(
     *,
     every_layer: bool = False,
 ) -> RoundingCheck:
-    """Compare a file with the reference, and find the first layer that is off if it fails.
+    """Compare a file with the reference. If it fails, find the first layer that is off.
 
     Args:
         file_format: Its format.
         path: The file.
         original: The network with switchable layers; not changed.
         batches: Inputs of several calls.
-        outputs: What the reference gives for them.
-        every_layer: Measure the error of every layer of a file that is right, too.
+        outputs: Outputs of the reference for them.
+        every_layer: Measure the error of every layer also if the file passes.
 
     Raises:
         InferenceRuntimeError: The runtime cannot load or run the file.
@@ -198,11 +199,11 @@ def check_file(
 
 @dataclass(frozen=True)
 class Networks:
-    """What is needed of a pruning to check it.
+    """The networks of a pruning that its checks need.
 
     Attributes:
         original: The network with switchable layers; not changed.
-        reference: What a file must agree with; ``original`` or the network that was given.
+        reference: The network that a file must agree with: ``original``, or the one that was given.
         plan: The plan that makes the pruned network from ``original``.
     """
 
@@ -212,7 +213,7 @@ class Networks:
 
     @staticmethod
     def of(pruned: PruneResult) -> Networks:
-        """Those of a result, without its pruned network."""
+        """The networks of a result, without the pruned one."""
         return Networks(pruned.original, pruned.reference, pruned.plan)
 
 
@@ -224,14 +225,17 @@ def check_in_float64(
     rounding: bool,
     progress: Progress = no_progress,
 ) -> tuple[AlgebraCheck | None, ReferenceOutputs | None]:
-    """The algebra check, and what the file is compared with, from the same runs.
+    """The algebra check and the reference outputs, from the same runs.
 
     Args:
-        networks: What was pruned.
+        networks: The networks.
         batches: Inputs of several calls.
-        algebra: Make the algebra check.
-        rounding: Collect the outputs.
+        algebra: Run the algebra check.
+        rounding: Collect the reference outputs.
         progress: Called with the name of each step before it starts.
+
+    Returns:
+        The algebra check and the reference outputs, each None if it was not asked for.
     """
     original, reference = networks.original, networks.reference
     check, exact = None, None
@@ -263,7 +267,7 @@ _IN_FLOAT64 = "verifying: running the original in float64"
 def _check_algebra_and_run(
     networks: Networks, batches: Sequence[tuple[Any, ...]], progress: Progress
 ) -> tuple[AlgebraCheck, Outputs]:
-    """The algebra check, and what the original gives for all batches, with one copy."""
+    """The algebra check, and the original's outputs for all batches, with one float64 copy."""
     seen, wide = _batch_for_algebra(batches), float64_copy(networks.original)
     progress(_IN_FLOAT64)
     exact = [[] if i == seen else run_float64(wide, batch) for i, batch in enumerate(batches)]
@@ -273,10 +277,11 @@ def _check_algebra_and_run(
 
 
 def _batch_for_algebra(batches: Sequence[tuple[Any, ...]]) -> int:
-    """The smallest of those with the most general sizes: float64 takes its time.
+    """Index of the batch for the algebra check.
 
-    Two samples show whether something is mixed between samples. With dynamic spatial sizes the
-    last batch has another size than the network was captured with.
+    With dynamic spatial sizes it is the last batch, whose size is not the one of the capture. Else
+    it is the smallest with two samples or more, which show whether samples are mixed; float64 is
+    slow.
     """
     shapes = [[leaf.shape for leaf in tensor_leaves(batch)] for batch in batches]
     last = len(batches) - 1
@@ -296,10 +301,11 @@ def require_passed(report: VerificationReport, hint: str = NOTHING_WRITTEN) -> N
 
     Args:
         report: The checks.
-        hint: What to try then.
+        hint: The hint of the error.
 
     Raises:
-        VerificationError: It names the first layer that is off, or the runtime.
+        VerificationError: A check failed; the error names the first layer that is off, or the
+            runtime.
     """
     algebra, rounding = report.algebra, report.rounding
     if algebra is not None and not algebra.passed:

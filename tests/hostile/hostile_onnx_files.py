@@ -120,7 +120,7 @@ def in_sparse(place: Place) -> object:
     return edited(lambda m: m.graph.sparse_initializer.append(sparse))(place)
 
 
-BESIDE = "not beside it"
+BESIDE = "not next to it"
 EXTERNAL = [
     OnnxCase("weights: beside the file, sound", elsewhere("w.data", inside), OK, OK),
     OnnxCase("weights: behind a link in the folder, sound", elsewhere("w.data", link_inside), OK, OK),

@@ -56,7 +56,7 @@ def test_a_process_that_dies_is_a_typed_error_with_the_signal(relu, number, hint
     with runtime_process(60) as running:
         running.call("open", "m.onnx", relu)
         os.kill(running.pid, number)
-        with pytest.raises(InferenceRuntimeError, match=r"died of m\.onnx") as caught:
+        with pytest.raises(InferenceRuntimeError, match=r"crashed on m\.onnx") as caught:
             running.call("run", "m.onnx")
     assert signal.Signals(number).name in caught.value.found
     assert hint in caught.value.hint

@@ -194,7 +194,7 @@ def test_a_runtime_that_dies_is_a_typed_error_with_a_cure_and_leaves_no_files(
 ) -> None:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    with pytest.raises(InferenceRuntimeError, match=r"OpenVINO died of m\.onnx") as caught:
+    with pytest.raises(InferenceRuntimeError, match=r"OpenVINO crashed on m\.onnx") as caught:
         check_with("dies", 0.0)
     assert "run the file in ONNX Runtime" in caught.value.hint
     assert not list((tmp_path / "temporary").iterdir())

@@ -1,1 +1,1 @@
-"""Older operator sets: the same graph, spelled as they spell it."""
+"""Older operator sets: the same graph, written with the operators that they define."""

@@ -1,4 +1,4 @@
-"""Reduce operators: before operator set 18 their axes are an attribute, as ReduceSum's were."""
+"""Reduce operators other than ReduceSum: before operator set 18, their axes are an attribute."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def rewrite(_graph: ir.Graph, node: ir.Node) -> bool:
     if len(node.inputs) < 2 or node.inputs[1] is None:
         return False
     axes = ir.convenience.get_const_tensor(node.inputs[1])
-    if axes is None or axes.size == 0:  # none: all axes, or none, as another attribute says
+    if axes is None or axes.size == 0:  # empty: noop_with_empty_axes says whether that means all
         return False
     node.resize_inputs(1)
     node.attributes["axes"] = ir.AttrInt64s("axes", axes.numpy().reshape(-1).tolist())
-    node.attributes.pop("noop_with_empty_axes", None)  # says nothing where there are axes
+    node.attributes.pop("noop_with_empty_axes", None)  # without effect where there are axes
     return True

@@ -1,4 +1,4 @@
-"""CastLike, which operator set 15 brought: a Cast, since the type of every value is known."""
+"""CastLike, new in operator set 15: before, a Cast, since the type of every value is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 
 def rewrite(_graph: ir.Graph, node: ir.Node) -> bool:
-    """Write it as Cast."""
+    """Write it as Cast, if the type is known."""
     like = node.inputs[1]
     if like is None or like.dtype is None:
         return False

@@ -1,6 +1,7 @@
-"""Circular padding: Pad does it from operator set 19 on, but torch's exporter writes it in 18, too.
+"""Circular padding: new in Pad of operator set 19, but torch's exporter also writes it in 18.
 
-Before, the last entries of an axis are sliced off and put before it, and the first ones after it.
+Before 19, copies of an axis's last entries are put before it, and copies of its first ones after
+it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _TO_THE_END = np.iinfo(np.int64).max
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
-    """Write the padding as slices, if its sizes are constants that are not negative."""
+    """Write the padding as Slice and Concat, if its widths are constants and none is negative."""
     mode, value = node.attributes.get_string("mode"), node.inputs[0]
     if mode != "wrap" or value is None or value.shape is None:
         return False
@@ -39,7 +40,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _widths(node: ir.Node, axes: int) -> dict[int, tuple[int, int]] | None:
-    """What goes before and after each axis; None if the graph computes it."""
+    """The widths of the padding before and after each axis; None if the graph computes them."""
     pads, *others = (
         None if value is None else ir.convenience.get_const_tensor(value)
         for value in node.inputs[1:]

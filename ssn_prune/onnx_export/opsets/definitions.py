@@ -1,4 +1,4 @@
-"""What an operator set lacks of a node, by ONNX's own definitions of the operators."""
+"""What a node needs that an operator set lacks, by ONNX's own definitions of the operators."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ EXPORTED_OPSET = 18
 
 
 def lacking(node: ir.Node, opset: int) -> str | None:
-    """What an operator set lacks of a node that operator set 18 defines; None if nothing.
+    """What a node of operator set 18 needs that another set lacks; None if nothing.
 
-    An attribute that it lacks is no matter where it has the value that the operator set implies.
+    A missing attribute does not count if its value is the one that the operator set implies.
     """
     if node.domain:
         return None
@@ -35,7 +35,7 @@ def lacking(node: ir.Node, opset: int) -> str | None:
 
 
 def needless_attributes(node: ir.Node, opset: int) -> list[str]:
-    """The attributes of a node that an operator set neither has nor needs."""
+    """The attributes of a node that an operator set does not define."""
     if node.domain:
         return []
     known = get_schema(node.op_type, opset).attributes
@@ -54,7 +54,7 @@ def _attribute_lacking(node: ir.Node, schema: OpSchema, opset: int) -> str | Non
 
 
 def _attribute(node: ir.Node, name: str) -> Any:
-    """The value of an attribute, given or by default."""
+    """The value of an attribute: the node's own, or the default."""
     if name in node.attributes:
         return node.attributes[name].value
     default = get_schema(node.op_type, EXPORTED_OPSET).attributes[name].default_value

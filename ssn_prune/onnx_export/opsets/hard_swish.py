@@ -1,6 +1,6 @@
-"""HardSwish, which operator set 14 brought: x * HardSigmoid(x), with slope 1/6 and offset 1/2.
+"""HardSwish, new in operator set 14: before, x * HardSigmoid(x) with slope 1/6 and offset 1/2.
 
-The definition of ONNX itself. A runtime may round it differently from its own HardSwish.
+This is ONNX's own definition. A runtime may round it differently from its own HardSwish.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Write a graph in an older operator set than torch's exporter does, or say what stops it.
+"""Write a graph in an older operator set than torch's exporter can, or say what prevents it.
 
-``onnx.version_converter`` has no adapters for what is in our files.
+``onnx.version_converter`` lacks adapters for operators in our files.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ _SHOWN = 4
 
 
 def lower(model: ir.Model, opset: int) -> None:
-    """Write a graph of operator set 18 in that or an older one; in place, values keep their names.
+    """Convert a graph of operator set 18 to that set or an older one, in place.
+
+    Values keep their names.
 
     Args:
-        model: The graph, with the exporter's notes on which module a node comes from.
-        opset: The operator set. Nothing is done in newer ones, in which the exporter writes itself.
+        model: The graph, with the exporter's metadata on which module each node comes from.
+        opset: The operator set. Newer sets need no change, because the exporter writes them itself.
 
     Raises:
         ExportError: The operator set lacks something that the graph needs.
@@ -72,7 +74,7 @@ def _require_defined(model: ir.Model, opset: int) -> None:
 
 
 def _first_with(node: ir.Node, opset: int) -> int:
-    """The first operator set after another one that lacks nothing of a node."""
+    """The first operator set after ``opset`` that lacks nothing that a node needs."""
     later = range(opset + 1, NEWEST_OPSET)
     return next((number for number in later if lacking(node, number) is None), NEWEST_OPSET)
 

@@ -1,4 +1,4 @@
-"""Mish, which operator set 18 brought: x * tanh(softplus(x)), the definition of ONNX itself."""
+"""Mish, new in operator set 18: before, x * tanh(softplus(x)), which is ONNX's own definition."""
 
 from __future__ import annotations
 

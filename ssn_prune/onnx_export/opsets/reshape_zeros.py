@@ -1,6 +1,6 @@
-"""Reshape to sizes of 0: before operator set 14 a 0 stands for the input's size there.
+"""Reshape to sizes of 0: before operator set 14, a 0 always stands for the input's size there.
 
-Only a shape with a 0 in it is read differently. One that is computed has a 0 only where the tensor
+So only a shape with a 0 in it has another meaning. A computed shape has a 0 only where the tensor
 is empty.
 """
 
@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 
 def rewrite(_graph: ir.Graph, node: ir.Node) -> bool:
-    """Drop allowzero where no 0 is given."""
+    """Drop allowzero unless the shape is a constant with a 0 in it."""
     shape = ir.convenience.get_const_tensor(node.inputs[1]) if node.inputs[1] else None
     if "allowzero" not in node.attributes or (shape is not None and 0 in shape.numpy()):
         return False

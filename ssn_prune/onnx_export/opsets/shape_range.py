@@ -1,4 +1,4 @@
-"""Shape of some axes: before operator set 15 Shape gives those of all, and Gather takes some."""
+"""Shape with start and end: before operator set 15, Shape of all axes and Gather of some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Split into a number of parts: before operator set 18 it is given the sizes of the parts."""
+"""Split into a number of parts: before operator set 18, Split takes the sizes of the parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssn_prune.onnx_export.passes.editing import constant
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
-    """Give the sizes, if that of the axis is fixed; the last part is the smaller one."""
+    """Give the sizes of the parts, if the axis is fixed; the last part may be smaller."""
     x, count = node.inputs[0], node.attributes.get_int("num_outputs")
     if count is None or x is None or x.shape is None:
         return False

@@ -1,4 +1,4 @@
-"""What is spelled differently in operator sets before the one that torch's exporter supposes."""
+"""What must be written differently in operator sets older than torch's exporter writes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from ssn_prune.onnx_export.opsets import (
 
 @dataclass(frozen=True)
 class Respelling:
-    """Operators that an older operator set spells differently.
+    """Operators that must be written differently in older operator sets.
 
     Attributes:
         operators: Their names.
-        since: The operator set that brought the newer spelling.
-        rewrite: Spells a node as before, in place, and returns whether it could. Every value keeps
-            its name.
+        since: The operator set that introduced the newer spelling.
+        rewrite: Replaces a node by the older spelling, in place, and returns whether it could.
+            Every value keeps its name.
     """
 
     operators: tuple[str, ...]
@@ -61,11 +61,11 @@ IMPLIED: dict[tuple[str, str], int | str] = {
     ("ScatterND", "reduction"): "none",
     ("Shape", "start"): 0,
 }
-"""Attributes, and the value by which an operator does what it does where it lacks the attribute."""
+"""Attributes, and the value that an operator set without the attribute implies."""
 
 NEW_VALUES: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {
-    ("Pad", "mode"): (19, ("wrap",)),  # torch's exporter writes it in 18, too
+    ("Pad", "mode"): (19, ("wrap",)),  # torch's exporter also writes it in 18
     ("ScatterElements", "reduction"): (18, ("max", "min")),
     ("ScatterND", "reduction"): (18, ("max", "min")),
 }
-"""Values that are newer than their attribute, and the operator set that brought them."""
+"""Values that are newer than their attribute, and the operator set that introduced them."""

@@ -1,5 +1,5 @@
-"""Rewrites of the exported graph: a file each, and a row of :mod:`.table`.
+"""Rewrites of the exported graph: one file and one row of :mod:`.table` each.
 
-What changes only how a network is exported is a pass: a form that suits one sample or large planes,
-or that goes around a runtime's bug. The layers themselves compute one formula.
+A form that only matters in an exported file is a pass: one that is faster for one sample or large
+planes, or that avoids a runtime's bug. The layers themselves always compute the same formula.
 """

@@ -1,13 +1,13 @@
-"""Large planes: the bias goes with the mean, one pass over the activation less.
+"""Large planes: subtract the bias from the mean, which saves one pass over the activation.
 
 .. code-block:: text
 
     (x - mean) + b  ->  x - (mean - b)
 
-of an :class:`~ssn_prune.nn.inference.InstanceCentre`. Planes of up to 64 positions may be constant,
-with values far from their channel's mean; the second form then loses what the first one keeps.
-OpenVINO 2026.4 moves a sum per channel into a mean over the last of three axes, and takes the wrong
-channels: nothing changes there.
+in an :class:`~ssn_prune.nn.inference.InstanceCentre`. Planes of up to 64 positions may be constant,
+with values far from their channel's mean. The second form would then lose accuracy that the first
+one keeps. 1-d layers are left as they are, because OpenVINO 2026.4 moves a sum per channel into a
+mean over the last of three axes, and takes the wrong channels.
 """
 
 from __future__ import annotations

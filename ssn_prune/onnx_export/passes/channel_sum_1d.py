@@ -4,9 +4,9 @@
 
     ReduceSum(mean * coefficient, axes [1, 2])  ->  MatMul(coefficient, mean)    mean: (N, C, 1)
 
-of a :class:`~ssn_prune.nn.inference.LayerCentre`. OpenVINO 2026.4 merges a product per channel into
-a mean over the last of three axes, and takes the wrong channels. The same real number, summed in
-the order of a matrix product.
+in a :class:`~ssn_prune.nn.inference.LayerCentre`. OpenVINO 2026.4 merges a product per channel into
+a mean over the last of three axes, and takes the wrong channels. The result is the same real
+number, summed in the order of a matrix product.
 """
 
 from __future__ import annotations

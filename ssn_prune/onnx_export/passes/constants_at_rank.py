@@ -1,11 +1,11 @@
-"""TFLite: constants per channel have an axis for the samples, too.
+"""TFLite: constants per channel also get an axis for the samples.
 
 .. code-block:: text
 
     Add(x, b)    with b of shape (C, 1, 1)  ->  (1, C, 1, 1)
 
-onnx2tf moves the channels to the last axis, and mistakes where they are in a constant with fewer
-axes than the value that it is combined with. The same numbers.
+onnx2tf moves the channels to the last axis. In a constant with fewer axes than the value that it is
+combined with, it takes the wrong axis for the channels. The result is the same, bit by bit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Look at and change the nodes of one layer in an exported graph."""
+"""Find and edit the nodes of one layer in an exported graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def made_by(value: ir.Value | None, operator: str, module: ir.Node) -> ir.Node | None:
-    """The node that computes a value, if it is such an operator of the same module as a node."""
+    """The node that computes a value, if it has this operator and is in the module of a node."""
     node = None if value is None else value.producer()
     if node is None or node.op_type != operator or node.domain:
         return None
@@ -22,7 +22,7 @@ def made_by(value: ir.Value | None, operator: str, module: ir.Node) -> ir.Node |
 
 
 def only_user(value: ir.Value, operator: str, module: ir.Node) -> ir.Node | None:
-    """The one node that uses a value, if it is such an operator of the same module as a node."""
+    """The only user of a value, if it has this operator and is in the module of a node."""
     uses = list(value.uses())
     if len(uses) != 1 or value.is_graph_output():
         return None
@@ -32,7 +32,7 @@ def only_user(value: ir.Value, operator: str, module: ir.Node) -> ir.Node | None
 
 
 def operands(node: ir.Node) -> Sequence[tuple[ir.Value | None, ir.Value | None]]:
-    """The two inputs of a commutative operator in both orders, as written first."""
+    """The two inputs of a commutative operator in both orders, the node's own order first."""
     first, second = node.inputs
     return ((first, second), (second, first))
 
@@ -63,7 +63,7 @@ def channels(value: ir.Value | None) -> int | None:
 
 
 def per_channel(value: ir.Value | None, x: ir.Value) -> Array | None:
-    """A constant that is broadcast over x, (N, C, *), with one number per channel, as (C,)."""
+    """A constant with one value per channel of x, (N, C, *), as (C,); None for other values."""
     if value is None or value.const_value is None or rank(x) < 2:
         return None
     array = value.const_value.numpy()
@@ -72,7 +72,7 @@ def per_channel(value: ir.Value | None, x: ir.Value) -> Array | None:
 
 
 def scalar(value: ir.Value | None) -> float | None:
-    """A constant of one float32 number."""
+    """The value of a constant with a single float32 element; None for other values."""
     constant = None if value is None else value.const_value
     if constant is None or constant.size != 1 or constant.dtype is not ir.DataType.FLOAT:
         return None
@@ -80,7 +80,7 @@ def scalar(value: ir.Value | None) -> float | None:
 
 
 def constant(graph: ir.Graph, array: Array, name: str) -> ir.Value:
-    """An initializer with these numbers: one that exists already, or a new one."""
+    """An initializer with these values: an existing one, or a new one."""
     array = np.ascontiguousarray(array)
     for value in graph.initializers.values():
         known = value.const_value
@@ -101,7 +101,7 @@ def constant(graph: ir.Graph, array: Array, name: str) -> ir.Value:
 
 
 def free_name(graph: ir.Graph, name: str) -> str:
-    """A name like this that no value has."""
+    """A name that no value has: this one, with underscores appended if it is taken."""
     taken = {str(output.name) for node in graph for output in node.outputs}
     taken |= {str(value.name) for value in [*graph.inputs, *graph.initializers.values()]}
     while name in taken:
@@ -121,11 +121,11 @@ def emit(
 
     Args:
         graph: The graph.
-        place: The node.
-        operator: Its ONNX operator.
-        inputs: Its inputs.
-        shape: That of the result.
-        **attributes: Of the operator.
+        place: The node before which the new one is inserted.
+        operator: ONNX operator of the new node.
+        inputs: Inputs of the new node.
+        shape: Shape of its result; None if it is not known.
+        **attributes: Attributes of the operator.
 
     Returns:
         The result, whose type is that of the first input.
@@ -139,7 +139,7 @@ def emit(
 
 
 def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """Let a value take the place and the name of a node's output."""
+    """Replace a node's output by an emitted value, which takes over its name."""
     old = node.outputs[0]
     made = value.producer()
     assert made is not None  # emitted before

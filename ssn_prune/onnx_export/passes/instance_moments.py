@@ -1,11 +1,12 @@
-"""InstanceNormalization of sequences and volumes, written out.
+"""OpenCV and ncnn: InstanceNormalization of sequences and volumes, written out.
 
 .. code-block:: text
 
     InstanceNormalization(x, w, b)
         ->  (x - mean) * (w / Sqrt(var + eps)) + b    mean, var: ReduceMean over all positions
 
-OpenCV 5 knows it for planes only, and ncnn not for sequences. The same real number.
+OpenCV 5 supports it for planes only, and ncnn not for sequences. The result is the same real
+number.
 """
 
 from __future__ import annotations

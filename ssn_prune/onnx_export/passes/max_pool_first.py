@@ -1,9 +1,9 @@
-"""Max pooling before what is monotone: the same numbers from a quarter of the work.
+"""Max pooling before monotone operators: the same values from a quarter of the work.
 
-A ReLU, a sum with one number per plane and a product with one that is not negative do not change
-which entry of a window is the largest, also in floating point. So a pooling that follows such
-operators may come before them, bit for bit, and they run on the pooled tensor: in a ResNet's stem,
-the affine part of the first norm.
+A ReLU, a sum with one number per plane and a product with a non-negative one do not change which
+entry of a window is the largest, not even in floating point. So max pooling can be moved before
+such operators, with the same result bit by bit, and they run on the pooled tensor. In a ResNet's
+stem that is the affine part of the first norm.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _POSITIVE = ("Sqrt", "Relu", "Exp", "Sigmoid", "Abs")
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
-    """Move a strided max pooling before the monotone operators that it follows."""
+    """Move a strided max pooling before the monotone operators that precede it."""
     if node.op_type != "MaxPool":
         return False
     strides = node.attributes.get("strides")
@@ -29,7 +29,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _preceding_monotone(pool: ir.Node) -> list[ir.Node]:
-    """The monotone operators that a pooling follows, the first one first."""
+    """The monotone operators that precede a pooling, in execution order."""
     chain: list[ir.Node] = []
     value = pool.inputs[0]
     while value is not None:
@@ -43,7 +43,7 @@ def _preceding_monotone(pool: ir.Node) -> list[ir.Node]:
 
 
 def _carrier(node: ir.Node) -> int:
-    """Which input is the big one; the other, if any, has one number per plane."""
+    """Index of the input that carries the activation; the other, if any, has one per plane."""
     swapped = node.op_type in ("Add", "Mul") and _is_per_plane(node.inputs[0], node)
     return 1 if swapped else 0
 
@@ -96,7 +96,7 @@ def _swap(graph: ir.Graph, pool: ir.Node, chain: list[ir.Node]) -> None:
     graph.insert_before(first, pool)
     name = pooled.name
     for value in (pooled, *(node.outputs[0] for node in chain[:-1])):
-        value.name = f"{value.name}_pooled"  # it holds something else now
+        value.name = f"{value.name}_pooled"  # its values have changed
     result.name = name
     for node in chain:
         node.outputs[0].shape = pooled.shape

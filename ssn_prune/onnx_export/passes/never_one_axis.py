@@ -1,11 +1,11 @@
-"""ncnn: reductions over one axis, over that and one of size 1.
+"""ncnn: reductions over one axis also reduce over an axis of size 1.
 
 .. code-block:: text
 
     ReduceMean(x, [2])  ->  ReduceMean(x, [2, 3])        x: (N, C, D, 1, 1)
 
-pnnx 20261020 loses the axis of such a reduction, and ncnn reduces over all of them, without an
-error. The same real number, from the same terms.
+pnnx 20261020 loses the axis of a reduction over one axis, and ncnn then reduces over all axes,
+without an error. The result is the same real number, from the same terms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Recognise how a layer ends: :math:`(x - \mu) \, w / \sqrt{v + \epsilon} + b`.
+r"""Recognise the end of a layer: :math:`(x - \mu) \, w / \sqrt{v + \epsilon} + b`.
 
 This is the end of :class:`~ssn_prune.nn.inference.MomentNorm` and
 :class:`~ssn_prune.nn.inference.GroupNorm`. It appears as
@@ -33,13 +33,13 @@ class Normalization:
 
     Attributes:
         last: The node whose output is the layer's.
-        x: What is normalized, (N, C, *).
-        mean: What is subtracted from x, one number per plane, sample or channel; None for nothing.
+        x: The value that is normalized, (N, C, *).
+        mean: What is subtracted from x, one number per plane, sample or channel; None if nothing.
         centred: x - mean, where a node computes it.
-        weight: Shape (C,).
-        bias: Shape (C,), or None for zeros.
+        weight: The weight, (C,).
+        bias: The bias, (C,); None for zeros.
         var: The variance, one number per plane or sample.
-        eps: Added to it.
+        eps: The constant that is added to the variance.
         deviation: Sqrt(var + eps).
         scale: weight / deviation, where a node computes it.
     """
@@ -57,13 +57,13 @@ class Normalization:
 
 
 def find_normalization(node: ir.Node) -> Normalization | None:
-    """The end of a layer that begins with a node, which multiplies x by the scale.
+    """The end of a layer, if it begins at a node, which multiplies x by the scale.
 
     Args:
         node: Any node of a layer.
 
     Returns:
-        What was recognised, else None.
+        The end of the layer; None if the node does not begin one.
     """
     if node.op_type == "Mul":
         return _with_scale(node)
@@ -83,7 +83,7 @@ def _with_scale(node: ir.Node) -> Normalization | None:
         last, bias = _bias(node, data)
         subtracted = made_by(data, "Sub", node)
         x, mean = (data, None) if subtracted is None else subtracted.inputs
-        # A constant is not a mean: it is subtracted because x loses digits without.
+        # A constant is not a mean: it is subtracted because x would lose accuracy otherwise.
         if x is None or mean is None or mean.const_value is not None or is_squared(data):
             x, mean = data, None
         return Normalization(last, x, mean, data, weight, bias, var, eps, deviation, scale)
@@ -114,7 +114,7 @@ def _with_running_mean(node: ir.Node) -> Normalization | None:
 
 
 def _variance(deviation: ir.Value | None) -> tuple[ir.Value, ir.Value, float] | None:
-    """The deviation, the variance and eps. Another layer with the same input may compute them."""
+    """Deviation, variance and eps, which another layer with the same input may compute."""
     root = None if deviation is None else deviation.producer()
     if deviation is None or root is None or root.op_type != "Sqrt" or root.inputs[0] is None:
         return None
@@ -137,6 +137,6 @@ def _bias(node: ir.Node, x: ir.Value) -> tuple[ir.Node, Array | None]:
 
 
 def is_squared(value: ir.Value) -> bool:
-    """Whether the variance is that of this value: its mean has been subtracted."""
+    """Whether a node squares this value, so that the variance is computed from it."""
     users = (use.node for use in value.uses())
     return any(user.op_type == "Mul" and set(user.inputs) == {value} for user in users)

@@ -1,15 +1,16 @@
 r"""One sample: BatchNormalization with computed statistics.
 
-In a file for one sample, the statistics of a layer are per channel, and BatchNormalization takes
-those as inputs. It normalizes in one pass over the activation, where a product and a sum are two.
+In a file for one sample the statistics of a layer are per channel, and BatchNormalization takes
+these as inputs. It normalizes in one pass over the activation, where a product and a sum take two.
 
 .. code-block:: text
 
     (x - mean) * (w / Sqrt(var + eps)) + b
         ->  BatchNormalization(x - point, w, b, mean - point, var)
 
-The point is what the layer subtracts to compute the variance: x - point exists already. The same
-real number; the rounding differs by a few units in the last place of the largest term.
+The point is what the layer subtracts to compute the variance, so x - point exists already. The
+result is the same real number. Its rounding differs by a few units in the last place of the largest
+term.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def _centred(graph: ir.Graph, found: Normalization) -> tuple[ir.Value, ir.Value | None] | None:
-    """What is normalized, and its mean; None for a mean of zero."""
+    """The value to normalize, and its mean or None for zero; None if the pass does not apply."""
     if found.mean is None:
         return found.x, None
     subtractions = (made_by(use.node.outputs[0], "Sub", found.last) for use in found.x.uses())
@@ -91,7 +92,7 @@ def _plane_constant(graph: ir.Graph, found: Normalization) -> ir.Value:
 
 
 def _is_per_channel(value: ir.Value, count: int) -> bool:
-    """Whether a value has one number per channel of one sample, or one for all."""
+    """Whether a value has one number per channel of one sample, or one for all channels."""
     sizes = [] if value.shape is None else list(value.shape)
     return (
         len(sizes) >= 2 and all(s == 1 for s in (sizes[0], *sizes[2:])) and sizes[1] in (1, count)
@@ -99,7 +100,7 @@ def _is_per_channel(value: ir.Value, count: int) -> bool:
 
 
 def _broadcast(first: ir.Value, second: ir.Value) -> tuple[int, ...] | None:
-    """The shape of the difference of two values of one sample."""
+    """The shape of the difference of two values; None if a size is not known."""
     if first.shape is None or second.shape is None:
         return None
     sizes = [*first.shape, *second.shape]

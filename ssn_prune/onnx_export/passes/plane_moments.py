@@ -1,7 +1,8 @@
 """OpenCV: InstanceNormalization of planes, written out.
 
-OpenCV 4 computes its variance as mean(x^2) - mean(x)^2, which cancels: with a mean of 10 deviations
-its output is off by 3e-4 in OpenCV 4.14 (``benchmarks/research/norm_sums.py``).
+OpenCV 4 computes its variance as mean(x^2) - mean(x)^2, which suffers from cancellation: with a
+mean of 10 deviations the output of OpenCV 4.14 is off by 3e-4
+(``benchmarks/research/norm_sums.py``).
 """
 
 from __future__ import annotations

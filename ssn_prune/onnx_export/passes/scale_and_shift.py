@@ -1,13 +1,14 @@
-r"""Large samples: x * scale + shift, one pass over the activation less.
+r"""Large samples: x * scale + shift, which saves one pass over the activation.
 
 .. code-block:: text
 
     (x - mean) * scale + b  ->  x * scale + (b - mean * scale)
 
 A pass over a large activation takes longer than two more operators on (N, C) numbers (measured with
-``benchmarks/forms.py``). Where the layer has subtracted the mean for the variance already, nothing
-can be saved. As accurate as x is: its own rounding error is scaled by the same factor. On small
-planes, which may be constant, the scale can be as large as 1 / sqrt(eps); they keep the first form.
+``benchmarks/forms.py``). Where the layer has already subtracted the mean for the variance, nothing
+can be saved. The second form is as accurate as x is, whose own rounding error is scaled by the same
+factor. On small planes, which may be constant, the scale can be as large as 1 / sqrt(eps), so these
+keep the first form.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from ssn_prune.onnx_export.passes.editing import (
 from ssn_prune.onnx_export.passes.normalization import find_normalization
 
 LARGE_SAMPLE = 1 << 16
-"""Entries of one sample from which on a pass takes longer than two operators on (N, C)."""
+"""Entries of a sample at which a pass takes longer than two operators on (N, C) numbers."""
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
-    """Subtract the mean in the shift, if the node begins the end of a layer on a large sample."""
+    """Move the mean into the shift, if the node begins the end of a layer on a large sample."""
     found = find_normalization(node)
     if found is None or found.mean is None:
         return False
@@ -42,7 +43,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
     def planes(array: Array, name: str) -> ir.Value:
         return constant(graph, array.reshape(-1, *[1] * (rank(found.x) - 2)), f"{path}.{name}")
 
-    # Every value keeps a shape: later passes go by them.
+    # Every value gets a shape, because later passes depend on it.
     whole = [] if found.x.shape is None else list(found.x.shape)
     shape = [*whole[:2], *[1] * (len(whole) - 2)]
     mean = found.mean if isinstance(found.mean, ir.Value) else planes(found.mean, "mean")

@@ -1,11 +1,11 @@
-"""ncnn: reductions over the positions of a sequence, as those of a plane.
+"""ncnn: reductions over one axis of a sequence, as reductions of a plane.
 
 .. code-block:: text
 
     ReduceMean(x, [2])  ->  Squeeze(ReduceMean(Unsqueeze(x, 3), [2, 3]), 3)        x: (N, C, L)
 
-For the reason that :mod:`~ssn_prune.onnx_export.passes.never_one_axis` gives, where no axis has
-size 1. The same real number, from the same terms.
+The reason is that of :mod:`~ssn_prune.onnx_export.passes.never_one_axis`; here no axis has size 1.
+The result is the same real number, from the same terms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ssn_prune.onnx_export.passes.never_one_axis import one_kept_axis
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
-    """Reduce a plane, if the node keeps the one axis of a sequence that it reduces over."""
+    """Reduce a plane instead, if the node reduces over one axis of a sequence and keeps it."""
     axis, x = one_kept_axis(node), node.inputs[0] if node.inputs else None
     if axis is None or x is None or x.shape is None or rank(x) != 3:
         return False

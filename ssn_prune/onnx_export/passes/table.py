@@ -37,10 +37,10 @@ class OnnxPass:
     Attributes:
         code: Its name in the report.
         rewrite: Rewrites what begins at a node, in place, and returns whether it did. A value whose
-            meaning changes must change its name, and any other must keep it: layers are found in
-            the file by the names of their values.
-        layers: Whose nodes it is shown. Nodes of other modules are not looked at, however similar
-            they are. Empty for a pass that holds for every graph.
+            meaning changes must be renamed, and any other must keep its name, because layers are
+            found in the file by the names of their values.
+        layers: Classes of the modules whose nodes it is given. Nodes of other modules are skipped,
+            however similar they are. Empty for a pass that is valid in every graph.
     """
 
     code: str
@@ -62,8 +62,8 @@ PASSES: tuple[OnnxPass, ...] = (
     OnnxPass("sequence_as_plane", sequence_as_plane.rewrite),
     OnnxPass("constants_at_rank", constants_at_rank.rewrite),
 )
-"""In the order in which they are applied: what is normalized in one pass has no mean to move. Which
-of them a file gets is up to its target, see :mod:`ssn_prune.onnx_export.targets`."""
+"""All passes, in the order in which they are applied: after ``one_sample`` there is no mean left to
+move. The target decides which of them a file gets; see :mod:`ssn_prune.onnx_export.targets`."""
 
 
 def apply_passes(
@@ -72,12 +72,12 @@ def apply_passes(
     """Apply passes to an exported graph, in place.
 
     Args:
-        model: The graph, with the exporter's notes on which module a node comes from.
-        network: What it was exported from.
+        model: The graph, with the exporter's metadata on which module each node comes from.
+        network: The network that it was exported from.
         passes: The passes, in order.
 
     Returns:
-        Those that fired, and where.
+        The passes that changed something, and where.
     """
     modules = dict(network.named_modules(remove_duplicate=False))
     records = []
@@ -85,7 +85,7 @@ def apply_passes(
         fired = []
         for node in list(model.graph):
             path = module_path(node)
-            if node.graph is None:  # removed by a rewrite before
+            if node.graph is None:  # removed by an earlier rewrite
                 continue
             if entry.layers and not isinstance(modules.get(path), entry.layers):
                 continue

@@ -1,11 +1,12 @@
-"""Reductions over three axes and more, such as the mean of a volume, in steps of two axes.
+"""Reductions over three or more axes, such as the mean of a volume, in steps of two axes.
 
 .. code-block:: text
 
     ReduceMean(x, axes [2, 3, 4])  ->  ReduceMean(ReduceMean(x, [3, 4]), [2])
 
-OpenCV 4 computes something else for a reduction over more than two axes, without an error. The same
-real number, and in ONNX Runtime the same time: the first step does nearly all of the work.
+OpenCV 4 computes wrong values for a reduction over more than two axes, without an error. The result
+is the same real number. ONNX Runtime needs no more time, because the first step does nearly all of
+the work.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx_ir as ir
 from ssn_prune.onnx_export.passes.editing import constant, emit, rank, replace
 
 SEPARABLE = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
-"""Operators whose result over some axes is that over a part of them, reduced over the others."""
+"""Operators that can reduce over some of the axes first and over the others later."""
 
 
 def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
@@ -28,7 +29,7 @@ def rewrite(graph: ir.Graph, node: ir.Node) -> bool:
 
 
 def reduced_axes(node: ir.Node) -> list[int]:
-    """The axes that a separable reduction is over, in their order; none for any other node."""
+    """The axes of a separable reduction, in ascending order; empty for any other node."""
     if node.op_type not in SEPARABLE or node.domain or len(node.inputs) != 2:
         return []
     value, axes = node.inputs
@@ -38,12 +39,12 @@ def reduced_axes(node: ir.Node) -> list[int]:
 
 
 def reduce_in_steps(graph: ir.Graph, node: ir.Node, most: int) -> None:
-    """Reduce over so many axes at a time, the last ones first.
+    """Replace a reduction by several, each over a limited number of axes, the last ones first.
 
     Args:
         graph: Where the node is.
-        node: A separable reduction, which is replaced.
-        most: Axes of a step.
+        node: The separable reduction.
+        most: Largest number of axes in one step.
     """
     value, order = node.inputs[0], reduced_axes(node)
     assert value is not None

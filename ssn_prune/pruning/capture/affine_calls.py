@@ -1,9 +1,8 @@
 """Affine modules after a switchable layer: they only scale or shift its channels.
 
-Three are recognised, by what they compute and not by their class: torch's BatchNorm in evaluation
-mode, and modules that do nothing but multiply by, or add, their only tensor (LayerScale). They can
-be replaced by the identity. The same operation in the code of a larger module cannot: the code
-stays.
+Three kinds are recognised: torch's BatchNorm in evaluation mode, and modules of any class that do
+nothing but multiply by, or add, their only tensor (LayerScale). They can be replaced by the
+identity. The same operation in the code of a larger module cannot, because that code stays.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ _VIEWS = {
 def affine_call(
     node: torch.fx.Node, source: torch.fx.Node, captured: CapturedProgram, marked: nn.Module
 ) -> AffineCall | None:
-    """The call of such a module that ``node`` makes, the only user of ``source``, if it is one.
+    """The call of an affine module that ``node`` makes; None if it makes none.
 
     Args:
-        node: Any node.
+        node: The only user of ``source``.
         source: A value of shape (N, C, *).
         captured: The program.
         marked: The whole marked model, for paths.
@@ -82,7 +81,7 @@ def _channel_values(
 
 
 def _does_nothing_else(module: nn.Module, tensor: Tensor, captured: CapturedProgram) -> bool:
-    """Whether a module holds one tensor only, and makes one operator and views of it per call."""
+    """Whether a module holds only one tensor, and calls only one operator, besides views of it."""
     held = [*module.parameters(), *module.buffers()]
     if list(module.children()) or len(held) != 1 or held[0] is not tensor:
         return False

@@ -9,7 +9,7 @@ import torch
 
 from ssn_prune.pruning.capture.fx_utils import operator_name
 
-# Their schemas promise a new tensor, but in evaluation mode they return what they get.
+# Their schemas promise a new tensor, but in evaluation mode they return their input.
 _PASSING = ("aten.dropout.", "aten.feature_dropout.", "aten.alpha_dropout.")
 
 

@@ -28,8 +28,9 @@ from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.nested import clone_tensors
 
 DYNAMIC_SIZES_SECONDS = 30.0
-"""Of computing time. Dynamic sizes cost a second or two, but windowed attention makes the algebra
-of sizes explode (MaxViT: over ten minutes); the sizes of the example are then the condition."""
+"""Limit of the thread's CPU time. Dynamic sizes cost a second or two, but windowed attention makes
+the algebra of sizes explode (MaxViT: over ten minutes). Past the limit the capture starts again
+with the fixed sizes of the example."""
 
 
 class _Deadline(TorchFunctionMode):
@@ -51,16 +52,16 @@ class _Deadline(TorchFunctionMode):
 def capture(
     model: nn.Module, example_inputs: tuple[Any, ...], *, fixed_sizes: bool = False
 ) -> Capture:
-    """Capture ``model`` (not changed) in evaluation mode.
+    """Capture ``model`` in evaluation mode. ``model`` itself is not changed.
 
-    Sizes are dynamic where the network allows it, so that conditions on them are known; the
-    positions in the result are those of the example.
+    Sizes are dynamic where the network allows it, so that the conditions on them become known. The
+    numbers of positions in the result are those of the example.
 
     Args:
         model: A network with switchable layers.
         example_inputs: Positional inputs of one call.
-        fixed_sizes: Only the batch size is dynamic, which is several times as fast; the sizes of
-            the example are then the condition.
+        fixed_sizes: Make only the batch size dynamic, which is several times as fast. The result
+            then holds for the other sizes of the example only.
 
     Returns:
         The records. If torch.export cannot trace the network, ``error`` says why, and the records
@@ -99,12 +100,12 @@ def _export(
     with suppress_tracer_output(), collector_paused():
         for spatial in (False,) if fixed_sizes else (True, False):
             try:
-                own = clone_tensors(inputs)  # the tracer attaches information to these tensors
+                own = clone_tensors(inputs)  # the tracer attaches attributes to these tensors
                 shapes = dynamic_shapes(marked, inputs, _all_axes if spatial else _batch_axis)
                 with _Deadline(DYNAMIC_SIZES_SECONDS if spatial else math.inf):
                     return torch.export.export(marked, own, dynamic_shapes=shapes)
             except GuardOnDataDependentSymNode:
-                raise  # it depends on values, whatever the sizes are
+                raise  # the code depends on values: fixed sizes would not help
             except Exception:  # noqa: BLE001  # some code can be captured at fixed sizes only
                 continue
         return torch.export.export(marked, inputs)

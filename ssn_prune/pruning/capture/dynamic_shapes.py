@@ -13,19 +13,19 @@ from torch.utils import _pytree as pytree
 def arguments_by_name(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of a call by the names that ``forward`` gives them."""
+    """The arguments of a call, keyed by the names of ``forward``'s parameters."""
     return dict(inspect.signature(model.forward).bind(*args, **kwargs).arguments)
 
 
 def dynamic_axes(tensor: Tensor) -> tuple[int, ...]:
-    """Axes of an input that may have other sizes: all but that of the channels."""
+    """Axes of an input whose sizes may vary: all but the channel axis."""
     return tuple(axis for axis in range(tensor.dim()) if axis != 1)
 
 
 def dynamic_shapes(
     model: nn.Module, inputs: tuple[Any, ...], axes: Callable[[Tensor], dict[int, Any]]
 ) -> dict[str, Any]:
-    """The argument ``dynamic_shapes`` of ``torch.export.export``, also for ``forward(*inputs)``.
+    """The argument ``dynamic_shapes`` of ``torch.export.export``; it handles ``forward(*inputs)``.
 
     Args:
         model: What is exported.

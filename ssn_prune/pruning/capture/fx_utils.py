@@ -41,15 +41,15 @@ class CapturedProgram:
         self.memory = {name: memory[id(tensor)] for name, tensor in self.tensors.items()}
 
     def tensor_of(self, value: Any) -> Tensor | None:
-        """The parameter or buffer that an argument is, if it is one."""
+        """The parameter or buffer behind a node; None if the value is neither."""
         return self.tensors.get(value.name) if isinstance(value, torch.fx.Node) else None
 
     def memory_of(self, value: Any) -> int | None:
-        """Its memory id."""
+        """The memory id of the parameter or buffer behind a node; None if the value is neither."""
         return self.memory.get(value.name) if isinstance(value, torch.fx.Node) else None
 
     def module_of(self, node: torch.fx.Node) -> nn.Module | None:
-        """The innermost module whose code made a node."""
+        """The innermost module whose code made a node; None if it is not known."""
         stack = node.meta.get("nn_module_stack")
         if not stack:
             return None
@@ -62,7 +62,7 @@ class CapturedProgram:
     def regions(self) -> list[torch.fx.GraphModule]:
         """Graphs inside the graph: no_grad and autocast regions, branches, checkpoints.
 
-        What they use of the outer graph counts there as an ordinary use; nothing inside is folded.
+        What they use of the outer graph counts as an ordinary use there. Nothing inside is folded.
         """
         outer = self.program.graph_module
         inner = outer.modules()
@@ -70,7 +70,7 @@ class CapturedProgram:
 
 
 def operator_name(node: torch.fx.Node) -> str:
-    """Name of an operator such as ``aten.conv2d.default``; words for an input or the output."""
+    """Name of a node's operator, such as ``aten.conv2d.default``; words for an input or output."""
     if node.op in ("placeholder", "output"):
         return "network input" if node.op == "placeholder" else NETWORK_OUTPUT
     name = getattr(node.target, "__name__", "")  # operator.getitem and the like
@@ -78,25 +78,25 @@ def operator_name(node: torch.fx.Node) -> str:
 
 
 def argument(node: torch.fx.Node, position: int, name: str, default: Any = None) -> Any:
-    """An argument of a call, wherever it was passed."""
+    """An argument of a call, whether it was passed by position or by name."""
     value = node.args[position] if len(node.args) > position else node.kwargs.get(name)
     return default if value is None else value
 
 
 def axes_of(node: Any) -> int:
-    """Number of axes of a node's tensor; 0 if it is none."""
+    """Number of axes of a node's tensor; 0 if its value is not a tensor."""
     value = node.meta.get("val")
     return value.dim() if isinstance(value, Tensor) else 0
 
 
 def positions_of(node: Any) -> int | None:
-    """Positions of a plane in the example, also with dynamic sizes; None if data decides."""
+    """Positions of a plane in the example, also with dynamic sizes; None if they depend on data."""
     sizes = [_hint(size) for size in node.meta["val"].shape[2:]]
     return None if None in sizes else math.prod(size for size in sizes if size is not None)
 
 
 def shape_of(node: Any) -> tuple[int, ...] | None:
-    """Shape of a node's tensor in the example; None if it is none, or data decides."""
+    """Shape of a node's tensor in the example; None if it depends on data, or is not a tensor."""
     value = node.meta.get("val") if isinstance(node, torch.fx.Node) else None
     if not isinstance(value, Tensor):
         return None
@@ -113,7 +113,7 @@ def _hint(size: Any) -> int | None:
 
 
 def use_count(node: torch.fx.Node) -> int:
-    """How often a node's value is used; returning it is a use."""
+    """How often a node's value is used. Returning it counts as a use."""
     return sum(_argument_count(user, node) for user in node.users)
 
 

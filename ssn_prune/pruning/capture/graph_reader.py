@@ -1,6 +1,6 @@
 """Read a captured graph: the producer and the consumers of every switchable layer.
 
-A linear layer over (N, C) is a convolution with one position here.
+Here a linear layer over (N, C) counts as a convolution with one position.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from ssn_prune.pruning.capture.surroundings import (
 
 @dataclass
 class GraphRecords:
-    """What was read so far: the fields of the same names of :class:`Capture`."""
+    """What was read so far; the fields are those of :class:`Capture` with the same names."""
 
     calls: dict[str, list[LayerCall]] = field(default_factory=dict)
     uses: Counter[int] = field(default_factory=Counter)
     operators: Counter[str] = field(default_factory=Counter)
 
     def add_call(self, name: str, call: LayerCall) -> None:
-        """Note one more call of a layer."""
+        """Record one more call of a layer."""
         order = sum(map(len, self.calls.values()))
         self.calls.setdefault(name, []).append(replace(call, order=order))
 
 
 def read_program(records: GraphRecords, captured: CapturedProgram, marked: nn.Module) -> None:
-    """Read a program and add to the records, in place.
+    """Read a program and add what it shows to the records, in place.
 
     Args:
         records: What was read so far.
@@ -106,9 +106,9 @@ def _layer_call(node: torch.fx.Node, captured: CapturedProgram, marked: nn.Modul
 
 
 def _following_conv(source: torch.fx.Node, captured: CapturedProgram) -> ConvCall | None:
-    """The convolution or linear layer that alone uses a value, possibly after padding it.
+    """The convolution or linear layer that is the only user of a value, possibly after padding.
 
-    Paddings other than with a constant repeat entries, so what is done per channel commutes.
+    Padding other than with a constant repeats entries, so it commutes with a map per channel.
     """
     user = only_user(source)
     pads = user is not None and operator_name(user) == "aten.pad.default"

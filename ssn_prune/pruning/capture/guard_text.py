@@ -1,8 +1,8 @@
-"""The interpreter over the text in which torch.export notes conditions on sizes.
+"""The interpreter of the text in which torch.export records conditions on sizes.
 
 The text is a Python comparison in which inputs are ``L['name']`` and a size is ``.size()[axis]``.
-It is private to torch, so all knowledge of its form is here. No code is run: what is not known
-raises an error.
+The form is private to torch, so everything that depends on it is here. No code is run: an unknown
+expression raises an error.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def holds(text: str, inputs: Mapping[str, Any]) -> bool:
         inputs: Arguments of the network's ``forward`` by name.
 
     Raises:
-        ValueError: The condition has a form that is not known, or is not about such inputs.
+        ValueError: The condition has an unknown form, or does not fit these inputs.
     """
     try:
         return bool(_evaluate(ast.parse(text, mode="eval").body, inputs))
@@ -66,10 +66,10 @@ _HIGHEST_POWER = 8
 
 
 def require_known(text: str) -> None:
-    """Refuse a condition of a file that is not in torch's form, or could take long to evaluate.
+    """Refuse a condition from a file if it is not in torch's form or could be slow to evaluate.
 
     Raises:
-        ValueError: It is not known.
+        ValueError: It is one of these.
     """
     problem = "a condition on sizes of an unknown form"
     if len(text) > _LONGEST:
@@ -83,7 +83,7 @@ def require_known(text: str) -> None:
 
 
 def _is_known(node: ast.expr) -> bool:
-    """Whether :func:`_evaluate` knows an expression, and it is one of numbers of bounded size."""
+    """Whether :func:`_evaluate` knows an expression and its numbers are of bounded size."""
     match node:
         case ast.Constant(value):
             return isinstance(value, int | float) and abs(value) <= _LARGEST
@@ -127,8 +127,8 @@ def readable(text: str) -> str:
 def distinguishes_paths(text: str) -> bool:
     """Whether a condition may separate one path of the code from another.
 
-    Conditions that only say that something is not 1, or how strides are ordered, come from the
-    tracer's own questions about memory layout at nearly every operator.
+    Conditions that only say that a size is not 1, or how strides are ordered, come from the
+    tracer's own checks of the memory layout at nearly every operator.
     """
     node = ast.parse(text, mode="eval").body
     if not isinstance(node, ast.Compare) or len(node.ops) != 1:
@@ -170,5 +170,5 @@ def _evaluate(node: ast.expr, inputs: Mapping[str, Any]) -> Any:
 
 
 def _function(name: str) -> Callable[..., Any] | None:
-    """A function that torch writes as Min, math.ceil or sym_max."""
+    """A function by its name in torch's text, such as Min, math.ceil or sym_max."""
     return _FUNCTIONS.get(name.removeprefix("sym_").lower())

@@ -1,7 +1,7 @@
 """The marked model: a copy of a network in which every switchable layer is one opaque operator.
 
 The exporter cannot look into that operator, so the captured graph shows every call of every layer,
-whatever the Python code around it. The marked model shares the network's tensors.
+whatever the Python code around them does. The marked model shares the network's tensors.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ class Marker(nn.Module):
         self.layer_name = name
 
     def forward(self, input: Tensor) -> Tensor:  # may be called by this keyword
-        """Pass a copy of (N, C, *) on."""
+        """Return a copy of the input, (N, C, *)."""
         y: Tensor = torch.ops.ssn_prune.switchable_norm(input, self.layer_name)
         return y
 
 
 def mark_layers(model: nn.Module) -> nn.Module:
-    """Copy ``model`` (not changed) in evaluation mode with markers for its switchable layers.
+    """Copy ``model``, in evaluation mode, with markers in the place of its switchable layers.
 
-    Convolutions and linear layers without bias get a zero bias. If that bias then appears in a
-    call, the call really uses the module's ``bias``, whatever its class, and a fold may create one.
+    ``model`` is not changed. Convolutions and linear layers without bias get a zero bias. If that
+    bias then appears in a call, the call really uses the module's ``bias``, whatever its class, and
+    a fold may create one.
     """
     marked = copy_model(model, share_tensors=True)
     marked.eval()

@@ -1,10 +1,10 @@
 """Partial capture: the largest submodules of a network that cannot be captured whole.
 
-Detection models and others whose code follows the data are run once as they are. Every submodule
-that contains switchable layers is then captured with the inputs that it really got, from the
-outermost inwards. What is used outside of the captured parts cannot be seen in a graph, so the run
-also counts how often each tensor is used; a tensor that is used more often than the captured graphs
-show is used elsewhere, and nothing folds into it.
+Detection models and others whose code branches on data are run once as they are. Every submodule
+that contains switchable layers is then captured with the inputs that it got in that run, from the
+outermost inwards. No graph shows what is used outside of the captured parts, so the run also counts
+the uses of each tensor. A tensor that is used more often than the captured graphs show is used
+elsewhere, and nothing folds into it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read_parts(
     inputs: tuple[Any, ...],
     memory: dict[int, int],
 ) -> tuple[str, ...]:
-    """Capture the parts of a network and add to the records, in place.
+    """Capture the parts of a network and add what they show to the records, in place.
 
     Args:
         records: Empty.
@@ -131,7 +131,7 @@ def _read(
     memory: dict[int, int],
     seen: set[int],
 ) -> Iterator[str]:
-    """Capture the children of a module that cannot be captured itself, or theirs."""
+    """Capture the children of a module that cannot be captured, or else the children's children."""
     for name, child in marked.get_submodule(path).named_children():
         inner = f"{path}.{name}" if path else name
         layers = any(isinstance(module, Marker) for module in child.modules())
@@ -165,7 +165,7 @@ def _uncaptured_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> LayerCall
 def _programs(
     module: nn.Module, calls: list[Arguments]
 ) -> list[torch.export.ExportedProgram] | None:
-    """One program per call; None if one cannot be captured. Calls that look alike share theirs."""
+    """One program per call; None if one cannot be captured. Calls that look alike share one."""
     known: dict[Any, torch.export.ExportedProgram] = {}
     programs = []
     for args, kwargs in calls:

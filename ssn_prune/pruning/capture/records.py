@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from ssn_prune.pruning.capture.size_conditions import SizeGuard
 
 BiasedModule = _ConvNd | nn.Linear
-"""Modules whose ``bias`` attribute is what their call adds, so that a fold may create one."""
+"""Modules whose call adds their ``bias`` attribute, so that a fold may create one."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ConvCall:
         what: Its name in messages.
         weight: Memory id of the kernel, None if it is computed (parametrization, weight_norm).
         bias: Memory id of the bias, None if there is none or it is computed.
-        biased: Whether anything is added, be it a parameter or computed.
+        biased: Whether a bias is added, be it a parameter or computed.
         consumers: Uses of its output, graph outputs included.
         transposed: Whether it is a transposed convolution.
         groups: Its groups.
@@ -60,17 +60,17 @@ VALUE, OTHER = "value", "other"
 
 @dataclass(frozen=True)
 class ConvShape:
-    """A convolution or linear layer without its numbers.
+    """A convolution or linear layer without its values.
 
     Attributes:
         input: Shape of its input, (N, C, *).
         weight: Shape of its kernel, as torch stores it.
-        bias: Whether it has one.
+        bias: Whether it has a bias.
         transposed: Whether it is a transposed convolution.
-        stride: A number an axis; empty for a linear layer, as are the next ones.
-        padding: A number an axis, or ``same`` or ``valid``.
-        output_padding: Of a transposed convolution.
-        dilation: A number an axis.
+        stride: One number per axis; empty for a linear layer, as are padding and dilation.
+        padding: One number per axis, or ``same`` or ``valid``.
+        output_padding: One number per axis; empty unless it is a transposed convolution.
+        dilation: One number per axis.
         groups: Its groups.
     """
 
@@ -87,13 +87,13 @@ class ConvShape:
 
 @dataclass(frozen=True)
 class Operation:
-    """A call of an operator after the layer.
+    """One call of an operator after a layer.
 
     Attributes:
-        operator: Such as ``aten.relu.default``.
+        operator: Its name, such as ``aten.relu.default``.
         arguments: Its arguments: numbers, lists, :data:`VALUE` for what comes from the layer, and
             :data:`OTHER` for another tensor.
-        named: Those that are passed by name.
+        named: The arguments that are passed by name.
         other: Shape of the other tensor, if there is one.
     """
 
@@ -105,14 +105,14 @@ class Operation:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What stands around one call.
+    """The operators around one call of a layer.
 
     Attributes:
         shape: Of the layer's input, (N, C, *), in the example.
         preceding: The convolution or linear layer that makes the input, if one does.
-        tail: What follows directly, each the only use of the value before it.
-        following: A convolution that the result of all that goes to.
-        added: Shape of the result if it is also added to another tensor of that shape.
+        tail: The operators that follow directly, each the only use of the value before it.
+        following: A convolution or linear layer that takes the result of the tail, if one does.
+        added: Shape of the result of the tail if it is added to another tensor of that shape.
     """
 
     shape: tuple[int, ...]
@@ -130,18 +130,18 @@ class LayerCall:
         producer: Name of the operator that makes its input.
         preceding_conv: The convolution or linear layer that makes the input, if the producer is one
             with channels on axis 1.
-        positions: Positions of a plane of the input (H W); None if the data
-            decides.
+        positions: Positions of a plane of the input (H W); None if they depend on data.
         axes: Number of axes of the input.
         preceding_layer: The switchable layer whose output is the input, if it is one.
         consumers: Uses of the output, graph outputs included.
-        consumer: Name of the operator that is the only use, or a word for what there is.
+        consumer: Name of the operator that is the only use of the output, or of the output of the
+            last of ``affines``; else the number of uses, in words.
         affines: Affine modules after the layer, each the only use of the value before it.
         following_conv: The convolution or linear layer that is the only use of the output, or of
             the output of the last of ``affines``.
         overwritten: Whether the input's memory is written to later.
         order: Position among all calls of switchable layers.
-        surroundings: What stands around the call; None where data decides its shape.
+        surroundings: The operators around the call; None where its shape depends on data.
     """
 
     producer: str
@@ -177,12 +177,13 @@ class Capture:
 
     Attributes:
         calls: Calls per layer, keyed by the layer's first name, in execution order.
-        uses: Uses of each memory id: in the graph, or in the whole run if only parts were captured.
+        uses: Number of uses of each memory id: in the graph, or in the whole run if only parts were
+            captured.
         owners: Modules that hold each memory id; an aliased module counts once.
         operators: ATen operators of the graph outside switchable layers, counted by name; empty if
             the network was captured in parts.
         guards: Conditions on the sizes of the inputs under which the code takes the captured path.
-        error: Why the network could not be captured whole.
+        error: Why the network could not be captured as a whole; None if it was.
         parts: Paths of the largest submodules that were captured instead.
     """
 

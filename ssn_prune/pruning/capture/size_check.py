@@ -1,4 +1,4 @@
-"""The hook with which a pruned network refuses sizes that a fold was not made for."""
+"""The hook by which a pruned network refuses sizes for which its folds may be wrong."""
 
 from __future__ import annotations
 

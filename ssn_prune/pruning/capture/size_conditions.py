@@ -1,8 +1,8 @@
 """Conditions on the sizes of the inputs under which the code takes the captured path.
 
-``torch.export`` follows one path through the code. Where code branches on a size, it notes the
-condition that held. Those conditions are all that a fold relies on beyond the graph itself, so a
-pruned network can check them and refuse other sizes instead of computing wrong outputs.
+``torch.export`` follows one path through the code. Where the code branches on a size, it records
+the condition that held. A fold relies on nothing else beyond the graph itself. So a pruned network
+can check these conditions and refuse other sizes instead of computing wrong outputs.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class SizeGuard:
         return guard_text.readable(self.text)
 
     def holds(self, inputs: Mapping[str, Any]) -> bool:
-        """Whether it is met.
+        """Whether the condition is met.
 
         Args:
             inputs: Arguments of the network's ``forward`` by name.
 
         Raises:
-            ValueError: The condition has a form that is not known.
+            ValueError: The condition has an unknown form, or does not fit these inputs.
         """
         return guard_text.holds(self.text, inputs)
 

@@ -1,7 +1,7 @@
 """Suppress the output of torch's tracers: warnings, log lines, and prints to standard error.
 
-All of it goes through objects of the whole process. Only what this thread says is dropped: what
-other threads print, log or warn of in the meantime is theirs.
+All of it goes through objects that the whole process shares, but only the output of this thread is
+dropped. What other threads print, log or warn of in the meantime is kept.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import torch
 from ssn_prune.thread_streams import thread_stream
 
 _TRACE = "torch.__trace"
-"""torch's logger for files of traces. Its handler takes itself away once it finds that nobody wants
-any; as long as it is there, torch writes down every graph."""
+"""torch's logger for trace files. Its handler removes itself once it finds that no trace is wanted;
+as long as it is there, torch formats every graph."""
 _silent: ContextVar[bool] = ContextVar("silent", default=False)  # every thread has its own value
 
 
 class _SilentThread(type):
-    """The type of a class that every warning of a silent thread belongs to."""
+    """The metaclass of a warning that matches every warning of a silent thread."""
 
     def __subclasscheck__(cls, other: type) -> bool:
         return _silent.get()
@@ -42,7 +42,7 @@ def _is_heard(record: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def suppress_tracer_output() -> Iterator[None]:
-    """Drop warnings, log lines and prints to standard error; errors are raised as ever.
+    """Drop warnings, log lines and prints to standard error; errors are raised as usual.
 
     A failed capture makes torch print the whole graph so far; its message is in the exception.
     """
@@ -93,7 +93,7 @@ def _without_log_lines() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_monitor() -> Iterator[None]:
-    """Count without tqdm's thread: its first bar, shown or not, starts one that stays."""
+    """Keep tqdm from starting its monitor thread, which its first bar does, shown or not."""
     bar: Any = torch.hub.tqdm  # type: ignore[attr-defined]  # torch's substitute has no monitor
     if not hasattr(bar, "monitor_interval"):
         yield

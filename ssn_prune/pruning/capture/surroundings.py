@@ -1,7 +1,8 @@
-"""What stands around a call of a switchable layer, as plain data: enough to build it again.
+"""The operators around a call of a switchable layer, as plain data: enough to rebuild them.
 
-A normalizer costs what it adds to its surroundings. A convolution before it absorbs the cheap ones,
-and an activation after it is computed by that convolution only if nothing is left in between.
+The cost of a normalizer is what it adds to its surroundings. A preceding convolution absorbs the
+cheap ones, and a runtime fuses that convolution with the activation only if nothing is left between
+them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _FUSED = {
     "aten.max_pool2d",
     "aten.max_pool3d",
 }
-"""What runtimes compute together with a convolution, or our passes move; all else ends the tail."""
+"""Operators that runtimes fuse with a convolution, or that our passes move; others end the tail."""
 _ADD = "aten.add"
 _LONGEST = 3
 _TENSORS = ("input", "weight", "bias")
@@ -61,7 +62,7 @@ def surroundings_of(node: torch.fx.Node) -> Surroundings | None:
         node: The call.
 
     Returns:
-        None where the shape of the input is up to the data.
+        None where the shape of the input depends on data.
     """
     source = node.args[0]
     assert isinstance(source, torch.fx.Node)  # the marker's first argument is a tensor
@@ -101,9 +102,9 @@ def is_conv(node: torch.fx.Node) -> bool:
 
 
 def conv_shape(node: torch.fx.Node) -> ConvShape | None:
-    """A convolution or linear layer without its numbers; None for other nodes.
+    """A convolution or linear layer without its values; None for other nodes.
 
-    Also None for one whose stride or padding follows from a size of the input.
+    Also None for one whose stride or padding is computed from a size of the input.
     """
     if not is_conv(node) or any(isinstance(item, torch.fx.Node) for item in _settings(node)):
         return None
@@ -130,7 +131,7 @@ def conv_shape(node: torch.fx.Node) -> ConvShape | None:
 
 
 def _settings(node: torch.fx.Node) -> list[Any]:
-    """What a convolution is given besides its tensors."""
+    """The arguments of a convolution other than its tensors."""
     named = {key: value for key, value in node.kwargs.items() if key not in _TENSORS}
     return pytree.tree_leaves((node.args[3:], named))
 
@@ -141,10 +142,10 @@ def _each(value: Any, axes: int) -> tuple[int, ...]:
 
 
 def _operation(node: torch.fx.Node, value: torch.fx.Node) -> Operation | None:
-    """A node that is computed together with what precedes it, if it is one."""
+    """The record of a node that runtimes fuse with what precedes it; None for other nodes."""
     name = operator_name(node)
     base, _, overload = name.rpartition(".")
-    base = base.removesuffix("_")  # what happens in place here happens to a copy there
+    base = base.removesuffix("_")  # rebuilt, an in-place operator works on a copy
     tensors = [item for item in node.all_input_nodes if item is not value]
     other: tuple[int, ...] | None = None
     if base == _ADD and overload == "Tensor" and len(tensors) == 1:
@@ -162,7 +163,7 @@ def _operation(node: torch.fx.Node, value: torch.fx.Node) -> Operation | None:
         return tuple(map(plain, item)) if isinstance(item, list | tuple) else item
 
     arguments = tuple(map(plain, node.args))
-    if arguments == (OTHER, VALUE):  # a sum
+    if arguments == (OTHER, VALUE):  # a sum, which commutes
         arguments = (VALUE, OTHER)
     named = tuple((key, plain(item)) for key, item in node.kwargs.items())
     return Operation(f"{base}.{overload}", arguments, named, other)

@@ -14,7 +14,7 @@ def named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def memory_ids(model: nn.Module) -> dict[int, int]:
-    """Number the tensors of ``model`` so that tensors that overlap in memory share a number.
+    """Number the tensors of ``model``; tensors that overlap in memory share a number.
 
     Returns:
         Memory id by ``id(tensor)``, over all parameters and buffers.

@@ -1,1 +1,1 @@
-"""What may move from a normalizer into its neighbours: one file a rule, one table of all."""
+"""What may move from a normalizer into its neighbours: one file per rule, and one table."""

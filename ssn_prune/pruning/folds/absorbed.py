@@ -1,7 +1,7 @@
 r"""Affine modules into the weight and bias of the preceding layer.
 
 A layer with BN/BN is the map x s + t per channel (``pruning/static_norm.py``). After another
-switchable layer with weight w and bias :math:`\beta` it becomes part of that one's parameters:
+switchable layer with weight w and bias :math:`\beta`, it becomes part of that layer's parameters:
 
 ==========  ================  ===============
 w becomes   beta becomes      what is left
@@ -9,9 +9,9 @@ w becomes   beta becomes      what is left
 w s         beta s + t        nothing
 ==========  ================  ===============
 
-So do, after any switchable layer, torch's BatchNorm in evaluation mode and modules that do nothing
-but scale or shift channels (LayerScale). What a layer absorbs changes its scale, so it is settled
-before its own scale is folded.
+The same holds, after any switchable layer, for torch's BatchNorm in evaluation mode and for modules
+that only scale or shift channels (LayerScale). What a layer absorbs changes its scale, so that is
+decided before the layer's own scale is folded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CODE = "absorbed_by_preceding_norm"
 
 
 def check(context: FoldContext, layer: Candidate) -> Fold | None:
-    """Whether the layer alone takes every output of another one that has not folded away."""
+    """Whether the layer is the only user of every output of another one that has no fold."""
     preceding = context.only_producer(layer.name)
     if preceding is None or has_hooks(context.candidates[preceding].module):
         return None
@@ -47,7 +47,7 @@ def check(context: FoldContext, layer: Candidate) -> Fold | None:
 
 
 def absorb_affine_modules(context: FoldContext, layer: Candidate) -> None:
-    """Note which affine modules after a layer become part of it: all of them, or none."""
+    """Decide which affine modules after a layer become part of it: all of them, or none."""
     calls = context.calls(layer.name)
     if not calls or has_hooks(layer.module):
         return
@@ -70,14 +70,14 @@ def _is_removable(context: FoldContext, affine: AffineCall, calls: int) -> bool:
 
 
 def _is_computable(module: nn.Module) -> bool:
-    """Whether the numbers of a module can be computed with: floating, and statistics kept."""
+    """Whether a module's tensors can be folded: floating point, and with running statistics."""
     if isinstance(module, _BatchNorm):
         return running_statistics(module) is not None
     return all(tensor.is_floating_point() for tensor in module.parameters())
 
 
 def planned_affine(context: FoldContext, layer: Candidate) -> Affine:
-    """Weight and bias of a layer together with what it absorbs by the decisions so far."""
+    """Weight and bias of a layer, including what it absorbs by the decisions so far."""
     steps = context.decisions[layer.name].absorbs
     return effective_affine(layer.module, steps, context.network)
 
@@ -85,15 +85,15 @@ def planned_affine(context: FoldContext, layer: Candidate) -> Affine:
 def effective_affine(
     norm: SwitchableNorm, steps: Iterable[AffineStep], network: nn.Module
 ) -> Affine:
-    """Weight and bias of a layer together with what it absorbs.
+    """Weight and bias of a layer, including what it absorbs.
 
     Args:
         norm: The layer.
         steps: What it absorbs, in order.
-        network: The network that holds them.
+        network: The network that holds the absorbed modules.
 
     Returns:
-        The layer's own tensors if it absorbs nothing, else float64 ones.
+        The layer's own tensors if it absorbs nothing, else float64 tensors.
     """
     affine = own_affine(norm)
     for step in steps:

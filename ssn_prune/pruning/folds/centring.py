@@ -9,8 +9,8 @@ IN / IN     W           b - c       instance norm
 ==========  ==========  ==========  =============
 
 An IN mean cancels any constant, so the bias is dead and any c may be subtracted. c is chosen to
-centre the channel (``pruning/centring.py``), which costs nothing at run time: runtimes sum a nearly
-constant channel with a large mean inaccurately.
+centre the channel (``pruning/centring.py``), because runtimes sum a nearly constant channel with a
+large mean inaccurately. It costs nothing at run time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def check(context: FoldContext, layer: Candidate) -> Fold | Refusal:
 
 
 def apply(layer: LayerPlan, norm: SwitchableNorm, affine: Affine, kernel: EditedKernel) -> None:
-    """Make the bias, in place."""
+    """Set the bias, in place."""
     del affine
     constants = centring_constants(layer, kernel.weight)
     mean = norm.running_mean if constants is None else constants

@@ -1,4 +1,4 @@
-"""What the check of a rule may ask: the network, its capture, and the decisions so far."""
+"""What the check of a rule may use: the network, its capture, and the decisions so far."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Decision:
 
     Attributes:
         fold: See :class:`ssn_prune.pruning.plan.LayerPlan`.
-        refusals: Why the rules that were tried do not hold, in this order.
+        refusals: Why the rules that were tried do not apply, in the order of the trials.
         closed: Whether no further rule is tried.
         absorbs: See :class:`ssn_prune.pruning.plan.LayerPlan`.
         exposed: The same.
@@ -67,8 +67,8 @@ class FoldContext:
         candidates: All layers by name.
 
     Attributes:
-        decisions: By layer. A check that returns a fold has noted here what else it changes.
-        ranges: The numbers of all kernels after the folds so far.
+        decisions: By layer. A check that returns a fold records here what else it changes.
+        ranges: The value ranges of all kernels after the folds so far.
         without_affines: Layers of which every following affine module is removed.
     """
 
@@ -81,7 +81,7 @@ class FoldContext:
         self.without_affines: set[str] = set()
 
     def in_order(self) -> list[Candidate]:
-        """The layers in the order of the data flow."""
+        """The layers in the order of their first calls."""
 
         def first_call(layer: Candidate) -> int:
             calls = self.calls(layer.name)
@@ -94,7 +94,7 @@ class FoldContext:
         return self.captured.calls.get(name, ())
 
     def only_consumer(self, name: str) -> str | None:
-        """The layer that alone uses every output of a layer, and has no other inputs."""
+        """The layer that is the only user of every output of a layer, and has no other inputs."""
         calls = self.calls(name)
         if any(call.consumers != 1 for call in calls):
             return None
@@ -106,23 +106,23 @@ class FoldContext:
         return following[0] if len(following) == 1 else None
 
     def only_producer(self, name: str) -> str | None:
-        """The layer whose outputs are all inputs of a layer, used there only."""
+        """The layer that makes every input of a layer, and whose outputs have no other user."""
         calls = self.calls(name)
         preceding = calls[0].preceding_layer if calls else None
         alone = preceding is not None and self.only_consumer(preceding) == name
         return preceding if alone else None
 
     def absorbing_layer(self, name: str) -> str:
-        """The layer that a layer was absorbed by, or itself."""
+        """The layer that absorbed a layer, or the layer itself."""
         fold = self.decisions[name].fold
         return fold.target if fold is not None and fold.kernel is None else name
 
     def absorb(self, name: str, steps: list[AffineStep]) -> None:
-        """Note what becomes part of a layer, or of the layer that absorbed it."""
+        """Record what becomes part of a layer, or of the layer that absorbed it."""
         self.decisions[self.absorbing_layer(name)].absorbs += steps
         self.decisions[name].exposed = False
 
     def folded_away(self, name: str) -> bool:
-        """Whether nothing is left of a layer, since all of it is in a convolution."""
+        """Whether nothing is left of a layer because all of it moved into a convolution."""
         fold = self.decisions[name].fold
         return fold is not None and fold.kernel is not None and fold.leaves == IDENTITY

@@ -1,4 +1,4 @@
-"""A kernel of a network that is rewritten: how rules change it."""
+"""How rules change a kernel of the network that is rewritten."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ssn_prune.pruning.plan import Kernel
 class EditedKernel:
     """The kernel and bias of one convolution or linear layer.
 
-    Changes are computed in float64 and cast once. The memory of a parameter may belong to another
-    network too, so a change gives it other memory, never other values in the same memory.
+    Changes are computed in float64 and cast once. A parameter may share its memory with another
+    network, so a change allocates new memory and never writes into the old.
 
     Args:
         network: Changed in place.
-        kernel: Where the tensors are.
+        kernel: Where its tensors are.
     """
 
     def __init__(self, network: nn.Module, kernel: Kernel) -> None:
@@ -25,17 +25,17 @@ class EditedKernel:
 
     @property
     def weight(self) -> Tensor:
-        """The kernel as it is, detached."""
+        """The kernel in its current state, detached."""
         return self._held().detach()
 
     @property
     def bias(self) -> Tensor | None:
-        """The bias as it is, detached; None if there is none (yet)."""
+        """The bias in its current state, detached; None if there is none (yet)."""
         return tensor_at(self._network, self._place.bias)
 
     @property
     def can_have_bias(self) -> bool:
-        """Whether there is a bias or one can be made."""
+        """Whether there is a bias or one can be created."""
         return self._place.bias is not None
 
     @property
@@ -62,7 +62,7 @@ class EditedKernel:
         )
 
     def set_bias(self, bias: Tensor | None) -> None:
-        """Set the bias, (C_out,), where there is a place for one; None leaves it as it is."""
+        """Set the bias, (C_out,), if there can be one; None leaves it as it is."""
         place = self._place.bias
         if bias is None or place is None:
             return

@@ -9,10 +9,10 @@ W becomes   b becomes        what is left
 W s         b + sum_c W t    nothing
 ==========  ===============  =============
 
-Reflected, replicated and circular padding repeat entries and commute with it; zeros would have to
-become -t / s. The borders of a transposed convolution get fewer terms of W t. Every channel's mean
-must be within a few deviations of zero: it goes through the convolution's sum and comes out with
-its rounding error.
+Reflected, replicated and circular padding repeat entries, so they commute with the map; zeros would
+have to become -t / s. The borders of a transposed convolution get fewer terms of W t. Every
+channel's mean must be within a few deviations of zero, because it now passes through the
+convolution's sum and adds to its rounding error.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def check(context: FoldContext, layer: Candidate) -> Fold | Refusal | None:
 
 
 def apply(layer: LayerPlan, norm: SwitchableNorm, affine: Affine, kernel: EditedKernel) -> None:
-    """Scale the kernel's inputs and make the bias, in place."""
+    """Scale the kernel's inputs and set the bias, in place."""
     del layer
     scale, shift = static_affine(norm, affine)
     added = shifted_by_inputs(kernel.weight, shift, groups=kernel.groups)
@@ -66,7 +66,7 @@ def apply(layer: LayerPlan, norm: SwitchableNorm, affine: Affine, kernel: Edited
 
 
 def _graph_problem(call: LayerCall, *, affines_go: bool) -> str | None:
-    """Why a call does not allow the fold; None also where its output is the network's."""
+    """Why a call does not allow the fold; also None where its output is the network's."""
     if call.affines and not affines_go:
         return f"it is followed by {call.affines[0].module}, which stays"
     if call.overwritten:

@@ -1,8 +1,8 @@
-"""Which convolution or linear layer a layer may fold into, and if none, why not.
+"""Which convolution or linear layer a switchable layer may fold into, and if none, why not.
 
-The kernel may belong to any module, a functional call counts like the module's own. Every call of
-the layer must have the same kernel, and nothing else may use it: tensors count by the memory
-they occupy. A bias is created only where the call passes the module's own ``bias``.
+The kernel may belong to any module: a functional call counts like the module's own. Every call of
+the layer must have the same kernel, and nothing else may use it. Tensors are identified by the
+memory they occupy. A bias is created only where the call passes the module's own ``bias``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def preceding_kernel(
 ) -> Kernel | Refusal:
     """The kernel of the convolution that makes a layer's input.
 
-    The search goes through preceding layers that have folded into it completely.
+    The search passes through preceding layers that have folded into it completely.
 
     Args:
-        context: What is known.
+        context: The network, its capture, and the decisions so far.
         layer: The layer.
-        needs_bias: Refuse where there is no bias and none can be made.
+        needs_bias: Refuse where there is no bias and none can be created.
     """
     convs = _preceding_convs(context, layer.name)
     if isinstance(convs, Refusal):
@@ -81,7 +81,7 @@ def editable_kernel(
         network: The network; not changed.
         captured: Its capture.
         convs: All calls for which an edit is right.
-        needs_bias: Refuse where there is no bias and none can be made.
+        needs_bias: Refuse where there is no bias and none can be created.
     """
     weight, what = convs[0].weight, convs[0].what
     if weight is None:

@@ -1,4 +1,4 @@
-"""What folds do to the numbers of a convolution: everything in float64, cast once.
+"""What folds compute with the weights of a convolution: everything in float64, cast once.
 
 A kernel is (C_out, C_in / groups, ...), that of a transposed convolution
 (C_in, C_out / groups, ...).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_BLOCK = 2**20  # entries that are in float64 at a time
+_BLOCK = 2**20  # entries that are converted to float64 at a time
 
 
 def scale_output_channels(
@@ -54,7 +54,7 @@ def scale_input_channels(
 
 
 def _scaled(grouped: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The product in float64, block by block: a large kernel is never as a whole in float64.
+    """The product in float64, block by block: a large kernel is never held in float64 as a whole.
 
     Args:
         grouped: (groups, rows, columns, ...).

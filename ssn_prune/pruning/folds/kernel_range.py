@@ -1,6 +1,6 @@
-"""Whether the numbers of a kernel still fit their precision after a fold.
+"""Whether the values of a kernel still fit their precision after a fold.
 
-Several folds may meet in one kernel, so the numbers after each are remembered.
+Several folds may change one kernel, so the values after each are remembered.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ssn_prune.pruning.plan import Kernel
 
 @dataclass(frozen=True)
 class _Numbers:
-    """Largest weight of each output channel and bias, float64, and how they will be stored."""
+    """Largest weight of each output channel, the bias, both float64, and the dtype they get."""
 
     peaks: Tensor
     bias: Tensor
@@ -29,7 +29,7 @@ class _Numbers:
 
 
 class KernelRanges:
-    """The numbers of all kernels after the folds so far.
+    """The value ranges of all kernels after the folds so far.
 
     Args:
         network: The network; not changed.
@@ -51,7 +51,7 @@ class KernelRanges:
         scale: Tensor | None = None,
         shift: Tensor | None = None,
     ) -> str | None:
-        """Note that a kernel becomes scale W and its bias (b - mean) scale + shift.
+        """Record that a kernel becomes scale W and its bias (b - mean) scale + shift.
 
         Args:
             kernel: What is edited.
@@ -69,7 +69,7 @@ class KernelRanges:
         return self._note(kernel, _Numbers(peaks, bias, numbers.dtype))
 
     def fold_inputs(self, kernel: Kernel, *, scale: Tensor, shift: Tensor) -> str | None:
-        """Note that a kernel gets inputs x instead of x scale + shift.
+        """Record that a kernel is to take x in the place of x scale + shift.
 
         Args:
             kernel: What is edited; not transposed.

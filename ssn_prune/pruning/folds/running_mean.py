@@ -9,8 +9,8 @@ BN / IN     W           b - running_mean      the variance and one scale
 BN / LN     W           b - running_mean      the variance (with the mean added back) and one scale
 ==========  ==========  ====================  ====================================================
 
-Other constants take the place of the running mean where a channel's inputs are so far from it that
-their variance would lose accuracy; see ``pruning/centring.py``. The layer subtracts the rest.
+Where a channel's inputs are so far from the running mean that their variance would lose accuracy,
+another constant takes its place; see ``pruning/centring.py``. The layer subtracts the rest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CODE = "running_mean"
 
 
 def check(context: FoldContext, layer: Candidate) -> Fold | Refusal:
-    """Whether the fold is exact and the numbers fit."""
+    """Whether the fold is exact and the folded bias is in range."""
     kernel = preceding_kernel(context, layer)
     if isinstance(kernel, Refusal):
         return kernel
@@ -41,6 +41,6 @@ def check(context: FoldContext, layer: Candidate) -> Fold | Refusal:
 
 
 def apply(layer: LayerPlan, norm: SwitchableNorm, affine: Affine, kernel: EditedKernel) -> None:
-    """Make the bias, in place."""
+    """Set the bias, in place."""
     del affine
     kernel.set_bias(folded_bias(kernel.bias, mean=subtracted_mean(layer, norm), shift=None))

@@ -35,7 +35,7 @@ CODE = "scale"
 
 
 def check(context: FoldContext, layer: Candidate) -> Fold | Refusal:
-    """Whether the fold is exact and the numbers fit."""
+    """Whether the fold is exact and the folded values are in range."""
     assert layer.pair is not None  # the table's condition
     kernel = preceding_kernel(context, layer, needs_bias=False)
     if isinstance(kernel, Refusal):
@@ -54,7 +54,7 @@ def check(context: FoldContext, layer: Candidate) -> Fold | Refusal:
 
 
 def apply(layer: LayerPlan, norm: SwitchableNorm, affine: Affine, kernel: EditedKernel) -> None:
-    """Scale the kernel and make the bias, in place."""
+    """Scale the kernel and set the bias, in place."""
     assert layer.pair is not None  # weighted forms fold nothing
     mean = None
     if layer.pair.mean is Normalizer.IN and kernel.can_have_bias:
@@ -72,7 +72,7 @@ def _can_be_undone(scale: Tensor, dtype: torch.dtype) -> bool:
 
 
 def _is_normal(values: Tensor, dtype: torch.dtype) -> bool:
-    """Whether all values survive a cast to ``dtype`` as finite normal numbers (zero is not)."""
+    """Whether all values are finite normal numbers after a cast to ``dtype`` (zero is not one)."""
     info = torch.finfo(dtype)
     magnitude = values.double().abs()
     return bool(((magnitude >= info.tiny) & (magnitude <= info.max)).all())

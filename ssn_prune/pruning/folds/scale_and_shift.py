@@ -25,7 +25,7 @@ CODE = "scale_and_shift"
 
 
 def check(context: FoldContext, layer: Candidate) -> Fold | Refusal:
-    """Whether the fold is exact and the numbers fit."""
+    """Whether the fold is exact and the folded values are in range."""
     kernel = preceding_kernel(context, layer)
     if isinstance(kernel, Refusal):
         return kernel
@@ -39,7 +39,7 @@ def check(context: FoldContext, layer: Candidate) -> Fold | Refusal:
 
 
 def apply(layer: LayerPlan, norm: SwitchableNorm, affine: Affine, kernel: EditedKernel) -> None:
-    """Scale the kernel and make the bias, in place."""
+    """Scale the kernel and set the bias, in place."""
     del layer
     mean, _ = required_statistics(norm)
     scale = scale_of(norm, affine)

@@ -1,6 +1,6 @@
 """All folds, in the order in which they are tried.
 
-Each rule is tried on every layer in the order of the data flow before the next rule is.
+Each rule is tried on every layer, in the order of the data flow, before the next rule is tried.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from ssn_prune.pruning.plan import Fold, LayerPlan, Refusal
 from ssn_prune.pruning.static_norm import Affine
 
 Check = Callable[[FoldContext, Candidate], Fold | Refusal | None]
-"""Decides for one layer: the fold, or why it is refused, or None where there is nothing to say.
-With a fold it notes in the context what else changes."""
+"""Decides for one layer: the fold, or why it is refused, or None where the rule has nothing to say.
+With a fold, it records in the context what else changes."""
 
 Apply = Callable[[LayerPlan, SwitchableNorm, Affine, EditedKernel], None]
 """Edits the kernel in place, given the layer's plan, the switchable layer, and the layer's weight
-and bias together with what it absorbs. It checks nothing again."""
+and bias including what it absorbs. It does not check again."""
 
 
 @dataclass(frozen=True)
 class FoldRule:
-    """One row.
+    """One row of the table.
 
     Attributes:
         code: Its name in the plan and in the report.
         title: What moves, for people.
-        pairs: The selections that it is for.
-        check: Decides.
-        apply: Acts; None if there is no kernel to edit.
+        pairs: The selections that the rule is for.
+        check: Decides whether the rule applies.
+        apply: Edits the kernel; None if there is no kernel to edit.
     """
 
     code: str

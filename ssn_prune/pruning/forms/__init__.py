@@ -1,1 +1,1 @@
-"""What a switchable layer becomes: one file a form, one table of all."""
+"""What a switchable layer becomes: one file per form, and one table."""

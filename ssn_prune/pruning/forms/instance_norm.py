@@ -4,8 +4,8 @@ With Bessel's correction, :math:`f = n / (n - 1)` for n positions,
 
 .. math:: w / \sqrt{f v + \epsilon} = (w / \sqrt f) / \sqrt{v + \epsilon / f},
 
-so the factor goes into weight and eps, exact for that n only. A layer without affine parameters
-then gets constant ones.
+so the factor goes into weight and eps, which is exact for that n only. A layer without affine
+parameters then gets constant ones.
 """
 
 from __future__ import annotations

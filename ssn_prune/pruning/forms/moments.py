@@ -66,13 +66,13 @@ def restore(settings: FormSettings) -> nn.Module:
 
 
 def _running(norm: SwitchableNorm, shift: Tensor | None) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Running statistics relative to a constant; None if nothing is left of them."""
+    """Running statistics relative to ``shift``; None if the mean is zero after that."""
     statistics, count = running_statistics(norm), norm.num_batches_tracked
     if statistics is None or count is None:
         return None
     mean, var = statistics
     if shift is None:
         return mean.clone(), var.clone(), count.clone()
-    # Nothing but the mean is used of a layer that takes a constant.
+    # A layer that takes a constant uses only the running mean, not the running variance.
     left = mean.double() - shift
     return (left.to(mean), var.clone(), count.clone()) if bool(left.any()) else None

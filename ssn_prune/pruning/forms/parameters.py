@@ -1,4 +1,4 @@
-"""What the builders of forms share."""
+"""Helpers of the forms' builders: affine parameters and centring constants."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ def with_affine(target: ModuleT, weight: Tensor | None, bias: Tensor | None) -> 
 
 
 def centring_constants(layer: LayerPlan, like: Tensor) -> Tensor | None:
-    """The centring constants of a layer, (C,), float64."""
+    """The centring constants of a layer, (C,), float64; None if it has none."""
     if layer.centre is None:
         return None
     return torch.tensor(layer.centre, dtype=torch.float64, device=like.device)
 
 
 def own_centre(layer: LayerPlan, like: Tensor) -> Tensor | None:
-    """The constants that the layer subtracts itself, because no convolution does."""
+    """The constants that the layer subtracts itself because no convolution does, (C,), or None."""
     constants = centring_constants(layer, like) if layer.fold is None else None
     return None if constants is None else constants.to(like)
 
 
 def subtracted_mean(layer: LayerPlan, norm: SwitchableNorm) -> Tensor | None:
-    """What a convolution has subtracted before a BN mean is taken, (C,), float64; None if nothing.
+    """What a convolution has already subtracted of a BN mean, (C,), float64; None if nothing.
 
     That is the running mean unless other constants were chosen.
     """

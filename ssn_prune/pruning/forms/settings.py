@@ -1,4 +1,4 @@
-"""What makes a concrete normalizer besides its numbers: data, by which it is built again."""
+"""The settings of a concrete normalizer, without its tensors' values: plain data to rebuild it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from ssn_prune.pruning.plan import LayerPlan, Ratios
 
 @dataclass(frozen=True)
 class FormSettings:
-    """The settings of one concrete normalizer; those that its form does not have are the defaults.
+    """The settings of one concrete normalizer; those that its form lacks have default values.
 
     Attributes:
         num_features: C.
         dimension: 1, 2 or 3, as in the layer's name.
         eps: Added to the variance.
-        momentum: torch's convention; None for the plain average over all batches.
+        momentum: torch's convention; None for the cumulative average over all batches.
         correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
-        positions: The only number of positions for which the constants are exact, None for any.
+        positions: The only number of positions for which the constants are exact; None if they are
+            for any.
         mean_ratios: Weights of the IN, LN and BN means.
         var_ratios: Weights of the IN, LN and BN variances.
-        tensors: Names of the parameters and buffers that it has.
+        tensors: Names of its parameters and buffers.
     """
 
     num_features: int
@@ -42,7 +43,7 @@ class FormSettings:
         return "weight" in self.tensors
 
     def empty(self, name: str) -> Tensor | None:
-        """A tensor (C,) in the place of one that it has; None if it has none of that name."""
+        """An uninitialized tensor (C,) for one of its tensors; None if it has none of that name."""
         return torch.empty(self.num_features) if name in self.tensors else None
 
 

@@ -24,7 +24,7 @@ from ssn_prune.pruning.static_norm import Affine
 
 Build = Callable[[LayerPlan, SwitchableNorm, Affine], nn.Module]
 """Makes the concrete module of a layer from its plan, the switchable layer, and the layer's weight
-and bias together with what it absorbs. Every decision is in the plan."""
+and bias including what it absorbs. Every decision is in the plan."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Form:
     Attributes:
         code: Its name in the plan.
         classes: Its modules for 1-d ((N, C) included), 2-d and 3-d layers.
-        build: Makes one.
-        restore: Makes an empty one of its settings, on torch's default device.
+        build: Makes a module from a planned layer.
+        restore: Makes a module with uninitialized tensors from its settings, on the default device.
     """
 
     code: str
@@ -70,13 +70,13 @@ PAIR_FORMS: dict[NormalizerPair, str] = {
 def form_of(pair: NormalizerPair, *, correction: int, positions: int | None) -> str:
     """The form that is exact for a kind of variance and a spatial size.
 
-    A corrected LN variance has no single-operator form, and a corrected IN/IN is a plain instance
-    norm only for a fixed spatial size; both are :mod:`moments` then.
+    A corrected LN/LN has no single-operator form, and a corrected IN/IN is a plain instance norm
+    only for a fixed spatial size. The form is :mod:`moments` in both cases.
 
     Args:
         pair: The selected pair.
         correction: 0 for biased variances; see :mod:`ssn_prune.nn.variance_kind`.
-        positions: Positions of a plane if that is the same at every call, else None.
+        positions: Positions of a plane if their number is the same at every call, else None.
     """
     code = PAIR_FORMS[pair]
     if correction and code == group_norm.CODE:

@@ -1,4 +1,4 @@
-"""Runtimes that an ONNX file can be verified in: a file a runtime, and one table.
+"""Runtimes in which an ONNX file can be verified: one module per runtime, and one table.
 
-Nothing here needs torch, and a runtime is imported when a file is opened in it, not before.
+Nothing here needs torch, and a runtime is imported only when a file is opened in it.
 """

@@ -1,8 +1,8 @@
-"""How far from the original a file may be in a runtime, and still be right there.
+"""The largest error at which a file counts as correct in a runtime.
 
-A runtime that computes a convolution in another way is less exact than ONNX Runtime, and no fault
-of the file. How much less shows a twin of the network: the same one with BatchNorm selected in
-every layer, which every runtime knows.
+A runtime may compute convolutions in a less accurate way than ONNX Runtime, which is no fault of
+the file. How much less accurate shows the network's twin: the same network with BatchNorm in every
+layer, which every runtime supports.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import math
 SMALLEST_BOUND = 1e-5
 TWIN_FACTOR = 10.0
 LARGEST_BOUND = 1e-3
-"""A twin that is off by more than a tenth of this is wrong, and excuses nothing."""
+"""A twin whose error is more than a tenth of this is wrong, and raises the bound no further."""
 
 
 def bound_in_runtime(twin_error: float | None) -> float:
-    """The largest error, in units of the largest output, of a file that is right.
+    """The largest error of a correct file, in units of the largest output.
 
     Args:
-        twin_error: That of the twin in the same runtime; None if it does not run there.
+        twin_error: Error of the twin in the same runtime; None if it does not run there.
     """
     if twin_error is None or not math.isfinite(twin_error):
         return SMALLEST_BOUND

@@ -1,4 +1,4 @@
-"""A copy of a file whose inputs have given shapes, for runtimes that take no others."""
+"""A copy of a file with fixed input shapes, for runtimes that support no dynamic ones."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ssn_prune.text import printable
 def write_fixed_shapes(path: Path, shapes: Sequence[tuple[int, ...]], folder: Path) -> Path:
     """Write a copy of a file with fixed input shapes.
 
-    A size with a name has the same value wherever that name stands. What is known of other values
-    stays as it is: a runtime finds their shapes itself.
+    A named size gets the same value wherever that name appears. Other shapes stay as they are,
+    because the runtime infers them itself.
 
     Args:
         path: The file. Not changed.
-        shapes: Of its inputs, in its order, with the batch.
-        folder: Where the copy goes, under the same name.
+        shapes: Shapes of its inputs, in its order, with the batch.
+        folder: Where the copy is written, under the same name.
 
     Returns:
-        The copy.
+        The path of the copy.
 
     Raises:
         ArgumentError: The file does not take these shapes.
@@ -53,7 +53,7 @@ def write_fixed_shapes(path: Path, shapes: Sequence[tuple[int, ...]], folder: Pa
 def _named_sizes(
     inputs: Sequence[Any], shapes: Sequence[tuple[int, ...]], name: str
 ) -> dict[str, int]:
-    """The values of the sizes that the inputs leave open."""
+    """The values of the inputs' named sizes."""
     described = [
         [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in inputs
@@ -64,7 +64,7 @@ def _named_sizes(
         for dim, size in zip(dims, shape, strict=False):
             if isinstance(dim, str):
                 fits = fits and sizes.setdefault(dim, size) == size
-            elif dim > 0:  # 0 if nothing is said
+            elif dim > 0:  # 0 if the size is not given
                 fits = fits and dim == size
     if not fits:
         raise ArgumentError(

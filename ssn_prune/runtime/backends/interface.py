@@ -1,4 +1,4 @@
-"""What is asked of a runtime: to open a file and to run it."""
+"""The interface of a runtime: open a file and run it."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Backend:
     """One runtime.
 
     Attributes:
-        name: As users choose it.
-        title: As it calls itself.
-        requirements: What pip is given to install it.
-        module: What is imported to run it.
-        open_batch: Whether an open file takes another batch size, where the file leaves it open.
-        open: Opens a file on the CPU in float32: the path, the shapes of its inputs with the batch,
-            the number of threads. It may raise anything.
-        version: The version that is installed.
+        name: The name by which users choose it.
+        title: Its own name, for people.
+        requirements: The packages that pip installs for it.
+        module: The Python module that runs it.
+        open_batch: Whether a file with a dynamic batch, once opened, takes other batch sizes.
+        open: Opens a file on the CPU in float32, given the path, the shapes of its inputs with the
+            batch, and the number of threads. It may raise anything.
+        version: Returns the installed version.
     """
 
     name: str

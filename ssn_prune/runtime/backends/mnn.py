@@ -15,8 +15,8 @@ from ssn_prune.runtime.backends.interface import OpenFile
 
 
 def open_mnn(path: Path, shapes: Sequence[tuple[int, ...]], threads: int) -> OpenFile:
-    """Convert a file for inputs of given shapes, and open that."""
-    # What MNN.tools.mnnconvert calls; that module also reports to its maker.
+    """Convert a file for inputs of given shapes, and open the result."""
+    # This is what MNN.tools.mnnconvert calls; that module also sends usage reports.
     import _tools
     import MNN
     import MNN.expr
@@ -28,7 +28,7 @@ def open_mnn(path: Path, shapes: Sequence[tuple[int, ...]], threads: int) -> Ope
         known = {tensor.name for tensor in graph.initializer}
         inputs = [value.name for value in graph.input if value.name not in known]
         outputs = [value.name for value in graph.output]
-        # It computes 1-d networks as 2-d ones, and leaves the axis of size 1 in place.
+        # MNN computes 1-d networks as 2-d ones, and leaves the axis of size 1 in place.
         sizes = [
             [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.output
         ]

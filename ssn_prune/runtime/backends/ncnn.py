@@ -18,9 +18,9 @@ from ssn_prune.runtime.backends.interface import OpenFile
 
 
 def open_ncnn(path: Path, shapes: Sequence[tuple[int, ...]], threads: int) -> OpenFile:
-    """Convert a file for single samples, and open that: ncnn computes a batch one by one.
+    """Convert a file for single samples, and open the result: ncnn has no batches.
 
-    Left to itself, pnnx stores weights in float16, and ncnn computes in it where it can.
+    By default pnnx stores weights in float16, and ncnn computes in float16 where it can.
     """
     import ncnn
 
@@ -71,7 +71,7 @@ def _run_one(network: Any, sample: Sequence[np.ndarray], outputs: int) -> list[n
 
 
 def _converter() -> str:
-    """The program; importing its module would import torch."""
+    """The path of the converter; importing its Python module would import torch."""
     spec = find_spec("pnnx")
     if spec is None or not spec.submodule_search_locations:
         raise RuntimeError("pnnx is not installed")

@@ -11,7 +11,7 @@ from ssn_prune.runtime.backends.interface import OpenFile
 
 
 def open_onnx_runtime(path: Path, _shapes: Sequence[tuple[int, ...]], threads: int) -> OpenFile:
-    """Open a file; it takes every shape that the file takes."""
+    """Open a file, which then takes every shape that it allows."""
     from ssn_prune.runtime.sessions import open_session, run_session
 
     session = open_session(path, path.name, threads=threads, spinning=False)
@@ -26,5 +26,5 @@ def onnx_runtime_version() -> str:
     """The installed version."""
     import onnxruntime
 
-    # Not of the distribution: that has another name for every kind of device.
+    # Not from the distribution, whose name differs for every kind of device.
     return str(onnxruntime.__version__)

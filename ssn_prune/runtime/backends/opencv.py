@@ -1,4 +1,4 @@
-"""OpenCV's own networks, on the CPU."""
+"""OpenCV's DNN module on the CPU."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def open_opencv(path: Path, shapes: Sequence[tuple[int, ...]], threads: int) -> 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         for name, array in zip(inputs, arrays, strict=True):
             network.setInput(np.ascontiguousarray(array), name)
-        # Its arrays lie in memory that the next run writes to.
+        # Copied: the next run writes to the memory of these arrays.
         return [np.array(output) for output in network.forward(outputs)]
 
     return run
@@ -39,5 +39,5 @@ def opencv_version() -> str:
     """The installed version."""
     import cv2
 
-    # Not of the distribution: there are several, with and without windows.
+    # Not from the distribution: there are several, with and without a GUI.
     return str(cv2.__version__)

@@ -12,9 +12,9 @@ from ssn_prune.runtime.backends.interface import OpenFile
 
 
 def open_openvino(path: Path, _shapes: Sequence[tuple[int, ...]], threads: int) -> OpenFile:
-    """Open a file; it takes every shape that the file takes.
+    """Open a file, which then takes every shape that it allows.
 
-    Left to itself, OpenVINO computes in bfloat16 or float16 where the processor can.
+    By default OpenVINO computes in bfloat16 or float16 where the processor supports it.
     """
     import openvino
 
@@ -23,7 +23,7 @@ def open_openvino(path: Path, _shapes: Sequence[tuple[int, ...]], threads: int) 
 
     def run(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         found = compiled(list(arrays))
-        # Its arrays lie in memory that the next run writes to.
+        # Copied: the next run writes to the memory of these arrays.
         return [np.array(found[output]) for output in compiled.outputs]
 
     return run

@@ -1,4 +1,4 @@
-"""Opening and running a file in any runtime of the table, with typed errors for what they raise."""
+"""Open and run a file in any runtime of the table; whatever it raises becomes a typed error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssn_prune.text import printable
 
 
 class RunningFile:
-    """A file in a runtime: it is opened with its first inputs, and again where it must be.
+    """A file in a runtime. It is opened at the first run, and again for shapes that need it.
 
     Args:
         backend: The runtime.
@@ -48,22 +48,22 @@ class RunningFile:
         first = 1 if self._backend.open_batch else 0
         try:
             if self._open is None or [s[first:] for s in shapes] != self._shapes:
-                self._open = None  # its memory first
+                self._open = None  # release its memory before the next one is opened
                 self._open = self._backend.open(self._path, shapes, self._threads)
                 self._shapes = [shape[first:] for shape in shapes]
             return [np.asarray(output) for output in self._open(arrays)]
         except SsnPruneError:
             raise
-        # Every runtime has errors of its own, and most have no common base.
+        # Every runtime has its own errors, most of them without a common base class.
         except Exception as error:
             raise _cannot_run(self._backend, self._path, error) from error
 
 
 def require_installed(backend: Backend) -> None:
-    """Refuse a runtime that is not there.
+    """Refuse a runtime that is not installed.
 
     Raises:
-        InferenceRuntimeError: It cannot be imported; the error has the command that installs it.
+        InferenceRuntimeError: Its module is missing; the hint is the command that installs it.
     """
     if find_spec(backend.module) is None:
         raise InferenceRuntimeError(

@@ -1,4 +1,4 @@
-"""tract on the CPU, which computes with one thread."""
+"""tract on the CPU, where it uses one thread."""
 
 from __future__ import annotations
 
