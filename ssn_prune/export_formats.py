@@ -75,12 +75,12 @@ class Write(Protocol):
 
 @dataclass(frozen=True)
 class Measurement:
-    """How ``bench`` has files of a format measured.
+    """How ``bench`` measures files of a format.
 
     Attributes:
         runtime: What runs them, for people.
-        add: The action of :class:`~ssn_prune.runtime.worker.Worker` that opens one to be timed.
-        memory: The action that opens one to see what memory it takes.
+        add: The action of :class:`~ssn_prune.runtime.worker.Worker` that opens a file to time it.
+        memory: The action that opens a file to measure its memory.
     """
 
     runtime: str
@@ -93,8 +93,8 @@ class ExportFormat:
     """One format.
 
     Attributes:
-        name: For options.
-        suffix: Of its files.
+        name: Its name in options.
+        suffix: The suffix of its files.
         write: Writes a file.
         open: Opens a file in its runtime, on the CPU, with torch's number of threads. Raises an
             :class:`~ssn_prune.errors.SsnPruneError` if the runtime cannot load or run it.
@@ -103,15 +103,15 @@ class ExportFormat:
             say where a layer's output is.
         outputs: Names a file's outputs, and the activations that make them; None for formats that
             do not say.
-        apart: Gives the same row for a file that anyone may have written, with a process of its own
-            in which the file is opened and run; None for formats that run here always, on the CPU.
+        apart: Gives the same row for an untrusted file, which is opened and run in a process of its
+            own; None for formats that always run in this process, on the CPU.
         provider: The execution provider that files run on; None for formats without one.
         executes: Whether reading a file executes what is in it, so that ``verify`` and ``bench``
             open one only if the user vouches for it.
-        source: The checkpoint that a file names, read within some seconds; None for formats that
-            do not say.
-        facts: What a file says of its inputs; likewise.
-        measurement: How ``bench`` has files measured; None for formats that it does not know.
+        source: Reads within a number of seconds which checkpoint a file names; None for formats
+            that do not say.
+        facts: Reads in the same way what a file says about its inputs.
+        measurement: How ``bench`` measures files; None for formats that it does not know.
     """
 
     name: str
@@ -187,7 +187,7 @@ def format_of(path: Path, name: str | None = None) -> ExportFormat:
     """The format of a file.
 
     Args:
-        path: The file; its suffix is that of the format, or of none, which is ONNX.
+        path: The file. A suffix that belongs to no format means ONNX.
         name: The format that is wanted; None for that of the suffix.
 
     Raises:
@@ -207,7 +207,7 @@ def format_of(path: Path, name: str | None = None) -> ExportFormat:
         )
     raise ArgumentError(
         f"a file in the format {wanted.name} does not end in {path.suffix or 'no suffix'}",
-        expected=f"a name that ends in {wanted.suffix}, by which it is known again",
+        expected=f"a name that ends in {wanted.suffix}, by which its format is recognised",
         found=printable(path.name),
         hint=f"leave `format=` out, or write to {printable(path.with_suffix(wanted.suffix).name)}",
     )
@@ -217,7 +217,7 @@ def require_trusted(path: Path, trust: Trust) -> None:
     """Refuse a file that would be executed and that nothing vouches for, before any work is done.
 
     Raises:
-        UntrustedFileError: It is one.
+        UntrustedFileError: The file would be executed, and nothing vouches for it.
     """
     if format_of(path).executes:
         trust.allowed(path.name)
