@@ -31,16 +31,16 @@ ONE_POSITION = (
 
 
 class PlaneNorm(_NormBase):
-    """Base of the trainable layers.
+    """Base class of the trainable layers. It takes torch's BatchNorm's arguments and two more.
 
-    Args: those of torch's BatchNorm, and
-        normalizers: What takes part, in the order IN, LN, BN.
+    Args:
+        normalizers: The normalizers that take part, in the order IN, LN, BN.
         correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
 
     Attributes:
         dims: Numbers of axes that an input may have.
         reduction: Shares batch statistics among processes; see
-            :func:`ssn_prune.synchronize`. None: every process has its own.
+            :func:`ssn_prune.synchronize`. With None every process has its own.
         warned_of_one_position: Whether training has warned about IN over one position; it does so
             once.
         batch_groups: Number of parts of a batch that have batch statistics of their own. It

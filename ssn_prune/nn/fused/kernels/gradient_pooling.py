@@ -5,7 +5,7 @@ gradients of the mixed mean and variance into one float64 tensor, ``sums``. The 
 them on to the planes, computing what it needs in place, and to the gates:
 
 =================== ============================================================================
-(2, N)              means over the channels, for LN: the part of each plane
+(2, N)              means over the channels, for LN: the part that each plane gets
 (2, G, C)           means over the samples of a group, for BN; sums if processes share it
 (programs, 2, 3)    what each program adds to the gradients of the ratios
 =================== ============================================================================
