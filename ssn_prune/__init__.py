@@ -4,8 +4,8 @@ The public names are those of ``__init__.pyi``. Each is imported on first use, s
 package and the help of the command line do not wait for torch.
 """
 
-# Nothing is imported here, not even of Python: `python -m ssn_prune` puts the current folder first,
-# where a file ast.py may lie, until ssn_prune.__main__ runs.
+# Nothing is imported here, not even the standard library: until ssn_prune.__main__ runs,
+# `python -m ssn_prune` looks for modules in the current folder first, which may hold an ast.py.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

@@ -5,14 +5,14 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; from here on a signal ends it cleanly."""
+    """Run the command line, which a signal ends cleanly."""
     _forget_the_current_folder()
-    if sys.argv[1:2] == ["__complete"]:  # of a shell, at every press of TAB: nothing heavy
+    if sys.argv[1:2] == ["__complete"]:  # asked at every press of TAB: import nothing heavy
         from ssn_prune.completion.candidates import answer
 
         sys.stdout.write(answer(" ".join(sys.argv[2:])))
         return
-    # ONNX Runtime would report to its maker, and keep files in the home and temporary folders.
+    # ONNX Runtime would send telemetry, and keep files in the home and temporary folders.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     from ssn_prune.cli.signals import exit_on_signals
     from ssn_prune.cli.streams import sound_streams
@@ -28,9 +28,9 @@ def main() -> None:
 
 
 def _forget_the_current_folder() -> None:
-    """A file typer.py there would be taken for the package.
+    """Take it off ``sys.path``: a file typer.py there would be taken for the package.
 
-    ``python -m`` puts it first, and so does an empty entry of PYTHONPATH, which nobody means.
+    ``python -m`` puts it first, and so does an empty entry of PYTHONPATH, which nobody intends.
     """
     try:
         here = os.getcwd()

@@ -14,10 +14,10 @@ RENAMED = {
 
 
 def renamed(module: str, name: str) -> Any:
-    """What a name of a module is called now; for the module's ``__getattr__``.
+    """The object behind an old name of a module; for the module's ``__getattr__``.
 
     Raises:
-        AttributeError: The name is neither old nor new.
+        AttributeError: The module never had the name.
     """
     if f"{module}.{name}" not in RENAMED:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")

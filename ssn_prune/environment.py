@@ -20,7 +20,7 @@ class Environment:
         packages: Versions of the packages that make and run a file, by name.
         system: Operating system and its version.
         processor: Name of the processor.
-        cores: Its cores, as far as this process may know.
+        cores: Number of logical cores that the system reports.
     """
 
     python: str

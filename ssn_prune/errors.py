@@ -22,19 +22,19 @@ def __getattr__(name: str) -> Any:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a foreign error's text, at most 300 characters; its type if it has none.
+    """The first line of a foreign error's message, at most 300 characters; its type if it is empty.
 
-    Colours of terminals are taken out.
+    Terminal colour codes are removed.
     """
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip()
     return (text or type(error).__name__).splitlines()[0][:300]
 
 
 class SsnPruneError(Exception):
-    """Base of all errors that user input can cause; only the kinds below it are raised.
+    """Base class of all errors that user input can cause; only its subclasses are raised.
 
-    The docstring of a kind says what it means and, after ``Cure:``, what usually helps; a hint is
-    for the case at hand. ``docs/errors.md`` is made of both.
+    The docstring of a subclass says what the error means and, after ``Cure:``, what usually helps.
+    ``docs/errors.md`` is generated from the two. The hint of an instance is for the case at hand.
 
     Args:
         problem: One sentence that says what is wrong.
@@ -86,7 +86,7 @@ class ArgumentError(SsnPruneError):
 class CheckpointError(SsnPruneError):
     """The file cannot be read as a checkpoint.
 
-    Cure: give the file that torch.save or safetensors wrote, whole; copy a damaged one again.
+    Cure: give the complete file that torch.save or safetensors wrote; copy a damaged one again.
     """
 
     code = "bad_checkpoint"
@@ -101,7 +101,7 @@ class UnsafeCheckpointError(CheckpointError):
     Args:
         path: The file.
         global_name: The dotted name that it asks for.
-        whole_module: Whether that is the class of a network that was saved as an object.
+        whole_module: Whether it is the class of a network that was saved as a whole object.
 
     Attributes:
         global_name: The dotted name that the file asked for.
@@ -125,7 +125,7 @@ class UnsafeCheckpointError(CheckpointError):
 
 
 class KeyMismatchError(CheckpointError):
-    """Keys of the checkpoint and of the network differ.
+    """The keys of the checkpoint and of the network differ.
 
     Cure: name the network that was trained with `arch=`, its options with `arch_args=`, or the
     prefix of its keys with `prefix=`.
@@ -158,8 +158,8 @@ class KeyMismatchError(CheckpointError):
 class ArchitectureError(SsnPruneError):
     """The network's architecture cannot be found or built.
 
-    Cure: pass one of the names that the message lists as `arch=`; if its code fails, mend what
-    the message names.
+    Cure: pass one of the names that the message lists as `arch=`; if its code fails, fix what the
+    message names.
     """
 
     code = "bad_architecture"
@@ -169,7 +169,7 @@ class NoSwitchableLayerError(SsnPruneError):
     """The network or the file has no switchable normalization layer.
 
     Cure: give the checkpoint of a network that was trained with SSN or SN;
-    ssn_prune.convert_to_ssn(model).model makes one to train.
+    ssn_prune.convert_to_ssn(model).model is such a network, ready to be trained.
     """
 
     code = "no_switchable_layer"
@@ -178,8 +178,8 @@ class NoSwitchableLayerError(SsnPruneError):
 class UnsupportedLayerError(SsnPruneError):
     """A switchable layer is of a kind that cannot be converted exactly.
 
-    Cure: the message says what differs. For running sums, ssn_prune.recalibrate(model,
-    batches); if they are averages all the same, pass `trust_running_statistics=True`.
+    Cure: the message says what differs. For running sums, call ssn_prune.recalibrate(model,
+    batches); if they are averages after all, pass `trust_running_statistics=True`.
     """
 
     code = "unsupported_layer"
@@ -220,20 +220,20 @@ class UnconvergedGatesError(SsnPruneError):
 
 
 def _cure_of_gates(layers: Sequence[Any]) -> str:
-    """What to do in training, by how far the radius of the layers has come."""
+    """What to do in training, depending on the radius that the layers have reached."""
     radii = [layer.radius for layer in layers if layer.kind == "SSN" and layer.radius is not None]
     if not any(layer.kind == "SSN" for layer in layers):
         return "softmax gates are never one-hot: train with SSN layers"
     if radii and max(radii) == 0:
         return (
-            "the radius is 0 in all of them, so the schedule never made a step: call "
+            "the radius is 0 in all of them, so the schedule was never stepped: call "
             "RadiusSchedule.step() after every step of the optimizer"
         )
     if radii and min(radii) < 0.7:  # the last radius is 0.7071 for two normalizers
         missing = 1 - min(radii) / 0.8165
         return (
-            f"the radius has come to {min(radii):.4g}, and the last one is 0.8165 (0.7071 with two "
-            f"normalizers), so about {missing:.0%} of the training is missing: train on, and call "
+            f"the radius has come to {min(radii):.4g}, and its final value is 0.8165 (0.7071 with "
+            f"two normalizers), so about {missing:.0%} of the training is missing: go on and call "
             "RadiusSchedule.step() once after every step of the optimizer"
         )
     return "train until the radius reaches sqrt((K-1)/K)"
@@ -265,8 +265,8 @@ class UndefinedVarianceError(SsnPruneError):
 class DataError(SsnPruneError):
     """Images or labels cannot be read, or do not fit the network.
 
-    Cure: give what the message names, such as a folder inside of a zip file, and say how images
-    become inputs with `mean=` and `std=`.
+    Cure: give what the message names, such as a folder inside a zip file, and say with `mean=` and
+    `std=` how images become inputs.
     """
 
     code = "bad_data"
@@ -284,7 +284,7 @@ class SearchError(SsnPruneError):
 class CaptureError(SsnPruneError):
     """The network cannot be run, copied or captured as the conversion needs it.
 
-    Cure: take out of the network's code what the message names.
+    Cure: remove what the message names from the network's code.
     """
 
     code = "capture_failed"
@@ -294,7 +294,7 @@ class ExportError(SsnPruneError):
     """The pruned network cannot be exported.
 
     Cure: pass what the message names, such as `dynamic='batch'` or `static_batch=1`: it was
-    tried. A network that is not pruned yet: export prune(model, inputs).model.
+    tried. For a network that is not pruned yet, export prune(model, inputs).model.
     """
 
     code = "export_failed"
@@ -303,9 +303,9 @@ class ExportError(SsnPruneError):
 class InferenceRuntimeError(SsnPruneError):
     """The runtime cannot load or run the exported file, or is not installed.
 
-    Cure: convert the checkpoint again; pass a larger `timeout=` for a network that is slow;
-    pass `profile=False` to measure a file whose metadata are damaged; install a runtime with the
-    command that the message gives.
+    Cure: convert the checkpoint again; pass a larger `timeout=` for a slow network; pass
+    `profile=False` to measure a file whose metadata are damaged; install a missing runtime with
+    the command that the message gives.
     """
 
     code = "runtime_failed"
@@ -324,40 +324,40 @@ class UntrustedFileError(SsnPruneError):
 class OutputError(SsnPruneError):
     """The output file cannot be written.
 
-    Cure: choose another path, make its folder, or pass `force=True` to replace a file.
+    Cure: choose another path, create its folder, or pass `force=True` to replace a file.
     """
 
     code = "output_not_written"
 
 
 class ReportError(SsnPruneError):
-    """The file cannot be read as the report of a run, or a report has no such form.
+    """The file cannot be read as the report of a run, or it cannot be shown in the wanted form.
 
-    Cure: give a report that a conversion wrote, as JSON or as a page, whole and unchanged.
+    Cure: give a complete, unchanged report that a conversion wrote, as JSON or as a page.
     """
 
     code = "bad_report"
 
 
 class CostsError(SsnPruneError):
-    """The file cannot be read as costs of normalizers, or they are the costs of another network.
+    """The file cannot be read as normalizer costs, or its costs are those of another network.
 
-    Cure: measure the costs of this network; leave `costs=` out to do so here.
+    Cure: measure the costs of this network; leave `costs=` out to do so on this machine.
     """
 
     code = "bad_costs"
 
 
 class VerificationError(SsnPruneError):
-    """The outputs of the converted network are not those of the original.
+    """The outputs of the converted network differ from those of the original.
 
-    Cure: verify with the checkpoint and the options of the conversion, or convert again. Where
-    another runtime is off, run the file in ONNX Runtime.
+    Cure: verify with the checkpoint and the options of the conversion, or convert again. If only
+    another runtime differs, run the file in ONNX Runtime.
 
     Attributes:
-        layer: The first switchable layer that is off, if it could be located.
-        report: The :class:`ssn_prune.ConversionReport` of the conversion that failed; None where
-            the checks did not come to an end.
+        layer: The first switchable layer whose output differs, if it could be located.
+        report: The :class:`ssn_prune.ConversionReport` of the conversion that failed; None if the
+            checks did not finish.
     """
 
     code = "verification_failed"
@@ -373,4 +373,4 @@ class VerificationError(SsnPruneError):
     ) -> None:
         super().__init__(problem, expected=expected, found=found, hint=hint)
         self.layer = layer
-        self.report: Any = None  # its class is defined later than errors are
+        self.report: Any = None  # its class belongs to a later stage, which imports this one

@@ -1,4 +1,4 @@
-"""Inputs for a loaded network: to prune it with, to export it with, and to verify it with."""
+"""Inputs for pruning, exporting and verifying a loaded network."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ class ExampleInputs:
     """Standard normal inputs of a loaded network, the same for the same network.
 
     Attributes:
-        pruning: Inputs of one call; two samples show what is mixed between samples.
+        pruning: Inputs of one call. Two samples show what is mixed between samples; a network that
+            takes a list of images gets one image.
         export: Inputs of one call, with the batch size of the file if that is fixed.
         verification: Inputs of several calls.
     """
@@ -56,7 +57,7 @@ def example_inputs(loaded: LoadedCheckpoint, fixed_batch: int | None) -> Example
 
     Args:
         loaded: The network.
-        fixed_batch: Batch size of the file; None if it takes any.
+        fixed_batch: Batch size of the file; None if it is dynamic.
 
     Raises:
         ArgumentError: The input size is not known.
@@ -74,7 +75,7 @@ def example_inputs(loaded: LoadedCheckpoint, fixed_batch: int | None) -> Example
 def example_batches(loaded: LoadedCheckpoint, batch_sizes: Sequence[int]) -> list[tuple[Any, ...]]:
     """Standard normal inputs at given batch sizes.
 
-    A network that takes images gets one list of as many images per call.
+    A network that takes a list of images gets one list of that many images per call.
 
     Raises:
         ArgumentError: The input size is not known.

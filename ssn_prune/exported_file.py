@@ -1,4 +1,4 @@
-"""What is known of a file in any format; nothing here imports a runtime, for `inspect`."""
+"""What is known about a file in any format. No runtime is imported here, for `inspect`'s sake."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class FileStats(Protocol):
-    """What is known of every exported file; formats add to it."""
+    """What is known about every exported file; formats add to it."""
 
     @property
     def file_name(self) -> str:
@@ -14,4 +14,4 @@ class FileStats(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Its size, with that of a separate file of weights."""
+        """Its size in bytes, including a separate file of weights."""

@@ -1,7 +1,7 @@
-"""Locks on folders, and files that are on the disk for certain.
+"""Locks on folders, and files that have certainly reached the disk.
 
 Locks and the syncing of folders are those of POSIX. On Windows there are none, and what a killed
-run has left behind stays.
+run leaves behind stays.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def try_lock(folder: Path) -> int | None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs from publishing in the same folder. File systems without locks go without.
+    """Keep other runs from publishing in the same folder, if its file system has locks.
 
     Raises:
-        OSError: Somebody holds the lock for a long time.
+        OSError: Another process holds the lock for too long.
     """
     if sys.platform == "win32":
         yield
@@ -69,7 +69,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def sync(path: Path, mode: int | None = None) -> None:
-    """Wait until a file or folder is on the disk, with a new mode, which may forbid to read it."""
+    """Wait until a file or folder is on the disk; set a mode first, which may forbid reading it."""
     if sys.platform == "win32" and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,9 +1,9 @@
 """Output files that are either the old ones or complete new ones, never something in between.
 
-A run writes into a folder of its own beside the target, ``.ssn_prune.*.tmp``, and holds a lock on
-it. What it wrote is synced to the disk, moved to its place, and the folder is synced, in this
-order; weights in a separate file come before the model that names them. A run that was killed
-leaves its folder behind: the next run with the same target removes it, if its lock is free.
+A run writes into a folder of its own next to the target, ``.ssn_prune.*.tmp``, and holds a lock on
+it. What it wrote is synced to the disk and moved into place, and then the target's folder is
+synced. Weights in a separate file come before the model that names them. A run that was killed
+leaves its folder behind: the next run with the same target removes it if its lock is free.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _KINDS = {
 
 
 def resolved(target: Path | str) -> Path:
-    """The file that a path means, following links, also ones to files that do not exist yet."""
+    """The file that a path leads to, also over links to files that do not exist yet."""
     return Path(os.path.realpath(target))
 
 
@@ -43,8 +43,8 @@ def require_writable(target: Path, *, force: bool) -> None:
     """Find out before the work whether ``target`` can be written.
 
     Raises:
-        OutputError: It exists and ``force`` is off, it is no regular file, or its folder is missing
-            or not writable.
+        OutputError: It exists and ``force`` is off, it is not a regular file, or its folder is
+            missing or not writable.
     """
     found = _require_regular(target)
     if found is not None and not force:
@@ -62,7 +62,8 @@ def require_writable(target: Path, *, force: bool) -> None:
             found="no such folder",
             hint=f"create it: mkdir -p {shlex.quote(str(folder))}",
         )
-    with write_errors(target), locked(folder):  # or another run removes the probe as a leftover
+    # Locked, or another run would remove the probe as a leftover.
+    with write_errors(target), locked(folder):
         probe = _private_folder(target)
         try:
             probe.mkdir()
@@ -74,7 +75,7 @@ def _require_regular(target: Path) -> os.stat_result | None:
     """The status of a regular file; None if there is nothing.
 
     Raises:
-        OutputError: It is something that cannot be replaced by a file, or its links go in circles.
+        OutputError: It is something that a file cannot replace, or its links form a cycle.
     """
     with write_errors(target):
         try:
@@ -97,10 +98,10 @@ def _require_regular(target: Path) -> os.stat_result | None:
 
 @contextlib.contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Give a path of the same name in another folder; move what is there if the block succeeds.
+    """Yield a path of the same name in another folder, and move the file if the block succeeds.
 
-    Resolve links in ``target`` before (:func:`resolved`): a link is followed, not replaced. A
-    weights file beside the path is moved along with it; its name is that of its content (see
+    Resolve links in ``target`` first (:func:`resolved`): a link is followed, not replaced. A
+    weights file next to the path is moved along with it. Its name depends on its content (see
     :func:`external_name`), so the old model keeps its old weights until the new one is there.
 
     If the block fails, everything it wrote is removed and ``target`` stays as it was.
@@ -131,7 +132,7 @@ def put_back_on_failure(target: Path) -> Iterator[None]:
     It is for one file of several that belong together.
 
     Raises:
-        OutputError: The old file cannot be kept beside the new one.
+        OutputError: The old file cannot be kept next to the new one.
     """
     folder, lock = _private_folder(target), None
     old = folder / target.name if target.exists() else None
@@ -139,7 +140,7 @@ def put_back_on_failure(target: Path) -> Iterator[None]:
         if old is not None:
             with write_errors(target), locked(target.parent):
                 folder.mkdir()
-                lock = try_lock(folder)  # or another run removes it as a leftover
+                lock = try_lock(folder)  # or another run would remove it as a leftover
                 try:
                     old.hardlink_to(target)
                 except OSError:  # a file system without hard links
@@ -159,7 +160,7 @@ def put_back_on_failure(target: Path) -> Iterator[None]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a folder of this run, also if an interrupt comes meanwhile."""
+    """Remove a folder of this run, even if an interrupt comes meanwhile."""
     try:
         shutil.rmtree(folder, ignore_errors=True)
     except BaseException:
@@ -168,7 +169,7 @@ def _remove(folder: Path) -> None:
 
 
 def _publish(folder: Path, target: Path) -> None:
-    """Move the files of a folder to the target's, the model last."""
+    """Move the files of a folder into the target's folder, the model last."""
     model = folder / target.name
     old = _require_regular(target)
     weights = sorted(path for path in folder.iterdir() if path != model)
@@ -197,7 +198,7 @@ def _publish(folder: Path, target: Path) -> None:
 
 
 def _remove_unreferenced(target: Path) -> None:
-    """Remove the weights of older models. The new one is in its place: failing is no error."""
+    """Remove the weights of older models, if possible: the new one is already in place."""
     with contextlib.suppress(OSError):
         old = _external_files(target)
         content = target.read_bytes() if old else b""
@@ -223,17 +224,17 @@ def _private_folder(target: Path) -> Path:
 
 
 def _private_prefix(target: Path) -> str:
-    """The same for every run with a target, and short for any name."""
+    """The start of its name: the same for every run with this target, and short for any name."""
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     return f".ssn_prune.{digest}."
 
 
 def bounded_text(path: Path, limit: int) -> str:
-    """The text of a file that somebody gave: a regular one, in UTF-8, of at most ``limit`` bytes.
+    """The text of a user's file: a regular one, in UTF-8, of at most ``limit`` bytes.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
-        ValueError: It is larger, or no text.
+        OSError: It cannot be read, or is not a regular file.
+        ValueError: It is larger, or not text.
     """
     if path.exists() and not path.is_file():  # opening a FIFO would wait
         raise OSError("no regular file")
@@ -245,7 +246,7 @@ def bounded_text(path: Path, limit: int) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The hash of a file, in hexadecimal digits."""
+    """The SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

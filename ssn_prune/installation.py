@@ -41,9 +41,9 @@ class Installation:
 
     Attributes:
         environment: Versions and machine.
-        packages: Versions of everything that plays a part, by name.
+        packages: Versions of the packages that matter here, by name.
         problems: What is wrong.
-        notes: What is known of runtimes that are installed.
+        notes: What is known about the runtimes that are installed.
     """
 
     environment: Environment
@@ -67,7 +67,7 @@ def installation() -> Installation:
 
 
 def _required() -> Iterator[tuple[str, str]]:
-    """What ssn_prune needs, and from which version on; nothing of a copy that is not installed."""
+    """The packages that ssn_prune needs, and their oldest versions; none if it is not installed."""
     try:
         lines = metadata.requires("ssn_prune") or []
     except metadata.PackageNotFoundError:
@@ -140,7 +140,7 @@ def _not_importable() -> Iterator[Problem]:
         )
     except subprocess.TimeoutExpired:
         yield Problem(
-            "not_importable", f"importing took more than {_SECONDS} s", "see what the machine does"
+            "not_importable", f"importing took more than {_SECONDS} s", "see what else is running"
         )
         return
     last = (done.stdout.split() or [_IMPORTED[0]])[-1]
@@ -150,7 +150,7 @@ def _not_importable() -> Iterator[Problem]:
 
 
 def _notes(packages: Mapping[str, str]) -> Iterator[str]:
-    """What docs/targets.md says of runtimes, if they are here."""
+    """What docs/targets.md says about the runtimes that are installed."""
     for name in ("opencv-python", "opencv-python-headless"):
         if packages.get(name, "").startswith("4."):
             yield (
@@ -168,7 +168,7 @@ def _install(requirement: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Numbers of a release, without what follows: ``2.12.1+cpu`` is (2, 12, 1)."""
+    """The numbers of a release, without any suffix: ``2.12.1+cpu`` is (2, 12, 1)."""
     found = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(part) for part in found[0].split(".")] if found else [0]
     while len(numbers) > 1 and not numbers[-1]:

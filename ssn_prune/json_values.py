@@ -9,9 +9,9 @@ from typing import Any
 
 
 def to_json(value: Any, *, defaults: bool = True) -> Any:
-    """Turn reports into what ``json.dumps`` takes.
+    """Turn reports into values that ``json.dumps`` takes.
 
-    Enums with string values become these codes, others their names: a normalizer is ``"BN"``.
+    Enums with string values become these values, others their names: a normalizer is ``"BN"``.
     Numbers that are not finite become None.
 
     Args:

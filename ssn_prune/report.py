@@ -24,14 +24,14 @@ SCHEMA_VERSION = 3
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What the stages of a conversion found; those that did not run are None.
+    """What the stages of a conversion found; the fields of stages that did not run are None.
 
     ``format`` is that of the file. ``onnx`` describes an ONNX file, ``exported`` one of another
-    format, in that format's terms; ``weights`` is the file of pruned weights beside it.
+    format, in that format's terms; ``weights`` is the file of pruned weights next to it.
     ``command`` is the command line as it was typed, empty if Python was called; ``options`` are the
     fields of :class:`ssn_prune.ConvertOptions`; ``environment`` and ``steps`` say where the
     conversion ran and how long it took. ``preprocessing`` is how images become inputs, as the file
-    says it.
+    states it.
     """
 
     schema_version: int
@@ -57,11 +57,11 @@ class ConversionReport:
 
     @property
     def has_file(self) -> bool:
-        """Whether it is about a file that was written."""
+        """Whether the conversion wrote a file."""
         return self.onnx is not None or self.exported is not None
 
     def __repr__(self) -> str:
-        """The file and how far the conversion came."""
+        """The file and how far the conversion got."""
         nodes = "" if self.onnx is None else f", {self.onnx.nodes} ONNX nodes"
         checks = self.verification
         state = "" if checks is None else ", checks passed" if checks.passed else ", checks failed"

@@ -1,19 +1,19 @@
 """Selection: from gates to one pair of normalizers per layer, without running the network.
 
-A layer has converged when both gates are exactly one-hot. It then is the concrete normalizer that
-it selected, and replacing it changes nothing. How a gate follows from the stored tensors
-(reference: arXiv 1903.03793, section 3.3):
+A layer has converged when both gates are exactly one-hot. It then computes the same as the
+normalizer that it selected, and replacing it changes nothing. A gate follows from the stored
+tensors (arXiv 1903.03793, section 3.3):
 
 - SSN, flag set: the gate is frozen, and the stored weight is the gate.
-- SSN, flag not set: the stored weight is a logit, the gate is SparsestMax(weight; radius), or what
-  the reference code computes in its place (:mod:`ssn_prune.nn.reference_gate`).
-- SSN, older file without flags: a weight that is one-hot is a frozen gate, otherwise a logit.
-- SN: softmax of the stored weight, never one-hot.
+- SSN, flag not set: the stored weight holds logits. The gate is SparsestMax(weight; radius), or
+  what the reference code computes instead (:mod:`ssn_prune.nn.reference_gate`).
+- SSN, older file without flags: a one-hot weight is a frozen gate, any other holds logits.
+- SN: the gate is the softmax of the stored weight, which is never one-hot.
 
-Which normalizers the entries belong to is known from the layer, or from the ``_extra_state`` of our
-state dicts. Files without it have all three, or IN and LN.
+The layer, or the ``_extra_state`` of our state dicts, says which normalizers the entries belong to.
+Files without it have all three, or IN and LN.
 
-torch is imported for a network only: ``inspect`` selects from the few gates of a file.
+torch is only imported for a network: ``inspect`` selects from the few gates of a file without it.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class GateState:
     Attributes:
         ratios: Weights of IN, LN and BN, 0 for what is not offered; a layer that offers IN and LN
             has these two only.
-        choice: The largest ratio; the lowest index on a tie.
+        choice: The normalizer with the largest ratio; the first in the order IN, LN, BN on a tie.
         one_hot: Whether the ratios are exactly one-hot.
         margin: Largest minus second largest ratio: 1 for a one-hot gate, 0 on a tie.
         on_simplex: Whether the ratios are at least 0 and sum to 1. On ties the reference code may
-            give others, or NaN; the choice is then that of the paper's gate.
+            give other values, or NaN; the choice is then that of the paper's gate.
     """
 
     ratios: tuple[float, ...]
@@ -88,14 +88,14 @@ class LayerSelection:
     Attributes:
         name: Path of the layer in the network.
         kind: ``"SSN"`` or ``"SN"``.
-        num_features: Number of channels; None for a state dict that holds nothing per channel.
-        radius: SparsestMax radius stored with the layer; None for SN and files without it.
+        num_features: Number of channels; None for a state dict without any tensor per channel.
+        radius: SparsestMax radius stored with the layer; None for SN and for files without one.
         mean: The mean gate.
         var: The variance gate.
         gate_definition: Whose SparsestMax the gates are: ``"paper"`` or ``"reference"``; None for
             SN and where both gates are frozen.
-        averaged: Whether a gate is what an average (EMA) over a frozen one leaves: stored near a
-            one-hot vector, but not one.
+        averaged: Whether a gate looks like an average (EMA) of a frozen one: its stored values are
+            close to a one-hot vector, but not exactly one.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Selection:
     layers: tuple[LayerSelection, ...]
 
     def __repr__(self) -> str:
-        """The pairs, by how often they were selected, and what is not one-hot."""
+        """How often each pair was selected, and how many layers are not one-hot."""
         pairs = Counter(
             f"{layer.mean.choice.name}/{layer.var.choice.name}" for layer in self.layers
         )
@@ -154,7 +154,7 @@ class Selection:
         )
 
     def require_on_simplex(self, *, own_layers: bool) -> None:
-        """Raise :class:`UnsupportedLayerError` if the reference code makes no ratios of a gate.
+        """Raise :class:`UnsupportedLayerError` if the reference code puts a gate off the simplex.
 
         Args:
             own_layers: Whether all layers are ssn_prune's, so that rounding the gates is possible.
@@ -183,8 +183,8 @@ def select(source: nn.Module | Mapping[str, Tensor] | Mapping[str, StoredTensor]
         One :class:`LayerSelection` per layer; a layer used under several names appears once.
 
     Raises:
-        NoSwitchableLayerError: There is no such layer.
-        UnsupportedLayerError: Tensors of a state dict are not those of such a layer, or leave open
+        NoSwitchableLayerError: The source has no SSN or SwitchNorm layer.
+        UnsupportedLayerError: Tensors of a state dict are not those of such a layer, or do not tell
             which normalizers it offers.
     """
     if isinstance(source, Mapping):
@@ -204,7 +204,7 @@ def select(source: nn.Module | Mapping[str, Tensor] | Mapping[str, StoredTensor]
 
 
 def _select_from_modules(model: nn.Module) -> list[LayerSelection]:
-    # Here, because selecting from a file must not import torch.
+    # Imported here, because selecting from a file must not import torch.
     from ssn_prune.nn.ssn import SSN
     from ssn_prune.nn.switchable import SwitchableNorm
 
@@ -218,10 +218,10 @@ def _select_from_modules(model: nn.Module) -> list[LayerSelection]:
 
 
 def _numbers_of(module: SwitchableNorm) -> dict[str, list[float]]:
-    """The gates of a layer, by attribute: a parametrized tensor is registered elsewhere."""
+    """The gates of a layer, read as attributes: a parametrized tensor has other keys."""
     names = ("mean_weight", "var_weight", "mean_fixed", "var_fixed", "radius")
     tensors = {name: getattr(module, name) for name in names if hasattr(module, name)}
-    # An optimizer may still push the stored weight of a frozen gate.
+    # An optimizer may still change the stored weight of a frozen gate.
     for gate, ratios in zip(("mean", "var"), module.gates(), strict=True):
         if f"{gate}_fixed" in tensors and tensors[f"{gate}_fixed"].any():
             tensors[f"{gate}_weight"] = ratios
@@ -246,7 +246,7 @@ def _select_layer(
     features: int | None,
     definition: GateDefinition | None,
 ) -> LayerSelection:
-    """Apply the module's rule to the gates of one layer; without a definition they are softmax."""
+    """Apply the rules above to the gates of one layer; without a definition they are softmax."""
     radius = values["radius"][0] if "radius" in values else None
     states, soft, averaged = {}, False, False
     for gate in ("mean", "var"):

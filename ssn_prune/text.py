@@ -1,4 +1,4 @@
-"""Text of files and users, made fit for a message."""
+"""Text from files and users, made safe to show in a message."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def printable(text: str) -> str:
     """The text on one line, with escapes for what a terminal would obey or could not encode.
 
-    Control characters, lone surrogates and what changes the direction of writing are escaped as
-    Python writes them.
+    Control characters, lone surrogates and marks that change the direction of writing are escaped
+    as in Python.
     """
     if text.isprintable():
         return text
@@ -31,7 +31,7 @@ def shown(text: str) -> str:
 
 
 def without_surrogates(text: str) -> str:
-    """The text, with escapes for lone surrogates, which no stream encodes."""
+    """The text, with escapes for lone surrogates, which no stream can encode."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -44,6 +44,6 @@ def listed(items: Sequence[str], most: int) -> str:
 def spreadsheet_cell(value: object) -> object:
     """A cell of a CSV file; text that would be a formula gets an apostrophe.
 
-    Names of layers and files are anybody's.
+    Anybody may have chosen the names of layers and files.
     """
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

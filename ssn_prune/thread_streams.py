@@ -15,7 +15,7 @@ class _ThreadStream:
 
     def __init__(self, own: TextIO, others: TextIO) -> None:
         self._own, self._others = own, others
-        self._here = threading.local()  # a number could be that of a later thread, after a fork
+        self._here = threading.local()  # after a fork, a later thread could have the same number
         self._here.replaced = True
 
     def _stream(self) -> Any:
@@ -36,8 +36,8 @@ class _ThreadStream:
 def thread_stream(name: Literal["stdin", "stderr"], stream: TextIO) -> Iterator[None]:
     """While this lasts, ``sys.NAME`` is ``stream`` for this thread; others notice nothing.
 
-    A thread that replaces the stream meanwhile may put this one back later: it is then the
-    process's for everybody.
+    Another thread that replaces the stream meanwhile may put this one back later. It then acts as
+    the process's own stream for everybody.
     """
     before = getattr(sys, name)
     shared = _ThreadStream(stream, io.StringIO() if before is None else before)

@@ -1,1 +1,1 @@
-"""How right a network is on images, and whether two networks differ by more than chance."""
+"""How accurate a network is on images, and whether two networks differ by more than chance."""

@@ -1,4 +1,4 @@
-"""How far the outputs of two networks agree on the same images, whatever the truth is."""
+"""How well the outputs of two networks agree on the same images, whatever the labels are."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ssn_prune.surgery.nested import top1_agreement
 
 
 def relative_differences(outputs: Tensor, reference: Tensor) -> Tensor:
-    """Mean difference of each image in units of its mean magnitude.
+    """Mean absolute difference of each image, in units of the reference's mean magnitude.
 
     Args:
         outputs: (n, ...).
-        reference: The same shape; its magnitudes are the unit.
+        reference: The same shape.
 
     Returns:
         (n,) float64; 0 where both are zero.
@@ -27,7 +27,7 @@ def same_classes(outputs: Tensor, reference: Tensor) -> Tensor | None:
 
     Returns:
         (n,) float64: 0 or 1 for (n, classes), a share of the pixels for (n, classes, H, W); None if
-        the outputs have no axis of classes.
+        the outputs have no class axis.
     """
     if top1_agreement(outputs, reference, -1.0) is None:
         return None

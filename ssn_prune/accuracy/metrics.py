@@ -1,4 +1,4 @@
-"""Numbers for all images of a network: top-1, top-5, mean intersection over union."""
+"""The accuracy of a network over all images: top-1, top-5, mean intersection over union."""
 
 from __future__ import annotations
 

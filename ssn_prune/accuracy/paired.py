@@ -1,9 +1,9 @@
-"""The difference of two networks' accuracy on the same images, with an interval.
+"""The difference of two networks' accuracy on the same images, with a confidence interval.
 
 Both networks see every image, so the difference has far less noise than either accuracy. For
 classes: the score interval of R. G. Newcombe, Improved confidence intervals for the difference
 between binomial proportions based on paired data, Statistics in Medicine 17 (1998), method 10. For
-mean intersection over union, which is no mean over images: the percentile bootstrap over images.
+mean intersection over union, which is not a mean over images: the percentile bootstrap over images.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def paired(
     """The difference of top-1 accuracy, or of mean intersection over union.
 
     Args:
-        before: Of one network.
-        after: Of another one, on the same images in the same order.
-        confidence: Of the interval.
-        seed: Of the bootstrap.
+        before: The results of one network.
+        after: Those of another one, on the same images in the same order.
+        confidence: The confidence level of the interval.
+        seed: The seed of the bootstrap.
 
     Returns:
-        None if nothing is known of the images.
+        The second network's accuracy minus the first's; None if the images have no labels.
 
     Raises:
         ArgumentError: The results are of other images.
@@ -72,14 +72,14 @@ def _score_interval(before: Tensor, after: Tensor, confidence: float) -> PairedD
 
 
 def _wilson(share: float, total: int, z: float) -> tuple[float, float]:
-    """Wilson's interval of a share."""
+    """Wilson's score interval of a proportion."""
     middle = share + z * z / (2 * total)
     half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     return (middle - half) / (1 + z * z / total), (middle + half) / (1 + z * z / total)
 
 
 def _correlation(both: int, gained: int, lost: int, neither: int) -> float:
-    """Phi of the four counts, with Newcombe's correction for continuity."""
+    """Phi of the four counts, with Newcombe's continuity correction."""
     margins = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
     if margins == 0:
         return 0.0

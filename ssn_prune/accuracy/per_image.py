@@ -13,7 +13,7 @@ from ssn_prune.errors import DataError
 from ssn_prune.images.image_set import TargetKind
 
 VOID = 255
-"""A label that means no class, in many data sets."""
+"""The label that means "no class" in many datasets."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,14 @@ class PerImage:
     """Results of n images.
 
     Attributes:
-        kind: What is known of each image.
-        predicted: With classes the largest output's class, (n,) int64; else None.
-        right: With classes whether that is the target, (n,) bool; else None.
-        right5: Whether the target is among the five largest, (n,) bool; None with five classes or
-            fewer.
-        counts: With maps the pixels of each class that both have, that the prediction has and that
-            the target has, (n, 3, classes) int64; else None.
+        kind: What is known about each image.
+        predicted: If images have classes, the predicted class, (n,) int64; else None.
+        right: If images have classes, whether the prediction is right, (n,) bool; else None.
+        right5: If images have classes, whether the target is among the five largest outputs, (n,)
+            bool; None with five classes or fewer.
+        counts: If images have label maps, numbers of pixels, (n, 3, classes) int64: those where
+            prediction and target agree on a class, those predicted as it, those labelled as it;
+            else None.
     """
 
     kind: TargetKind
@@ -45,10 +46,10 @@ def score(outputs: Tensor, targets: Tensor | None, kind: TargetKind) -> PerImage
     """Compare outputs with targets.
 
     Args:
-        outputs: (n, classes), or (n, classes, H, W) for maps; maps of another size than the
-            targets' are resized to it, bilinearly.
-        targets: (n,) or (n, H, W), int64. In maps, negative numbers, 255 and the number of classes
-            itself mean no class.
+        outputs: (n, classes), or (n, classes, H, W) for maps; maps of another size are resized to
+            that of the targets, bilinearly.
+        targets: (n,) or (n, H, W), int64. In maps, negative numbers, the number of classes itself,
+            and 255 unless it is a class, mean no class.
         kind: What the targets are.
 
     Raises:
@@ -86,7 +87,7 @@ def joined(parts: Sequence[PerImage]) -> PerImage:
 def _require_classes(outputs: Tensor, targets: Tensor) -> None:
     if outputs.dim() != 2 or outputs.shape[1] < 2:
         raise DataError(
-            "the images have classes, and the network's outputs are no scores of classes",
+            "the images have classes, but the network's outputs are not class scores",
             expected="outputs of shape (N, classes)",
             found=f"outputs of shape {tuple(outputs.shape)}",
             hint="give the images without labels, which compares the outputs themselves: a folder "
@@ -102,17 +103,17 @@ def _unfit(classes: int, found: str) -> DataError:
         "the labels do not fit the network's outputs",
         expected=f"classes 0 to {classes - 1}",
         found=found,
-        hint="give the data that the network was trained for, with its numbers of classes",
+        hint="give data that the network was trained for, with the same numbering of classes",
     )
 
 
 def _pixel_counts(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.dim() != 4 or outputs.shape[1] < 2:
         raise DataError(
-            "the images have maps of labels, and the network's outputs are no maps of scores",
+            "the images have label maps, but the network's outputs are not maps of class scores",
             expected="outputs of shape (N, classes, H, W)",
             found=f"outputs of shape {tuple(outputs.shape)}",
-            hint="give the images alone, without the maps beside them",
+            hint="give the images alone, without the maps next to them",
         )
     classes = outputs.shape[1]
     strange = sorted(set(targets[targets > classes].unique().tolist()) - {VOID})

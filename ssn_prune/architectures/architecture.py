@@ -1,4 +1,4 @@
-"""What is known of a network that can be named."""
+"""What is known about a network that can be named."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Architecture:
     name that it is to have (docs/extending.md).
 
     Attributes:
-        name: As the user or the checkpoint wrote it.
-        build: Builds it; takes keyword arguments. ``num_classes``, if it takes that, is inferred
+        name: Its name as the user or the checkpoint wrote it.
+        build: Builds it; takes keyword arguments. If ``num_classes`` is one of them, it is inferred
             from the checkpoint.
-        input_size: Its usual (C, H, W) or (C, D, H, W), None if unknown.
-        named_correction: The kind of variance that the name implies, None if it implies none.
-        takes_correction: Whether the builder takes ``correction``; a user's factory decides itself.
+        input_size: Its usual (C, H, W) or (C, D, H, W); None if unknown.
+        named_correction: The kind of variance that the name implies; None if it implies none.
+        takes_correction: Whether the builder takes ``correction``; a user's factory need not.
         swaps_norms: Whether the builder swaps the norms of a known network, and so takes the
             arguments ``kind`` and ``normalizers`` of :func:`convert_to_ssn`.
         inputs: Number of inputs.
-        given: Whether the network is the user's code, with layers of whatever kind.
-        preprocessing: How its images are usually prepared, None if unknown.
+        given: Whether the network is the user's own code, with layers of any kind.
+        preprocessing: How its images are usually prepared; None if unknown.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Modules of the current folder, for the user's factory and what it imports.
 
-Python itself, and every package that ssn_prune depends on, keep their names: a file ``resource.py``
-in the current folder is not taken for the standard library's.
+Python's modules, and the packages that ssn_prune depends on, keep their names: a file
+``resource.py`` in the current folder is not taken for the standard library's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import ModuleType
 
 
 class _CurrentFolder(MetaPathFinder):
-    """Finds top-level modules in one folder, for one thread; a package finds its submodules."""
+    """Finds top-level modules in one folder, for one thread; packages find their submodules."""
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._thread = str(folder), threading.get_ident()
@@ -52,7 +52,7 @@ def is_owned(name: str) -> bool:
 
 @functools.cache
 def _dependencies() -> frozenset[str]:
-    """Top-level modules of what ssn_prune requires, directly or not; none if not installed."""
+    """Top-level modules of ssn_prune and of the packages that it requires, directly or not."""
     required, waiting = set(), ["ssn_prune"]
     while waiting:
         name = waiting.pop()

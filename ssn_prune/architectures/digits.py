@@ -1,4 +1,4 @@
-"""The network of the demonstration, small enough to train on a CPU in a minute."""
+"""The network of the demo, small enough to train on a CPU in a minute."""
 
 from __future__ import annotations
 

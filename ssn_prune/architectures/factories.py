@@ -26,13 +26,13 @@ def factory_builder(name: str, module_name: str, attribute: str) -> Callable[...
     Args:
         name: What the user wrote.
         module_name: The part before the colon.
-        attribute: The part behind it.
+        attribute: The part after it.
 
     Returns:
-        A function that builds a network with it.
+        A function that builds a network with the factory.
 
     Raises:
-        ArchitectureError: It cannot be imported.
+        ArchitectureError: The factory cannot be imported.
         ArgumentError: Its module ends the program, or reads from the terminal, when imported.
     """
     factory = imported(name, module_name, attribute, _FACTORY)
@@ -53,20 +53,20 @@ def factory_builder(name: str, module_name: str, attribute: str) -> Callable[...
             )
         return network
 
-    # Only the link to the factory, whose signature inspect then shows.
+    # Only the link to the factory is set, so that inspect shows its signature.
     return functools.update_wrapper(build, factory, assigned=(), updated=())
 
 
 def module_without_factory(name: str) -> ArchitectureError | None:
-    """The error for a module, or a file of Python code, that is named alone.
+    """The error for a module, or a Python file, that is given where a factory is needed.
 
-    Nothing is imported but the packages around a module.
+    Nothing is imported but the parent packages of a module.
 
     Args:
         name: As the user wrote it, with or without a colon.
 
     Returns:
-        What to write instead; None if there is no such module or file.
+        The error, which says what to write instead; None if there is no such module or file.
     """
     if path := re.fullmatch(r"(.*\.py)(?::(\w*))?", name):
         file = Path(path[1])
@@ -83,7 +83,7 @@ def module_without_factory(name: str) -> ArchitectureError | None:
     with current_folder_importable(), stays_running(name, "is looked for"):
         try:
             found = importlib.util.find_spec(name)
-        # The packages around it are the user's code and may raise anything.
+        # Its parent packages are the user's code and may raise anything.
         except Exception:  # noqa: BLE001
             return None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
@@ -98,7 +98,7 @@ def module_without_factory(name: str) -> ArchitectureError | None:
 
 
 def _defined_in(path: Path) -> list[str]:
-    """Public classes and functions of a file, which is not run; classes first."""
+    """Public classes and functions that a file defines, classes first; the file is not run."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
@@ -122,7 +122,7 @@ _FACTORY = Sought("factory", "`arch=", ArchitectureError, _offered)
 def _constructible_without_cuda() -> Iterator[None]:
     """Let constructors that call ``torch.cuda.FloatTensor`` and the like build on the CPU.
 
-    Older versions of the reference layers do so; the stored values are loaded afterwards anyway.
+    Older versions of the reference layers call them; the stored values are loaded later anyway.
     """
     if torch.cuda.is_available():
         yield

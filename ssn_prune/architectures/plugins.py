@@ -1,6 +1,6 @@
 """Architectures of other packages, registered as entry points of ``ssn_prune.architectures``.
 
-A package that was installed is trusted like this one, so a checkpoint may name its architectures,
+A package that was installed is trusted like this one, so a checkpoint may name its architectures
 too. One that lies in the current folder was not installed: it may have come with the checkpoint.
 """
 
@@ -26,7 +26,7 @@ def plugin(name: str) -> Architecture | None:
     """The architecture that an installed package has registered; None if there is none.
 
     Raises:
-        ArchitectureError: Several packages have, or what one has registered cannot be used.
+        ArchitectureError: Several packages have registered it, or it cannot be used.
         ArgumentError: Its code ends the program when it is imported.
     """
     found = {
@@ -46,7 +46,7 @@ def plugin(name: str) -> Architecture | None:
     with stays_running(value, "is imported"):
         try:
             architecture = entry.load()
-        # The package is other people's code, and may raise anything.
+        # The package is somebody else's code and may raise anything.
         except Exception as error:
             raise ArchitectureError(
                 f"the architecture {name!r} of the package {packages[0]} cannot be imported",
@@ -65,5 +65,5 @@ def plugin(name: str) -> Architecture | None:
 
 
 def _installed(entry: EntryPoint) -> bool:
-    """Whether its package lies elsewhere than in the current folder."""
+    """Whether its package lies outside the current folder."""
     return entry.dist is None or Path(str(entry.dist.locate_file(""))).resolve() != Path.cwd()

@@ -1,8 +1,8 @@
 """From a name to a network builder.
 
-A checkpoint may name its own architecture, but only from a closed list, to which packages that the
-user has installed may add: importing code that a file asks for would execute it.
-``package.module:factory`` is accepted from the user only.
+A checkpoint may name its own architecture, but only from a closed list, because importing code that
+a file asks for would execute it. Packages that the user has installed may add to the list.
+``package.module:factory`` is accepted only from the user.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _unknown(name: str, known: tuple[str, ...] | list[str], prefix: str = "") ->
 
 
 def _swapping(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """A builder that makes a network and swaps its norms."""
+    """A builder that creates a network and swaps its norms."""
 
     def build(
         correction: int = 0,
@@ -87,7 +87,7 @@ def _swapping(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         **arguments: Any,
     ) -> nn.Module:
         network = make(**arguments)
-        if kind is None:  # the file is one of the ordinary network
+        if kind is None:  # the file is of the ordinary network
             return network
         return convert_to_ssn(
             network,

@@ -1,10 +1,10 @@
-"""The reference ResNet v1 with SSN or SN layers, laid out as their checkpoints are.
+"""The reference ResNet v1 with SSN or SN layers, with the keys of the reference checkpoints.
 
-It differs from torchvision's ResNet: convolutions without bias, the stem's max pooling of the SSN
-network without padding and with ``ceil_mode`` (the SN network pads by 1), a 7x7 average pooling
-with stride 1 and a flatten, so that the input size is fixed to 224, and dropout before the
-classifier. Bottlenecks stride in the 3x3 convolution. The last normalizer of each residual block
-starts at zero.
+It differs from torchvision's ResNet. The max pooling of the SSN network's stem has no padding, and
+``ceil_mode`` (the SN network pads by 1). A 7x7 average pooling with stride 1 and a flatten fix the
+input size to 224. There is dropout before the classifier. As there, convolutions have no bias,
+bottlenecks stride in the 3x3 convolution, and the last normalizer of each residual block can start
+at zero; here it does by default.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
+    """Two 3x3 convolutions and a shortcut."""
 
     expansion = 1
 
@@ -80,7 +80,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride) and 1x1 convolution around a shortcut."""
+    """A 1x1, a 3x3 (with the stride) and a 1x1 convolution, and a shortcut."""
 
     expansion = 4
 
@@ -187,7 +187,7 @@ def reference_builder(name: str) -> Callable[..., nn.Module]:
         last_gamma: bool = True,
         correction: int = 1,
     ) -> nn.Module:
-        del using_moving_average  # how BN was trained; its numbers show whether they are sums
+        del using_moving_average  # how BN was trained; the statistics show whether they are sums
         norm = NormFactory(_KINDS[kind], using_bn, last_gamma, correction)
         return ResNetV1(block, depths, norm, num_classes)
 

@@ -1,4 +1,4 @@
-"""How torchvision's models are called: what they take, and at which size they are trained."""
+"""How torchvision's models are called: what they take, and at which size they were trained."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PHOTO = (3, 480, 640)  # detection models resize what they get
 
 @dataclass(frozen=True)
 class Usage:
-    """What one call takes.
+    """What one call of a model takes.
 
     Attributes:
         input_size: (C, H, W), or (C, D, H, W) of a video; None if nothing is known.
         inputs: Number of inputs.
-        preprocessing: Of images; None for other inputs.
+        preprocessing: How images are prepared; None for other inputs, or if it is not known.
     """
 
     input_size: tuple[int, ...] | None
@@ -29,7 +29,7 @@ class Usage:
 
 
 def torchvision_usage(name: str) -> Usage:
-    """Look it up in the model's own transforms.
+    """Look up the usage of a model in its own transforms.
 
     Args:
         name: A name of ``torchvision.models.list_models``.
@@ -52,7 +52,7 @@ def torchvision_usage(name: str) -> Usage:
 
 
 def is_detection_model(model: nn.Module) -> bool:
-    """Whether a network is one of torchvision's detection models, whatever is inside.
+    """Whether a network is one of torchvision's detection models, whatever backbone it has.
 
     They take a list of single images, (C, H, W) each, instead of batches.
     """

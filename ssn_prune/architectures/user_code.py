@@ -1,8 +1,8 @@
-"""What the user's own code offers by ``package.module:name``: a network, or a loader of images.
+"""What the user's own code offers as ``package.module:name``: a network, or a loader of images.
 
-The module may lie in the current folder (:mod:`ssn_prune.architectures.current_folder`). It is
-meant for a library, and may be a script that starts to train, parses its arguments, asks a question
-or ends the program: that is said, and whatever it raises becomes a typed error.
+The module may lie in the current folder (:mod:`ssn_prune.architectures.current_folder`). It should
+be a library, but may be a script that starts training, parses arguments, asks a question or ends
+the program. An error then says so, and whatever else the module raises becomes a typed error.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Sought:
 
     Attributes:
         noun: What it is called, such as ``"factory"``.
-        argument: The argument that names it, as a hint begins with it: "`arch=".
-        error: Raised if it cannot be imported.
-        offered: Whether a value of a module may be meant.
+        argument: The argument that names it, as hints begin with it: "`arch=".
+        error: The error to raise if it cannot be imported.
+        offered: Whether a value in a module may be what is meant.
     """
 
     noun: str
@@ -47,18 +47,18 @@ def imported(name: str, module_name: str, attribute: str, sought: Sought) -> Any
     Args:
         name: What the user wrote.
         module_name: The part before the colon.
-        attribute: The part behind it.
-        sought: What it is.
+        attribute: The part after it.
+        sought: What it should be.
 
     Raises:
-        ArchitectureError: It is a network's, and cannot be imported.
-        DataError: It is a loader, and cannot be imported.
+        ArchitectureError: A factory of a network cannot be imported.
+        DataError: A loader cannot be imported.
         ArgumentError: The module ends the program, or reads from the terminal, when imported.
     """
     with current_folder_importable(), stays_running(module_name, "is imported"):
         try:
             module = importlib.import_module(module_name)
-        # The module is the user's code and may raise anything; input() finds nothing to read.
+        # The module is the user's code and may raise anything, such as this if it calls input().
         except EOFError as error:
             raise _no_library(f"{module_name} asks for input when it is imported", error) from error
         except Exception as error:
@@ -68,7 +68,7 @@ def imported(name: str, module_name: str, attribute: str, sought: Sought) -> Any
                 found=f"{type(error).__name__}: {error}",
                 hint="install the package, run from its folder, or set PYTHONPATH"
                 if isinstance(error, ModuleNotFoundError)
-                else f"mend {module_name!r}: `import {module_name}` raises this by itself, too",
+                else f"fix {module_name!r}: `import {module_name}` raises this by itself too",
             ) from error
         value = getattr(module, attribute, None)
     if value is None:
@@ -95,10 +95,10 @@ def one_of(module: str, names: list[str], sought: Sought) -> str:
 
 
 def _shadowed(module: str) -> str | None:
-    """What to do if a file of the current folder has the name of another module."""
+    """What to do if a file in the current folder has the name of another module."""
     top = module.partition(".")[0]
     if is_owned(top) and (Path(f"{top}.py").is_file() or Path(top, "__init__.py").is_file()):
-        return f"rename what is called {top} in the current folder: the name is taken"
+        return f"rename {top} in the current folder: another module already has this name"
     return None
 
 
@@ -107,14 +107,14 @@ def _no_library(problem: str, error: BaseException) -> ArgumentError:
         problem,
         expected="a module that only defines classes and functions",
         found=f"{type(error).__name__}: {first_line(error)}",
-        hint="move it to a module of its own, or put what else the module does under "
-        "if __name__ == '__main__'",
+        hint="move the class or function to a module of its own, or put everything else that the "
+        "module does under if __name__ == '__main__'",
     )
 
 
 @contextlib.contextmanager
 def stays_running(name: str, doing: str) -> Iterator[None]:
-    """Turn the end of the program into an error, and give nothing to read on standard input.
+    """Turn an attempt to end the program into an error; standard input is empty meanwhile.
 
     Raises:
         ArgumentError: The code inside raises SystemExit or another exception that ends programs.

@@ -1,4 +1,4 @@
-"""How the images were prepared that a library's network was trained with."""
+"""How the training images of a library's network were prepared."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class UsualPreprocessing:
-    """What a library says of a network's inputs.
+    """What a library says about a network's inputs.
 
     Attributes:
-        mean: Subtracted from values in [0, 1], one number a channel.
-        std: Divides the difference.
+        mean: Subtracted from values in [0, 1], one number per channel.
+        std: Divides the difference, one number per channel.
         crop: The share of the shorter side that the network sees; None for the whole image.
-        interpolation: The filter.
+        interpolation: The filter for resizing.
     """
 
     mean: tuple[float, ...]

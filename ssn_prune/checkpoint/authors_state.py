@@ -33,10 +33,10 @@ def authors_state_dict(model: nn.Module) -> dict[str, Tensor]:
         model: A network with SSN2d or SwitchNorm2d layers; not changed.
 
     Raises:
-        UnsupportedLayerError: A layer computes what the reference implementation cannot: it is not
-            two-dimensional, its variances are not Bessel-corrected, it lacks IN or LN, it has no
-            affine parameters, or its gates are not one-hot yet and the reference code's SparsestMax
-            gives others.
+        UnsupportedLayerError: The reference implementation has no such layer: it is not
+            two-dimensional, its variances are not Bessel-corrected in that way, it lacks IN or LN,
+            affine parameters or running statistics, or its gates are not one-hot yet and the
+            reference code's SparsestMax gives other ratios.
     """
     state: dict[str, Tensor] = model.state_dict()
     for name, layer in model.named_modules(remove_duplicate=False):
@@ -60,7 +60,7 @@ def _require_reference_kind(name: str, layer: SwitchableNorm) -> None:
     if layer.dims != (4,):
         unlike.append(f"it is a {type(layer).__name__}")
     if layer.correction != 1:
-        biased = "not Bessel-corrected" if layer.correction == 0 else "each of their own count"
+        biased = "not Bessel-corrected" if layer.correction == 0 else "corrected separately"
         unlike.append(f"its variances are {biased} (correction={layer.correction})")
     if not {Normalizer.IN, Normalizer.LN} <= set(layer.normalizers):
         unlike.append("it does not offer both IN and LN")
@@ -82,7 +82,7 @@ def _require_reference_kind(name: str, layer: SwitchableNorm) -> None:
 
 
 def _same_gates(layer: SSN) -> bool:
-    """Whether the reference code has the same gates, but for the rounding of its float32."""
+    """Whether the reference code has the same gates, up to its float32 rounding."""
     read = copy.copy(layer)
     read.gate_definition = "reference"
     pairs = zip(layer.gates(), read.gates(), strict=True)

@@ -37,7 +37,7 @@ def networks_within(
         state_of: The state dict that a value is, or None.
 
     Returns:
-        Those with keys such as ``layer.weight``, which the state of an optimizer has not.
+        Those with keys such as ``layer.weight``, which the state of an optimizer does not have.
     """
     return dict(_walk(content, state_of, "", _DEPTH, set()))
 
@@ -51,7 +51,7 @@ def _walk(
 ) -> Iterator[tuple[str, State]]:
     for key, value in content.items():
         if not isinstance(value, Pairs) or id(value) in seen:
-            continue  # a mapping that a file repeats is one
+            continue  # a mapping to which a file refers twice counts once
         seen.add(id(value))
         state = state_of(value)
         if state is not None and any("." in name for name in state):
@@ -61,11 +61,11 @@ def _walk(
 
 
 def several_networks(path: Path, networks: Mapping[str, Sequence[str]]) -> CheckpointError:
-    """The refusal to choose among networks.
+    """The error for a file with several networks when the user names none of them.
 
     Args:
         path: The file.
-        networks: By name of the entry, the keys of its state dict.
+        networks: The keys of each state dict, by name of its entry.
     """
     names = list(networks)
     shown = listed([name[:_LONGEST] for name in names], _SHOWN)

@@ -19,10 +19,10 @@ class FileStorage(Storage):
         checksum: Its CRC-32, verified over the whole part when any of it is read; None if the
             format has none.
         label: Its name in the file, for messages.
-        big_endian: The order of bytes.
+        big_endian: Whether its bytes are in big-endian order.
 
     Attributes:
-        start: Where it begins; formats that tell this last set it then.
+        start: Where it begins; may be set later, by formats that state it at their end.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class FileStorage(Storage):
         return data
 
     def fill(self, buffer: memoryview) -> None:
-        """Write all of its bytes into ``buffer`` and verify these."""
+        """Write all of its bytes into ``buffer`` and verify them."""
         self._file.fill(self.start, buffer)
         if self._unchecked is not None:
             self._require(zlib.crc32(buffer))

@@ -31,7 +31,7 @@ class InputFile:
     """Random access to an open file.
 
     Attributes:
-        path: Where it is.
+        path: Its path.
         size: Number of bytes.
     """
 
@@ -52,10 +52,10 @@ class InputFile:
         return bytes(buffer)
 
     def fill(self, start: int, buffer: memoryview) -> None:
-        """Fill ``buffer``, of single bytes, with what begins at ``start``.
+        """Fill ``buffer``, of single bytes, with the bytes from ``start`` on.
 
         Raises:
-            CheckpointError: The file ends before, cannot be read, or changed.
+            CheckpointError: The file is too short, cannot be read, or changed.
         """
         self._inside(start, start + len(buffer))
         done = 0
@@ -98,7 +98,7 @@ class InputFile:
         """Refuse a file that another process has written to since it was opened.
 
         Raises:
-            CheckpointError: Its size or time of modification is another.
+            CheckpointError: Its size or modification time has changed.
         """
         if self._now() != self._identity:
             raise self._changed()
@@ -116,8 +116,7 @@ class InputFile:
         return CheckpointError(
             f"{self.path} changed while it was read",
             expected="a file that nothing writes to",
-            found=f"another size or time of modification than when it was opened ({self.size} "
-            "bytes)",
+            found=f"another size or modification time than when it was opened ({self.size} bytes)",
             hint="wait until the training has written it, or copy it and read the copy",
         )
 
@@ -127,7 +126,7 @@ def open_input(path: Path) -> Iterator[InputFile]:
     """Open a regular file.
 
     Raises:
-        CheckpointError: There is none, it is empty or of another kind, or it cannot be opened.
+        CheckpointError: It does not exist, is empty or not a regular file, or cannot be opened.
     """
     try:
         # A FIFO would wait for its writer.
@@ -162,7 +161,7 @@ def _missing(path: Path) -> CheckpointError:
         f"{path} does not exist",
         expected=EXPECTED,
         found="no such file",
-        hint=f"files beside it: {', '.join(near[:5])}" if near else "check the path",
+        hint=f"files in that folder: {', '.join(near[:5])}" if near else "check the path",
     )
 
 

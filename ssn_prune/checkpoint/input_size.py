@@ -35,11 +35,11 @@ def input_size_of(
     """Find the size of one input without its batch axis.
 
     Args:
-        model: The network. The number of spatial axes is the largest that a convolution or a
-            switchable layer of it has; the first such convolution gives the number of channels.
-        given: What the user says, with or without channels. One number is every spatial size, or
-            the features of a network on vectors.
-        known: What the network is known for, if nothing is given.
+        model: The network. The number of spatial axes is the largest that one of its convolutions
+            or switchable layers has; the first such convolution gives the number of channels.
+        given: The user's size, with or without channels. One number stands for all spatial sizes,
+            or for the number of features of a network on vectors.
+        known: The network's usual size, used if nothing is given.
 
     Returns:
         Channels and spatial sizes, (C, H, W) for images; (C,) for a network on feature vectors;
@@ -71,13 +71,13 @@ def input_size_of(
 
 
 def takes_vectors(model: nn.Module) -> bool:
-    """Whether a network is for (N, C) inputs: it has no convolution, and no layer of more axes."""
+    """Whether a network takes (N, C) inputs: no convolution, and no layer over more axes."""
     spatial, first = _spatial_axes(model)
     return spatial == 1 and first is None
 
 
 def _spatial_axes(model: nn.Module) -> tuple[int, _ConvNd | None]:
-    """The number of spatial axes, and the first convolution over as many."""
+    """The number of spatial axes, and the first convolution with that number."""
     convs = [m for m in model.modules() if isinstance(m, _ConvNd)]
     axes = [len(conv.kernel_size) for conv in convs]
     axes += [max(m.dims) - 2 for m in model.modules() if isinstance(m, SwitchableNorm)]

@@ -26,8 +26,8 @@ def misshaped_keys(
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Shared keys whose shapes differ: (checkpoint's shape, network's shape).
 
-    Per-channel tensors of switchable layers match in any layout with the same number of entries,
-    and their extra state in the shorter form of older files.
+    Per-channel tensors of switchable layers match in any layout with the same number of entries;
+    their extra state also matches in the shorter form of older files.
     """
     layers = _switchable_prefixes(model)
     result = {}
@@ -49,7 +49,7 @@ def load_weights(
         model: The network.
         tensors: Weights with the network's keys.
         where: Name of the architecture, for messages.
-        taken: Prefix that was taken off the file's keys.
+        taken: Prefix that was removed from the file's keys.
 
     Raises:
         KeyMismatchError: Keys or shapes differ.
@@ -77,7 +77,7 @@ def require_same_keys(
         model: The network, which may be on the meta device.
         tensors: Weights with the network's keys.
         where: Name of the architecture, for messages.
-        taken: Prefix that was taken off the file's keys.
+        taken: Prefix that was removed from the file's keys.
 
     Raises:
         KeyMismatchError: Keys or shapes differ.
@@ -105,11 +105,13 @@ def require_same_keys(
 
 
 def take_kind(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Take over, in place, the kind of variance that ssn_prune's files say, after adoption.
+    """Adopt, in place, the kind of variance that files of ssn_prune record.
+
+    It is for networks whose foreign layers have been replaced.
 
     Args:
         model: The network with layers of ssn_prune.
-        tensors: Weights with the network's keys, which it holds already.
+        tensors: Weights with the network's keys, which are already loaded.
 
     Raises:
         CheckpointError: A layer was trained with other normalizers, or with two gates where the
@@ -124,11 +126,11 @@ def take_kind(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def take_reference_kind(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Take over, in place, the kind of variance that the reference layout implies.
+    """Adopt, in place, the kind of variance that the reference layout implies.
 
     Args:
         model: The network, whose layers of another implementation are left alone.
-        tensors: Weights with the network's keys. Where the file says the kind, that holds.
+        tensors: Weights with the network's keys. Layers whose kind the file records are left alone.
     """
     for name, layer in _switchable_prefixes(model).items():
         prefix = f"{name}." if name else ""
@@ -190,7 +192,7 @@ Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 def _cause(
     tensors: Mapping[str, object], missing: list[str], unexpected: list[str], shapes: Shapes
 ) -> str:
-    """What the differences have in common, as a sentence; empty if nothing."""
+    """What the differences have in common, as a sentence; empty if there is nothing."""
     gates = ("mean_weight", "var_weight")
     if any(key.endswith(gates) for key in missing) and not any(k.endswith(gates) for k in tensors):
         return "the checkpoint has no gates: it was not trained with SSN or SN layers. "
@@ -214,7 +216,7 @@ def _cause(
 
 
 def _switchable_prefixes(model: nn.Module) -> dict[str, nn.Module]:
-    """All layers with gates, ours and others, by every path."""
+    """All layers with gates, ours and foreign ones, by all their paths."""
     named = model.named_modules(remove_duplicate=False)
     return {
         name: module

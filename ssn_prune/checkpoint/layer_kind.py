@@ -1,4 +1,4 @@
-"""Whether the state of a switchable layer is for this kind of layer, where shapes leave it open."""
+"""Whether the state of a switchable layer is for this kind of layer, if shapes do not tell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssn_prune.normalizer import Normalizer
 
 
 def require_same_kind(name: str, layer: SwitchableNorm, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse the state of a layer that chose from other normalizers, or with another gate.
+    """Refuse the state of a layer with other normalizers, or with two gates instead of one.
 
     Args:
         name: Path of the layer.
@@ -22,7 +22,7 @@ def require_same_kind(name: str, layer: SwitchableNorm, tensors: Mapping[str, Te
         tensors: Weights with the network's keys and shapes.
 
     Raises:
-        CheckpointError: It is not for this layer.
+        CheckpointError: The state is not for this layer.
     """
     prefix = f"{name}." if name else ""
     shown = name or "the layer"

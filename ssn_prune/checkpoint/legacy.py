@@ -1,8 +1,8 @@
-"""The files that torch.save wrote before PyTorch 1.6, and still can.
+"""The files that torch.save wrote before PyTorch 1.6, and still can write.
 
-Five pickles in a row: a magic number, the version of the format, the machine, the object, and the
-keys of its storages; then each storage, its number of elements before its bytes. Bytes are always
-in little-endian order. There are no checksums.
+They are five pickles in a row: a magic number, the version of the format, the machine, the object,
+and the keys of its storages. Then each storage follows: its number of elements, then its bytes,
+always in little-endian order. There are no checksums.
 """
 
 from __future__ import annotations

@@ -49,15 +49,15 @@ class LoadedCheckpoint:
 
     Attributes:
         model: The network; its switchable layers are ours.
-        input_size: (C, H, W) of one input, or what an input has in the place of H and W; None if
-            neither known nor given.
+        input_size: (C, H, W) of one input, or what an input has instead of H and W; None if neither
+            known nor given.
         source: Where it came from.
         more_inputs: Sizes of further inputs, for networks that take several.
         takes_images: Whether it takes a list of single images instead of batches (torchvision's
             detection models).
         given: The network as the user's own code builds and loads it, if that has layers of another
             implementation; it shares all other tensors with ``model``.
-        preprocessing: How a library prepares the network's images; None if nothing is known.
+        preprocessing: How the library of the architecture prepares images; None if it is not known.
     """
 
     model: nn.Module
@@ -88,19 +88,20 @@ def load_checkpoint(
     """Read a checkpoint and rebuild its network.
 
     Args:
-        path: Written by ``torch.save`` or safetensors.
+        path: A file written by ``torch.save`` or safetensors.
         arch: ``resnetv1ssn18`` and its kin, ``torchvision:NAME``, ``timm:NAME`` or
             ``package.module:factory``; by default what the checkpoint names.
         arch_args: Keyword arguments of the builder. ``num_classes`` is inferred if it is absent.
-        prefix: Key prefix to take off; found automatically if None.
+        prefix: Key prefix to remove; found automatically if None.
         weights: Entry of the file to use, such as ``"state_dict_ema"``.
         input_size: (H, W) or (C, H, W), in 1-d and 3-d (L), (C, L), (D, H, W) or (C, D, H, W), for
-            feature vectors (C,); (S,) for S in every spatial axis. By default what the
-            architecture is known for. A tuple of sizes for several inputs; one size is for all
-            inputs of a network that is known to take several.
-        correction: 1 if variances are Bessel-corrected, 2 if each is by its own count, 0 if biased;
-            by default 1 for files in the reference layout and what the file or the network says
-            otherwise.
+            feature vectors (C,); (S,) for S in every spatial axis. By default what the file, the
+            architecture or the network's attribute ``input_size`` says. A tuple of sizes for
+            several inputs; one size is for all inputs of a network that is known to take several.
+        correction: 1 if variances are Bessel-corrected, 2 if each is corrected by its own count, 0
+            if biased. By default what the name of the architecture implies, else that of the
+            reference layout (1, or 2 for layers over (N, C)) for files in it, else what the file or
+            the network says.
 
     Returns:
         The network in evaluation mode.
@@ -126,7 +127,7 @@ def load_checkpoint(
     architecture = find_architecture(name, trusted=arch is not None)
     arguments = dict(arch_args or {})
     kind = _variance_kind(tensors, architecture, correction)
-    if arch is None:  # what the file says must not decide how much memory is taken
+    if arch is None:  # an untrusted file must not decide how much memory is taken
         arguments = _outlined(architecture, arguments, kind, tensors, prefix)
     model, arguments = _build_matching(architecture, arguments, kind, tensors, prefix)
     _require_memory(model, name)
@@ -183,8 +184,8 @@ def _outlined(
     """The arguments that fit the file, found without memory for the network's parameters.
 
     Raises:
-        KeyMismatchError: The network is not that of the file, such as a larger one.
-        ArchitectureError: It cannot be built.
+        KeyMismatchError: The file is of another network, for example a smaller one.
+        ArchitectureError: The network cannot be built.
     """
     try:
         with torch.device("meta"):
@@ -243,7 +244,7 @@ def _require_memory(model: nn.Module, name: str) -> None:
 
 
 def _swap_arguments(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What the swap of a known network's norms must have been, from the first layer's tensors."""
+    """How the norms of a known network were swapped, from the first layer's tensors."""
     for name, group in layer_groups(tensors).items():
         require_layer(name, group)
         normalizers = tuple(n.name for n in offered_by(name, group))

@@ -13,14 +13,15 @@ def as_switchable(loaded: LoadedCheckpoint) -> LoadedCheckpoint:
     """The checkpoint with switchable layers: itself, or one whose gates are what its norms were.
 
     Args:
-        loaded: Of a network with switchable layers, or with BatchNorm, InstanceNorm,
+        loaded: The checkpoint of a network with switchable layers, or with BatchNorm, InstanceNorm,
             GroupNorm(1, C) or LayerNorm.
 
     Returns:
-        The checkpoint; ``given`` is then the ordinary network, so that both can be compared.
+        The checkpoint. If layers were swapped, ``given`` is the ordinary network, so that both can
+        be compared.
 
     Raises:
-        NoSwitchableLayerError: There is no norm layer that could be another.
+        NoSwitchableLayerError: There is no norm layer that could be swapped.
     """
     if any(isinstance(module, SwitchableNorm) for module in loaded.model.modules()):
         return loaded

@@ -9,7 +9,7 @@ from pathlib import Path
 from ssn_prune.checkpoint.input_file import damaged
 from ssn_prune.checkpoint.unpickling import Inert
 
-# By name of the class in torch: name of the dtype and bytes an element. None: untyped bytes.
+# By name of the class in torch: name of the dtype and bytes per element. None: untyped bytes.
 _STORAGES: dict[str, tuple[str | None, int]] = {
     "DoubleStorage": ("float64", 8),
     "FloatStorage": ("float32", 4),
@@ -50,14 +50,14 @@ class StorageView:
 
 @dataclass(frozen=True)
 class PersistentId:
-    """What a pickle says of a storage.
+    """What a pickle says about a storage.
 
     Attributes:
         key: Its name in the file.
         dtype: Name of the dtype; None if it is untyped.
-        width: Bytes an element.
+        width: Bytes per element.
         size: Number of bytes.
-        view: The part of it that is meant; None for all.
+        view: The part of it that is meant; None for the whole.
     """
 
     key: str
@@ -73,7 +73,7 @@ def parse_persistent_id(path: Path, value: object) -> PersistentId:
     The location, such as ``"cuda:0"``, is ignored: everything is read on the CPU.
 
     Raises:
-        CheckpointError: It is not such a tuple.
+        CheckpointError: The value is not such a tuple.
     """
     parts = value if isinstance(value, tuple) else ()
     if len(parts) not in (5, 6) or parts[0] != "storage":

@@ -22,7 +22,7 @@ class Stripped(Generic[T]):
 
     Attributes:
         tensors: Renamed keys.
-        prefix: What was taken off.
+        prefix: What was removed.
         ignored: Keys outside an explicitly given prefix.
     """
 
@@ -34,15 +34,15 @@ class Stripped(Generic[T]):
 def strip_prefix(
     tensors: Mapping[str, T], expected: Mapping[str, object] | None, prefix: str | None
 ) -> Stripped[T]:
-    """Take off the prefix that wrappers such as DataParallel put before every key.
+    """Remove the prefix that wrappers such as DataParallel put before every key.
 
-    What wrappers of submodules put into the middle of keys is taken off, too.
+    What wrappers of submodules put into the middle of keys is removed too.
 
     Args:
         tensors: Weights with the file's keys.
-        expected: Keys of the network, if known: stripping stops where they match best.
-        prefix: An explicit prefix; keys without it are left out. None finds it automatically among
-            :data:`PREFIXES`, repeatedly, as long as all keys carry it.
+        expected: Keys of the network, if known: stripping stops where most of them match.
+        prefix: An explicit prefix; keys without it are left out. None removes those of
+            :data:`PREFIXES` that all keys have, one after another.
 
     Raises:
         ArgumentError: No key has the explicit prefix.
@@ -74,7 +74,7 @@ def prefixes_with(tensors: Mapping[str, object], expected: Sequence[str]) -> lis
     """The prefixes under which a file has every key of a network, such as ``G.``.
 
     Args:
-        tensors: Weights with the file's keys, beside which there may be others.
+        tensors: Weights with the file's keys, among which there may be other keys.
         expected: Keys of the network.
     """
     if not expected:

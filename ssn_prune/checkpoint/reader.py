@@ -1,7 +1,7 @@
 """From a file to plain Python objects and descriptions of tensors.
 
-Nothing in a file is ever executed or looked up, and the numbers of tensors are read when they are
-asked for. There is no second way to read.
+Nothing in a file is ever executed or imported, and the numbers of tensors are read only when they
+are asked for. There is no other way to read.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class CheckpointFile:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The path of the file."""
         return self.file.path
 
 
@@ -50,7 +50,7 @@ def open_checkpoint(path: Path) -> Iterator[CheckpointFile]:
         path: A file written by ``torch.save`` (zip or legacy format) or safetensors.
 
     Raises:
-        CheckpointError: The file is missing, empty, damaged, or something else, or it changed
+        CheckpointError: The file is missing, empty, damaged or not a checkpoint, or it changed
             while it was open.
         UnsafeCheckpointError: Its pickle asks for a global that could execute code.
     """

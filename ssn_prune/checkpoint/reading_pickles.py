@@ -1,4 +1,4 @@
-"""Run the interpreter of pickles, and say in terms of checkpoints what is wrong with one."""
+"""Run the interpreter of pickles, and report its errors in terms of checkpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BUFFER = 1 << 16
 
 
 class _Stream(io.RawIOBase):
-    """The bytes of a storage, read as they are needed."""
+    """The bytes of a storage, read when they are needed."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage, self._place = storage, 0
@@ -46,14 +46,14 @@ def read_pickle(path: Path, pickled: Storage, find_storage: FindStorage) -> tupl
 
     Args:
         path: The file, for messages.
-        pickled: Starts with the pickle.
+        pickled: A storage that starts with the pickle.
         find_storage: From a persistent id to a storage and the name of its dtype.
 
     Returns:
-        The object, and the number of bytes that it took.
+        The object, and the length of the pickle in bytes.
 
     Raises:
-        CheckpointError: It is damaged or larger than any checkpoint's.
+        CheckpointError: The pickle is damaged or larger than any checkpoint's.
         UnsafeCheckpointError: It asks for a global that could execute code.
     """
     try:

@@ -1,4 +1,4 @@
-"""What kind of file this is, from its first bytes; other kinds are refused with a way out."""
+"""What kind of file this is, from its first bytes; other kinds are refused with a hint."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SAVE = f"save the weights with {SAVE_WEIGHTS}"
 # Protocols 0 and 1 write torch's magic number as text.
 _LEGACY = (b"\x80", b"L119547037146038801333356L\n.")
 
-# By a part of the file at a place: what it is, and what to do.
+# By an offset and the bytes that are there: what the file is, and what to do.
 _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (
         0,
@@ -85,5 +85,5 @@ def another_kind(file: InputFile, kind: str, hint: str) -> CheckpointError:
 
 
 def _is_onnx(head: bytes) -> bool:
-    """A protobuf that starts with ir_version, and goes on with the name of a producer."""
+    """Whether this is a protobuf that starts with ir_version and the name of a producer."""
     return head[:1] == b"\x08" and head[2:3] == b"\x12" and 0 < head[1:2][0] < 32

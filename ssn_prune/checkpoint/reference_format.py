@@ -11,7 +11,7 @@ A layer has ``mean_weight`` and ``var_weight`` and per-channel tensors in its ow
 Its SwitchNorm1d, for (N, C) inputs, has all per-channel tensors (1, C), gates over LN and BN, and
 no flags.
 
-Loading needs nothing of this: ``load_state_dict`` of our layers accepts these shapes. Nothing here
+Loading needs none of this: ``load_state_dict`` of our layers accepts these shapes. Nothing here
 imports torch: the tensors may be those of a file of which nothing else is read.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 AnyTensor: TypeAlias = "Tensor | StoredTensor"
 _Value = TypeVar("_Value")
 VECTORS = 2
-"""Axes of the weight of a layer for (N, C) inputs."""
+"""Number of axes of the weight of a reference layer for (N, C) inputs."""
 
 
 def numbers(tensor: AnyTensor) -> list[float]:
@@ -58,7 +58,7 @@ def layer_groups(state: Mapping[str, _Value]) -> dict[str, dict[str, _Value]]:
         state: A state dict in our layout or the reference layout.
 
     Returns:
-        By path of the layer, its tensors by name.
+        The tensors of each layer by name, by path of the layer.
     """
     names = [key.removesuffix("mean_weight") for key in state if key.endswith("mean_weight")]
     prefixes = {name for name in names if name == "" or name.endswith(".")}
@@ -106,14 +106,14 @@ def _unknown_layer(problem: str, *, expected: str, found: str) -> UnsupportedLay
 
 
 def offered_by(name: str, tensors: Mapping[str, AnyTensor]) -> tuple[Normalizer, ...]:
-    """The normalizers that the entries of the gates of a layer belong to.
+    """The normalizers to which the entries of a layer's gates belong.
 
     Args:
         name: Path of the layer, for messages.
         tensors: Its tensors by name, accepted by :func:`require_layer`.
 
     Raises:
-        UnsupportedLayerError: They leave it open, or contradict each other.
+        UnsupportedLayerError: The tensors do not tell, or contradict each other.
     """
     count, extra = tensors["mean_weight"].numel(), tensors.get("_extra_state")
     offered = None if extra is None else _extra_state(name, extra).normalizers
@@ -144,7 +144,7 @@ def offered_by(name: str, tensors: Mapping[str, AnyTensor]) -> tuple[Normalizer,
 def is_sparse(tensors: Mapping[str, AnyTensor]) -> bool:
     """Whether the tensors of a layer are those of SSN rather than SN.
 
-    SN files have neither flags nor radius, but neither have SSN files from before the flags, whose
+    SN files have neither flags nor radius. Nor have SSN files from before the flags, but their
     frozen gates are one-hot.
     """
     keyed = any(key in tensors for key in ("mean_fixed", "var_fixed", "radius"))
@@ -152,7 +152,7 @@ def is_sparse(tensors: Mapping[str, AnyTensor]) -> bool:
 
 
 def gate_definition(name: str, tensors: Mapping[str, AnyTensor]) -> GateDefinition:
-    """What the gates of an SSN layer are that are not frozen.
+    """Whose SparsestMax the gates of an SSN layer are until they freeze.
 
     Args:
         name: Path of the layer, for messages.

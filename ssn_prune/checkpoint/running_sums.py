@@ -6,10 +6,10 @@ add up over the steps and are never divided. The file does not say so, nor does 
 :math:`\mathrm{var} + \mathrm{mean}^2` is T to T\ :sup:`2` times too large.
 
 How large should it be? One forward pass with batch statistics on noise shows that for a layer
-behind another norm: its input has the size that the norm gives it, whatever the network is given.
-Two passes on noise of different sizes tell these layers from those whose input grows with the
-network's, which may be scaled inside (``x / 255``). Of a network without any layer of the first
-kind only the statistics themselves can tell: the mean in units of the deviation grows with
+after another norm: its input has the scale that the norm gives it, whatever the network is given.
+Two passes on noise of different scales tell these layers from those whose input grows with the
+network's, which may be scaled inside (``x / 255``). In a network without any layer of the first
+kind only the statistics themselves can tell: the mean in units of the standard deviation grows with
 :math:`\sqrt T`.
 """
 
@@ -32,12 +32,13 @@ from ssn_prune.surgery._shared_parameters import run_copy
 
 ENOUGH_LAYERS = 16
 """A run ends after this number of layers: sums are sums in every layer."""
-# Trained averages and noise differ by 10 or so; sums of any real training by 1e4 and more.
+# Trained averages differ from noise by a factor of 10 or so, sums of any real training by 1e4 or
+# more.
 SUSPICIOUS_RATIO = 100.0
-# For a network that noise may not suit: its input may be scaled by 255, which is 65,025 squared.
+# For a network that may expect inputs unlike noise: a scale of 255 is 65,025 when squared.
 SUSPICIOUS_AT_INPUT = 1000.0
 SUSPICIOUS_MEAN = 30.0
-"""Squared mean in units of the variance, of half of all channels."""
+"""Squared mean in units of the variance; the median channel is compared."""
 LARGE_NOISE = (2.0**8, 2.0**16)
 
 
@@ -47,11 +48,11 @@ class _EnoughError(Exception):
 
 @dataclass(frozen=True)
 class _Measured:
-    """What one layer shows, each the median over its channels.
+    """What was measured at one layer, each the median over its channels.
 
     Attributes:
         size: The second moment of its input.
-        ratio: The running second moment in units of it.
+        ratio: The running second moment in units of ``size``.
         mean: The squared running mean in units of the running variance.
     """
 
@@ -68,8 +69,7 @@ def require_averages(model: nn.Module, example_inputs: tuple[Any, ...]) -> None:
 
     Args:
         model: The loaded network; not changed.
-        example_inputs: One call's inputs; noise of the same shapes takes the place of what is
-            floating.
+        example_inputs: One call's inputs; noise of the same shapes replaces floating tensors.
 
     Raises:
         UnsupportedLayerError: The statistics are sums.
@@ -95,11 +95,11 @@ def require_averages(model: nn.Module, example_inputs: tuple[Any, ...]) -> None:
 
 
 def _measured(model: nn.Module, inputs: tuple[Any, ...], factor: float) -> dict[str, _Measured]:
-    """By name, each layer that uses BN, on noise of some size."""
+    """Each layer that uses BN, by name, on noise of a given scale."""
     noise = _noise_like(inputs, factor)
     try:
         return run_copy(model, lambda probe: _run(probe, noise))
-    # It is somebody else's code, which noise need not suit; then nothing is known.
+    # This is somebody else's code, which may not take noise; then nothing is known.
     except Exception:  # noqa: BLE001
         return {}
 
@@ -147,7 +147,7 @@ def _use_batch_statistics(probe: nn.Module) -> None:
     for layer in probe.modules():
         if isinstance(layer, SwitchableNorm):
             layer.correction, layer.batch_groups, layer.reduction = 0, 1, None
-            layer.warned_of_one_position = True  # this is no training
+            layer.warned_of_one_position = True  # no warning, since this is not training
             layer.train()
 
 
@@ -178,13 +178,13 @@ def _median(values: list[float]) -> float:
 
 
 def _running_sums_error() -> UnsupportedLayerError:
-    """The refusal of batch-average training, whose running statistics are undivided sums."""
+    """The error for batch-average training, whose running statistics are undivided sums."""
     return UnsupportedLayerError(
         "running_mean and running_var are sums over training steps, not averages",
         expected="averages over training steps, as moving averages are (the reference "
         "implementation's using_moving_average=True)",
         found="statistics far above what the layers get, as sums that were never divided are",
         hint="measure them on training data: ssn_prune.recalibrate(model, batches) with a few "
-        "hundred batches, save, and convert that file; if they are averages all the same, pass "
+        "hundred batches, save, and convert that file; if they are averages after all, pass "
         "`trust_running_statistics=True`",
     )

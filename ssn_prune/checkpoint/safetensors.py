@@ -17,9 +17,9 @@ from ssn_prune.checkpoint.unpickling import Pairs
 from ssn_prune.text import shown, without_surrogates
 
 OWN_KEYS = "ssn_prune."
-"""What the names of our own metadata begin with."""
+"""The prefix of the names of our own metadata."""
 PRUNED_KEY = "ssn_prune.pruned"
-"""Of the metadata: the plan of a network that is pruned already."""
+"""Name of the metadata that hold the plan of a network that is already pruned."""
 MAX_HEADER = 8 << 20  # bytes; a tensor takes about 100
 DTYPE_NAMES = {
     "float64": "F64",
@@ -34,7 +34,7 @@ DTYPE_NAMES = {
     "bool": "BOOL",
 }
 _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
-# Bits an element of what no network here has.
+# Bits per element of dtypes that no network here has.
 _OTHER_DTYPES = {
     "U16": 16,
     "U32": 32,
@@ -56,7 +56,8 @@ def read_safetensors(file: InputFile) -> tuple[Pairs, dict[str, str]]:
     """Read the header of a file.
 
     Returns:
-        The tensors by key, with other names of the same tensor (``save_model``); the metadata.
+        The tensors by key, also under other names of the same tensor (``save_model``); and the
+        metadata.
 
     Raises:
         CheckpointError: The header is damaged or contradicts itself.
@@ -75,8 +76,8 @@ def read_safetensors(file: InputFile) -> tuple[Pairs, dict[str, str]]:
         found[key] = _tensor(file, key, entry, 8 + length + start, end - start)
     if place != file.size:
         raise damaged(file.path, f"{file.size} bytes; its tensors end at byte {place}")
-    # save_model writes a tensor with several names once and notes the others: name -> kept.
-    # What we note of the network is no name of a tensor, whatever it says.
+    # save_model writes a tensor with several names once and records the others: name -> kept.
+    # Our own metadata are not names of tensors, whatever they say.
     others = {
         name: found[kept]
         for name, kept in metadata.items()

@@ -26,10 +26,10 @@ class Source:
         format: ``"zip"``, ``"legacy"`` or ``"safetensors"``.
         entry: The entry of the file that held the weights; None for a bare state dict.
         other_entries: Other entries that hold weights.
-        prefix: The key prefix that was taken off.
+        prefix: The key prefix that was removed.
         ignored_keys: Number of keys outside an explicit prefix.
-        arch: Name of the architecture; None if it was not looked for.
-        arch_args: Arguments it was built with.
+        arch: Name of the architecture; None if it is not known.
+        arch_args: Arguments with which it was built.
         facts: Small metadata of the checkpoint.
         has_checksums: Whether a changed byte of a tensor would have been found.
     """
@@ -52,7 +52,8 @@ class StoredWeights:
     """The weights of an open file.
 
     Attributes:
-        tensors: By key, without their wrapper's prefix; their numbers are read when asked for.
+        tensors: Tensors by key, without their wrapper's prefix; their numbers are read when asked
+            for.
         source: Where they came from.
     """
 
@@ -68,12 +69,12 @@ def open_weights(
     prefix: str | None = None,
     with_hash: bool = False,
 ) -> Iterator[StoredWeights]:
-    """Read only what the weights are; their numbers can be read until the file is closed.
+    """Read only descriptions of the weights; their numbers can be read until the file is closed.
 
     Args:
         path: The checkpoint.
         weights: Entry of the file to use, such as ``"state_dict_ema"``.
-        prefix: Key prefix to take off; found automatically if None.
+        prefix: Key prefix to remove; found automatically if None.
         with_hash: Whether to read the whole file once more for its hash.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Gates and running statistics that no training can end with are refused by key."""
+"""Refuses gates and running statistics that no sound training ends with, by key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssn_prune.checkpoint.stored import StoredTensor
 from ssn_prune.errors import CheckpointError
 
 _LEAVES = ("mean_weight", "var_weight", "radius", "running_mean", "running_var")
-# E[x^2] - E[x]^2 of a constant channel may be so far below zero; every eps makes up for it.
+# E[x^2] - E[x]^2 of a constant channel may be this far below zero; every eps makes up for it.
 _ROUNDING = -1e-6
 _MAX_ENTRIES = 1 << 20  # of one tensor; no layer has as many channels
 
@@ -20,7 +20,7 @@ def require_sound_statistics(tensors: Mapping[str, StoredTensor]) -> None:
     Reads these tensors and no others.
 
     Args:
-        tensors: By key, of an open file.
+        tensors: The tensors of an open file, by key.
 
     Raises:
         CheckpointError: Some are not sound, or the file is damaged.
@@ -38,7 +38,7 @@ def require_sound_statistics(tensors: Mapping[str, StoredTensor]) -> None:
         if tensor.numel() > _MAX_ENTRIES:
             raise CheckpointError(
                 f"{key} is too large for a layer's statistics",
-                expected=f"one entry a channel, at most {_MAX_ENTRIES}",
+                expected=f"one entry per channel, at most {_MAX_ENTRIES}",
                 found=f"{tensor.numel()} entries",
                 hint="the file was edited or is damaged: take the original",
             )

@@ -1,7 +1,7 @@
 """Tensors as a file describes them, before any of their numbers is read.
 
 Nothing here imports torch: ``inspect`` reads a few gates out of a large file and must not wait for
-it. :mod:`ssn_prune.checkpoint.tensors` makes torch tensors of these.
+it. :mod:`ssn_prune.checkpoint.tensors` turns them into torch tensors.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-# By name of the dtype: bytes an element, and struct's code; "" where struct has none.
+# By name of the dtype: bytes per element, and struct's code; "" where struct has none.
 DTYPES: dict[str, tuple[int, str]] = {
     "float64": (8, "d"),
     "float32": (4, "f"),
@@ -59,7 +59,7 @@ class Storage(ABC):
 
 @dataclass(frozen=True, eq=False)
 class StoredTensor:
-    """A view of a storage, inside of which every element was found to lie.
+    """A view of a storage; every element was found to lie inside it.
 
     Attributes:
         storage: Its bytes.
@@ -84,7 +84,7 @@ class StoredTensor:
         return len(self.shape)
 
     def nbytes(self) -> int:
-        """Size of its elements."""
+        """Size of its elements in bytes."""
         return self.numel() * DTYPES[self.dtype][0]
 
     def is_floating_point(self) -> bool:

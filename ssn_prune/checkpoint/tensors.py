@@ -1,4 +1,4 @@
-"""From descriptions of tensors to torch tensors, read into memory of their own."""
+"""From descriptions of tensors to torch tensors with memory of their own."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def to_torch(stored: Mapping[str, StoredTensor]) -> dict[str, Tensor]:
     file later does not matter.
 
     Args:
-        stored: By key.
+        stored: Descriptions by key.
 
     Returns:
-        By key, tensors on the CPU with the same dtype, shape and stride.
+        Tensors by key, on the CPU, with the same dtype, shape and stride.
 
     Raises:
         CheckpointError: The file changed, a checksum is wrong, or memory does not suffice.
@@ -62,7 +62,7 @@ def _bytes(key: str, storage: Storage, buffers: dict[Storage, Tensor]) -> Tensor
     if storage not in buffers:
         try:
             buffer = torch.empty(storage.size, dtype=torch.uint8)
-        except RuntimeError as error:  # torch's allocator has no type of its own
+        except RuntimeError as error:  # torch's allocator has no exception type of its own
             raise CheckpointError(
                 f"{key} does not fit into memory",
                 expected="enough memory for the weights of the file",

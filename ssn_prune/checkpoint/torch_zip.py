@@ -87,7 +87,7 @@ def read_zip(file: InputFile) -> tuple[object, bool]:
 
 
 def _root(archive: ZipDirectory) -> str:
-    """The folder of the archive, which is named after the file that was first written."""
+    """The folder in the archive, which is named after the file that was first written."""
     names = archive.members
     for pattern, kind, hint in _OTHERS:
         if any(re.fullmatch(pattern, name) for name in names):

@@ -1,6 +1,6 @@
-"""Numbers that no trained network holds are refused by key, before the network computes with them.
+"""Refuses numbers that no trained network holds, by key, before the network computes with them.
 
-Infinity is not one of them in a buffer: masks are made of it. NaN is nowhere meant.
+Infinity is allowed in buffers, because masks are made of it. NaN is allowed nowhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def require_numbers(tensors: Mapping[str, Tensor]) -> None:
     """Refuse NaN.
 
     Args:
-        tensors: By key.
+        tensors: Tensors by key.
 
     Raises:
         CheckpointError: Some entries are NaN.
@@ -68,7 +68,7 @@ def _refuse(what: str, tensors: Mapping[str, Tensor], test: Callable[[Tensor], T
     for key, value in tensors.items():
         view = value.data_ptr(), value.dtype, value.shape, value.stride()
         if value.is_floating_point() and value.numel() and view not in seen:
-            # Every NaN and infinity reaches the sum, which needs no memory.
+            # Every NaN and infinity makes the sum not finite, and a sum needs no memory.
             sound = math.isfinite(float(value.sum()))
             seen[view] = 0 if sound else int(test(value).sum())
         if seen.get(view):

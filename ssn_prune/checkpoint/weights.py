@@ -23,11 +23,11 @@ _ARCH_KEYS = ("arch", "model", "architecture")
 _WRAPPERS = ("state_dict", "module", "model")
 _MAX_FACTS, _MAX_TEXT, _MAX_INTEGER = 100, 1000, 1 << 63
 _MAX_KEY = 300  # characters
-_DEPTH = 8  # of wrappers in one another
-_MAX_ELEMENTS = 1 << 48  # sizes of an empty tensor included, which torch multiplies, too
-_MAX_REPEATED = 64 << 20  # bytes that views of the same memory may have beyond it
+_DEPTH = 8  # of nested wrappers
+_MAX_ELEMENTS = 1 << 48  # also of an empty tensor, whose nonzero sizes torch multiplies too
+_MAX_REPEATED = 64 << 20  # bytes by which views may exceed the memory that they share
 
-# By a word of a tensor's kind: what makes a weight of it.
+# By a word in a tensor's kind: how to turn it into a weight.
 _CURES = (
     ("meta device", "load the weights into the network before you save its state dict"),
     ("sparse", "save {key: value.to_dense() for key, value in state.items()}"),
@@ -50,7 +50,7 @@ class Weights:
         entry: The entry of the file that it was taken from; None if the file is a bare state dict.
         others: Other entries that hold weights, such as an EMA.
         arch: The architecture that the checkpoint names.
-        facts: Small metadata: epoch, best_prec1 and the like.
+        facts: Small metadata, such as ``epoch`` and ``best_prec1``.
         input_size: Size of one training input, with channels, if the checkpoint names it.
     """
 
@@ -66,13 +66,14 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
     """Find the weights in a checkpoint.
 
     Args:
-        file: What was read.
-        entry: The entry to use instead of the first of ``state_dict``, ``model_state_dict``,
-            ``model``, ... and, if there is nothing else, an EMA.
+        file: The open file.
+        entry: The entry to use. By default it is the first of ``state_dict``,
+            ``model_state_dict``, ``model``, ..., else an EMA, else the file itself as a state dict,
+            else the only state dict inside it.
 
     Raises:
-        CheckpointError: There are no weights, several networks and no ``entry``, or tensors of a
-            kind that no network here has.
+        CheckpointError: There are no weights; or several networks, and no ``entry`` is given; or
+            tensors of a kind that no network here has.
         ArgumentError: ``entry`` does not hold weights.
     """
     if not isinstance(file.content, Pairs):
@@ -119,7 +120,7 @@ def extract_weights(file: CheckpointFile, entry: str | None = None) -> Weights:
 
 
 def _facts(named: Mapping[str, object]) -> dict[str, str | int | float]:
-    """Text and numbers next to the weights, those that can be printed and are not long."""
+    """Text and numbers that are stored next to the weights, if printable and not too long."""
     facts: dict[str, str | int | float] = {}
     for key, value in named.items():
         if key in _ARCH_KEYS or not _is_name(key) or len(facts) == _MAX_FACTS:
@@ -139,7 +140,7 @@ def _is_name(text: str) -> bool:
 
 
 def _input_size(value: object) -> tuple[int, ...] | None:
-    """Taken from the file if it is what our training scripts write, else ignored."""
+    """The size if it has the form that our training scripts write; other values are ignored."""
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= 4:
         return None
     sound = all(isinstance(size, int) and 1 <= size <= 1 << 16 for size in value)
@@ -210,7 +211,7 @@ def _kind(value: object) -> str:
 def _no_entry(
     file: CheckpointFile, entry: str, content: Mapping[str, object], found: Mapping[str, Found]
 ) -> ArgumentError:
-    """The refusal of an entry that holds no weights, with what does."""
+    """The error for an entry without weights; it names the entries that have some."""
     networks = found or networks_within(content, _state_of)
     hint = "leave `weights=` out to take the first"
     if networks:

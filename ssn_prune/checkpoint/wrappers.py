@@ -13,15 +13,15 @@ _WRAPPERS = (COMPILED, "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_mo
 def without_wrappers(
     tensors: Mapping[str, T], expected: Mapping[str, object] | None
 ) -> dict[str, T]:
-    """Take off what ``torch.compile`` and wrappers put into the middle of keys.
+    """Remove what ``torch.compile`` and wrappers put into the middle of keys.
 
     Args:
         tensors: Weights by key.
-        expected: Keys of the network, if known: a part is taken off where that makes a key one of
-            these. Otherwise only ``_orig_mod``, which no network calls a part of its own.
+        expected: Keys of the network, if known: a part is removed if that makes a key one of these.
+            Otherwise only ``_orig_mod`` is removed, since no network calls a part of its own so.
 
     Returns:
-        The same tensors, in the same order; two keys never become one.
+        The same tensors, in the same order. If two keys would become the same, all are kept.
     """
     renamed: dict[str, T] = {}
     for key, value in tensors.items():

@@ -1,7 +1,7 @@
 """The members of a zip archive, by its central directory (APPNOTE 6.3.10, sections 4.3 and 4.5).
 
 Only what torch.save writes is read: members that are stored as they are, not compressed, encrypted
-or spread over disks. Whatever the archive says twice must be the same.
+or spread over disks. Whatever the archive states twice must agree.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Member:
     """An entry of the central directory.
 
     Attributes:
-        name: With its folders.
+        name: Its name, with folders.
         size: Number of bytes.
         checksum: CRC-32.
         start: Where its local header begins.
@@ -51,8 +51,8 @@ class ZipDirectory:
 
     Attributes:
         file: The archive.
-        members: By name.
-        has_checksums: False if every member carries CRC 0, as torch writes with
+        members: The members by name.
+        has_checksums: False if every member has CRC 0, as torch writes with
             ``set_crc32_options(False)``.
     """
 
@@ -64,7 +64,7 @@ class ZipDirectory:
         """The bytes of a member.
 
         Raises:
-            CheckpointError: There is no such member, or its local header tells something else.
+            CheckpointError: There is no such member, or its local header contradicts the directory.
         """
         member = self.members.get(name)
         if member is None:
@@ -122,7 +122,7 @@ def _checked(file: InputFile, entries: list[Member], directory: int) -> ZipDirec
     has_checksums = False
     limit = directory
     entries.sort(key=lambda entry: entry.start)
-    while entries:  # from the last to the first, so that the list goes as the dict grows
+    while entries:  # from the last to the first, so that the list shrinks as the dict grows
         entry = entries.pop()
         if entry.start + _LOCAL.size + entry.size > limit:
             raise damaged(file.path, f"the member {shown(entry.name)} overlaps what follows it")
@@ -154,7 +154,7 @@ def _central_entry(file: InputFile, data: bytes, place: int) -> tuple[Member, in
         raise damaged(file.path, "an archive over several disks")
     if method == 0 and packed != size:
         raise damaged(file.path, f"{shown(name)} has two sizes, {size} and {packed} bytes")
-    # The room that a compressed member takes is what counts for overlaps.
+    # What counts for overlaps is the size of a compressed member in the archive.
     return Member(name, packed, checksum, start, 0, method, flags), stop
 
 
@@ -175,7 +175,7 @@ def _widen(file: InputFile, extra: bytes, values: tuple[int, ...]) -> tuple[int,
 
 
 def _data_start(file: InputFile, member: Member) -> int:
-    """Where the bytes of a member begin, after its local header was compared with the directory."""
+    """Where the bytes of a member begin; its local header is compared with the directory first."""
     if member.flags & _ENCRYPTED:
         raise _packed(file, member, "is encrypted")
     if member.method != 0:
@@ -188,7 +188,7 @@ def _data_start(file: InputFile, member: Member) -> int:
         raise damaged(file.path, f"the member {shown(member.name)} overlaps what follows it")
     rest = file.read(name_start, start)
     if flags & _DESCRIPTOR and not (checksum or packed or size):
-        same = True  # size and checksum follow the data; the directory has them, too
+        same = True  # size and checksum follow the data; the directory has them too
     else:
         size, packed = _widen(file, rest[name_length:], (size, packed))
         same = (size, packed, checksum) == (member.size, member.size, member.checksum)

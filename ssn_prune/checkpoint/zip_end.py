@@ -17,7 +17,7 @@ def find_directory(file: InputFile) -> tuple[int, int, int]:
     """Start, size and number of entries of the central directory.
 
     Raises:
-        CheckpointError: There is no end, or it contradicts itself or the size of the file.
+        CheckpointError: There is no end record, or it contradicts itself or the size of the file.
     """
     tail_start = max(0, file.size - _END.size - _MAX_COMMENT)
     tail = file.read(tail_start, file.size)
@@ -55,7 +55,7 @@ def find_directory(file: InputFile) -> tuple[int, int, int]:
 
 
 def _find_directory_64(file: InputFile, end: int) -> tuple[int, int, int, int] | None:
-    """The record of archives over 4 GB: where it begins, entries, size and start."""
+    """The end record of archives over 4 GB: its start, and the directory's entries, size, start."""
     if end < _LOCATOR.size + _END_64.size:
         return None
     signature, _, place, _ = _LOCATOR.unpack(file.read(end - _LOCATOR.size, end))

@@ -1,1 +1,1 @@
-"""Images to measure a network on: from folders, zip files, arrays, and the user's own loaders."""
+"""Images on which networks are measured: folders, zip files, arrays and the user's own loaders."""

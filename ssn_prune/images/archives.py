@@ -1,7 +1,7 @@
-"""Files in a folder, in a zip, or in a folder inside of a zip, without unpacking anything.
+"""Files in a folder, in a zip, or in a folder inside a zip, without unpacking anything.
 
-Archives may be anyone's: a name is only ever looked up inside, members are read to a bound, and
-what is damaged is named.
+Archives are untrusted: a name is only ever looked up inside, members are read up to a size limit,
+and errors name what is damaged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class FileTree:
     """The files under a folder, a zip, or a folder inside a zip.
 
     Args:
-        path: Of any of them, such as ``photos.zip/train``.
+        path: The path of any of them, such as ``photos.zip/train``.
 
     Attributes:
         path: The same.
@@ -41,7 +41,7 @@ class FileTree:
         folders: Paths of the folders on the first level, sorted, empty ones too.
 
     Raises:
-        DataError: There is nothing, or something else.
+        DataError: There is nothing at the path, or the zip is empty or damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,7 +70,7 @@ class FileTree:
         """The content of a file.
 
         Raises:
-            DataError: It is damaged, or larger than what is read.
+            DataError: It is damaged, or larger than :data:`MAX_FILE`.
         """
         try:
             if self._archive is None:
@@ -109,7 +109,7 @@ class FileTree:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a folder, or one inside a zip."""
+    """Whether there is such a folder, on the disk or inside a zip."""
     try:
         FileTree(path)
     except DataError:
@@ -118,7 +118,7 @@ def exists(path: Path) -> bool:
 
 
 def no_images(path: Path, found: str, others: list[str] | None = None) -> DataError:
-    """The error for a place without images; ``others`` are places that may be meant."""
+    """The error for a place without images; ``others`` are places that may have been meant."""
     near = [printable(other) for other in (others or [])[:4]]
     return DataError(
         f"{printable(str(path))} holds no images, or more than one set of them",
@@ -140,5 +140,5 @@ def unreadable(path: Path, name: str, found: str) -> DataError:
 
 
 def _left_out(part: str) -> bool:
-    """Hidden files, of which a Mac's archives hold one for every image, and paths that lead out."""
+    """Whether a part of a path is hidden (macOS archives hide a file per image) or leads out."""
     return not part or part.startswith(".") or part == "__MACOSX"

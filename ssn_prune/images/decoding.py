@@ -1,4 +1,4 @@
-"""Bytes of image files to pictures, and pictures to small PNG files."""
+"""From the bytes of image files to pictures, and from pictures to small PNG files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_image(name: str) -> bool:
 
 
 def decoded(files: FileTree, name: str) -> Image.Image:
-    """Read an image whole.
+    """Read and decode a whole image.
 
     Raises:
         DataError: It is damaged, of another format, or has more than 67 million pixels.
@@ -31,7 +31,7 @@ def decoded(files: FileTree, name: str) -> Image.Image:
     data = files.read(name)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes that are refused below, and of metadata
+            warnings.simplefilter("ignore")  # about sizes that are refused below, and metadata
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
             width, height = image.size
             if width * height <= _MAX_PIXELS:
@@ -54,10 +54,10 @@ def small_png(image: Tensor) -> bytes | None:
     """A picture of at most 48 x 48 pixels.
 
     Args:
-        image: (C, H, W), uint8, or numbers of which the smallest becomes black.
+        image: (C, H, W), uint8; or floating, scaled so that the smallest value becomes black.
 
     Returns:
-        PNG; None if it has neither one nor three channels.
+        The picture as PNG; None if it has neither one nor three channels.
     """
     if image.dim() != 3 or image.shape[0] not in (1, 3):
         return None

@@ -1,4 +1,4 @@
-"""Whether labels are those of the classes that a network tells apart."""
+"""Whether labels fit the classes that a network distinguishes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _HOLDING = "give the folder that holds the class folders, such as photos.zip/tes
 def require_fitting(images: ImageSet, outputs: int) -> None:
     """Refuse class folders that are not the classes of the network.
 
-    A class is the place of its folder among all folders in order, so one that is missing or added
-    would shift all behind it.
+    The number of a class is the position of its folder in the sorted list, so a missing or extra
+    folder would shift all that follow.
 
     Args:
-        images: What was opened.
+        images: The opened images.
         outputs: Number of classes of the network.
 
     Raises:

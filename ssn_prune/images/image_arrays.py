@@ -1,4 +1,4 @@
-"""Images that are arrays in memory: of an .npz file, or of a loader."""
+"""Images that are arrays in memory: from an .npz file, or from a loader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssn_prune.images.preprocessing import Preprocessing
 from ssn_prune.text import printable
 
 MAX_BYTES = 2 << 30
-"""Bytes of all arrays of one source."""
+"""Largest number of bytes of all arrays of one source."""
 
 _BYTES = "the inputs are bytes, and how they become numbers is not known"
 
@@ -26,10 +26,10 @@ class ImageArrays:
     """An :class:`~ssn_prune.images.image_set.ImageSet` of arrays.
 
     Attributes:
-        source: As it was given.
-        arrays: One for each input of the network, (n, ...); floating, or one of uint8.
-        labels: (n,) or (n, H, W); None if nothing is known.
-        preprocessing: How bytes become inputs; None for inputs that come ready.
+        source: Where they are from, as it was given.
+        arrays: One for each input of the network, (n, ...); not uint8 if there are several.
+        labels: (n,) or (n, H, W); None if there are none.
+        preprocessing: How uint8 values become inputs; None for inputs that are already normalized.
     """
 
     source: str
@@ -39,19 +39,19 @@ class ImageArrays:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their numbers."""
+        """Names made from their numbers."""
         return tuple(f"input {index}" for index in range(len(self)))
 
     @property
     def kind(self) -> TargetKind:
-        """What is known of each image."""
+        """What is known about each image."""
         if self.labels is None:
             return TargetKind.NONE
         return TargetKind.CLASSES if self.labels.dim() == 1 else TargetKind.MAPS
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Arrays name no classes."""
+        """Empty: arrays do not name their classes."""
         return ()
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class ImageArrays:
         return tuple(array[chosen].float() for array in self.arrays)
 
     def pixels(self, indices: Sequence[int]) -> Tensor | None:
-        """Bytes, (n, C, H, W); None if the inputs come ready."""
+        """Values before normalization, uint8, (n, C, H, W); None if they come normalized."""
         return None if self.preprocessing is None else self.arrays[0][list(indices)]
 
     def targets(self, indices: Sequence[int]) -> Tensor | None:
@@ -73,7 +73,7 @@ class ImageArrays:
         return None if self.labels is None else self.labels[list(indices)]
 
     def preview(self, index: int) -> bytes | None:
-        """A small picture of the first input, if it is one."""
+        """A small picture of the first input, PNG; None if that is not a picture."""
         return small_png(self.arrays[0][index])
 
 
@@ -89,8 +89,8 @@ def image_arrays(
     Args:
         source: Where they are from, for errors.
         arrays: One for each input of the network.
-        labels: What is known of each sample.
-        preprocessing: For bytes; other inputs come ready.
+        labels: The labels of the samples; None if there are none.
+        preprocessing: How uint8 values become inputs; other inputs must already be normalized.
         input_sizes: The size of each input, without the batch axis.
 
     Raises:
@@ -100,7 +100,7 @@ def image_arrays(
     wanted = " and ".join(str(("n", *size)).replace("'", "") for size in input_sizes)
     if [shape[1:] for shape in found] != [tuple(size) for size in input_sizes]:
         raise DataError(
-            f"the inputs of {printable(source)} have not the network's shape",
+            f"the inputs of {printable(source)} do not have the network's input shape",
             expected=f"{wanted}, channels first",
             found=", ".join(map(str, found)) or "nothing",
             hint="transpose or resize them, or pass the network's `input_size=`",
@@ -140,7 +140,7 @@ def _whole(source: str, labels: Tensor | None) -> Tensor | None:
     fractional = labels.is_floating_point() and bool((labels != labels.round()).any())
     if labels.dim() not in (1, 3) or fractional or labels.is_complex():
         raise DataError(
-            f"the labels of {printable(source)} are no classes",
+            f"the labels of {printable(source)} are not classes",
             expected="whole numbers of shape (n,), or (n, H, W) for a class for each pixel",
             found=f"{labels.dtype} of shape {tuple(labels.shape)}",
             hint="save the number of each class, such as labels.argmax(1), or leave labels out",

@@ -1,4 +1,4 @@
-"""Images in files, with what a :class:`~ssn_prune.images.layouts.Layout` knows of them."""
+"""Images in files, with the labels that a :class:`~ssn_prune.images.layouts.Layout` finds."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ImageFiles:
     """An :class:`~ssn_prune.images.image_set.ImageSet` of files.
 
     Attributes:
-        source: As it was given.
-        layout: Where they are.
+        source: Where they are from, as it was given.
+        layout: Where they and their labels are.
         preprocessing: How they become inputs.
     """
 
@@ -38,7 +38,7 @@ class ImageFiles:
 
     @property
     def kind(self) -> TargetKind:
-        """What is known of each image."""
+        """What is known about each image."""
         return self.layout.kind
 
     @property
@@ -54,7 +54,7 @@ class ImageFiles:
         return (normalized(self.pixels(indices), self.preprocessing),)
 
     def pixels(self, indices: Sequence[int]) -> Tensor:
-        """The same in 0 ... 255, uint8."""
+        """Images before normalization, uint8 in 0 ... 255, (n, C, H, W)."""
         return torch.stack([self._pixels(index) for index in indices])
 
     def targets(self, indices: Sequence[int]) -> Tensor | None:
@@ -78,7 +78,7 @@ class ImageFiles:
         image = decoded(maps, name)
         if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
             raise DataError(
-                f"{printable(str(maps.path))}: {shown(name)} is no map of labels",
+                f"{printable(str(maps.path))}: {shown(name)} is not a map of labels",
                 expected="one channel, whose values are numbers of classes",
                 found=f"an image with the channels {', '.join(image.getbands())}",
                 hint="save the maps as numbers of classes: "

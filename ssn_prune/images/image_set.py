@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the kinds of targets are part of reports, which are read wi
 
 
 class TargetKind(StrEnum):
-    """What is known of each image: its class, the class of each pixel, or nothing."""
+    """What is known about each image: its class, the class of each pixel, or nothing."""
 
     CLASSES = "classes"
     MAPS = "maps"
@@ -33,15 +33,15 @@ class ImageSet(Protocol):
 
     @property
     def kind(self) -> TargetKind:
-        """What is known of each image."""
+        """What is known about each image."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; empty if they have none."""
+        """Names of the classes; empty if they are not known."""
 
     @property
     def preprocessing(self) -> Preprocessing | None:
-        """How images become inputs; None if they come ready."""
+        """How images become inputs; None if inputs are already normalized."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -54,7 +54,7 @@ class ImageSet(Protocol):
         """
 
     def pixels(self, indices: Sequence[int]) -> Tensor | None:
-        """The same before normalization, uint8; None if inputs come ready.
+        """The images before normalization, uint8; None if inputs are already normalized.
 
         Raises:
             DataError: An image cannot be read.
@@ -68,11 +68,14 @@ class ImageSet(Protocol):
         """
 
     def preview(self, index: int) -> bytes | None:
-        """A small picture, PNG; None if it is no picture."""
+        """A small picture, PNG; None if the input is not a picture."""
 
 
 def spread_evenly(count: int, limit: int | None) -> list[int]:
-    """At most ``limit`` indices below ``count``, evenly apart: a sorted list keeps all classes."""
+    """At most ``limit`` indices below ``count``, evenly spaced.
+
+    In a list that is sorted by class they reach all classes.
+    """
     if limit is None or limit >= count:
         return list(range(count))
     return [index * count // limit for index in range(limit)]

@@ -1,4 +1,4 @@
-"""How labels are kept beside images: class folders, maps beside images, or not at all."""
+"""How images are labelled: by class folders, by maps in a folder next to them, or not at all."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Layout:
     """Where images and their labels are.
 
     Attributes:
-        files: The images.
-        names: Of each image in it, sorted.
-        kind: What is known of each image.
-        classes: Names of the classes, with class folders.
-        labels: The class of each image, with class folders.
-        maps: Files of label maps.
-        map_names: Of each image's map in it.
+        files: Where the image files are.
+        names: Paths of the images in ``files``, sorted.
+        kind: What is known about each image.
+        classes: Names of the classes, if there are class folders.
+        labels: The class of each image, if there are class folders.
+        maps: Where the files of label maps are; None without maps.
+        map_names: Paths in ``maps`` of each image's map.
     """
 
     files: FileTree
@@ -42,12 +42,13 @@ def layout_of(path: Path) -> Layout:
     """Find out how a folder or a zip is laid out.
 
     Args:
-        path: Class folders as ImageFolder has them (``test/cat/1.jpg``); ``test`` beside
-            ``testannot``, or ``images`` beside ``labels``, ``masks`` or ``annotations`` inside, for
-            maps of labels in files of the same names; or images alone.
+        path: A place with class folders as for torchvision's ImageFolder (``test/cat/1.jpg``); with
+            label maps in files of the same names, either ``test`` next to ``testannot``, or
+            ``images`` inside it next to ``labels``, ``masks`` or ``annotations``; or with images
+            alone.
 
     Raises:
-        DataError: There are no images, or an image without a label or the other way round.
+        DataError: There are no images, or an image lacks its label map, or a map its image.
     """
     files = FileTree(path)
     names = tuple(name for name in files.names if is_image(name))
@@ -83,7 +84,7 @@ def _require_flat(path: Path, names: tuple[str, ...], flat: list[str]) -> None:
     if len(flat) < len(names):
         inside = next(name for name in names if "/" in name)
         raise DataError(
-            f"{printable(str(path))} has images both in folders and beside them",
+            f"{printable(str(path))} has images both inside folders and outside of them",
             expected="class folders, or images without classes",
             found=f"{shown(flat[0])} and {shown(inside)}",
             hint="move the images that belong to no class elsewhere",

@@ -25,15 +25,15 @@ def is_loader(source: str) -> bool:
 
 
 def read_loader(name: str, inputs: int) -> tuple[list[Tensor], Tensor | None]:
-    """Collect what a loader gives.
+    """Collect the batches of a loader.
 
     Args:
-        name: Of a function without arguments that returns batches, or of an iterable, such as a
-            DataLoader. It is run: it must be a name that the user gave.
+        name: The name of a function without arguments that returns batches, or of an iterable, such
+            as a DataLoader. Its code is run, so the name must come from the user.
         inputs: Number of inputs of the network.
 
     Raises:
-        DataError: It cannot be imported, raises, or gives something else.
+        DataError: It cannot be imported, raises an error, or does not give batches.
         ArgumentError: It ends the program.
     """
     module, _, attribute = name.partition(":")
@@ -58,7 +58,7 @@ def read_loader(name: str, inputs: int) -> tuple[list[Tensor], Tensor | None]:
                 f"the loader {name!r} fails",
                 expected=_FORM,
                 found=f"{type(error).__name__}: {first_line(error)}",
-                hint=f"mend it: `for batch in {attribute}()` raises this by itself, too",
+                hint=f"fix it: `for batch in {attribute}()` raises this by itself too",
             ) from error
     if not parts:
         raise _wrong(name, "no batch")

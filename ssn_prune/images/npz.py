@@ -37,12 +37,12 @@ def read_npz(path: Path, inputs: int) -> tuple[list[Tensor], Tensor | None]:
     """Read inputs and labels.
 
     Args:
-        path: With the arrays ``images`` (or ``x``, ``inputs``) and, if there are any, ``labels``
-            (or ``y``, ``targets``); further inputs of a network are called ``images_1`` and so on.
+        path: A file with the arrays ``images`` (or ``x``, ``inputs``) and optionally ``labels`` (or
+            ``y``, ``targets``); further inputs of a network are called ``images_1`` and so on.
         inputs: Number of inputs of the network.
 
     Raises:
-        DataError: It is damaged, has no such arrays or is larger than 2 GiB.
+        DataError: The file is damaged, lacks these arrays or is larger than 2 GiB.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -70,7 +70,7 @@ def read_npz(path: Path, inputs: int) -> tuple[list[Tensor], Tensor | None]:
 def _tensor(path: Path, name: str, array: Any) -> Tensor:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         raise DataError(
-            f"{printable(str(path))}: {shown(name)} is no array of numbers",
+            f"{printable(str(path))}: {shown(name)} is not an array of numbers",
             expected="float32, uint8 or whole numbers",
             found=str(getattr(array, "dtype", "a file of another kind")),
             hint="save it as numbers: array.astype(numpy.float32)",
@@ -82,7 +82,7 @@ def _tensor(path: Path, name: str, array: Any) -> Tensor:
 
 def _without(path: Path, wanted: list[str], found: list[str]) -> DataError:
     return DataError(
-        f"{printable(str(path))} has not the network's inputs",
+        f"{printable(str(path))} does not have the network's inputs",
         expected="the arrays " + ", ".join(wanted) + " (or x, inputs), and labels (or y, targets)",
         found=printable(listed(found, 8)) or "no arrays",
         hint="save it again: numpy.savez('data.npz', images=x, labels=y)",

@@ -1,4 +1,4 @@
-"""open_images: a folder, a zip, arrays or a loader, as one kind of thing."""
+"""open_images: opens a folder, a zip, arrays or a loader, all with one interface."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ def open_images(
 
     Args:
         source: A folder, a zip or a folder inside a zip (``photos.zip/test``) with class folders,
-            with maps of labels beside the images, or with images alone; an .npz file; or
-            ``package.module:loader``, whose code is run: a name that the user gave.
-        preprocessing: How pictures and bytes become inputs. Floating arrays come ready.
+            with label maps in a folder next to the images, or with images alone; an .npz file; or
+            ``package.module:loader``, whose code is run, so it must be a name that the user gave.
+        preprocessing: How pictures and uint8 arrays become inputs. Other arrays must already be
+            normalized.
         input_sizes: The size of each input of the network, without the batch axis.
 
     Returns:
-        The images. Files are read when they are asked for; what a loader gives is kept.
+        The images. Files are read when they are asked for; batches of a loader are kept in memory.
 
     Raises:
         DataError: There are no images or they do not fit the network; see :class:`DataError`.

@@ -1,6 +1,6 @@
-"""From a picture to a network's input: its part and size, then (x / 255 - mean) / std.
+"""From a picture to a network's input: crop and resize, then (x / 255 - mean) / std.
 
-The last step is one scale and one shift a channel, each rounded once to float32, so that a file
+The last step is one scale and one shift per channel, each rounded once to float32, so that a file
 that contains it computes the same numbers.
 """
 
@@ -23,7 +23,7 @@ _MODES = {1: "L", 3: "RGB"}
 
 
 def pixels_of(image: Image.Image, how: Preprocessing) -> Tensor:
-    """Grey or colours as the network takes them, in its size: uint8, (C, H, W).
+    """The picture in the network's size, grey or RGB as the network takes it: uint8, (C, H, W).
 
     Raises:
         DataError: The network takes neither one nor three channels.
@@ -42,7 +42,7 @@ def pixels_of(image: Image.Image, how: Preprocessing) -> Tensor:
 
 
 def labels_of(labels: Image.Image, how: Preprocessing) -> Tensor:
-    """The same part of a map of labels, without mixing them: int64, (H, W)."""
+    """The same crop of a label map, resized without interpolation: int64, (H, W)."""
     return torch.from_numpy(np.array(_framed(labels, how, "nearest"), dtype=np.int64))
 
 
@@ -53,7 +53,7 @@ def normalized(pixels: Tensor, how: Preprocessing) -> Tensor:
 
 
 def pixels_behind(inputs: Tensor, how: Preprocessing) -> Tensor:
-    """The inverse: the nearest pixels, uint8; exactly those that were normalized."""
+    """The inverse of :func:`normalized`: exactly the pixels that were normalized, uint8."""
     scale, shift = affine(how)
     return ((inputs - shift) / scale).round().clamp(0, 255).to(torch.uint8)
 
@@ -77,8 +77,8 @@ def _framed(image: Image.Image, how: Preprocessing, filter_name: str) -> Image.I
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion cuts them off at 255
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips them at 255
         image = Image.fromarray((np.array(image) // 257).clip(0, 255).astype(np.uint8))
-    if "transparency" in image.info:  # it warns of palettes with transparent entries
+    if "transparency" in image.info:  # Pillow warns about palettes with transparent entries
         image = image.convert("RGBA")
     return image.convert(mode)

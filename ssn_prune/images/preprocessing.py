@@ -1,4 +1,4 @@
-"""What is done to a picture before a network sees it; :mod:`ssn_prune.images.pixels` does it."""
+"""How a picture is prepared for a network; :mod:`ssn_prune.images.pixels` prepares it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Preprocessing:
 
     Attributes:
         size: (C, H, W) of the input.
-        mean: Subtracted from values in [0, 1], one number a channel.
-        std: Divides the difference, one number a channel.
-        resize: Length of the shorter side before the central H x W are cut out; None if the whole
-            picture is resized to H x W.
-        interpolation: Filter of Pillow, which averages over what becomes one pixel.
+        mean: Subtracted from values in [0, 1], one number per channel.
+        std: Divides the difference, one number per channel.
+        resize: Length of the shorter side before the central H x W pixels are cropped; None if the
+            whole picture is resized to H x W.
+        interpolation: Pillow's filter; it antialiases, averaging all pixels that become one.
 
     Raises:
-        ArgumentError: The numbers do not fit each other.
+        ArgumentError: The numbers do not fit each other, or the interpolation is unknown.
     """
 
     size: tuple[int, int, int]
@@ -70,17 +70,18 @@ def preprocessing_for(
     std: Sequence[float] | None = None,
     resize: int | None = None,
 ) -> Preprocessing | None:
-    """What is given, completed by what the architecture is known for.
+    """The given settings, completed by the usual ones of the architecture.
 
     Args:
-        size: Of the network's only input, (C, H, W).
+        size: The size of the network's only input, (C, H, W).
         usual: What a library says; None if nothing is known.
-        mean: One number, or one a channel.
-        std: One number, or one a channel.
-        resize: Length of the shorter side before the central part is cut out.
+        mean: One number, or one per channel.
+        std: One number, or one per channel.
+        resize: Length of the shorter side before the central part is cropped.
 
     Returns:
-        None if the network takes no images, or nothing is given or known.
+        The preprocessing; None if the network takes no images, or no mean and standard deviation
+        are given or known.
 
     Raises:
         ArgumentError: The numbers do not fit, or only one of ``mean`` and ``std`` is known.
@@ -88,7 +89,7 @@ def preprocessing_for(
     if len(size) != 3:
         return None
     channels, height, width = size
-    if usual is not None and len(usual.mean) != channels:  # another input than the library's
+    if usual is not None and len(usual.mean) != channels:  # not the library's own kind of input
         usual = None
     mean = mean or (None if usual is None else usual.mean)
     std = std or (None if usual is None else usual.std)

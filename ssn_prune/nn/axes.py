@@ -1,4 +1,4 @@
-"""Tensors per channel and per plane, for inputs with any number of spatial axes, also none."""
+"""Tensors per channel and per plane, for inputs with any number of spatial axes, even none."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def require_dims(x: Tensor, dims: tuple[int, ...], channels: int | None = None) 
     Args:
         x: The input of a layer.
         dims: Numbers of axes that are allowed.
-        channels: C, if it is to be checked, too.
+        channels: C, if it is to be checked too.
 
     Raises:
-        ValueError: It has others.
+        ValueError: The number of axes or of channels differs.
     """
     if x.dim() not in dims or (channels is not None and x.shape[1] != channels):
         shapes = " or ".join(_SHAPES[dim] for dim in dims)
@@ -29,7 +29,7 @@ def require_dims(x: Tensor, dims: tuple[int, ...], channels: int | None = None) 
 
 
 def spatial_mean(x: Tensor) -> Tensor:
-    """The mean of every plane of x, (N, C, *), with size 1 in the place of each spatial axis.
+    """The mean of every plane of x, (N, C, *), with each spatial axis reduced to size 1.
 
     The planes of an (N, C) input have one position each: they are their own means.
     """
@@ -40,8 +40,9 @@ def spatial_mean(x: Tensor) -> Tensor:
 def channel_axes(values: Tensor) -> tuple[int, ...]:
     """The axes over which one number per plane, (N, C, *) with ones, becomes one per sample.
 
-    The channels and the last axis, which has one entry: the same numbers. Converters for small
-    runtimes take a reduction over axis 1 alone for one over (N, C) vectors and lose the axis.
+    They are the channels and the last axis, which has one entry and so changes no number.
+    Converters for small runtimes mistake a reduction over axis 1 alone for one over (N, C) vectors
+    and lose the axis.
     """
     return (1, values.dim() - 1) if values.dim() > 2 else (1,)
 
@@ -57,7 +58,7 @@ def per_channel(values: Tensor, x: Tensor) -> Tensor:
 
 
 def in_dtype_of(x: Tensor, values: Tensor) -> Tensor:
-    """Values in the precision of x. A cast without effect would be two operators of a capture."""
+    """Values in the precision of x. A cast without effect would add two operators to a capture."""
     return values if values.dtype == x.dtype else values.to(x.dtype)
 
 

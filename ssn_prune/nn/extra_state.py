@@ -1,8 +1,8 @@
-"""What the tensors of a switchable layer do not show, as its state dict carries it.
+"""What the tensors of a switchable layer do not show, and its state dict therefore carries.
 
 ``_extra_state`` is a row of whole numbers: the kind of variance (0 to 2), a flag for each of IN, LN
-and BN, and for SSN layers whose gates are the reference code's a last 1. Older files have the first
-entry only.
+and BN, and a final 1 for SSN layers whose gates are computed as in the reference code. Older files
+have the first entry only.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ LENGTHS = (1, 1 + len(Normalizer), 2 + len(Normalizer))
 
 @dataclass(frozen=True)
 class ExtraState:
-    """The same, by name.
+    """The entries of ``_extra_state`` by name.
 
     Attributes:
         correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
         normalizers: What the layer offers; None in older files.
-        gate_definition: What its gates are before they freeze.
+        gate_definition: Whose SparsestMax its gates are until they freeze.
     """
 
     correction: int
@@ -32,16 +32,16 @@ class ExtraState:
     gate_definition: GateDefinition = "paper"
 
     def numbers(self) -> list[int]:
-        """As they are stored."""
+        """The entries as they are stored."""
         flags = [int(normalizer in (self.normalizers or ())) for normalizer in Normalizer]
         return [self.correction, *flags, *([1] if self.gate_definition == "reference" else [])]
 
     @classmethod
     def of(cls, numbers: Sequence[float]) -> ExtraState:
-        """Read what is stored.
+        """Read stored entries.
 
         Raises:
-            ValueError: It is malformed.
+            ValueError: They are malformed.
         """
         if not (
             len(numbers) in LENGTHS

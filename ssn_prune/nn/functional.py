@@ -60,7 +60,7 @@ class SolvedGate(Protocol):
 
 @dataclass(frozen=True)
 class SolvedGates:
-    """Both gates of a layer as numbers; that saves a dozen small operators.
+    """Both gates of a layer as numbers, which saves a dozen small operators.
 
     Attributes:
         mean: The mean gate.
@@ -219,7 +219,7 @@ class _SwitchableNorm(torch.autograd.Function):
 def _ratios(
     mean_gate: Tensor, var_gate: Tensor, solved: SolvedGates | None, host: bool
 ) -> tuple[Array, list[bool]]:
-    """Ratios (2, K), and which normalizers are not known to have none."""
+    """Ratios (2, K), and which normalizers may have a ratio other than zero."""
     if solved is None and not host:
         return planes.to_array(torch.stack((mean_gate, var_gate)), host), [True] * len(mean_gate)
     if solved is not None:
@@ -246,7 +246,7 @@ def _gate_gradients(
 
 @dataclass(frozen=True)
 class Differentiated:
-    """The inputs that gradients are taken of.
+    """The inputs with respect to which gradients are taken.
 
     Attributes:
         x: (N, C, ...).
@@ -275,8 +275,8 @@ def differentiable_gradients(
 
     Args:
         inputs: What it was given.
-        needed: Of which of the five a gradient is needed.
-        ratios: Makes ratios of what is given of the gates.
+        needed: For each of the five inputs, whether its gradient is needed.
+        ratios: Turns ``mean_gate`` and ``var_gate`` into ratios.
         settings: See :func:`switchable_norm`.
         grad: The gradient of the output.
         running: See :func:`switchable_norm`.

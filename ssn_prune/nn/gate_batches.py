@@ -1,4 +1,4 @@
-"""The gates of many SSN layers, solved together: nothing waits for the device."""
+"""The gates of many SSN layers, solved together and without waiting for the device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssn_prune.nn.reference_gate import GateDefinition
 
 
 class GateLayer(Protocol):
-    """What is used of an SSN layer here; see there."""
+    """The part of :class:`ssn_prune.nn.ssn.SSN` that is used here."""
 
     gate_definition: GateDefinition
 
@@ -36,7 +36,7 @@ class GateLayer(Protocol):
 
     @property
     def radius(self) -> Tensor:
-        """The radius of both, (1,)."""
+        """The radius of both gates, (1,)."""
 
     @property
     def frozen_ratios(self) -> Tensor:
@@ -45,10 +45,10 @@ class GateLayer(Protocol):
 
 @dataclass(frozen=True)
 class _GateBatch:
-    """The gates of layers of one kind, two rows a layer, so that they are solved at once.
+    """The gates of layers of one kind, two rows per layer, so that they are solved at once.
 
     Attributes:
-        layers: L of them.
+        layers: The L layers.
         logits: (2 L, K).
         frozen: Whether a gate is frozen, (2 L, 1).
         frozen_ratios: The ratios of frozen gates, (2 L, K).
@@ -101,7 +101,7 @@ def differentiable_gate_ratios(layers: Sequence[GateLayer]) -> list[Tensor]:
 
 @torch.no_grad()
 def freeze_gates(layers: Iterable[GateLayer], *, restore_only: bool = False) -> None:
-    """Freeze what is one-hot and restore what is frozen."""
+    """Freeze the gates that are one-hot, and restore the weights of frozen ones."""
     for batch in _batches(layers):
         frozen, frozen_ratios = batch.frozen, batch.frozen_ratios
         if not restore_only:
@@ -117,6 +117,6 @@ def freeze_gates(layers: Iterable[GateLayer], *, restore_only: bool = False) -> 
         stored = torch.where(frozen, held_ratios(batch.logits, frozen_ratios), batch.logits)
         weights: list[Tensor] = []
         for layer in batch.layers:
-            # Backward passes that are under way keep no values of these: no new version.
+            # Backward passes under way do not use these values, so their version stays the same.
             weights += [layer.mean_weight.data, layer.var_weight.data]
         torch._foreach_copy_(weights, list(stored.unbind()))

@@ -1,4 +1,4 @@
-"""Gates of SSN layers as tensors: how they follow from logits, and what is kept of frozen ones."""
+"""Gates of SSN layers as tensors: how they follow from logits, and what frozen ones keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssn_prune.nn.sparsestmax import sparsestmax
 
 
 def is_one_hot(ratios: Tensor) -> bool:
-    """Whether a vector is exactly one 1 and otherwise 0."""
+    """Whether a vector has exactly one 1 and is otherwise 0."""
     return bool((ratios.max() == 1) and (ratios != 0).sum() == 1)
 
 
@@ -22,15 +22,16 @@ def solve_gates(
     ratios = sparsestmax(logits, radius)
     if definition == "paper":
         return ratios
-    # The reference's values with the paper's gradient: what is added is 0.
+    # The reference's values with the paper's gradient: the second term is 0.
     values = reference_sparsestmax(logits, radius.unsqueeze(-1), float64=float64)
     return values + (ratios - ratios.detach())
 
 
 def held_ratios(logits: Tensor, frozen_ratios: Tensor) -> Tensor:
-    """The ratios of frozen gates, whose stored weights an optimizer may have pushed.
+    """The ratios of frozen gates, whose stored weights an optimizer may have changed.
 
-    Weights that are one-hot are what they should be, and so are those that were flagged by hand.
+    One-hot weights are kept, and so are those of gates that were flagged by hand, whose ratios
+    nothing recorded.
     """
     logits = logits.detach()
     one_hot = (logits.amax(-1, keepdim=True) == 1) & ((logits != 0).sum(-1, keepdim=True) == 1)

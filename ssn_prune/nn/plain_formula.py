@@ -1,6 +1,6 @@
 """The switchable normalizer in operators that torch differentiates, any number of times.
 
-It is what compilers fuse, and what gradients of gradients are taken of. The formulas are in
+Compilers fuse it, and gradients of gradients are taken through it. The formulas are in
 :mod:`ssn_prune.nn.functional`, which is faster where neither is needed.
 """
 

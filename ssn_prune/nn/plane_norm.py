@@ -1,4 +1,4 @@
-"""What every trainable normalizer here shares: torch's conventions around the one computation.
+"""What all trainable normalizers here share: torch's conventions around one computation.
 
 The mathematics is in :mod:`ssn_prune.nn.functional`; a subclass says which normalizers take
 part and what their ratios are.
@@ -31,20 +31,20 @@ ONE_POSITION = (
 
 
 class PlaneNorm(_NormBase):
-    """Base of the trainable layers.
+    """Base class of the trainable layers. It takes torch's BatchNorm's arguments and two more.
 
-    Args: those of torch's BatchNorm, and
-        normalizers: What takes part, in the order IN, LN, BN.
+    Args:
+        normalizers: The normalizers that take part, in the order IN, LN, BN.
         correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
 
     Attributes:
         dims: Numbers of axes that an input may have.
         reduction: Shares batch statistics among processes; see
-            :func:`ssn_prune.synchronize`. None: every process has its own.
-        warned_of_one_position: Whether training has warned of IN over one position, which it does
+            :func:`ssn_prune.synchronize`. With None every process has its own.
+        warned_of_one_position: Whether training has warned about IN over one position; it does so
             once.
-        batch_groups: Parts of a batch with batch statistics of their own, which emulates that many
-            workers in one process; the batch size must be a multiple.
+        batch_groups: Number of parts of a batch that have batch statistics of their own. It
+            emulates as many workers in one process, and must divide the batch size.
     """
 
     dims: tuple[int, ...]
@@ -88,7 +88,7 @@ class PlaneNorm(_NormBase):
         """
 
     def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-        """The ratios that follow from what :meth:`_gate_inputs` gives, differentiably."""
+        """The ratios, differentiable, that follow from the tensors of :meth:`_gate_inputs`."""
         return mean, var
 
     @abstractmethod
@@ -99,10 +99,10 @@ class PlaneNorm(_NormBase):
         """Normalize ``input`` of shape (N, C, ...).
 
         Raises:
-            TypeError: The input is not floating.
-            ValueError: It has another shape or is empty, or a Bessel-corrected variance over a
-                single position is asked for in training. In evaluation an empty batch is returned
-                as it is.
+            TypeError: The input is not floating-point.
+            ValueError: Its shape does not fit, or it is empty, or, in training, a Bessel-corrected
+                variance would be over a single value or ``batch_groups`` does not divide the batch.
+                In evaluation an empty batch is returned as it is.
         """
         self._check_input_dim(input)
         if not torch.compiler.is_compiling():
@@ -130,7 +130,7 @@ class PlaneNorm(_NormBase):
         return y
 
     def _by_kernels(self, x: Tensor, settings: NormSettings) -> Tensor | None:
-        """A training step by the kernels; None if they do not take this input or this layer."""
+        """A forward pass by the kernels; None if they do not take this input or this layer."""
         eager = runs_fused(x)
         if not eager and not (settings.reduction is None and runs_operators(x)):
             return None
@@ -141,7 +141,7 @@ class PlaneNorm(_NormBase):
         if not eager:
             from ssn_prune.nn.fused.traced import traced_norm
 
-            self._require_size(x)  # a compiler sees no other checks
+            self._require_size(x)  # a compiler skips the other checks
             return traced_norm(x, self.weight, self.bias, gates, running, settings)
         from ssn_prune.nn.fused.autograd import fused_norm
 
@@ -198,7 +198,7 @@ class PlaneNorm(_NormBase):
     def _warn_of_one_position(self, input: Tensor) -> None:
         if self.warned_of_one_position or Normalizer.IN not in self.normalizers:
             return
-        # Without gradients nothing is trained: statistics are measured.
+        # Without gradients nothing is trained: only statistics are measured.
         if math.prod(input.shape[2:]) == 1 and torch.is_grad_enabled():
             self.warned_of_one_position = True
             warnings.warn(ONE_POSITION, stacklevel=5)
@@ -210,11 +210,11 @@ class PlaneNorm(_NormBase):
 
 @torch.no_grad()
 def update_running(layer: Any, batch: Tensor) -> None:
-    """Take the moments of a batch into a layer's running statistics, in place.
+    """Update a layer's running statistics with the moments of a batch, in place.
 
     Args:
-        layer: It has torch's ``momentum``, and ``running_mean``, ``running_var`` and
-            ``num_batches_tracked``; nothing happens if these are None.
+        layer: It has torch's ``momentum``, ``running_mean``, ``running_var`` and
+            ``num_batches_tracked``; nothing happens if one of the last three is None.
         batch: Mean and variance, (2, C).
     """
     running_mean, running_var = layer.running_mean, layer.running_var
@@ -223,7 +223,7 @@ def update_running(layer: Any, batch: Tensor) -> None:
         return
     count.add_(1)
     share: float | Tensor | None = layer.momentum
-    if share is None:  # the plain average; on the device, so that nobody waits
+    if share is None:  # the plain average; computed on the device, so that the host need not wait
         share = count.to(running_mean.dtype).reciprocal()
     running_mean.lerp_(batch[0].to(running_mean.dtype), share)
     running_var.lerp_(batch[1].to(running_var.dtype), share)

@@ -51,14 +51,14 @@ def wide_dtype(x: Tensor) -> torch.dtype:
 
 
 def computed(x: Tensor) -> Tensor:
-    """In the precision of the computation: half precision becomes float32."""
+    """The tensor in the precision of the computation: half precision becomes float32."""
     return x.float() if x.dtype in HALVES else x
 
 
 def bessel_factor(positions: int, correction: int) -> float:
     """M / (M - 1) if all variances follow from corrected plane variances, else 1.
 
-    It is 1 where it is undefined, too; see ``MomentMixture.undefine``.
+    Where it is undefined it is 1 too; see ``MomentMixture.undefine``.
     """
     return bessel(positions) if correction == FROM_PLANES else 1.0
 
@@ -74,7 +74,7 @@ def is_traced() -> bool:
 
 
 def is_jit_traced() -> bool:
-    """Whether torch.jit.trace runs, by itself or in torch's tracing ONNX exporter."""
+    """Whether torch.jit.trace is running, by itself or in torch's tracing ONNX exporter."""
     return not torch.compiler.is_compiling() and torch._C._is_tracing()
 
 
@@ -91,15 +91,16 @@ def reads_host(*tensors: Tensor) -> bool:
 
 
 def _only_watched() -> bool:
-    """Whether the modes that see every operator leave its tensors as they are, and say so."""
+    """Whether all dispatch modes declare that they leave the tensors of operators as they are."""
     modes = _get_current_dispatch_mode_stack()
     return all(getattr(mode, "only_watches", False) for mode in modes)
 
 
 def to_array(values: Tensor, host: bool) -> Array:
-    """(N, C) or (C,) values for algebra that is done in wide precision.
+    """(N, C) or (C,) values for the algebra in wide precision.
 
-    On the host this is a view, whatever its precision: operators with float64 arrays widen it.
+    On the host this is a view in the values' own precision, which float64 arrays widen; half
+    precision is copied to float32.
     """
     values = values.detach()
     if not host:
@@ -108,7 +109,7 @@ def to_array(values: Tensor, host: bool) -> Array:
 
 
 def to_tensor(values: Array, like: Tensor, *shape: int) -> Tensor:
-    """Back to a tensor of the dtype of ``like``."""
+    """Turn an array back into a tensor of a shape, with the dtype of ``like``."""
     if isinstance(values, Tensor):
         return values.to(like.dtype).reshape(shape)
     if like.dtype == torch.float32:
@@ -121,8 +122,8 @@ def to_planes(values: Array, like: Tensor) -> Tensor:
     return to_tensor(values, like, *like.shape[:2], *[1] * (like.dim() - 2))
 
 
-# Up to this many positions the gradient of the input is a small difference (a plane of four has two
-# degrees of freedom left), which needs centred values; they cost no more there.
+# On planes of up to this many positions the gradient of the input is a small difference (a plane of
+# four has two degrees of freedom left). It needs centred values, which cost no more there.
 SMALL_PLANE = 64
 
 
@@ -196,7 +197,7 @@ def _small_moments(x: Tensor, positions: int) -> tuple[Tensor, Tensor, Array, fl
 
 
 def _row_products(a: Tensor, b: Tensor) -> Array:
-    """The scalar products of the rows of two matrices, without a matrix in between."""
+    """The dot products of the rows of two matrices, without a matrix of products."""
     return np.einsum("ij,ij->i", a.numpy(), b.numpy())
 
 
@@ -208,7 +209,7 @@ def _wide_sums(x: Tensor) -> Tensor:
 
 
 def sums_by_rows(x: Tensor) -> Tensor:
-    """The same, with the last axis summed in the precision of ``x``."""
+    """Like ``_wide_sums``, with the last axis summed in the precision of ``x``."""
     rows = x.sum(dim=-1)
     if rows.dim() == 2:
         return rows.to(wide_dtype(x))
@@ -232,8 +233,8 @@ def backward_passes(
 
     Returns:
         The sums over the positions of the gradient, and of the gradient times (x - mean), (N, C)
-        or (N C); and a function that makes scale * grad + slope * (x - mean) + shift of scale,
-        slope and shift, which are :func:`to_planes` of (N, C) values. It may be called once.
+        or (N C); and a function of scale, slope and shift, which are :func:`to_planes` of (N, C)
+        values, that returns scale * grad + slope * (x - mean) + shift. It may be called once.
     """
     dense = is_dense(x, grad)
     if dense and x.numel() > SMALL_PLANE * mean.numel():
@@ -245,7 +246,7 @@ def backward_passes(
 
     if dense:
         rows = grad.view(mean.numel(), -1)
-        # The gradient of a mean gate is a small difference of the first sums: they are not rounded.
+        # The gradient of a mean gate is a small difference of these sums: they stay in float64.
         wide = torch.mv(rows.double(), torch.ones(rows.shape[1], dtype=torch.float64))
         return wide.numpy(), _row_products(rows, centred.view_as(rows)), combine
     host = reads_host(x)

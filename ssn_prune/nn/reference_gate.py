@@ -1,20 +1,20 @@
-r"""The gate of the reference code in plain numbers, where it is not SparsestMax as defined.
+r"""The gate of the reference code in plain numbers; it is not always SparsestMax as defined.
 
 The reference code (switchablenorms/Sparse_SwitchNorm) also starts from p = sparsemax(z). With S the
-support of p, u its centre and r the radius, it goes on as follows:
+support of p, u the centre of S and r the radius, it goes on as follows:
 
-- p is at least r away from u: it is the result.
+- If p is at least r away from u, it is the result.
 - Otherwise :math:`p' = u + r (p - u) / \|p - u\|`. If no entry is negative, that is the result.
 - Otherwise it starts again with p' for z, u' the centre of the next support, and
   :math:`r'^2 = r^2 - \|u' - u\|^2`.
 
 The definition measures the radius from the centre of the *simplex*, so the first round agrees with
 it only where sparsemax keeps all entries; elsewhere the radius counts from the face that sparsemax
-has reached. On exact ties p - u is 0, or all rounding, and so it is next to a vertex: such gates
-are not numbers, or do not sum to 1 (:func:`on_simplex`).
+has reached. On exact ties, and next to a vertex, p - u is 0 or nothing but rounding errors: such
+gates are NaN, or do not sum to 1 (:func:`on_simplex`).
 
-A network that was trained with these gates gives its outputs with these only, so they are followed
-to the bit that its float32 has: every operation is rounded to float32, in the order of the code.
+A network that was trained with these gates gives its outputs only with them. They are therefore
+reproduced bit by bit: every operation is rounded to float32, in the order of the reference code.
 Nothing here imports torch: ``inspect`` must not wait for it.
 """
 
@@ -30,7 +30,8 @@ from ssn_prune.nn.single_gate import GateSolution, solve_gate
 
 GateDefinition = Literal["paper", "reference"]
 
-# Next to a vertex the code never freezes a gate; float32 leaves up to 1e-7 of the other entries.
+# The reference code never freezes a gate next to a vertex: in float32 the other entries may stay
+# at up to 1e-7.
 NEAR_VERTEX = 2.0**-20
 _SUM_TOLERANCE = 1e-4  # the largest error of 2,078 gates of the reference code is 9e-6
 
@@ -41,7 +42,7 @@ def solved(
     """One gate by either definition; the reference's has the gradient of the paper's.
 
     Args:
-        logits: K of them.
+        logits: K logits.
         radius: At least 0.
         definition: Whose gate it is.
         float64: See :func:`reference_gate`.
@@ -61,10 +62,10 @@ def reference_gate(logits: list[float], radius: float, *, float64: bool = False)
     """The ratios that the reference code gives.
 
     Args:
-        logits: K of them.
+        logits: K logits.
         radius: At least 0.
-        float64: What the code gives when it runs in float64, to compare with such a run. It was
-            trained in float32.
+        float64: Compute as the code does when it runs in float64, to compare with such a run.
+            Networks were trained in float32.
 
     Returns:
         K ratios; NaN where the reference code gives none.
@@ -73,7 +74,7 @@ def reference_gate(logits: list[float], radius: float, *, float64: bool = False)
     v, r = [rounded(z) for z in logits], radius  # the code's radius becomes a Python number
     outer: list[float] | None = None
     undefined = [math.nan] * len(v)
-    for _ in range(len(v) + 2):  # each round but the last leaves an entry behind
+    for _ in range(len(v) + 2):  # each round but the last drops an entry
         w = _sparsemax(v, rounded)
         if not all(map(math.isfinite, w)) or not any(w):
             return undefined
@@ -101,7 +102,7 @@ def reference_gate(logits: list[float], radius: float, *, float64: bool = False)
 
 
 def _settled(ratios: list[float]) -> list[float]:
-    """The vertex, where only rounding is left of the other entries."""
+    """The vertex, where the other entries are only rounding errors; else the ratios."""
     *others, largest = sorted(ratios)
     near = largest >= 1 - NEAR_VERTEX and max(others, default=0.0) <= NEAR_VERTEX
     return [float(x == largest) for x in ratios] if near else ratios
@@ -119,7 +120,7 @@ def _sparsemax(v: list[float], rounded: Callable[[float], float]) -> list[float]
 
 
 def _squared_distance(a: list[float], b: list[float], rounded: Callable[[float], float]) -> float:
-    """Every difference, square and sum is rounded."""
+    """The squared distance; every difference, square and sum is rounded."""
     total = 0.0
     for x, y in zip(a, b, strict=True):
         total = rounded(total + rounded(rounded(x - y) ** 2))
@@ -127,7 +128,7 @@ def _squared_distance(a: list[float], b: list[float], rounded: Callable[[float],
 
 
 def _norm(x: list[float], rounded: Callable[[float], float]) -> float:
-    """As torch's norm on the CPU: a square and its addition are rounded once."""
+    """The norm as torch computes it on the CPU: a square and its addition are rounded once."""
     total = 0.0
     for entry in x:
         total = rounded(total + entry * entry)
@@ -135,7 +136,7 @@ def _norm(x: list[float], rounded: Callable[[float], float]) -> float:
 
 
 def _f32(value: float) -> float:
-    """The nearest float32. Of +, -, *, / and sqrt it is what float32 hardware gives."""
+    """The nearest float32. Applied to +, -, *, / and sqrt it gives what float32 hardware does."""
     try:
         nearest: float = struct.unpack("f", struct.pack("f", value))[0]
     except OverflowError:

@@ -1,7 +1,7 @@
 """The gates of the reference code on tensors: :mod:`ssn_prune.nn.reference_gate` for a whole batch.
 
-For graphs that are traced or exported, and for devices whose values nobody may wait for. Both forms
-round after the same operations and give the same bits.
+It serves traced and exported graphs, and devices whose values the host should not wait for. Both
+forms round after the same operations and give the same bits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def reference_sparsestmax(z: Tensor, radius: Tensor, *, float64: bool = False) -
     """The ratios that the reference code gives.
 
     Args:
-        z: Logits, shape (..., K), floating.
+        z: Logits, shape (..., K), floating-point.
         radius: Shape (..., 1), broadcastable against ``z``.
-        float64: What the code gives when it runs in float64; by default in float32.
+        float64: Compute as the code does when it runs in float64; by default in float32.
 
     Returns:
         Ratios of the shape and dtype of ``z``, without gradient; NaN where the reference code gives
@@ -56,7 +56,7 @@ def reference_sparsestmax(z: Tensor, radius: Tensor, *, float64: bool = False) -
 
 
 def _settled(ratios: Tensor) -> Tensor:
-    """The vertex, where only rounding is left of the other entries."""
+    """The vertex, where the other entries are only rounding errors; else the ratios."""
     largest = ratios.amax(dim=-1, keepdim=True)
     vertex = (ratios == largest).to(ratios.dtype)
     others = (ratios * (1 - vertex)).amax(dim=-1, keepdim=True)
@@ -65,7 +65,7 @@ def _settled(ratios: Tensor) -> Tensor:
 
 
 def _sparsemax(v: Tensor) -> Tensor:
-    """Sparsemax with float32 results; the running sum is kept in more, as torch does on the CPU."""
+    """Sparsemax with float32 results; the running sum is wider, as in torch on the CPU."""
     sizes = torch.arange(1, v.shape[-1] + 1, dtype=v.dtype, device=v.device)
     s = v.sort(dim=-1, descending=True).values
     taus = (s.to(wide_dtype(v)).cumsum(dim=-1).to(v.dtype) - 1) / sizes
@@ -77,7 +77,7 @@ def _sparsemax(v: Tensor) -> Tensor:
 
 
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Every difference, square and sum is rounded, from the first entry to the last."""
+    """The squared distance; every difference, square and sum is rounded, in order."""
     total = torch.zeros_like(a[..., :1])
     for entry in (a - b).square().split(1, dim=-1):
         total = total + entry
@@ -85,7 +85,7 @@ def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _norm(x: Tensor) -> Tensor:
-    """As torch's norm on the CPU: a square and its addition are rounded once."""
+    """The norm as torch computes it on the CPU: a square and its addition are rounded once."""
     total = torch.zeros_like(x[..., :1]).to(wide_dtype(x))
     for entry in x.to(total.dtype).split(1, dim=-1):
         total = (total + entry * entry).to(x.dtype).to(total.dtype)

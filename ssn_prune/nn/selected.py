@@ -1,4 +1,4 @@
-"""The trainable form of a layer whose gates are one-hot: it computes the selected statistics only.
+"""The trainable form of a layer whose gates are one-hot: it computes only the selected statistics.
 
 Equal pairs are torch's own modules where these are exactly the same (see
 :func:`ssn_prune.freeze_selected`); everything else is a :class:`SelectedNorm`.

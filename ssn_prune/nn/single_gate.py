@@ -2,7 +2,7 @@
 
 The closed form of :mod:`ssn_prune.nn.sparsestmax` takes some eighty tensor operators, which is
 nothing for the gates of a whole network and 1.5 ms for the three logits of one. This is the same
-closed form for one gate, without tensors, in a fiftieth of the time. Tests hold both equal. Nothing
+closed form for one gate, without tensors, in a fiftieth of the time. Tests compare the two. Nothing
 here imports torch: ``inspect`` must not wait for it.
 """
 
@@ -23,7 +23,7 @@ def vertex_radius(num_choices: int) -> float:
 
 
 def is_vertex(ratios: list[float]) -> bool:
-    """Whether ratios are exactly one 1 and otherwise 0."""
+    """Whether exactly one ratio is 1 and all others are 0."""
     return sorted(ratios) == [0.0] * (len(ratios) - 1) + [1.0]
 
 
@@ -44,8 +44,8 @@ class GateSolution:
     gain: float
 
     def vector_jacobian(self, gradient: list[float]) -> list[float]:
-        """The gradient of the logits."""
-        if self.gain == 0:  # also where the gradient is not finite
+        """The gradient of the logits, given that of the ratios."""
+        if self.gain == 0:  # even where the gradient is not finite
             return [0.0] * len(gradient)
         inside = [gradient[i] for i in self.support]
         mean = sum(inside) / len(inside)
@@ -83,7 +83,7 @@ class SoftmaxGate:
     ratios: list[float]
 
     def vector_jacobian(self, gradient: list[float]) -> list[float]:
-        """The gradient of the logits."""
+        """The gradient of the logits, given that of the ratios."""
         mean = sum(p * g for p, g in zip(self.ratios, gradient, strict=True))
         return [p * (g - mean) for p, g in zip(self.ratios, gradient, strict=True)]
 
@@ -92,8 +92,8 @@ def solve_gate(logits: list[float], radius: float) -> GateSolution:
     """SparsestMax(logits; radius); the definition is in :mod:`ssn_prune.nn.sparsestmax`.
 
     Args:
-        logits: K of them.
-        radius: At least 0; larger than the vertex radius acts as that.
+        logits: K logits.
+        radius: At least 0; values above the vertex radius act as the vertex radius.
     """
     k = len(logits)
     # Infinities are subtracted below, as in the tensor form, so they end as NaN too.

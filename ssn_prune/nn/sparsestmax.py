@@ -38,7 +38,7 @@ def _solve(z: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """SparsestMax over the last axis, with what its backward pass needs.
 
     Args:
-        z: Logits, shape (..., K), floating.
+        z: Logits, shape (..., K), floating-point.
         radius: Shape (..., 1), broadcastable against ``z``.
 
     Returns:
@@ -199,11 +199,11 @@ def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
         the lowest index. A NaN logit makes its whole gate NaN.
 
     Raises:
-        TypeError: ``z`` is not floating.
+        TypeError: ``z`` is not floating-point.
         ValueError: ``dim`` is out of range or empty, or ``radius`` is a negative or NaN number.
 
-    Source: arXiv 1903.03793, section 3.2. Unlike the reference implementation this solves the
-    definition exactly, also when sparsemax already lies on a face of the simplex.
+    Source: arXiv 1903.03793, section 3.2. Unlike the reference implementation, this solves the
+    definition exactly, even when sparsemax already lies on a face of the simplex.
     """
     if not z.is_floating_point():
         raise TypeError(f"sparsestmax needs floating logits, got {z.dtype}")

@@ -1,14 +1,14 @@
 """SSN1d, SSN2d and SSN3d: SparsestMax gates, and how they freeze (arXiv 1903.03793, section 3).
 
-**Freezing.** A gate whose ratios are exactly one-hot is stored as such and flagged; from then on it
-gets a zero gradient. It keeps requiring one, because DistributedDataParallel waits for the gradient
-of every parameter that it knew at the start, and because the host would have to wait for the flag.
-Momentum may therefore still push the stored weight; the layer ignores it, and
-:func:`set_radius` and ``state_dict`` put it back.
+**Freezing.** A gate whose ratios are exactly one-hot is stored as such and flagged; from then on
+its gradient is zero. The parameter still requires a gradient, because DistributedDataParallel waits
+for the gradient of every parameter that it knew at the start, and because the host would have to
+wait for the flag. Momentum may therefore still change the stored weight. The layer ignores that,
+and :func:`set_radius` and ``state_dict`` restore the weight.
 
 **Two definitions.** A gate that is not frozen is SparsestMax as the paper defines it, or what the
-reference code computes in its place (:mod:`ssn_prune.nn.reference_gate`), which some networks were
-trained with.
+reference code computes instead (:mod:`ssn_prune.nn.reference_gate`), with which some networks were
+trained.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ssn_prune.normalizer import Normalizer
 
 
 class SSN(SwitchableNorm):
-    """What the three share; use one of those.
+    """What SSN1d, SSN2d and SSN3d share; use one of those.
 
     The gates are SparsestMax(``mean_weight``; ``radius``) and SparsestMax(``var_weight``;
     ``radius``). Grow the radius from 0 to sqrt((K-1)/K) during training, with
@@ -49,16 +49,16 @@ class SSN(SwitchableNorm):
     :class:`ssn_prune.nn.switchable.SwitchableNorm`.
 
     Args:
-        gate_definition: ``"paper"``, or ``"reference"`` for gates that are not frozen to be what
-            the reference code makes of them, in float32 whatever the layer's precision is. Taken
-            over from a state dict: ours say it, those in the reference layout are the reference's.
-            Its gates have the gradient of the paper's. The first training batch with gradients, or
-            :func:`ssn_prune.set_radius`, turns the layer to the paper's for good, with a warning
-            if that changes a gate.
+        gate_definition: ``"paper"``, or ``"reference"`` to compute gates that are not frozen as the
+            reference code does, in float32 whatever the layer's precision. Loading a state dict
+            sets it: ours record it, and the reference layout means ``"reference"``. Such gates have
+            the gradient of the paper's. The first training batch with gradients, or
+            :func:`ssn_prune.set_radius`, switches the layer to the paper's gates for good, with a
+            warning if that changes a gate.
 
     Attributes:
-        float64_gates: Solve the reference's gates in float64 if the layer is, to compare with the
-            reference code in float64.
+        float64_gates: Solve the reference's gates in float64 if the layer is float64, to compare
+            with the reference code in float64.
     """
 
     mean_fixed: Tensor
@@ -80,12 +80,12 @@ class SSN(SwitchableNorm):
         self.register_buffer("mean_fixed", torch.zeros_like(gate[:1], dtype=torch.int64))
         self.register_buffer("var_fixed", torch.zeros_like(gate[:1], dtype=torch.int64))
         self.register_buffer("radius", torch.zeros_like(gate[:1]))
-        # Rows of gates that froze here or were loaded frozen; zeros otherwise.
+        # Rows are the ratios of gates that froze here or were loaded frozen; zeros otherwise.
         ratios = torch.zeros_like(gate).repeat(2, 1)
         self.register_buffer("frozen_ratios", ratios, persistent=False)
 
     def reset_parameters(self) -> None:
-        """Start again, with gates that are not frozen."""
+        """Reset everything, with gates that are not frozen."""
         super().reset_parameters()
         for name in ("mean_fixed", "var_fixed", "radius", "frozen_ratios"):
             if name in self._buffers:
@@ -165,7 +165,7 @@ class SSN(SwitchableNorm):
         """Freeze the gates at a choice.
 
         Raises:
-            ValueError: The layer does not offer it, or shares one gate for two choices.
+            ValueError: The layer does not offer a choice, or its shared gate cannot make two.
         """
         if mean not in self.normalizers or var not in self.normalizers:
             offered = ", ".join(n.name for n in self.normalizers)
@@ -182,7 +182,7 @@ class SSN(SwitchableNorm):
             self.var_fixed.fill_(1)
 
     def freeze_one_hot_gates(self) -> None:
-        """Store and flag the gates that are one-hot, and put back those that are frozen."""
+        """Store and flag the gates that are one-hot, and restore those that are frozen."""
         freeze_gates([self])
 
     def _extra_state(self) -> ExtraState:
@@ -250,11 +250,11 @@ class SSN3d(SSN):
 def set_radius(model: nn.Module, radius: float) -> None:
     """Set the radius of every SSN layer of ``model``, in place, and freeze one-hot gates.
 
-    All gates are solved together and nothing waits for the device.
+    All gates are solved together, without waiting for the device.
 
     Args:
         model: A network with SSN layers.
-        radius: The new radius; from sqrt((K-1)/K) on every gate is one-hot.
+        radius: The new radius; at sqrt((K-1)/K) and above every gate is one-hot.
 
     Raises:
         ValueError: The radius is negative or not a number.
@@ -267,7 +267,7 @@ def set_radius(model: nn.Module, radius: float) -> None:
 
 @torch.no_grad()
 def set_layer_radii(layers: Sequence[SSN], radii: Sequence[float]) -> None:
-    """Like :func:`set_radius`, with a radius for every layer."""
+    """Like :func:`set_radius`, with one radius per layer."""
     for layer in layers:
         layer._train_as_defined()
     for layer, radius in zip(layers, radii, strict=True):

@@ -11,8 +11,9 @@ For x of shape (N, C, H, W) with n = H W positions (SSN, arXiv 1903.03793, equat
     \mu_{bn}[C] = \mathrm{mean}_N\,\mu_{in},\quad
     \sigma^2_{bn}[C] = \mathrm{mean}_N\,\sigma^2_{in} + \mathrm{var}_N\,\mu_{in}
 
-The textbook form mean(var + mean^2) - mean^2 is the same number but cancels: at mean 100 and
-standard deviation 0.01 it is garbage in float32. The form above never subtracts large squares.
+The textbook form mean(var + mean^2) - mean^2 is the same number but suffers from cancellation: at
+mean 100 and standard deviation 0.01 it is meaningless in float32. The form above never subtracts
+large squares.
 
 ``correction=1`` divides the instance variance by n - 1, as the reference implementation does; the
 layer and batch variances are then built from that corrected variance.
@@ -64,13 +65,13 @@ def pooled_moments(mean: Tensor, var: Tensor, dim: int) -> tuple[Tensor, Tensor]
 
 
 def pool(moments: Array, dim: int) -> tuple[Array, Array]:
-    """The same for means and variances in one array, so that one operator serves both.
+    """Pool as :func:`pooled_moments` does, with means and variances in one array.
 
-    Written with operators that NumPy arrays and tensors share.
+    One operator then serves both. Only operators that NumPy arrays and tensors share are used.
 
     Args:
         moments: Means and variances, (2, ...).
-        dim: The axis of the means, and of the variances, to pool.
+        dim: The axis to pool, counted without the first one.
 
     Returns:
         The pooled means and variances, with that axis reduced to 1; and the deviations of the means

@@ -11,7 +11,7 @@ from ssn_prune.nn.switchable import SwitchableNorm
 
 
 class SwitchNorm(SwitchableNorm):
-    """What the three share. The softmax gates are never one-hot."""
+    """What SwitchNorm1d, 2d and 3d share. The softmax gates are never one-hot."""
 
     def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         return mean.softmax(dim=0), var.softmax(dim=0)

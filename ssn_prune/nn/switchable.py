@@ -1,4 +1,4 @@
-"""What all switchable normalization layers share; use one of SSN1d/2d/3d, SwitchNorm1d/2d/3d.
+"""What all switchable normalization layers share; use SSN1d/2d/3d or SwitchNorm1d/2d/3d.
 
 .. code-block:: text
 
@@ -7,8 +7,9 @@
 p and q are two separate gates over the normalizers: SparsestMax for SSN (Shao et al., CVPR 2019,
 arXiv 1903.03793, equation 3), softmax for SN (Luo et al., ICLR 2019, arXiv 1806.10779).
 
-State dicts have torch's shapes, ``weight`` (C,). The reference layout, ``weight`` (1, C, 1, 1) and
-``running_mean`` (1, C, 1), loads as it is: the values are taken over bit by bit.
+State dicts have torch's shapes: ``weight`` is (C,). The reference layout, with ``weight``
+(1, C, 1, 1) and ``running_mean`` (1, C, 1), loads as it is, and the values stay the same bit by
+bit.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
 
 class SwitchableNorm(PlaneNorm):
-    """Base of the switchable layers, with the conventions of torch's BatchNorm.
+    """Base class of the switchable layers, with the conventions of torch's BatchNorm.
 
     Args:
         num_features: C, the channels of an input ``(N, C, *)``.
@@ -45,16 +46,16 @@ class SwitchableNorm(PlaneNorm):
         normalizers: The choices: two or all of IN, LN and BN.
         shared_gate: One gate for mean and variance: ``var_weight`` is ``mean_weight``.
         correction: 0 for the paper's biased variance; 1 for the Bessel-corrected variance of the
-            reference implementation, which their checkpoints need; 2 for variances that are each
-            divided by their own number of values less one, as in the reference SwitchNorm1d, whose
-            inputs are (N, C). The running variance is of the same kind.
+            reference implementation, which its checkpoints need; 2 for variances that each divide
+            by their own number of values minus one, as in the reference SwitchNorm1d, whose inputs
+            are (N, C). The running variance is of the same kind.
         zero_init: Start ``weight`` at 0, for the last normalizer of a residual block.
 
     With one position per channel (H = W = 1) the instance mean is the value itself and the instance
-    variance is 0, so that IN/IN gives ``bias``; training warns of that once. A Bessel-corrected
+    variance is 0, so IN/IN gives ``bias``; training warns about that once. A Bessel-corrected
     variance of one value is 0/0 and training raises ValueError, unless ``correction=2`` and IN is
     not offered. The running variance is the population variance of the batch (of the kind that
-    ``correction`` says), where torch's BatchNorm stores the unbiased estimate.
+    ``correction`` names), whereas torch's BatchNorm stores the unbiased estimate.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class SwitchableNorm(PlaneNorm):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start again: weight 1 (or 0 with ``zero_init``), bias 0, equal gates, unit statistics."""
+        """Reset: weight 1 (or 0 with ``zero_init``), bias 0, equal gates, mean 0, variance 1."""
         super().reset_parameters()
         if "mean_weight" not in self._parameters:  # torch's constructor calls this too early
             return
@@ -118,7 +119,7 @@ class SwitchableNorm(PlaneNorm):
 
     @abstractmethod
     def _ratios(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
-        """The ratios for logits in any precision, differentiably."""
+        """The ratios for logits in any precision; differentiable."""
 
     @abstractmethod
     def solved_gates(self) -> SolvedGates:
@@ -133,7 +134,7 @@ class SwitchableNorm(PlaneNorm):
         if is_jit_traced() and torch.onnx.is_in_onnx_export():
             raise _prune_first(type(self).__name__)
         # The gradient of a logit is a small difference of those of the ratios, which are large sums
-        # and must not be rounded before.
+        # and must not be rounded first.
         wide = wide_dtype(mean)
         return self._ratios(mean.to(wide), var.to(wide)), None
 
@@ -145,10 +146,10 @@ class SwitchableNorm(PlaneNorm):
         return ExtraState(self.correction, self.normalizers)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take over the kind of variance that a state dict was trained with.
+        """Adopt the kind of variance, and the definition of the gates, that a state dict records.
 
         Raises:
-            ValueError: It is malformed, or belongs to a layer with other normalizers.
+            ValueError: The state is malformed, or belongs to a layer with other normalizers.
         """
         stored = ExtraState.of(state.flatten().tolist())
         if stored.normalizers is not None and stored.normalizers != self.normalizers:
@@ -192,7 +193,7 @@ class SwitchableNorm(PlaneNorm):
 
 
 def _prune_first(kind: str) -> ExportError:
-    """The tracing exporter knows no layer with a backward pass of its own."""
+    """The tracing exporter cannot export a layer with a backward pass of its own."""
     return ExportError(
         f"the network has {kind} layers, which are not exported: prune it first",
         expected="a network without switchable layers",

@@ -1,4 +1,4 @@
-"""The kinds of variance that implementations use, by the number that a layer stores.
+"""The kinds of variance that implementations use, by the number that a layer stores for them.
 
 With n positions, C channels and N samples, and biased variances v:
 

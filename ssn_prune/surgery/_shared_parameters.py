@@ -1,4 +1,4 @@
-"""Copies of a network on the memory of its parameters, and the guard against writes to it.
+"""Copies of a network that share the memory of its parameters, and a guard against writes to it.
 
 Without sharing, the peak memory of a conversion grows by the weights of every copy; without the
 guard, the code of a network could write to the caller's weights.
@@ -20,21 +20,24 @@ T = TypeVar("T")
 
 
 def shared_copy(model: nn.Module) -> nn.Module:
-    """Copy a model (not changed) with parameters of the copy's own on the same memory.
+    """Copy a model (not changed); the copy has its own parameters on the same memory.
 
     They may get other memory (``parameter.data = ...``), but must not be written to: run such a
     copy under :class:`WriteGuard`.
     """
     memo: Memo = {}
     for parameter in model.parameters():
-        # Others, of a class of their own or not made yet, are more than their memory.
+        # Parameters of a subclass, or not initialized yet, are more than their memory.
         if type(parameter) is nn.Parameter and not parameter.is_inference():
             memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
     return copy_with(model, memo)
 
 
 def unshare(copied: nn.Module, model: nn.Module) -> None:
-    """Give parameters of a copy, in place, memory of their own where it is that of ``model``."""
+    """Give parameters of a copy memory of their own, in place, where they share that of ``model``.
+
+    Other parameters stay as they are.
+    """
     shared = guarded_memory(model)
     for parameter in copied.parameters():
         if parameter.layout is torch.strided and memory_of(parameter) in shared:
@@ -48,10 +51,10 @@ class SharedWriteError(RuntimeError):
 class WriteGuard(TorchDispatchMode):
     """While active, nothing is written to the memory of a network's parameters.
 
-    Raises :class:`SharedWriteError` before it would be.
+    An operator that would write to it raises :class:`SharedWriteError` before it runs.
 
     Args:
-        model: The network whose memory is guarded, whatever tensor means it.
+        model: The network whose memory is guarded, whichever tensor refers to it.
     """
 
     only_watches = True  # the switchable layers may leave torch, see ssn_prune.nn.planes
@@ -99,8 +102,8 @@ def run_copy(model: nn.Module, run: Callable[[nn.Module], T]) -> T:
 
     Args:
         model: The model.
-        run: Is given the copy. Its parameters are on the memory of the model's; if the network
-            writes to them, ``run`` is called once more with a copy that shares nothing.
+        run: Called with the copy, whose parameters share the model's memory. If the network writes
+            to them, ``run`` is called once more with a copy that shares nothing.
     """
     try:
         with WriteGuard(model):
@@ -110,5 +113,5 @@ def run_copy(model: nn.Module, run: Callable[[nn.Module], T]) -> T:
 
 
 def run_float32_copy(model: nn.Module, run: Callable[[nn.Module], T]) -> T:
-    """As :func:`run_copy`, with a copy in evaluation mode whose floating tensors are float32."""
+    """Like :func:`run_copy`, with a copy in evaluation mode whose floating tensors are float32."""
     return run_copy(model, lambda copied: run(cast_copy(copied, torch.float32)))

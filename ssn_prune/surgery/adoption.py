@@ -1,9 +1,9 @@
-"""Is the network with layers of ssn_prune the one that was given?
+"""Does the network with layers of ssn_prune compute what the given one does?
 
-Taking over another implementation's layers means believing what their tensors are called. Whether
-that was right is measured: the network as it was built and loaded, soft gates included, and the
-adopted, unpruned one run in float64, and the outputs must agree, at the end and at every call of
-every switchable layer, within the bounds of :mod:`ssn_prune.surgery.adoption_bounds`.
+Taking over another implementation's layers means trusting the names of their tensors. Whether that
+was right is measured: the network as it was built and loaded, soft gates included, and the adopted,
+unpruned one both run in float64. Their outputs must agree, at the end and at every call of every
+switchable layer, within the bounds of :mod:`ssn_prune.surgery.adoption_bounds`.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ def check_reference(
 
     Raises:
         ArgumentError: Neither network runs on these inputs, and that is not accepted.
-        UnsupportedLayerError: The networks differ, the reference is no function of its input, or
+        UnsupportedLayerError: The networks differ, the reference is not a function of its input, or
             the given network cannot run here.
-        VerificationError: The given network gives NaN, so nothing can be compared with it.
+        VerificationError: The given network gives NaN, with which nothing can be compared.
     """
     layers = [name for name, m in adopted.named_modules() if isinstance(m, SwitchableNorm)]
     if given is None:
@@ -105,7 +105,7 @@ def check_reference(
 
 
 def _run_own(model: nn.Module, inputs: tuple[Any, ...], allow_unverified: bool) -> AdoptionCheck:
-    """Run a network with layers of ssn_prune, of which there is no other code to compare."""
+    """Run a network with layers of ssn_prune, for which there is no other code to compare with."""
     try:
         return AdoptionCheck(
             False, "own_layers", changed_buffers=run_repeatedly(model, inputs).changed
@@ -168,7 +168,7 @@ def _compare_in_float32(
     outputs: list[Tensor],
     narrow: SpilledOutputs,
 ) -> AdoptionCheck:
-    """Compare both in float32; the adopted network's own error is that from itself in float64."""
+    """Compare both in float32; the adopted network's own error is measured against float64."""
 
     def run(copied: nn.Module) -> tuple[list[Tensor], ComparedOutputs]:
         kept.clear()  # this is called again if the network writes to its parameters
@@ -185,7 +185,8 @@ def _compare_in_float32(
             own = Errors(relative_error(mine, wide), dict(exact.in_order()))
         except OutputError:
             raise
-        # What refuses float64 may be in neither kind of layer. The constant has to do then.
+        # Code outside of both kinds of layers may refuse float64. Then the constant alone is the
+        # bound.
         except Exception:  # noqa: BLE001
             own = Errors(0.0, {})
     require_defined(outputs, compared.undefined)
@@ -220,7 +221,7 @@ def _explained(given: nn.Module) -> Iterator[None]:
         yield
     except OutputError:
         raise
-    # Given code may call a layer in a way that no other layer takes, and then raises anything.
+    # The given code may call a layer in a way that no other layer supports, and raise anything.
     except Exception as error:
         raise UnsupportedLayerError(
             f"{type(given).__name__} runs with its own layers, but not with those of ssn_prune",

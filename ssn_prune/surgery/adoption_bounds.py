@@ -1,12 +1,13 @@
-"""How far an adopted network may be off the one that was given.
+"""How far an adopted network may differ from the given one.
 
 In float64, by
 
     1e-11 + 4 x 2^-29 x the given network's own float32 error,
 
 all relative to the largest value. 2^-29 is the ratio of the two precisions, so the second term is
-what the given formula itself loses in float64: E[x^2] - mean^2, the reference implementation's, is
-off by 4e-11 there at mean 100 and deviation 0.1, and by 8 % in float32.
+what the given formula itself loses in float64. For example, E[x^2] - mean^2, the reference
+implementation's formula, is off by 4e-11 in float64 at mean 100 and deviation 0.1, and by 8 % in
+float32.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Errors:
     """Errors relative to scale.
 
     Attributes:
-        output: Of the network's outputs.
-        layers: By name of a switchable layer, that of each of its calls.
+        output: The error of the network's outputs.
+        layers: The errors of all calls of each switchable layer, by its name.
     """
 
     output: float
@@ -41,13 +42,13 @@ class Errors:
 
 
 def float64_bound(own_error: float) -> float:
-    """The bound in float64; an own error that is not finite counts as the scale."""
+    """The bound in float64; an own error that is not finite counts as 1."""
     known = own_error if math.isfinite(own_error) else 1.0
     return FLOAT64_TOLERANCE + ERROR_FACTOR * PRECISION_RATIO * known
 
 
 def float32_bound(own_error: float) -> float:
-    """The bound in float32, of the adopted network's own error; 0 if that is not finite."""
+    """The bound in float32, from the adopted network's own error; 0 if that is not finite."""
     return ERROR_FACTOR * own_error + FLOAT32_TOLERANCE if math.isfinite(own_error) else 0.0
 
 
@@ -59,21 +60,21 @@ def judged(
     own: Errors,
     bound: Callable[[float], float],
 ) -> AdoptionCheck:
-    """Hold every error against its bound.
+    """Compare every error with its bound.
 
     Args:
-        base: What is known of the comparison so far.
+        base: What is known about the comparison so far.
         given: The network as it was built and loaded.
         explain: From a layer's name and the number of its call to what differs there, if known.
-        errors: Of the adopted network.
-        own: Own errors in float32, of the network that the bound is for.
-        bound: From an own error to what is allowed.
+        errors: Errors of the adopted network.
+        own: The float32 errors from which the bounds follow.
+        bound: From such an error to what is allowed.
 
     Returns:
         The errors, and the layer that uses most of its bound.
 
     Raises:
-        UnsupportedLayerError: One is off; the first layer is named.
+        UnsupportedLayerError: An error exceeds its bound; the first such layer is named.
     """
     found: list[LayerError] = []
     for name, calls in errors.layers.items():

@@ -1,4 +1,4 @@
-"""What is said when a network is not what its layers' tensors promise."""
+"""Errors for networks that do not compute what the names of their layers' tensors promise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssn_prune.surgery.nested import tensor_leaves
 
 
 def require_same_kind(model: nn.Module, inputs: tuple[Any, ...], error: Exception) -> None:
-    """Say why a network fails that has another precision or device than its inputs.
+    """Explain a failure where a network has another precision or device than its inputs.
 
     Args:
         model: The network.
@@ -21,7 +21,7 @@ def require_same_kind(model: nn.Module, inputs: tuple[Any, ...], error: Exceptio
         error: What it raised.
 
     Raises:
-        ArgumentError: It has.
+        ArgumentError: They have no precision and device in common.
     """
     own, given = _kinds(model.parameters()), _kinds(tensor_leaves(inputs))
     if own and given and not own & given:
@@ -43,7 +43,7 @@ def _kinds(tensors: Iterable[Tensor]) -> set[str]:
 def cannot_run(given: nn.Module, error: Exception) -> UnsupportedLayerError:
     """The given network raises where the adopted one runs."""
     found = f"{type(error).__name__}: {first_line(error)}"
-    cure = "run it by itself in evaluation mode, on inputs of this size, and mend what raises this"
+    cure = "run it by itself in evaluation mode, on inputs of this size, and fix what raises this"
     if re.search(r"cuda|gpu|nvidia|triton|\bhip\b|kernel|backend|\bdevice", found, re.IGNORECASE):
         cure = "convert where the code runs"
     return UnsupportedLayerError(
@@ -64,7 +64,7 @@ def layer_differs(
     precision: str,
     difference: str | None,
 ) -> UnsupportedLayerError:
-    """A layer, the first one, gives something else."""
+    """The error for the first layer that differs."""
     kind = type(given.get_submodule(name)).__name__
     return UnsupportedLayerError(
         f"{name or 'the network'} ({kind}) computes something else than the layer of ssn_prune "
@@ -95,7 +95,7 @@ def cure(difference: str | None) -> str:
     if difference.startswith("eps is") and difference[7:].replace(".", "")[:1].isdigit():
         return f"{difference}: give the layer an attribute eps of that value"
     if "activation" in difference:
-        return f"{difference}: move that into a module of its own behind the layer"
+        return f"{difference}: move that into a module of its own after the layer"
     return (
         f"{difference}: if that difference is small enough for you, replace it in your network by "
         f"{own}; else train on with such a layer"
@@ -103,7 +103,7 @@ def cure(difference: str | None) -> str:
 
 
 def layer_not_reached(given: nn.Module, name: str) -> UnsupportedLayerError:
-    """A layer does not run on the example inputs, and noise shows nothing."""
+    """The error for a layer that the example inputs do not reach and that cannot run on noise."""
     kind = type(given.get_submodule(name)).__name__
     return UnsupportedLayerError(
         f"{name} ({kind}) cannot be compared with what ssn_prune makes of it",
@@ -117,7 +117,7 @@ def layer_not_reached(given: nn.Module, name: str) -> UnsupportedLayerError:
 def output_differs(
     given: nn.Module, error: float, allowed: float, precision: str
 ) -> UnsupportedLayerError:
-    """Only the outputs differ."""
+    """The error for outputs that differ although every layer agrees."""
     return UnsupportedLayerError(
         f"{type(given).__name__} gives something else with layers of ssn_prune in place of its own",
         expected=f"equal outputs in {precision} within {allowed:.2g} of scale",

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Look for reference cycles afterwards only.
+    """Put off the search for reference cycles.
 
-    Tracing makes objects by the hundred thousand that all live until its end. The collector looks
-    through them again and again, for a tenth of the time that tracing takes.
+    Tracing creates hundreds of thousands of objects that all live until it ends. Searching them
+    again and again would take a tenth of the tracing time.
     """
     running = gc.isenabled()
     gc.disable()

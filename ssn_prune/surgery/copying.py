@@ -39,11 +39,11 @@ def copy_model(model: nn.Module, *, share_tensors: bool = False) -> nn.Module:
 def copy_with(model: nn.Module, known: Memo) -> nn.Module:
     """Copy a model (not changed) in which some objects are replaced by given ones.
 
-    A network may refuse :func:`copy.deepcopy`, or give itself back. Its modules are then copied one
-    by one; what else they hold, other than containers, is shared with the original.
+    A network may refuse :func:`copy.deepcopy`, or return itself. Its modules, tensors and plain
+    containers are then copied one by one; everything else is shared with the original.
 
     Raises:
-        CaptureError: That fails, too.
+        CaptureError: That fails too.
     """
     memo = {**_computed_tensors(model), **known}
     original = {id(module) for module in model.modules()}
@@ -59,7 +59,7 @@ def copy_with(model: nn.Module, known: Memo) -> nn.Module:
     except Exception as error:
         raise CaptureError(
             f"{type(model).__name__} cannot be copied",
-            expected="a network of which a copy can be made, so that itself is not changed",
+            expected="a network that can be copied, so that the original is not changed",
             found=f"{type(error).__name__}: {first_line(error)}",
             hint="remove what its modules hold besides tensors, modules and plain values",
         ) from error
@@ -164,7 +164,7 @@ def has_hooks(module: nn.Module) -> bool:
 
 
 def all_names(model: nn.Module) -> dict[int, tuple[str, ...]]:
-    """Of each module, by ``id``, all paths under which it is registered, in the model's order."""
+    """All paths of each module, by its ``id``, in the model's order."""
     names: dict[int, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         names.setdefault(id(module), []).append(name)
@@ -172,7 +172,7 @@ def all_names(model: nn.Module) -> dict[int, tuple[str, ...]]:
 
 
 def cast_copy(copied: nn.Module, dtype: torch.dtype, *, own_memory: bool = False) -> nn.Module:
-    """Bring a copy into evaluation mode and its floating tensors into ``dtype``, in place.
+    """Put a copy into evaluation mode and cast its floating tensors to ``dtype``, in place.
 
     Complex tensors become those of the same precision. Tensors that are not cast keep their memory
     unless ``own_memory`` is set.

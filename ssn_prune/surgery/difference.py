@@ -1,4 +1,4 @@
-"""What differs where a layer gives something else, on the very input that it was given."""
+"""What is different in a layer whose output differs, on the very input that it got."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def difference_at(
         layer: Any = float64_copy(adopted.get_submodule(name))
         eps = eps_candidates(given.get_submodule(name))
         return explanation([Sample(layer, x, expected)], eps)
-    # It is somebody else's code, of which an explanation is welcome, not needed.
+    # This is somebody else's code; an explanation is welcome, but not needed.
     except Exception:  # noqa: BLE001
         return None

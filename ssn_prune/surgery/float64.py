@@ -1,9 +1,9 @@
 """Running networks in float64.
 
-A copy of a network has float64 tensors only, but the network's code may make float32 ones itself:
-``torch.arange(n).float()``, ``torch.zeros(n, dtype=torch.float32)``, constants kept outside of its
+A copy of a network has only float64 tensors, but the network's code may make float32 ones itself:
+``torch.arange(n).float()``, ``torch.zeros(n, dtype=torch.float32)``, constants outside of its
 buffers. :func:`float64_arithmetic` widens those. What it cannot reach (an operator that is asked to
-compute in half precision, compiled code) is noted, since such a run is not one in float64.
+compute in half precision, compiled code) is recorded, since such a run is not a float64 run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WRITING = {"__setitem__", "__set__", *(f"__i{name}__" for name in _OPERATORS)}
 def float64_copy(model: nn.Module) -> nn.Module:
     """An evaluation-mode copy of ``model`` (not changed) with all floating tensors in float64.
 
-    Complex tensors become complex128. There is no float32 copy at any time.
+    Complex tensors become complex128. No float32 copy is made on the way.
     """
     return cast_copy(shared_copy(model), torch.float64, own_memory=True)
 
@@ -41,7 +41,7 @@ def float64_copy(model: nn.Module) -> nn.Module:
 def as_reference_in_float64(model: nn.Module) -> nn.Module:
     """Solve the reference code's gates as that code does when it runs in float64, in place.
 
-    Everywhere else they are solved in float32, as they were trained.
+    Everywhere else they are solved in float32, as in training.
     """
     for layer in model.modules():
         if isinstance(layer, SSN):
@@ -51,12 +51,12 @@ def as_reference_in_float64(model: nn.Module) -> nn.Module:
 
 @dataclass
 class Precision:
-    """What is known of a run in float64.
+    """What is known about a run in float64.
 
     Attributes:
-        narrow_operator: The first operator that gave a floating tensor of less precision all the
-            same; None if there was none.
-        repeats: An operator runs whose result is not used as it is.
+        narrow_operator: The first operator that nevertheless gave a floating tensor of lower
+            precision; None if there was none.
+        repeats: Whether an operator is running whose result may be computed again.
     """
 
     narrow_operator: str | None = None
@@ -67,7 +67,7 @@ class Precision:
 def float64_arithmetic() -> Iterator[Precision]:
     """While this lasts, torch computes in float64.
 
-    Tensors that are float32 before keep their precision, but what is computed from them does not.
+    Existing float32 tensors keep their precision, but results computed from them are float64.
     """
     precision = Precision()
     with _Watching(precision), _Widening(precision):
@@ -75,7 +75,7 @@ def float64_arithmetic() -> Iterator[Precision]:
 
 
 class _Widening(TorchFunctionMode):
-    """Calls torch's functions on float64 tensors and gives no float32 ones."""
+    """Calls torch's functions on float64 tensors and returns no float32 ones."""
 
     def __init__(self, precision: Precision) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class _Widening(TorchFunctionMode):
             func = Tensor.double
         name = getattr(func, "__name__", "")
         writes = name in _WRITING or re.fullmatch(r"\w*[^_]_", name) is not None
-        kept = args[:1] if writes else ()  # to be written to, as it is
+        kept = args[:1] if writes else ()  # written to in place, so it must stay the same tensor
         rest, named = pytree.tree_map(_wide, (args[len(kept) :], kwargs))
         if "out" in named:
             named["out"] = kwargs["out"]
@@ -100,7 +100,7 @@ class _Widening(TorchFunctionMode):
         return self._from_nothing_floating(func, rest, named)
 
     def _from_nothing_floating(self, func: Any, args: Any, named: Any) -> Any:
-        """What is made of numbers and whole numbers is float32 by default: make it again."""
+        """What is computed from numbers or integer tensors is float32 by default: redo it wider."""
         self.precision.repeats = True
         try:
             result = func(*args, **named)
@@ -119,7 +119,7 @@ class _Widening(TorchFunctionMode):
 
 
 class _Watching(TorchDispatchMode):
-    """Notes the first operator that gives a floating tensor of less than float64."""
+    """Records the first operator that gives a floating tensor narrower than float64."""
 
     only_watches = True  # the switchable layers may leave torch, see ssn_prune.nn.planes
 

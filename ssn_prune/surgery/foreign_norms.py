@@ -28,8 +28,8 @@ class NormSource:
         choice: The normalizer that it is, or the nearest one.
         channels: C.
         spatial_axes: Number of axes after (N, C); None if it takes any.
-        weight: Scale (C,), None without.
-        bias: Shift (C,), None without.
+        weight: Scale, (C,), or None.
+        bias: Shift, (C,), or None.
         tracked: Whether it, or its replacement, evaluates with running statistics.
         fit: Whether it is ``choice`` exactly, only in training, or not at all.
         note: Why it is not exact, or what else its replacement needs.
@@ -57,10 +57,10 @@ _TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracke
 
 
 def norms_of(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """All norm layers once, in the model's order, each with the name of the norm that it is in.
+    """All norm layers once, in the model's order, each with the name of the norm that contains it.
 
-    A layer is a norm by its base class, or by its class name if it is no container; the name is
-    ``""`` for nearly all, which are in no other norm. weight_norm and the like are none.
+    A layer is a norm by its base class, or by its class name if it is not a container. The name is
+    ``""`` for nearly all, which no other norm contains. weight_norm and the like do not count.
     """
     inside: dict[int, str] = {}
     for name, module in model.named_modules():
@@ -110,7 +110,7 @@ def _qualified(cls: type) -> str:
 
 
 def _own_members(norm: nn.Module, base: type) -> list[str]:
-    """Methods and properties by which a layer may differ from its base class."""
+    """Methods and properties that may make a layer differ from its base class."""
     harmless = {"extra_repr", "reset_parameters", "reset_running_stats"}
     classes = type(norm).__mro__[: type(norm).__mro__.index(base)]
     added = {
@@ -204,7 +204,8 @@ def _channel_layer(_: nn.Module, norm: nn.Module) -> NormSource | str:
     return NormSource(Normalizer.LN, channels, 2, norm.weight, norm.bias, fit="nearest", note=note)
 
 
-# Qualified class names, so that timm need not be there; with whether ``drop`` and ``act`` follow.
+# By qualified class name, so that timm need not be installed: the reader, and whether the layer
+# applies ``drop`` and ``act`` after the norm.
 _Reader = Callable[[nn.Module, nn.Module], NormSource | str]
 _READERS: dict[str, tuple[_Reader, bool]] = {
     "torch.nn.modules.batchnorm.BatchNorm1d": (_batch(1), False),

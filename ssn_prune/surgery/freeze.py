@@ -1,4 +1,4 @@
-"""Replacing layers with one-hot gates by the selected normalizers, in the middle of a training."""
+"""Replaces layers with one-hot gates by the selected normalizers in the middle of training."""
 
 from __future__ import annotations
 
@@ -85,20 +85,22 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
     """Swap every SSN layer for the normalizer that it selected, in place, to train on.
 
     The new modules use the very same ``weight`` and ``bias`` parameters and running statistics, so
-    an optimizer goes on with its state; the gates stop being parameters of the model and get
-    no gradient. Equal pairs become torch's BatchNorm, InstanceNorm (a subclass that accepts 1x1
-    maps, as SSN does) and GroupNorm(1, C), mixed ones a :class:`SelectedNorm`, which computes only
-    what was selected. A SelectedNorm also takes the place of layers for which torch's module would
-    compute something else: Bessel-corrected ones, those that share statistics among processes or
-    emulate workers, and IN/IN of SSN1d, whose (N, C) inputs InstanceNorm1d takes for one sample;
-    and of IN/IN and LN/LN on a GPU, where its kernels (:mod:`ssn_prune.nn.fused`) read less memory.
+    an optimizer goes on with its state. The gates are no longer parameters of the model and get no
+    gradient. Equal pairs become torch's BatchNorm, InstanceNorm (a subclass that accepts 1x1 maps,
+    as SSN does) and GroupNorm(1, C). Mixed pairs become a :class:`SelectedNorm`, which computes
+    only what was selected.
+
+    A SelectedNorm also replaces layers for which torch's module would compute something else:
+    Bessel-corrected ones, those that share statistics among processes or emulate workers, and
+    IN/IN of SSN1d, whose (N, C) inputs InstanceNorm1d takes for one sample. It replaces IN/IN and
+    LN/LN on a GPU too, where its kernels (:mod:`ssn_prune.nn.fused`) read less memory.
 
     From here on a BN/BN layer follows torch's BatchNorm: ``running_var`` is the unbiased estimate
     instead of the population variance, and a training batch with one value per channel (one image
     of 1x1 maps) is refused instead of giving ``bias``.
 
-    Under DistributedDataParallel swap the wrapped module and wrap the result again: the old wrapper
-    waits for gradients of the gates.
+    Under DistributedDataParallel, swap the wrapped module and wrap the result again: the old
+    wrapper would wait for gradients of the gates.
 
     Args:
         model: A network with SSN layers, all of whose gates are one-hot. Changed in place.
@@ -107,7 +109,7 @@ def freeze_selected(model: nn.Module) -> FrozenSelection:
         The network and what was swapped, which can still write a checkpoint with gates.
 
     Raises:
-        NoSwitchableLayerError: There is no such layer.
+        NoSwitchableLayerError: The network has no switchable layer.
         UnconvergedGatesError: A gate is not one-hot yet (SN's never are).
         UnsupportedLayerError: A layer is a subclass that computes something of its own, or its
             weight or bias is computed from other parameters. Nothing was swapped.
@@ -158,7 +160,7 @@ def _trainable(layer: SSN, pair: NormalizerPair) -> nn.Module:
 def selected_norm(layer: SwitchableNorm, pair: NormalizerPair) -> SelectedNorm:
     """A pair with the settings and the very same weight and bias of a layer.
 
-    Its running statistics are its own, as new.
+    Its running statistics are new, with their initial values.
     """
     selected = SelectedNorm(
         layer.num_features,
@@ -177,7 +179,7 @@ def selected_norm(layer: SwitchableNorm, pair: NormalizerPair) -> SelectedNorm:
 
 
 def _native(layer: SSN, pair: NormalizerPair) -> nn.Module | None:
-    """The module of torch, where it computes the same also in training."""
+    """The module of torch if it computes the same, in training too; else None."""
     if pair.mean != pair.var or layer.correction:
         return None
     channels, eps, affine = layer.num_features, layer.eps, layer.affine

@@ -1,15 +1,15 @@
 """Recognise the reference layers, whatever their class is called, and take them over.
 
 A layer is an SSN or SN layer if it carries their tensors: ``mean_weight`` and ``var_weight`` of 2
-or 3 entries, ``weight`` and ``bias`` of shape (1, C, 1, 1), with as many 1 behind C as there are
+or 3 entries, ``weight`` and ``bias`` of shape (1, C, 1, 1), with as many ones after C as there are
 spatial axes, and running statistics if and only if the gates have 3 entries. The layer for (N, C)
 inputs has shapes (1, C), running statistics, and gates over LN and BN. Flags or a radius make it
 SSN. ``eps`` and ``momentum`` are read from the instance; the reference momentum is the share that
-is *kept*, so torch's is 1 - momentum. A radius that the instance keeps as a number is the one that
-its code uses; its buffer is then a copy.
+is *kept*, so torch's is 1 - momentum. If the instance keeps its radius as a Python number, its code
+uses that one, and the buffer is only a copy.
 
-All that is a guess about somebody else's code. A probe on noise helps it along where the layer runs
-on noise; whether it is right is decided on real activations (:mod:`ssn_prune.surgery.adoption`).
+All this is a guess about somebody else's code. A probe supports it where the layer runs on noise;
+whether it is right is decided on real activations (:mod:`ssn_prune.surgery.adoption`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _OWN = (*_SSN.values(), *_SN.values())
 
 
 def adopt_layers(model: nn.Module) -> nn.Module:
-    """Replace every layer of the reference kind by ours; values are taken over bit by bit.
+    """Replace every layer of the reference kind by ours, with the same values bit by bit.
 
     Args:
         model: Any network; not changed.
@@ -50,12 +50,12 @@ def adopt_layers(model: nn.Module) -> nn.Module:
     Returns:
         A copy with SSN and SwitchNorm layers of ours, sharing every other tensor with ``model``.
         Whether a layer's variance is Bessel-corrected, as in the reference implementation, and its
-        eps, if it is not called so, are found by running it on noise. A layer that does not run on
-        noise is taken for what the reference implementation is. Neither is proof.
+        eps, if no attribute is called so, are found by running it on noise. A layer that does not
+        run on noise is assumed to be the reference implementation's. Neither is proof.
 
     Raises:
-        UnsupportedLayerError: A layer has the tensors but not their shapes, computes something
-            else; or a layer is a subclass of ours that computes something of its own.
+        UnsupportedLayerError: A layer has the tensors but not their shapes, or computes something
+            else, or is a subclass of ours that computes something of its own.
     """
     adopted = copy_model(model, share_tensors=True)
     taken: list[tuple[nn.Module, nn.Module]] = []
@@ -79,7 +79,7 @@ def require_own_forward(path: str, module: nn.Module) -> None:
         module: Any module; other kinds pass.
 
     Raises:
-        UnsupportedLayerError: It does.
+        UnsupportedLayerError: The module is such a subclass.
     """
     if not isinstance(module, SwitchableNorm):
         return
@@ -97,7 +97,7 @@ def require_own_forward(path: str, module: nn.Module) -> None:
             f"{shown} ({kind.__name__}) is a subclass of {base.__name__} with its own {listed}",
             expected="a layer of ssn_prune itself, whose formula is known",
             found=f"an overridden {listed}",
-            hint="put what the subclass adds into a module of its own behind the layer",
+            hint="put what the subclass adds into a module of its own after the layer",
         )
 
 
@@ -108,7 +108,7 @@ def is_foreign(module: nn.Module) -> bool:
 
 
 def _has_tensor(module: nn.Module, name: str) -> bool:
-    """Whether a tensor is the module's own; a wrapper may pass on what it is asked for."""
+    """Whether a tensor is the module's own: a wrapper may pass on those of another module."""
     stored = (module._parameters, module._buffers, vars(module))
     if not (any(name in table for table in stored) or hasattr(type(module), name)):
         return False
@@ -123,7 +123,7 @@ def _adopted(name: str, module: nn.Module) -> SwitchableNorm:
     """Take one layer over.
 
     Raises:
-        UnsupportedLayerError: That is not possible, whatever the reason.
+        UnsupportedLayerError: It cannot be taken over, for whatever reason.
     """
     kind = f"{name} ({type(module).__name__})"
     if isinstance(module, torch.jit.ScriptModule):
@@ -210,7 +210,7 @@ def _take_radius(layer: SSN, module: nn.Module) -> None:
     for name in _RADII:
         value = getattr(module, name, None)
         if isinstance(value, int | float):
-            # In full: float32, the precision of a buffer, has no 0.3.
+            # In full precision: a float32 buffer would round the number that the code uses.
             layer.radius = layer.radius.new_tensor([float(value)], dtype=torch.float64)
             return
     for name in _RADII:

@@ -1,4 +1,4 @@
-"""Conversions in somebody else's process: in turn, and without leaving a trace in it."""
+"""Conversions in somebody else's process: one at a time, and without leaving a trace in it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 @contextlib.contextmanager
 def guest() -> Iterator[None]:
-    """Around whatever runs or traces a network, and around code of the user that builds one.
+    """Wrap whatever runs or traces a network, and user code that builds one.
 
     Other threads that come here wait. The caller's autocast is off inside, and new tensors are
     float32 and on the CPU, whatever the caller's defaults: what is compared and exported is the
-    network as it is. Afterwards the random generators of torch, NumPy and Python are where they
-    were, and the defaults are the caller's.
+    network as it is. Afterwards the random generators of torch, NumPy and Python are in their old
+    states, and the defaults are the caller's again.
 
-    The default type is the process's, since torch knows no other: where it is not float32, other
-    threads that make tensors meanwhile get float32, too. The default device is the thread's.
+    torch has one default dtype per process: where it is not float32, other threads that create
+    tensors meanwhile get float32 too. The default device is the thread's.
 
     Raises:
         CaptureError: This process was forked while another thread converted.
@@ -57,7 +57,7 @@ def _random_state_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment_kept() -> Iterator[None]:
-    """The first capture of a process makes torch name a folder to its child processes."""
+    """Undo an environment variable that torch sets when a process captures its first network."""
     named = _CACHE in os.environ
     try:
         yield
@@ -87,7 +87,7 @@ def _cpu_by_default() -> contextlib.AbstractContextManager[object]:
 
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
-    """OpenMP's threads do not survive a fork: whoever hands them work waits for ever."""
+    """Use one thread: OpenMP's threads do not survive a fork, and waiting for them never ends."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 
 def named_leaves(value: Any) -> list[tuple[tuple[Any, ...], Any]]:
-    """All leaves of a nested output with the keys that lead to them, in a fixed order.
+    """All leaves of a nested output, with the keys that lead to them, in a fixed order.
 
     Dataclasses count as nested.
     """
@@ -35,7 +35,7 @@ def tensor_leaves(value: Any) -> list[Tensor]:
 def to_dtype(inputs: Any, dtype: torch.dtype) -> Any:
     """Copy a nested input with its floating tensors in ``dtype``.
 
-    Always a copy: a network may work on its inputs in place.
+    It is always a copy, since a network may change its inputs in place.
     """
 
     def cast(leaf: Any) -> Any:
@@ -54,8 +54,8 @@ def clone_tensors(inputs: Any) -> Any:
 def max_error(value: Tensor, expected: Tensor) -> tuple[float, float]:
     """Largest absolute difference and largest finite absolute expected value.
 
-    Equal infinities are equal. The difference is inf if shapes differ, if one is NaN, or if one is
-    infinite where the other is not the same infinity, so that no bound accepts it.
+    Equal infinities count as equal. The difference is inf if shapes differ, if a value is NaN, or
+    if one is infinite and the other is not the same infinity, so that no bound accepts it.
     """
     if value.shape != expected.shape:
         return float("inf"), 0.0
@@ -98,8 +98,8 @@ def top1_agreement(value: Tensor, expected: Tensor, margin: float = 0.0) -> floa
     Args:
         value: Shape (N, classes, ...).
         expected: The reference.
-        margin: Positions whose two largest reference values are not further apart than this are
-            left out: within the allowed error either class is right.
+        margin: Positions whose two largest reference values differ by at most this are left out:
+            within the allowed error either class is right.
 
     Returns:
         A share in [0, 1]; None if there is no class axis or no position is left.

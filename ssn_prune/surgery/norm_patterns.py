@@ -32,7 +32,7 @@ class NormFilter:
         self.excluded = () if exclude is None else _listed("exclude", exclude)
 
     def require_matches(self, names: list[str]) -> None:
-        """Refuse a name that matches nothing: a slip that would go unnoticed.
+        """Refuse a name that matches nothing: a typo that would go unnoticed.
 
         Args:
             names: All names of all norm layers.

@@ -1,4 +1,4 @@
-"""Ordinary networks as networks whose gates have chosen: nothing is computed in another way."""
+"""Ordinary networks as networks whose gates have already chosen; they compute the same."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssn_prune.surgery.to_ssn import SwapResult, convert_to_ssn
 
 
 def with_fixed_choices(model: nn.Module) -> SwapResult:
-    """A copy in which each norm layer is an SSN layer, its gates frozen at what the layer was.
+    """A copy in which each norm layer is an SSN layer with gates frozen at what the layer was.
 
     Args:
         model: A network with BatchNorm, InstanceNorm, GroupNorm(1, C) or LayerNorm layers; not
@@ -17,7 +17,7 @@ def with_fixed_choices(model: nn.Module) -> SwapResult:
 
     Returns:
         The copy, which gives the same outputs in evaluation, and what became of every layer. Norms
-        that are none of the three stay.
+        that are none of IN, LN and BN stay as they are.
 
     Raises:
         NoSwitchableLayerError: There is no norm layer that could be swapped.

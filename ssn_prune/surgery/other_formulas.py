@@ -1,6 +1,6 @@
-"""What a layer that is not ours computes instead: formulas that other implementations use.
+"""What a foreign layer computes instead: formulas that other implementations use.
 
-Nothing here is supported. The formula that fits a refused layer tells its user what to change.
+None of them is supported. The formula that fits a refused layer tells its user what to change.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Sample:
     """One call of a foreign layer.
 
     Attributes:
-        layer: Ours with its tensors, in float64.
+        layer: Our layer with its tensors, in float64.
         x: The input.
-        expected: What the foreign layer gave.
+        expected: The output of the foreign layer.
     """
 
     layer: SwitchableNorm
@@ -53,15 +53,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Formula:
-    """What differs from ours.
+    """A difference from our formula.
 
     Attributes:
-        text: The same in words.
+        text: The difference in words.
         order: The normalizers in the order of the gates' entries; None for the layer's own.
-        scale: (variances, their ratios, eps) to what is divided by; None for ours.
-        variance_kinds: Of IN and of LN; None for one kind for all.
-        mean_of_variances: LN's variance lacks the variance of the means.
-        output: What becomes of the output.
+        scale: From variances, their ratios and eps to the divisor; None for ours.
+        variance_kinds: The kinds of IN's and of LN's variance; None if all are of one kind.
+        mean_of_variances: Whether LN's variance lacks the variance of the means.
+        output: A function that is applied to the output.
     """
 
     text: str
@@ -73,11 +73,11 @@ class _Formula:
 
 
 def explanation(samples: list[Sample], eps: Iterable[float]) -> str | None:
-    """What differs in a layer whose outputs are not ours.
+    """What is different in a layer whose outputs differ from ours.
 
     Args:
-        samples: Calls of it.
-        eps: What its eps may be.
+        samples: Calls of the layer.
+        eps: Possible values of its eps.
 
     Returns:
         A clause such as "the gates' order is (BN, IN, LN)"; None if no formula fits.
@@ -91,7 +91,7 @@ def explanation(samples: list[Sample], eps: Iterable[float]) -> str | None:
             for kind in kinds:
                 if _fits(formula, kind, value, samples):
                     return formula.text
-    for kind in KINDS:  # last: some eps is close to many another formula
+    for kind in KINDS:  # last: with some eps, ours comes close to many other formulas
         solved = _solved_eps(kind, samples[0])
         if solved is not None and _fits(_Formula("eps"), kind, solved, samples):
             return f"eps is {solved:g}"
@@ -135,7 +135,7 @@ def _mixed(values: list[Tensor], ratios: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _solved_eps(kind: int, sample: Sample) -> float | None:
-    """The eps that explains an output, to six digits; None if it is no number from 0 to 1."""
+    """The eps that explains an output, to six digits; None if it is not between 0 and 1."""
     means, variances = _in_order(_Formula("eps"), kind, sample)
     p, q = sample.layer.gates()
     y = sample.expected

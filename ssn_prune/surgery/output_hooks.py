@@ -1,8 +1,8 @@
-"""Look at what comes out of named modules during one call, and keep it outside of memory.
+"""Look at the outputs of named modules during one call, and keep them out of memory.
 
-What the layers of a ResNet-152 give for two samples takes in float64 twice the memory of its
-weights, so the outputs of one network are written to a file and those of the other are compared as
-they appear.
+In float64, the outputs of the layers of a ResNet-152 for two samples take twice the memory of its
+weights. Those of one network are therefore written to a file, and those of the other are compared
+as they appear.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ssn_prune.surgery.nested import tensor_leaves, undefined_entries
 OutputHook = Callable[[str, list[Tensor]], None]
 """Called with the path of a module and the tensors of its output, which it must copy to keep.
 
-A nested output is preceded by its structure.
+For a nested output, a tensor that describes its structure comes first.
 """
 
 
@@ -35,7 +35,7 @@ def run_with_output_hooks(
     """Run ``model`` and show the output of every call of the named modules.
 
     Args:
-        model: Any network; its hooks are as before afterwards.
+        model: Any network; afterwards its hooks are as before.
         inputs: Positional inputs.
         names: Paths of modules.
         hook: Called at each call of one of them, in order; None if nothing is looked at.
@@ -67,7 +67,7 @@ def run_with_output_hooks(
 def _structure(output: Any) -> list[Tensor]:
     """The structure of a nested output as a tensor; nothing for a tensor.
 
-    A tuple of one tensor is not that tensor: what indexes it gets something else.
+    A tuple of one tensor is not that tensor: code that indexes it gets something else.
     """
     if isinstance(output, Tensor):
         return []
@@ -151,7 +151,7 @@ def _temporary_disk() -> Iterator[None]:
         yield
     except OSError as error:
         raise OutputError(
-            "what the layers give cannot be written to a temporary file",
+            "the outputs of the layers cannot be written to a temporary file",
             expected="a folder for temporary files with enough space",
             found=error.strerror or str(error),
             hint="free space there, or set TMPDIR to a folder on another disk",
@@ -159,14 +159,14 @@ def _temporary_disk() -> Iterator[None]:
 
 
 class ComparedOutputs:
-    """An output hook that compares each call with what :class:`SpilledOutputs` holds of it.
+    """An output hook that compares each call with what :class:`SpilledOutputs` holds for it.
 
     Args:
         expected: The outputs of the other network.
-        error: Of two lists of tensors, the given and the expected one.
+        error: The error of a list of tensors, from that list and the expected one.
 
     Attributes:
-        errors: By name and call. A call that the other network did not make is infinitely wrong.
+        errors: Errors by name and call; inf for a call that the other network did not make.
         undefined: Where the expected output of a module holds NaN, by name.
     """
 
@@ -192,8 +192,8 @@ class ComparedOutputs:
     def in_order(self) -> Iterator[tuple[str, list[float]]]:
         """Errors of all calls, in the order in which the layers of the other network first ran.
 
-        Layers that only this network ran come last; a call that it did not make is infinitely
-        wrong.
+        Layers that only this network ran come last; the error of a call that it did not make is
+        inf.
         """
         calls = self.expected.layers
         for name in [*calls, *(name for name in self.errors if name not in calls)]:

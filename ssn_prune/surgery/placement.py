@@ -1,6 +1,6 @@
 """Placement of a layer: its number of spatial axes, its device and its dtype.
 
-A norm layer often has neither; both follow from the layers around it then.
+A norm layer often does not determine them; they then follow from the layers around it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CONVOLUTIONS: tuple[tuple[type[nn.Module], ...], ...] = (
 def spatial_axes_around(model: nn.Module, norm: nn.Module, channels: int) -> int:
     """Guess the number of spatial axes of a layer's inputs from the layers around it.
 
-    The first rule that decides: the last convolution that precedes the layer in the same
+    The first rule that applies decides: the last convolution that precedes the layer in the same
     parent and outputs its channels; such a Linear (1); all convolutions of the network, if they are
     of one kind; 1 in a network with Linear layers and no convolution; 2.
 

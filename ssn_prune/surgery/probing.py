@@ -1,4 +1,4 @@
-"""Probing: what a foreign layer computes on noise, as a hint of how to build ours.
+"""Probing: what a foreign layer computes on noise, as a hint on how to build ours.
 
 A probe that the layer refuses says nothing, and one that agrees proves nothing: the comparison on
 real activations decides (:mod:`ssn_prune.surgery.adoption`).
@@ -27,7 +27,8 @@ from ssn_prune.surgery.float64 import (
 from ssn_prune.surgery.nested import relative_error
 from ssn_prune.surgery.other_formulas import Sample, explanation
 
-# A foreign implementation may round its statistics to float32, which is a hundred times smaller.
+# A foreign implementation may round its statistics to float32; that error is a hundred times
+# smaller.
 PROBE_TOLERANCE = 1e-4
 USUAL_EPS, LARGEST_EPS = (1e-5, 1e-3, 1e-6, 1e-8), 0.1
 SMALL_SCALE = 1e-3  # variances of 1e-6, compared with which an eps of 1e-5 matters
@@ -36,7 +37,7 @@ ROUNDING = 1e-12  # of a float64 computation, relative to scale
 
 
 def eps_candidates(module: nn.Module) -> list[float]:
-    """What may be its eps, the likeliest first: ``eps``, what is called so, any small number."""
+    """Candidates for its eps, the likeliest first: ``eps``, names with eps, any small number."""
     numbers = {
         name: float(value)
         for name, value in vars(module).items()
@@ -56,7 +57,7 @@ def eps_candidates(module: nn.Module) -> list[float]:
 
 @dataclass(frozen=True)
 class Found:
-    """What fits a foreign layer best.
+    """The settings that fit a foreign layer best.
 
     Attributes:
         correction: The kind of its variances.
@@ -70,9 +71,9 @@ class Found:
 def probed(kind: str, foreign: nn.Module, layer: SwitchableNorm, named_eps: list[float]) -> Found:
     """Run copies of both layers on noise: does ours compute what the foreign one does?
 
-    Every statistic takes part in one of the selections that are compared, in float64, on several
-    sizes and on values so small that eps matters. What the layer refuses is left out. One that runs
-    on nothing is taken for what the reference implementation is, with the likeliest eps.
+    Every statistic takes part in one of the compared selections. They run in float64, at several
+    sizes and on values so small that eps matters. Probes that the layer refuses are left out. A
+    layer that refuses all is assumed to be the reference implementation's, with the likeliest eps.
 
     Raises:
         UnsupportedLayerError: The foreign layer computes something else.
@@ -86,7 +87,7 @@ def probed(kind: str, foreign: nn.Module, layer: SwitchableNorm, named_eps: list
         errors[candidate] = _error(candidate, samples)
         if errors[candidate] <= ROUNDING:
             break
-    # Among equals, up to rounding, the likeliest.
+    # Of those that fit equally well, up to rounding, the likeliest.
     bound = 2 * min(errors.values()) + ROUNDING
     best = next(candidate for candidate, error in errors.items() if error <= bound)
     if not errors[best] <= PROBE_TOLERANCE:
@@ -125,8 +126,8 @@ def _samples(foreign: nn.Module, layer: SwitchableNorm) -> list[Sample]:
 def _measured_eps(foreign: nn.Module, layer: SwitchableNorm) -> list[float]:
     """The eps that the foreign layer adds, whatever it is called, to six digits.
 
-    With variances of 1e-20 it is all that a deviation is divided by, so that the squared ratio of
-    the outputs with eps = 1 and with the unknown one is the latter.
+    With variances of 1e-20, eps alone makes up the divisor. The squared ratio of our output with
+    eps = 1 to the foreign layer's output is therefore the unknown eps.
     """
     noise = _noise(foreign, layer, TINY_SCALE)[0]
     expected = _foreign_output(foreign, 0, 0, noise, bias=0.0)
@@ -140,7 +141,7 @@ def _measured_eps(foreign: nn.Module, layer: SwitchableNorm) -> list[float]:
 
 
 def error_on_noise(foreign: nn.Module, layer: SwitchableNorm) -> float | None:
-    """How far apart two layers are on noise, as they are, in float64.
+    """How far apart the outputs of two layers are on noise, with their own gates, in float64.
 
     Returns:
         The largest error relative to scale; None if the foreign layer runs on none of the probes,
@@ -160,7 +161,7 @@ def _output_as_is(module: nn.Module, x: Tensor) -> Tensor | None:
         _forget_hooks(copied)
         with torch.no_grad(), float64_arithmetic() as precision:
             value = copied(x.clone())
-    # It is somebody else's code, which noise need not suit.
+    # This is somebody else's code, which may not take noise.
     except Exception:  # noqa: BLE001
         return None
     usable = isinstance(value, Tensor) and precision.narrow_operator is None
@@ -176,7 +177,7 @@ def _probed_pairs(layer: SwitchableNorm) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True)
 class _Noise:
-    """An input of one probe, and the factor that its values and the running ones have."""
+    """An input of one probe, and the factor by which it and the running statistics are scaled."""
 
     x: Tensor
     scale: float
@@ -202,7 +203,7 @@ def _foreign_output(
         with torch.no_grad():
             probe = _prepared(foreign, mean, var, noise, bias)
             value: Tensor = probe(noise.x.clone()).double()
-    # It is somebody else's code, which noise need not suit. The comparison on real activations
+    # This is somebody else's code, which may not take noise. The comparison on real activations
     # decides.
     except Exception:  # noqa: BLE001
         return None
@@ -226,7 +227,7 @@ def _forget_hooks(module: nn.Module) -> None:
 
 
 def _prepare_probe(probe: nn.Module, mean: int, var: int, scale: float, bias: float) -> None:
-    """One-hot frozen gates (SSN) or decided ones (SN), and statistics and affine of some size."""
+    """Give a probe one-hot gates (frozen for SSN), and statistics and affine parameters."""
     generator = torch.Generator().manual_seed(1)
     factors = {"weight": 1.0, "bias": bias, "running_mean": scale, "running_var": scale**2}
     with torch.no_grad():

@@ -1,8 +1,8 @@
 """A network that serves as a reference must be a function of its input.
 
-It is run on two inputs in turns, a, b and a again: the first and the third run must give the same,
+It is run on two inputs in turn, a, b and a again: the first and the third output must be the same
 bit by bit. Otherwise it keeps something between its calls or draws random numbers, and no file can
-give what it gives.
+reproduce it.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from ssn_prune.surgery.output_hooks import SpilledOutputs, run_with_output_hooks
 
 @dataclass(frozen=True)
 class Repeated:
-    """What a network gave that is a function of its input.
+    """The runs of a network that is a function of its input.
 
     Attributes:
         outputs: The tensors of the first run's output.
-        changed: Buffers and parameters that are not what they were before.
+        changed: Buffers and parameters that the runs changed.
     """
 
     outputs: list[Tensor]
@@ -53,8 +53,8 @@ def run_repeatedly(
     Args:
         model: The network.
         inputs: Inputs of one call.
-        names: Modules to look at in the first run.
-        spilled: Keeps their outputs.
+        names: Modules whose outputs are recorded in the first run.
+        spilled: Where these outputs are kept.
 
     Raises:
         UnsupportedLayerError: The first and the third output differ, or have no tensors.
@@ -73,12 +73,12 @@ def run_repeatedly(
         changed = _changed(before, dict(_tensors(copied)))
         if not first:
             raise _no_tensors(model)
-        outputs = clone_tensors(first)  # which the network may overwrite at its next call
+        outputs = clone_tensors(first)  # the network may overwrite its own at the next call
         try:
             run_with_output_hooks(copied, other_values(inputs), (), None)
         except SharedWriteError:
             raise
-        # The network is the user's code and may refuse these values; then two runs have to do.
+        # The network is the user's code and may refuse these values; then repeat the first input.
         except Exception:  # noqa: BLE001
             run_with_output_hooks(copied, clone_tensors(inputs), (), None)
         third = run_with_output_hooks(copied, clone_tensors(inputs), (), None)

@@ -1,4 +1,4 @@
-"""The switchable layer that takes the place of a norm layer, on that layer's own tensors."""
+"""The switchable layer that takes the place of a norm layer and uses that layer's own tensors."""
 
 from __future__ import annotations
 

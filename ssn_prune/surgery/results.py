@@ -14,8 +14,8 @@ class LayerError:
 
     Attributes:
         layer: Its path.
-        error: Of the call that uses most of its bound.
-        bound: What that may be.
+        error: The error of the call that uses most of its bound.
+        bound: The largest error that is allowed there.
     """
 
     layer: str
@@ -26,37 +26,37 @@ class LayerError:
 def layer_error(layer: str, error: float, bound: float) -> LayerError:
     """The error in four digits: a network has hundreds of layers, and no reader wants more.
 
-    Rounding keeps the order, so what meets its bound does so afterwards.
+    Rounding keeps the order, so an error within its bound stays within it.
     """
     return LayerError(layer, float(f"{error:.4g}"), float(f"{bound:.4g}"))
 
 
 @dataclass(frozen=True)
 class AdoptionCheck:
-    """The network that was given against the copy with layers of ssn_prune, both unpruned.
+    """The given network compared with its copy with layers of ssn_prune, both unpruned.
 
-    If they differ there is an error and no result. Errors are relative to the largest value of the
-    tensor in question.
+    If they differ, an error is raised and there is no result. Errors are relative to the largest
+    value of the tensor in question.
 
     Attributes:
         compared: Whether both ran.
-        reason: Why they were not compared: ``"own_layers"`` (all switchable layers are those of
-            ssn_prune already, so there is no other code) or ``"code_cannot_run"``.
+        reason: Why they were not compared: ``"own_layers"`` (all switchable layers are ssn_prune's
+            already, so there is no other code) or ``"code_cannot_run"``.
         detail: What the code that cannot run raised.
         precision: ``"float64"``, or ``"float32"`` where the network cannot run in float64.
         narrow_operator: The operator that does not run in float64, if that is the reason.
-        output_error: Of the outputs.
-        own_float32_error: What the given network in float32 is off from itself in float64, at the
-            output; in float32 that of the adopted copy.
+        output_error: The error of the outputs.
+        own_float32_error: The error of the given network's float32 outputs, relative to its own in
+            float64; where ``precision`` is ``"float32"``, that of the adopted copy.
         tolerance: The bound of ``output_error``.
         layers: Number of switchable layers that were compared, each at every call.
         worst_layer: The layer that uses most of its own bound.
         worst_layer_error: Its error.
         worst_layer_tolerance: Its bound.
-        layer_errors: Of all layers that were compared, in execution order.
-        layers_on_noise: Layers that the inputs do not reach, which were compared on noise.
+        layer_errors: The errors of all layers that were compared, in execution order.
+        layers_on_noise: Layers that the inputs do not reach and that were compared on noise.
         layers_not_compared: Layers that the inputs do not reach and that do not run on noise, so
-            that nothing is known of them.
+            that nothing is known about them.
         changed_buffers: Buffers and parameters that a call changes, without any effect on the
             outputs of later calls.
     """

@@ -1,4 +1,4 @@
-"""Soft gates to hard ones, on whole networks."""
+"""Rounds the soft gates of a whole network to hard ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def round_gates(model: nn.Module) -> nn.Module:
         model: A network with switchable layers, at least one; not changed.
 
     Returns:
-        The copy; SN layers, which cannot hold one-hot gates, are SSN layers there.
+        The copy, in which SN layers become SSN layers, since they cannot hold one-hot gates.
     """
     rounded = copy_model(model)
     replaced: list[tuple[nn.Module, nn.Module]] = []

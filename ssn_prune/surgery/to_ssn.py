@@ -30,7 +30,7 @@ class SwapRecord:
     """What became of one norm layer.
 
     Attributes:
-        names: All its paths in the network, the first of them in the network's order.
+        names: All its paths in the network, in the network's order.
         old: The class of the old layer.
         new: The class of the switchable layer, None if the old one stayed.
         choice: The normalizer that the old layer was, or the nearest one; None if it stayed.
@@ -53,7 +53,7 @@ class SwapResult:
 
     Attributes:
         model: The network.
-        layers: Every norm layer of the old network, in its order.
+        layers: A record of every norm layer of the old network, in its order.
     """
 
     model: nn.Module
@@ -98,23 +98,26 @@ def convert_to_ssn(
 
     The new layers have the very same ``weight``, ``bias`` and running statistics (of the copy, or
     of ``model`` if ``inplace``), so tied ones stay tied; eps, momentum, training mode, hooks,
-    device and dtype are the old layer's. Only a LayerNorm's become (C,) parameters: make the
-    optimizer afterwards. A module that is used several times stays shared. InstanceNorm, GroupNorm
-    and LayerNorm have no batch statistics to keep: there BN starts with fresh ones. An InstanceNorm
-    with running statistics is IN in training and BN in evaluation; they are kept for BN.
+    device and dtype are the old layer's. Only the parameters of a LayerNorm((C, ...)) are replaced
+    by (C,) ones: create the optimizer afterwards. A module that is used several times stays shared.
+    InstanceNorm, GroupNorm and LayerNorm have no batch statistics to keep, so BN starts with fresh
+    ones. An InstanceNorm with running statistics is IN in training and BN in evaluation; they are
+    kept for BN.
 
-    In training torch's BatchNorm stores the unbiased estimate in ``running_var``, SSN and SN store
-    the population variance; with gates at BN all else is equal. ``correction=1`` and a missing old
-    normalizer in ``normalizers`` change what is computed; the records say so. InstanceNorm1d reads
-    (N, C) as one sample (C, L), SSN1d as N samples of one position, where the instance variance is
-    0: convert networks with BatchNorm1d on (N, C) with ``normalizers=("LN", "BN")``.
+    In training, torch's BatchNorm stores the unbiased estimate in ``running_var``, while SSN and SN
+    store the population variance; with gates at BN all else is equal. A ``correction`` other than
+    0, and ``normalizers`` without the old layer's, change what is computed; the records say so.
+    InstanceNorm1d reads (N, C) as one sample (C, L), SSN1d reads it as N samples of one position,
+    where the instance variance is 0: convert networks with BatchNorm1d on (N, C) with
+    ``normalizers=("LN", "BN")``.
 
-    SyncBatchNorm and GroupNorm take any number of spatial axes. The new layer's is that of the last
-    convolution (else Linear: 1) with as many outputs before it in the same parent, else that of the
-    network's convolutions if all are of one kind, else 1 if there are only Linear layers, else 2.
+    SyncBatchNorm and GroupNorm take any number of spatial axes. The new layer's number is that of
+    the last convolution before it in the same parent that has as many outputs, else 1 if there is
+    such a Linear, else that of the network's convolutions if all are of one kind, else 1 if there
+    are only Linear layers, else 2.
 
-    A network may also hold a norm unregistered, in a Python list or a closure, and call that. The
-    record's reason then says where the old layer still is, and a warning is given.
+    A network may also hold a norm unregistered, in a Python list or a closure, and call it there.
+    The record's reason then says where the old layer still is, and a warning is given.
 
     Args:
         model: Any network; not changed unless ``inplace``.
@@ -124,8 +127,8 @@ def convert_to_ssn(
         correction: 1 for Bessel-corrected variances, as in the reference implementation; 2 for
             those of its SwitchNorm1d. See :class:`ssn_prune.SSN2d`.
         keep_choice: Start with this ratio, between 1/K and 1, on the normalizer that the old layer
-            was, and equal ones on the others: a trained network changes little. None for equal
-            gates, also used where the old normalizer is not offered.
+            was, and equal ratios on the others, so that a trained network changes little. None
+            starts with equal gates, and so do layers whose old normalizer is not offered.
         include: Swap only these: names or patterns (``"layer1.*"``) and module types. One of a
             layer's names suffices.
         exclude: Leave these, in the same form.
@@ -163,7 +166,7 @@ def _with_other_ways(
     swaps: list[tuple[nn.Module, nn.Module]],
     records: list[SwapRecord],
 ) -> tuple[SwapRecord, ...]:
-    """The records, with what still holds an old layer; that is also warned about.
+    """The records, with a note and a warning where something still holds an old layer.
 
     A closure in a copy holds the layer of the given network.
     """

@@ -1,7 +1,7 @@
-"""NaN in what the original gives: nothing can be compared with it.
+"""NaN in the outputs of the original network, with which nothing can be compared.
 
 Such a network is refused by name, since a comparison would blame the converted one. Infinities are
-values like others: masks and scores of what cannot be are made of them.
+ordinary values: attention masks and scores of impossible classes are made of them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ def require_defined(outputs: Sequence[Tensor], layers: Mapping[str, str] | None 
     """Refuse a reference that gives NaN.
 
     Args:
-        outputs: What it gives.
-        layers: Switchable layers that give NaN, with what is known of it, in the order of their
-            calls.
+        outputs: Its outputs.
+        layers: Switchable layers that give NaN, each with where it is, in the order of their calls.
 
     Raises:
-        VerificationError: It gives NaN; the first layer or the output is named.
+        VerificationError: The reference gives NaN; the first layer or the output is named.
     """
     layer = next(iter(layers or {}), None)
     where = undefined_entries(outputs)

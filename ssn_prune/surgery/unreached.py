@@ -1,7 +1,7 @@
 """Layers of another implementation that the example inputs do not reach.
 
-There are no real activations to compare them on. Noise has to do; a layer that does not run on it
-either is not compared at all.
+There are no real activations to compare them on, so noise has to do. A layer that does not run on
+noise either is not compared at all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Unreached:
 
     Attributes:
         on_noise: Those that agree on noise.
-        not_compared: Those of which nothing is known.
+        not_compared: Those about which nothing is known.
     """
 
     on_noise: tuple[str, ...]
@@ -38,17 +38,18 @@ def compare_unreached(
     *,
     allow_unverified: bool,
 ) -> Unreached:
-    """Compare the layers that were not called on noise.
+    """Compare, on noise, the layers that were not called.
 
     Args:
         given: The network as it was built and loaded; not changed.
         adopted: The network with layers of ssn_prune; not changed.
         reached: Paths of the layers that were called.
         tolerance: Largest error in float64, relative to scale.
-        allow_unverified: Accept layers of which nothing is known.
+        allow_unverified: Accept layers about which nothing is known.
 
     Raises:
-        UnsupportedLayerError: A layer differs, or nothing is known of it and that is not accepted.
+        UnsupportedLayerError: A layer differs, or nothing is known about it and that is not
+            accepted.
     """
     on_noise: list[str] = []
     not_compared: list[str] = []

@@ -1,4 +1,4 @@
-"""Modules that a network's code reaches in another way than by their registered names.
+"""Modules that a network's code reaches otherwise than by their registered names.
 
 A Python list of layers, a closure or a bound method holds a module itself, not its name. Where such
 a module is replaced, the code goes on calling the old one, and nothing fails.
@@ -16,18 +16,18 @@ from torch import Tensor, nn
 
 _REGISTERED = ("_modules", "_parameters", "_buffers")
 _VISITS = 20_000
-"""Objects that are looked at in all; a network that holds more is looked through in part."""
+"""Largest number of objects that are visited; a network with more is searched only in part."""
 
 
 def unregistered_references(model: nn.Module, wanted: Collection[nn.Module]) -> dict[int, str]:
-    """Find modules that a network holds without having them registered.
+    """Find modules that a network holds without registering them.
 
     Args:
         model: The network; nothing in it is called or changed.
         wanted: The modules to look for.
 
     Returns:
-        By the ``id`` of a module, where it was found, such as ``"blocks.0.norms[1]"``.
+        Where each module was found, such as ``"blocks.0.norms[1]"``, by its ``id``.
     """
     targets = {id(module) for module in wanted}
     registered = {id(module) for module in model.modules()}
@@ -56,7 +56,7 @@ def _held(prefix: str, module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(place: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object of a known kind leads to."""
+    """The objects that one of a known kind refers to."""
     if isinstance(value, dict):
         yield from ((f"{place}[{key!r}]", item) for key, item in value.items())
     elif isinstance(value, list | tuple | set | frozenset | deque):

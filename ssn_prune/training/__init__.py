@@ -1,1 +1,1 @@
-"""Training: the radius schedule, gate parameters and history, population statistics, freezing."""
+"""Training: radius schedule, gate parameters and history, population statistics, latency."""

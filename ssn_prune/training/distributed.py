@@ -36,10 +36,10 @@ def synchronize(model: nn.Module, process_group: ProcessGroup | None = None) -> 
     them. Spatial sizes should be equal; where they differ, a plane counts once whatever its size.
 
     All processes of the group must run the same layers with the same gates, or they wait for each
-    other. Parallel to the parts of ``batch_groups``: part g is shared with part g of the others.
+    other forever. With ``batch_groups``, part g is shared with part g of the other processes.
 
     Args:
-        model: A network with switchable layers, also one inside ``DistributedDataParallel``. Layers
+        model: A network with switchable layers, or ``DistributedDataParallel`` around one. Layers
             that do not offer BN have nothing to share and stay as they are, and so does torch's
             BatchNorm (``nn.SyncBatchNorm.convert_sync_batchnorm`` is for that).
         process_group: The processes; None for the default group at the time of each call. A model
@@ -87,14 +87,14 @@ def desynchronize(model: nn.Module) -> nn.Module:
 def average_running_statistics(model: nn.Module, process_group: ProcessGroup | None = None) -> None:
     """Average the running statistics over the processes, in place; call it before validation.
 
-    Both are plain averages, as in the reference implementation: the average variance is the one
-    that the network was trained with, since each process divides by its own. It does not include
-    the spread of the means among the processes, which no layer has seen in training.
+    Means and variances are plain averages, as in the reference implementation: the average variance
+    is the one that the network was trained with, since each process divides by its own. It does not
+    include the spread of the means among the processes, which no layer has seen in training.
 
     ``DistributedDataParallel`` replaces the running statistics of all processes by those of the
-    first at every forward pass; pass ``forward_sync_buffers=False`` to it
-    (``broadcast_buffers=False`` in older versions of torch), or all but the last batch of the
-    others is lost before it is averaged.
+    first at every forward pass. Pass ``forward_sync_buffers=False`` to it
+    (``broadcast_buffers=False`` in older versions of torch); otherwise what the other processes
+    measured, except on their last batch, is lost before it is averaged.
 
     Args:
         model: A network whose layers have the buffers ``running_mean`` and ``running_var``:
@@ -135,15 +135,15 @@ class _GroupReduction:
     def pooled(self, moments: Tensor, samples: int) -> tuple[Tensor, float | Tensor]:
         """Pool means and variances over all processes by the law of total variance.
 
-        Not :func:`ssn_prune.nn.statistics.pool`: each process weighs as much as it has samples.
+        Unlike :func:`ssn_prune.nn.statistics.pool`, it weights processes by their samples.
 
         Args:
             moments: Means and variances over the samples of this process, (2, ...).
-            samples: How many there are.
+            samples: Number of samples of this process.
 
         Returns:
-            The moments over the samples of all processes, the same in all of them; and how many
-            samples there are (a tensor on devices that the host would wait for).
+            The moments over the samples of all processes, the same in all of them; and the number
+            of these samples (a tensor on devices that the host would wait for).
         """
         processes = _processes(self.group)
         own = torch.cat((moments.reshape(-1), moments.new_full((1,), samples)))
@@ -183,7 +183,7 @@ def _processes(group: ProcessGroup | None) -> int:
     """The size of the group.
 
     Raises:
-        ArgumentError: There is none, or this process is not in it.
+        ArgumentError: There is no group, or this process is not in it.
     """
     if not (dist.is_available() and dist.is_initialized()):
         raise ArgumentError(

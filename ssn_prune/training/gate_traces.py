@@ -1,4 +1,4 @@
-"""A gate's history in a line: which normalizer led when, and since when the gate is one-hot."""
+"""A gate's history in one line: which normalizer led when, and when the gate became one-hot."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class GateTrace:
         layer: Name of the layer.
         gate: ``"mean"`` or ``"var"``.
         line: One letter per equal part of the training: i, l or b for the normalizer with the
-            largest ratio at its end (the lowest index on a tie), in capitals once it has all of it.
-        one_hot_since: First recorded step from which on the ratios are one-hot; None without one.
+            largest ratio at its end (the lowest index on a tie), in capitals if that ratio is 1.
+        one_hot_since: First recorded step from which the ratios stay one-hot; None without one.
         choice: The leading normalizer at the end; None if nothing was recorded.
         changes: How often the leading normalizer changed between recorded steps.
         margins: One digit per letter of ``line``: how far the largest ratio is ahead of the second,

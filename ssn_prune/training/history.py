@@ -1,7 +1,7 @@
 """The history of the gates: their ratios over the training, for the report.
 
-Recording keeps one small tensor per step on the gates' device and waits for nothing; the values are
-fetched when the history is saved.
+Recording keeps one small tensor per step on the gates' device without waiting for it. The values
+are fetched when the history is saved.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FORMAT = "ssn_prune gate history 1"
 
 
 class ScalarWriter(Protocol):
-    """What is used of TensorBoard's SummaryWriter, so that any logger with this method will do."""
+    """The part of TensorBoard's SummaryWriter that is used: any logger with this method will do."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> object:
         """Log one value."""
@@ -49,10 +49,10 @@ class ScalarWriter(Protocol):
 
 @dataclass(frozen=True)
 class GateRecords:
-    """The gates of a training.
+    """The gates over a training.
 
     Attributes:
-        layers: Names of the layers, L of them.
+        layers: Names of the L layers.
         steps: Steps that were recorded, (S,) int64.
         ratios: (S, L, 2, 3) float32: for the mean and the variance gate the ratios of IN, LN and
             BN; 0 for a normalizer that the layer does not offer.
@@ -69,7 +69,7 @@ class GateRecords:
             path: The file; parent folders must exist.
 
         Raises:
-            OutputError: It cannot be written; a file that was there is as before.
+            OutputError: It cannot be written; an existing file is unchanged.
         """
         header = np.array(json.dumps({"format": _FORMAT, "layers": self.layers}))
         target = resolved(path)
@@ -123,10 +123,11 @@ class GateRecords:
 class GateHistory:
     """Records the gates of a model while it trains.
 
+    Pass it to :class:`RadiusSchedule`, or call :meth:`record` after every step.
+
     Args:
         model: A network with switchable layers.
-        every: Record only steps that are a multiple of this; give it to
-            :class:`RadiusSchedule`, or call :meth:`record` yourself.
+        every: Record only steps that are a multiple of this, at least 1.
     """
 
     def __init__(self, model: nn.Module, every: int = 1) -> None:
@@ -141,7 +142,7 @@ class GateHistory:
 
     @torch.no_grad()
     def record(self, step: int) -> None:
-        """Note the present ratios, if ``step`` is one to be recorded."""
+        """Record the present ratios if ``step`` is a multiple of ``every``."""
         if step % self.every:
             return
         sparse = [layer for layer in self._layers if isinstance(layer, SSN)]
@@ -151,7 +152,7 @@ class GateHistory:
             both = next(solved) if isinstance(layer, SSN) else torch.stack(layer.gates())
             rows.append(_columns(both, layer.normalizers))
         self._steps.append(step)
-        # A network that is spread over devices is gathered on the first.
+        # The gates of a network that is spread over several devices are gathered on the first.
         gathered = [row.to(rows[0].device) for row in rows]
         self._ratios.append(torch.stack(gathered) if rows else torch.zeros(0, 2, 3))
 
@@ -164,7 +165,7 @@ class GateHistory:
         )
 
     def load_records(self, records: GateRecords) -> None:
-        """Go on from an earlier part of the same training.
+        """Continue from an earlier part of the same training.
 
         Raises:
             CheckpointError: The records are of a network with other layers.
@@ -182,9 +183,9 @@ class GateHistory:
 
 
 def _columns(ratios: Tensor, offered: tuple[Normalizer, ...]) -> Tensor:
-    """(2, K) to (2, 3), 0 for what is not offered.
+    """(2, K) to (2, 3), with 0 for what is not offered.
 
-    Stacked, because the host would copy an index to the device and wait for that.
+    Columns are stacked: to index, the host would copy the index to the device and wait for that.
     """
     absent = torch.zeros_like(ratios[:, 0])
     columns = [ratios[:, offered.index(n)] if n in offered else absent for n in Normalizer]

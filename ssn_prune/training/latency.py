@@ -6,8 +6,8 @@ With the mean gate p and the variance gate q of a layer, and C the milliseconds 
 
 where t is the latency of the network without norms. For one-hot gates that is ``weight`` times the
 share that normalization adds to the latency. It is zero where every layer has chosen BN/BN, and
-linear in each of the two gates, so that a gate always moves to what is cheaper. Sums over measured
-costs of operations as a differentiable latency: FBNet (arXiv 1812.03443), section 3.2.
+linear in each of the two gates, so a gate always moves towards the cheaper choice. FBNet
+(arXiv 1812.03443, section 3.2) also uses a sum over measured costs as a differentiable latency.
 """
 
 from __future__ import annotations
@@ -24,41 +24,42 @@ from ssn_prune.normalizer import NormalizerPair
 
 
 def latency_penalty(model: nn.Module, costs: Costs, *, weight: float) -> Tensor:
-    """What to add to the loss so that gates settle on cheap pairs unless accuracy objects.
+    """A term to add to the loss so that gates settle on cheap pairs unless the loss would suffer.
 
     :class:`LatencyPenalty` is the same for many steps: it copies the costs to the device once.
 
     Args:
         model: A network with SSN or SN layers.
         costs: Its costs, from :func:`ssn_prune.measure_costs`.
-        weight: The loss that a latency twice that of the network without norms is worth.
+        weight: The loss that is added if norms double the latency of the network without norms.
 
     Returns:
-        A scalar on the device of the gates, at least 0; its gradient is that of the gates. Frozen
-        gates count and have none. 0 for a network without switchable layers.
+        A scalar on the device of the gates, at least 0. Only the gates get gradients from it.
+        Frozen gates count, but get none. 0 for a network without switchable layers.
 
     Raises:
-        CostsError: The costs are of another network.
-        ArgumentError: They do not say what the network takes without norms, or the weight is
-            negative or not finite.
+        CostsError: The costs are those of another network.
+        ArgumentError: The costs do not say how long the network takes without norms, or the weight
+            is negative or not finite.
     """
     return LatencyPenalty(model, costs, weight=weight)()
 
 
 class LatencyPenalty:
-    """:func:`latency_penalty` for every step of a training; nothing waits for the device.
+    """:func:`latency_penalty` for every step of a training, without waiting for the device.
 
-    Make it when the network is where it is trained. Gates that freeze later go on to count.
+    Create it when the network is on the device where it is trained. Gates that freeze later still
+    count.
 
     Args:
         model: A network with SSN or SN layers.
         costs: Its costs.
-        weight: The loss that a latency twice that of the network without norms is worth.
+        weight: The loss that is added if norms double the latency of the network without norms.
 
     Raises:
-        CostsError: The costs are of another network.
-        ArgumentError: They do not say what the network takes without norms, or the weight is
-            negative or not finite.
+        CostsError: The costs are those of another network.
+        ArgumentError: The costs do not say how long the network takes without norms, or the weight
+            is negative or not finite.
     """
 
     def __init__(self, model: nn.Module, costs: Costs, *, weight: float) -> None:
@@ -76,7 +77,7 @@ class LatencyPenalty:
             self._groups.append(([layers[name] for name in names], matrices))
 
     def __call__(self) -> Tensor:
-        """The penalty of the gates as they are."""
+        """The penalty for the present gates."""
         parts = [
             torch.einsum("lm,lmv,lv->", gates[:, 0], matrices, gates[:, 1])
             for layers, matrices in self._groups
@@ -88,14 +89,14 @@ class LatencyPenalty:
 def _scale(costs: Costs, weight: float) -> float:
     if not 0 <= weight < float("inf"):
         raise ArgumentError(
-            "the weight of a penalty is no number from 0 on",
+            "the weight of a penalty is negative or not finite",
             expected="`weight=`, 0 or more",
             found=f"`weight={weight}`",
             hint="pass `weight=0.5` to start with",
         )
     if costs.norm_free_ms is None:
         raise ArgumentError(
-            "the costs do not say what the network takes without norms",
+            "the costs do not say how long the network takes without norms",
             expected="costs with norm_free_ms",
             found="none: it could not be exported when they were measured",
             hint="dataclasses.replace(costs, norm_free_ms=...) with the latency of the network",
@@ -104,7 +105,7 @@ def _scale(costs: Costs, weight: float) -> float:
 
 
 def _ratios(layers: list[SwitchableNorm]) -> Tensor:
-    """The gates of layers, (L, 2, K): all those of SSN layers are solved together."""
+    """The gates of layers, (L, 2, K); those of all SSN layers are solved together."""
     sparse = [layer for layer in layers if isinstance(layer, SSN)]
     solved = dict(zip(map(id, sparse), differentiable_gate_ratios(sparse), strict=True))
     return torch.stack(
@@ -113,7 +114,7 @@ def _ratios(layers: list[SwitchableNorm]) -> Tensor:
 
 
 def _matrix(name: str, layer: SwitchableNorm, costs: Costs) -> list[list[float]]:
-    """Milliseconds by normalizer of the mean and of the variance, (K, K)."""
+    """Milliseconds by the normalizers of the mean and of the variance, (K, K)."""
     known = {pair: costs.of(name, pair) for pair in (FREE, *costs.pairs(name))}
     # A pair that cannot be exported is as bad as the most expensive one.
     most = max(known.values())

@@ -1,4 +1,4 @@
-"""The gates' share of the optimizer, by the recipe of the reference training code.
+"""How the optimizer treats the gates, by the recipe of the reference training code.
 
 Gates have a group of their own: a tenth of the learning rate, no weight decay, and a gradient that
 is clipped to norm 1.
@@ -20,7 +20,7 @@ def gate_parameters(model: nn.Module) -> list[nn.Parameter]:
         model: Any network.
 
     Returns:
-        In the network's order; empty if it has no switchable layer.
+        The gates in the network's order; empty if it has no switchable layer.
     """
     found: dict[int, nn.Parameter] = {}
     for module in model.modules():
@@ -43,16 +43,17 @@ def param_groups(
     Args:
         model: A network with switchable layers.
         lr: Learning rate of the weights.
-        weight_decay: Of the weights; None leaves it to the optimizer's own argument. The reference
-            uses 1e-4. Gates have none either way.
+        weight_decay: Weight decay of the weights; None leaves it to the optimizer's own argument.
+            The reference uses 1e-4. Gates have none either way.
         gate_lr_ratio: The gates' learning rate is this times ``lr``.
-        norm_weight_decay: Of all parameters with one axis (biases, scales of norms), which then get
-            a group of their own; None treats them like the weights, as the reference does.
+        norm_weight_decay: Weight decay of all parameters with at most one axis (biases, scales of
+            norms), which then get a group of their own; None treats them like the weights, as the
+            reference does.
 
     Returns:
-        Groups that set what they name and leave the rest to the optimizer, ``"weights"``,
-        ``"norms"`` (only with ``norm_weight_decay``) and ``"gates"``. Parameters that need no
-        gradient are left out.
+        The groups ``"weights"``, ``"norms"`` (only with ``norm_weight_decay``) and ``"gates"``;
+        empty ones are left out. They set what is given here and leave the rest to the optimizer.
+        Parameters that need no gradient are in none.
     """
     gates = gate_parameters(model)
     gate_ids = {id(gate) for gate in gates}

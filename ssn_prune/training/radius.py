@@ -1,4 +1,4 @@
-"""The radius schedule: how fast the gates are driven to a single choice.
+"""The radius schedule: how fast the gates are driven to single choices.
 
 The paper (arXiv 1903.03793, section 3.3) grows the radius of SparsestMax linearly from 0, where it
 is plain sparsemax, to sqrt((K-1)/K), where only one-hot ratios are left. The reference
@@ -24,17 +24,17 @@ class RadiusSchedule:
     """Grows the radius of every SSN layer of a model linearly and freezes gates on the way.
 
     Call :meth:`step` after every ``optimizer.step()``. The constructor sets the radius of step 0.
-    Nothing waits for the device.
+    It never waits for the device.
 
     Args:
         model: A network with SSN layers; their radii are set in place. Under
-            DistributedDataParallel either the wrapper or the wrapped module.
+            DistributedDataParallel pass either the wrapper or the wrapped module.
         total_steps: Steps after which the radius has reached its end, at least 1. Further steps
-            leave it there. With a few steps less than the training has, the network trains on with
-            frozen gates.
-        end: The radius at the end; None for the one at which exactly the one-hot ratios are left,
-            sqrt((K-1)/K), layer by layer. The reference implementation uses 1; a layer that has
-            reached its sqrt((K-1)/K) on the way stays there, where larger radii mean the same.
+            leave it there. If the training has a few more steps than this, it ends with frozen
+            gates.
+        end: The radius at the end; None for the one at which only one-hot ratios are left,
+            sqrt((K-1)/K), for each layer. The reference implementation uses 1. A layer that has
+            reached its sqrt((K-1)/K) on the way stays there, since larger radii mean the same.
         history: If given, the gates are recorded at every step that it asks for.
         on_frozen: Called once with ``model``, after the first step at which every gate must be
             one-hot because of its radius; for example :func:`freeze_selected`.
@@ -75,21 +75,21 @@ class RadiusSchedule:
         self._apply()
 
     def __repr__(self) -> str:
-        """How far it is, and the radius of layers with three normalizers."""
+        """How far the schedule is, and the radius of layers with three normalizers."""
         frozen = ", frozen" if self.frozen else ""
         done = f"{self.steps_done} of {self.total_steps} steps"
         return f"<RadiusSchedule: {done}, radius {self.radius():.4f}{frozen}>"
 
     @property
     def share(self) -> float:
-        """The part of the way that is done, 0 to 1."""
+        """The fraction of the schedule that is done, 0 to 1."""
         return min(1.0, self.steps_done / self.total_steps)
 
     def radius(self, num_choices: int = 3) -> float:
         """The present radius of a layer with ``num_choices`` normalizers."""
         largest = vertex_radius(num_choices)
         radius = (largest if self.end is None else self.end) * self.share
-        # Exactly the largest: a last step that misses it by rounding freezes nothing.
+        # Exactly the largest: a last step that missed it by rounding would freeze nothing.
         return largest if radius >= largest * (1 - VERTEX_MARGIN) else radius
 
     def step(self) -> None:
@@ -114,15 +114,15 @@ class RadiusSchedule:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was saved; sets the radii.
+        """Resume where ``state`` was saved; sets the radii.
 
-        ``on_frozen`` is not called again if it had been called before: a training that swapped its
+        ``on_frozen`` is not called again if it was called before: a training that swapped its
         layers is resumed with swapped layers.
 
         Args:
-            state: What :meth:`state_dict` gave. Its ``total_steps`` and ``end`` replace those of
-                the constructor, with a warning if they differ: change them in ``state`` to grow the
-                radius otherwise from here on.
+            state: What :meth:`state_dict` returned. Its ``total_steps`` and ``end`` replace those
+                of the constructor, with a warning if they differ: change them in ``state`` to grow
+                the radius differently from here on.
         """
         for name in ("total_steps", "end"):
             saved, own = state[name], getattr(self, name)

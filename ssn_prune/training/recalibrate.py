@@ -1,7 +1,7 @@
-"""Population statistics of BN, measured over a loader after (or instead of) moving averages.
+"""Population statistics of BN, measured over a loader in place of moving averages.
 
 SN's paper (arXiv 1806.10779, section 3.2) calls this batch average: the network and all its gates
-are frozen, some batches are fed, and the means and variances of all of them are averaged.
+are frozen, some batches are run, and the means and variances of all of them are averaged.
 """
 
 from __future__ import annotations
@@ -34,27 +34,28 @@ def recalibrate(
 ) -> int:
     """Replace the running statistics of every BN by averages over ``batches``, in place.
 
-    Layers with BN among their normalizers and torch's own BatchNorm layers see training mode,
-    everything else (dropout) evaluation mode; nothing else of the model changes, and all modes and
-    momenta are as before when it returns or fails. Layers that kept no running statistics get them;
-    layers that no batch reaches in evaluation mode, like auxiliary heads, keep what they had.
+    Layers with BN among their normalizers and torch's own BatchNorm layers run in training mode,
+    everything else (such as dropout) in evaluation mode. Nothing else of the model changes, and all
+    modes and momenta are as before when it returns or fails. Layers without running statistics get
+    them; layers that no batch reaches in evaluation mode, like auxiliary heads, keep theirs.
 
     Args:
-        model: A network whose statistics are missing, outdated, or sums that were never divided;
-            also one with switchable layers of another implementation, such as
-            :func:`ssn_prune.prune` takes over. Their buffers get what is measured.
+        model: A network whose statistics are missing, outdated, or sums that were never divided. It
+            may have switchable layers of another implementation that :func:`ssn_prune.prune` takes
+            over; the measured values are written to their buffers.
         batches: For example a DataLoader of training data. If a batch is a tuple or list, its first
             element is the input.
         steps: The largest number of batches to use; no more are taken from an iterator.
         device: Where the inputs go first; None leaves them where they are.
-        forward: Called as ``forward(model, batch)`` instead, for batches of another structure.
+        forward: Called as ``forward(model, batch)`` instead of the model, for batches of another
+            structure.
 
     Returns:
         The number of batches that were averaged.
 
     Raises:
         ArgumentError: There was no batch, or no layer with BN.
-        UnsupportedLayerError: A layer of another implementation computes something else than ours.
+        UnsupportedLayerError: A layer of another implementation does not compute what ours does.
     """
     foreign = foreign_layers(model)
     if foreign:
@@ -113,7 +114,10 @@ class _Before:
         self.layer.track_running_stats = self.tracked
 
     def finish(self) -> None:
-        """Write what was measured into the old tensors, to which others may hold on (DDP does)."""
+        """Write what was measured into the old tensors, to which others (DDP) may hold references.
+
+        A layer that was not reached gets its old statistics back.
+        """
         measured = {name: self.layer._buffers[name] for name in _BUFFERS}
         count = measured["num_batches_tracked"]
         if count is None or not count.item():
@@ -135,7 +139,7 @@ def _measuring(model: nn.Module, layers: list[nn.Module]) -> Iterator[None]:
             assert isinstance(layer, _NormBase)  # both kinds are
             buffers = {name: layer._buffers[name] for name in _BUFFERS}
             saved.append(_Before(layer, layer.momentum, layer.track_running_stats, buffers))
-            layer.training = True  # not train(): timm's layers have a dropout inside
+            layer.training = True  # not train(): timm's layers have a dropout inside them
             layer.momentum = None  # torch's convention for the plain average over all batches
             layer.track_running_stats = True
             like = _like(model, layer)

@@ -202,7 +202,7 @@ def test_the_folders_of_a_zip_are_named_if_another_is_meant(tmp_path):
 def test_images_in_and_beside_folders_are_refused(tmp_path):
     folder = class_folders(tmp_path / "photos")
     Image.fromarray(noise(0)).save(folder / "x.png")
-    refused(folder, "beside them")
+    refused(folder, "outside of them")
 
 
 def test_the_sets_of_a_folder_are_named(tmp_path):
@@ -221,7 +221,7 @@ def test_an_image_without_its_map_is_refused(tmp_path, lost):
 def test_a_map_in_colours_is_refused(tmp_path):
     folder = pairs(tmp_path / "road")
     Image.fromarray(noise(0, (8, 8, 3))).save(tmp_path / "road" / "testannot" / "1.png")
-    refused(folder, "no map of labels", preprocessing=COLOURS, sizes=[(3, 8, 8)])
+    refused(folder, "not a map of labels", preprocessing=COLOURS, sizes=[(3, 8, 8)])
 
 
 # Files that are damaged or mean harm
@@ -326,15 +326,15 @@ def test_an_array_file_that_means_harm_is_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({}, "not the network's inputs"),
+        ({}, "not have the network's inputs"),
         ({"pictures": np.zeros((2, 1, 8, 8))}, "pictures"),
         ({"images": np.zeros((2, 8, 8, 1))}, "shape"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.zeros(3)}, "unequal"),
         ({"images": np.zeros((0, 1, 8, 8))}, "no inputs"),
-        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.eye(2)}, "no classes"),
-        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0.5, 1])}, "no classes"),
-        ({"images": np.array(["a", "b"])}, "no array of numbers"),
-        ({"images": np.zeros((2, 1, 8, 8), complex)}, "no array of numbers"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.eye(2)}, "not classes"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0.5, 1])}, "not classes"),
+        ({"images": np.array(["a", "b"])}, "not an array of numbers"),
+        ({"images": np.zeros((2, 1, 8, 8), complex)}, "not an array of numbers"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, words):

@@ -1,4 +1,4 @@
-"""What calling, creating and completing an object comes to, by its name; nothing is executed."""
+"""What calling, creating or completing an object yields, by its name; nothing is executed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SEARCH_COST = 128  # a name that is compared with the lists
 
 
 def name(machine: Machine, module: object, member: object) -> Name:
-    """A name that the file asks for; an unknown one must be explained by what is done with it."""
+    """A name that the file asks for; its use must show that an unknown one is harmless."""
     if not isinstance(module, str) or not isinstance(member, str):
         raise PickleError("a name that is no text")
     if len(module) + len(member) > _LONGEST_NAME:
@@ -64,7 +64,7 @@ def name(machine: Machine, module: object, member: object) -> Name:
 
 
 def call(machine: Machine, function: object, arguments: object) -> object:
-    """What a function or class gives for these arguments."""
+    """What a function or class returns for these arguments."""
     if not isinstance(function, Name) or not isinstance(arguments, tuple):
         raise PickleError("a call of something that has no name, or without arguments")
     machine.charge(SLOT_COST * len(arguments))
@@ -85,7 +85,7 @@ def call(machine: Machine, function: object, arguments: object) -> object:
 
 
 def create(machine: Machine, cls: object, arguments: object) -> object:
-    """A new object of a class; what an unknown one is, its state will say."""
+    """A new object of a class; for an unknown class, its state will show what it is."""
     if not isinstance(cls, Name) or not isinstance(arguments, tuple):
         raise PickleError("a new object of something that is no class, or without arguments")
     builder = _BUILDERS.get(cls.name)
@@ -97,13 +97,13 @@ def create(machine: Machine, cls: object, arguments: object) -> object:
 
 
 def complete(machine: Machine, target: object, state: object) -> None:
-    """Give an object the state that its pickle has for it."""
+    """Give an object the state that the pickle holds for it."""
     if isinstance(target, NumpyType):
         complete_dtype(target, state)
     elif isinstance(target, NumpyArray):
         complete_array(target, state)
         if isinstance(state, tuple) and isinstance(state[-1], str):
-            machine.charge(getsizeof(state[-1]))  # its bytes were made of the text
+            machine.charge(getsizeof(state[-1]))  # its bytes were encoded from the text
     elif isinstance(target, Inert) and not isinstance(target, Name):
         if isinstance(state, Pairs):
             machine.charge(_SCAN_COST * len(state))
@@ -116,13 +116,13 @@ def complete(machine: Machine, target: object, state: object) -> None:
 
 
 def require_explained(machine: Machine) -> None:
-    """Refuse a file that asked for an unknown name and made no harmless value of it."""
+    """Refuse a file that asked for an unknown name whose use did not prove harmless."""
     for unknown in machine.unknown:
         raise UnsafeGlobalError(unknown)
 
 
 def unsafe_name(machine: Machine) -> str | None:
-    """The first unknown name that is of a library, and so no enumeration of a user's."""
+    """The first unknown name that belongs to a library, and so is not a user's enumeration."""
     return next((name for name in machine.unknown if is_of_library(name)), None)
 
 
@@ -139,7 +139,7 @@ def _known_object(machine: Machine, cls: Name) -> object:
 
 
 def _object(machine: Machine, cls: Name, arguments: tuple[object, ...]) -> object:
-    """What calling a class gives, if it is metadata, a module, or an enumeration of somebody's."""
+    """What calling a class returns, if it is metadata, a module, or a user's enumeration."""
     if canonical(cls.name) == _GETATTR:
         return _member(machine, cls, arguments)
     return _known_object(machine, cls) or _enum_member(machine, cls, arguments)

@@ -101,6 +101,6 @@ def _extend(machine: Machine, items: list[object]) -> None:
 
 
 def _require_inert(target: object) -> None:
-    """Metadata that is left unread takes any items, and keeps none."""
+    """Accept items only for metadata that is left unread; it keeps none of them."""
     if not isinstance(target, Inert) or isinstance(target, Name):
         raise PickleError("items for something that takes none")

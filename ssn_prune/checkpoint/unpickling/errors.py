@@ -1,4 +1,4 @@
-"""What can be wrong with a pickle; the reader of files turns these into its own errors."""
+"""What can be wrong with a pickle; the checkpoint reader turns these into its own errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LONGEST_NAME = 120
 
 
 class PickleError(ValueError):
-    """The bytes are no pickle, or say something that no pickler writes.
+    """The bytes are not a pickle, or contain something that no pickler writes.
 
     Attributes:
         problem: What is wrong, without the place.
@@ -23,7 +23,7 @@ class PickleError(ValueError):
         self.instruction = ""
 
     def place(self, position: int, instruction: str) -> None:
-        """Note where it happened."""
+        """Record where it happened."""
         self.position, self.instruction = position, instruction
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class WholeModuleError(PickleError):
     """The pickle holds a network as an object, not its state dict.
 
     Attributes:
-        name: The class of the outermost one.
+        name: The class of the outermost module.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs the instructions of a pickle; plain values come out, and nothing of the file is executed."""
+"""Interprets the instructions of a pickle into plain values; no code of the file is executed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Unpickled:
         value: None, bool, int, float, complex, str, bytes, list, tuple,
             :class:`~ssn_prune.checkpoint.unpickling.values.Pairs` of these, and as leaves the
             stand-ins of :mod:`ssn_prune.checkpoint.unpickling.values` and
-            :mod:`ssn_prune.checkpoint.stored`. Parts may be shared, and may hold themselves.
-        end: Number of bytes of the pickle; others may follow.
+            :mod:`ssn_prune.checkpoint.stored`. Parts may be shared, and may contain themselves.
+        end: Number of bytes of the pickle; other bytes may follow.
     """
 
     value: object
@@ -43,15 +43,15 @@ def unpickle(
     """Read one pickle of protocol 0 to 5.
 
     Args:
-        data: Its bytes, or a stream at its first byte, which is read up to its last.
-        find_storage: Gives the storage and the name of its dtype, None if it has none, for a
-            persistent id: ``("storage", Name, key, location, count)``, in legacy files with a view
-            of the storage at the end. The ids are not checked beyond their first item.
-        memory: Bytes that the result may take besides its tensors, about.
+        data: Its bytes, or a stream that begins with them.
+        find_storage: For a persistent id, returns the storage and the name of its dtype, None if it
+            has none. An id is ``("storage", Name, key, location, count)``, in legacy files with a
+            view of the storage at the end; only its first two items are checked before.
+        memory: Approximate number of bytes that the result may take besides its tensors.
 
     Raises:
-        PickleError: It is no pickle, ends too early, is too large, or asks for a global that is
-            neither a tensor's nor known metadata. Nothing is looked up or executed.
+        PickleError: It is not a pickle, ends too early, is too large, or asks for a global that is
+            neither a tensor's nor known metadata. Nothing is imported or executed.
     """
     source = Source(BytesIO(data) if isinstance(data, bytes) else data)
     machine = Machine(source, find_storage, memory)

@@ -16,19 +16,19 @@ SLOT_COST = 8  # bytes that an item takes in a list or tuple
 
 
 class Machine:
-    """What instructions work on.
+    """The state on which instructions work.
 
     Args:
         source: Where they read their arguments.
-        find_storage: Gives the storage behind a persistent id.
+        find_storage: Returns the storage behind a persistent id.
         memory: Bytes that may be used for what is built.
 
     Attributes:
         stack: Values above the last mark.
         below: Values below each mark, the outermost first.
         left: Bytes that may still be used. Every instruction pays for the memory that it takes, and
-            at least a little, which bounds their number and with it the time.
-        unknown: Names that the file asks for and that nothing has explained so far.
+            at least a little, which bounds the number of instructions and with it the time.
+        unknown: Unknown names that the file asked for and whose use has not proved harmless yet.
     """
 
     def __init__(self, source: Source, find_storage: FindStorage, memory: int) -> None:
@@ -68,7 +68,7 @@ class Machine:
         return self.stack[-1]
 
     def require(self, count: int) -> None:
-        """Demand so many values above the last mark."""
+        """Demand at least ``count`` values above the last mark."""
         if len(self.stack) < count:
             raise PickleError("an instruction finds too few values on the stack")
 

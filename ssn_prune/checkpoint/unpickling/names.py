@@ -1,6 +1,6 @@
 """Which names a pickle may use: a closed list, by name or by the library that defines them.
 
-Nothing is ever looked up or called: a name decides what a *description* of the object becomes.
+Nothing is ever imported or called: a name only decides which *description* stands for the object.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
-# Where Python, NumPy and PyTorch kept these before or keep them now: other prefix, prefix here.
+# Where Python, NumPy and PyTorch have moved these over time: the other prefix, the one used here.
 _MOVED = (
     ("__builtin__.", "builtins."),
     ("copy_reg.", "copyreg."),
@@ -18,7 +18,7 @@ _MOVED = (
     ("torch._utils.torch.", "torch."),
     ("UserDict.IterableUserDict", "collections.UserDict"),
 )
-# By module: what is metadata that may be left unread.
+# By module: classes and functions whose objects are metadata that may be left unread.
 _INERT = {
     "argparse": ("Namespace",),
     "builtins": (
@@ -83,7 +83,7 @@ _TENSOR_OR_STORAGE = re.compile(
 )
 _CLASS = re.compile(r"[A-Z]\w*(\.[A-Z]\w*)*")
 _ENUM_VALUE = re.compile(r"[\w.+-]{1,64}")
-# Classes of these never count as somebody's own enumeration.
+# Classes of these libraries never count as a user's own enumeration.
 _NO_USER = sys.stdlib_module_names | {"torch", "numpy", "__builtin__", "copy_reg"}
 
 
@@ -107,7 +107,7 @@ def is_inert(name: str) -> bool:
 
 
 def is_loss(name: str) -> bool:
-    """Whether it is a loss of ``torch.nn``, which is a module that belongs to no network."""
+    """Whether it is a loss of ``torch.nn``: a module, but not part of a network."""
     return name.startswith(_LOSSES)
 
 
@@ -122,7 +122,7 @@ def is_tensor_class(name: str) -> bool:
 
 
 def may_be_named(name: str) -> bool:
-    """Whether a file may name it without calling it: a dtype, layout, layer or its function."""
+    """Whether a file may name it without calling it: dtypes, layouts, classes and functions."""
     torch_name = name.removeprefix("torch.")
     return (
         bool(_DTYPE.fullmatch(name))
@@ -134,15 +134,15 @@ def may_be_named(name: str) -> bool:
 
 
 def is_of_library(name: str) -> bool:
-    """Whether Python, NumPy or PyTorch defines it: then it is no class of a user."""
+    """Whether Python, NumPy or PyTorch defines it; then it is not a user's class."""
     return name.partition(".")[0] in _NO_USER
 
 
 def may_be_enum_member(name: str, arguments: tuple[object, ...]) -> bool:
-    """Whether a call of an unknown name can be a member of somebody's enumeration.
+    """Whether a call of an unknown name can be a member of a user's enumeration.
 
-    An ``Enum`` is stored as its class, called with one number or one word. That is no harm even to
-    a reader that calls it; a name from Python's library is no user's enumeration.
+    An ``Enum`` member is stored as its class, called with one number or one word. Even a reader
+    that makes this call comes to no harm. A name from Python's library is not a user's enumeration.
     """
     member = name.rpartition(".")[2]
     if is_of_library(name) or len(arguments) != 1:

@@ -1,4 +1,4 @@
-"""NumPy's scalars and arrays, out of the arguments and states of their pickles."""
+"""NumPy's scalars and arrays, built from the arguments and states in their pickles."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def dtype(arguments: tuple[object, ...]) -> NumpyType:
 
 
 def complete_dtype(kind: NumpyType, state: object) -> None:
-    """The second item of the state is the order of the bytes."""
+    """Take the byte order, the second item of the state."""
     if not isinstance(state, tuple) or len(state) < 2:
         raise PickleError("a NumPy dtype with a state of another kind")
     kind.big_endian = state[1] == ">" if isinstance(state[1], str) else False
 
 
 def scalar(arguments: tuple[object, ...]) -> object:
-    """``numpy.core.multiarray.scalar``: a number of Python; other scalars stay unread."""
+    """``numpy.core.multiarray.scalar``: becomes a Python number; other scalars stay unread."""
     if not arguments or not isinstance(arguments[0], NumpyType):
         raise PickleError("a NumPy scalar without its dtype")
     kind = arguments[0]
@@ -70,12 +70,12 @@ def scalar(arguments: tuple[object, ...]) -> object:
 
 
 def empty_array(_: tuple[object, ...]) -> NumpyArray:
-    """``_reconstruct``: an array whose content comes as its state."""
+    """``_reconstruct``: an array whose content comes later, as its state."""
     return NumpyArray()
 
 
 def complete_array(array: NumpyArray, state: object) -> None:
-    """The state: version, shape, dtype, whether in Fortran's order, and the bytes."""
+    """The state: version, shape, dtype, whether in Fortran order, and the bytes."""
     match state:
         case (int(), tuple() as shape, NumpyType() as kind, fortran, content):
             if not isinstance(content, list):  # a list: objects, which stay unread
@@ -111,7 +111,7 @@ def _tensor(
 
 
 def _raw(content: object) -> bytes:
-    """The bytes; Python 2 wrote them as a string, which was read as text where it could be."""
+    """The bytes; Python 2 wrote them as a string, which was read as text if it is UTF-8."""
     if isinstance(content, str):
         return content.encode()
     if isinstance(content, bytes):

@@ -1,4 +1,4 @@
-"""Persistent ids: how a pickle points to the storages that lie beside it in the file."""
+"""Persistent ids: how a pickle points to the storages that lie next to it in the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssn_prune.checkpoint.unpickling.machine import Machine
 from ssn_prune.checkpoint.unpickling.source import decoded
 from ssn_prune.checkpoint.unpickling.values import Name, StorageReference
 
-# What protocol 0 makes of the tuple: its text.
+# Protocol 0 stores the tuple as its text.
 _AS_TEXT = re.compile(
     r"\('storage', <class '([\w.]{1,100})'>, '([^'\\]{1,100})', '([^'\\]{1,100})', "
     r"([0-9]{1,19})(?:, (None|\('([^'\\]{1,100})', ([0-9]{1,19}), ([0-9]{1,19})\)))?\)"
@@ -18,7 +18,7 @@ _MOST_ITEMS = 8
 
 
 def resolve(machine: Machine, identity: object) -> object:
-    """The storage behind a persistent id; of a module's class with its source, the class."""
+    """The storage behind a persistent id; the class, if the id is of a class with its source."""
     if not isinstance(identity, tuple) or not 2 <= len(identity) <= _MOST_ITEMS:
         raise PickleError("a persistent id that is no short tuple")
     kind = identity[0]
@@ -32,7 +32,7 @@ def resolve(machine: Machine, identity: object) -> object:
 
 
 def parsed(line: bytes) -> tuple[object, ...]:
-    """The persistent id behind its text."""
+    """The persistent id that a text describes."""
     match = _AS_TEXT.fullmatch(decoded(line))
     if not match:
         raise PickleError("a persistent id of something else than a storage")

@@ -1,4 +1,4 @@
-"""Objects of Python's own classes, out of the arguments that their pickles call them with."""
+"""Objects of Python's own classes, built from the arguments in their pickles."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def default_mapping(arguments: tuple[object, ...]) -> Pairs:
 
 
 def sequence(arguments: tuple[object, ...]) -> list[object]:
-    """``list``, or ``deque`` with its longest length."""
+    """``list``, or ``deque`` with its maximum length."""
     if not arguments:
         return []
     if not isinstance(arguments[0], list | tuple) or len(arguments) > 2:
@@ -43,7 +43,7 @@ def sequence(arguments: tuple[object, ...]) -> list[object]:
 
 
 def byte_string(arguments: tuple[object, ...]) -> bytes:
-    """``bytes``, ``bytearray`` and ``_codecs.encode``, which older protocols write them with."""
+    """``bytes``, ``bytearray``, and ``_codecs.encode``, by which older protocols store them."""
     match arguments:
         case ():
             return b""
@@ -74,7 +74,7 @@ def nested_file(_: tuple[object, ...]) -> object:
 
 
 def one(arguments: tuple[object, ...]) -> tuple[object]:
-    """The arguments, if there is one."""
+    """The arguments, if there is exactly one."""
     if len(arguments) != 1:
         raise PickleError(f"{len(arguments)} arguments instead of one")
     return arguments

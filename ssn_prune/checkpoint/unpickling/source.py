@@ -10,7 +10,7 @@ from ssn_prune.checkpoint.unpickling.errors import PickleError, TooLargeError, T
 from ssn_prune.text import without_surrogates
 
 _LONGEST_NUMBER = 700  # digits; an integer of 255 bytes has 615
-_LONGEST_INTEGER = 255  # bytes, which is what LONG1 can say
+_LONGEST_INTEGER = 255  # bytes, the most that LONG1 can state
 _LONGEST_TEXT = 16 << 20  # bytes; in memory a text may take four times as much
 _LONGEST_BYTES = 64 << 20
 _DECIMAL = re.compile(rb"[+-]?[0-9]+")
@@ -52,22 +52,22 @@ class Source:
         return int.from_bytes(self.take(width), "little", signed=True)
 
     def sized(self, width: int) -> bytes:
-        """Bytes after their number, which takes ``width`` bytes."""
+        """Bytes that follow their length, which takes ``width`` bytes."""
         return self._piece(self.unsigned(width), _LONGEST_BYTES)
 
     def text(self, width: int) -> str:
-        """UTF-8 after its length, which takes ``width`` bytes."""
+        """UTF-8 text that follows its length, which takes ``width`` bytes."""
         return decoded(self._piece(self.unsigned(width), _LONGEST_TEXT))
 
     def long(self, width: int) -> int:
-        """A signed integer after its length."""
+        """A signed integer that follows its length, which takes ``width`` bytes."""
         size = self.unsigned(width)
         if size > _LONGEST_INTEGER:
             raise TooLargeError(f"an integer of {size} bytes")
         return self.signed(size)
 
     def double(self) -> float:
-        """Eight bytes, most significant first."""
+        """A float64 of eight bytes, most significant first."""
         value: float = struct.unpack(">d", self.take(8))[0]
         return value
 

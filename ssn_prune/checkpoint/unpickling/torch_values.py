@@ -1,4 +1,4 @@
-"""Tensors, out of the arguments that PyTorch's pickles rebuild them with."""
+"""Tensors, built from the arguments with which PyTorch's pickles rebuild them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SYNONYMS = {
 
 
 def tensor(arguments: tuple[object, ...]) -> Tensor:
-    """``_rebuild_tensor`` and ``_v2``: storage, offset, shape, strides, facts for training."""
+    """``_rebuild_tensor`` and ``_v2``: storage, offset, shape, strides, settings for training."""
     match arguments:
         case (StorageReference() as reference, offset, shape, stride, *rest):
             return _view(reference, reference.dtype, offset, shape, stride, rest[2:])
@@ -105,7 +105,7 @@ def wrapper(arguments: tuple[object, ...]) -> Tensor:
 
 
 def dtype_name(dtype: Name) -> str:
-    """``"float32"`` of ``torch.float32``."""
+    """The name of a dtype, such as ``"float32"`` for ``torch.float32``."""
     short = dtype.name.removeprefix("torch.")
     return _SYNONYMS.get(short, short)
 
@@ -166,7 +166,7 @@ def _counts(value: object) -> tuple[int, ...]:
 
 
 def _is_negated(metadata: Sequence[object]) -> bool:
-    """Whether the numbers are stored without the sign that the tensor gives them."""
+    """Whether the tensor's values are the negatives of the stored ones."""
     bits = metadata[0] if metadata else None
     if not isinstance(bits, Pairs):
         return False

@@ -61,7 +61,7 @@ class Inert:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Name(Inert):
-    """A class, function or constant that the file names; it is never looked up."""
+    """A class, function or constant that the file names; it is never imported."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -79,7 +79,7 @@ class StorageReference:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Instance(Inert):
-    """An object of an unknown class, of which only the state can say what it is."""
+    """An object of an unknown class; only its state can show what it is."""
 
 
 @dataclass(eq=False, slots=True)
@@ -87,7 +87,7 @@ class NumpyType:
     """A NumPy dtype; not frozen, because a pickle names an object before it completes it.
 
     Attributes:
-        code: Kind and bytes an element, such as ``"f8"``.
+        code: Kind and bytes per element, such as ``"f8"``.
         big_endian: Whether the most significant byte comes first.
     """
 
@@ -100,7 +100,7 @@ class NumpyArray:
     """A NumPy array; not frozen, because a pickle names an object before it completes it.
 
     Attributes:
-        tensor: Its numbers; None if it holds no numbers of a dtype that networks have.
+        tensor: Its numbers; None if their dtype is not one that networks have.
     """
 
     tensor: StoredTensor | None = None

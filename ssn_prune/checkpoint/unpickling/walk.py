@@ -1,4 +1,4 @@
-"""A bounded walk over values out of a pickle, which may share parts and hold themselves."""
+"""A bounded walk over the values of a pickle, which may share parts and contain themselves."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from ssn_prune.checkpoint.unpickling.errors import TooLargeError
 from ssn_prune.checkpoint.unpickling.values import Pairs
 
-_DEEPEST = 500  # a pickler of Python gives up at about this depth, too
+_DEEPEST = 500  # Python's pickler gives up at about this depth too
 
 
 def walk(value: object, budget: int) -> Iterator[object]:
-    """Every value that can be reached, the outer ones first; each container once.
+    """Every value that can be reached, the outer ones first; each container is entered once.
 
     Args:
         value: Where to start.
-        budget: Most values to visit.
+        budget: Largest number of values to visit.
 
     Raises:
         TooLargeError: There are more, or they are nested too deeply for anybody to print.

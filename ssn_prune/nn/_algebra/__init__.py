@@ -1,7 +1,7 @@
 """The (N, C) algebra of a layer: what the CPU path runs on.
 
 Private to :mod:`ssn_prune.nn`, which imports the names below and nothing else from here. NumPy is
-load-bearing: the algebra takes half the time that it takes on tensors.
+load-bearing: on arrays the algebra takes half the time that it takes on tensors.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ emulated). The moments of LN pool the last axis, those of BN the one before it.
 
 Everything is written with operators that NumPy arrays and tensors share. On the CPU it runs on
 NumPy arrays, whose operators cost less than half as much on such small operands; on other devices
-it runs on tensors and nothing waits.
+it runs on tensors, and the host never waits for them.
 
 Formulas: the docstring of :mod:`ssn_prune.nn.functional`.
 """
@@ -32,9 +32,9 @@ class BatchReduction(Protocol):
     """How batch statistics are shared among processes; see training/distributed.py."""
 
     def pooled(self, moments: Tensor, samples: int) -> tuple[Tensor, float | Tensor]:
-        """Pool means and variances (2, ...) over all processes; with the number of all samples.
+        """Pool means and variances (2, ...) over all processes, and count all samples.
 
-        That number stays on a device that would have to be waited for.
+        The number of samples stays on the device if reading it would mean waiting.
         """
 
     def summed(self, gradients: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class BatchReduction(Protocol):
 
 @dataclass(frozen=True)
 class NormSettings:
-    """What does not depend on the input.
+    """The settings of a layer, which do not depend on the input.
 
     Attributes:
         eps: Added to the variance.
@@ -73,7 +73,7 @@ class MomentMixture:
         planes: Means and variances of the planes, (2, G, n, C). The variances are corrected if
             those of LN and BN follow from corrected ones.
         running: BN's constants (2, C), if it does not use the batch's own statistics.
-        settings: See there.
+        settings: The settings of the layer.
         positions: M, the positions of a plane.
 
     Attributes:
@@ -93,7 +93,7 @@ class MomentMixture:
         self._deviations: list[Array | None] = []  # of the plane means from the pooled mean
         # 1 / number of planes that were pooled; None for constants.
         self._shares: list[float | Tensor | None] = []
-        # Values that a variance is over, and what a biased one is multiplied by.
+        # Number of values behind each variance, and the factor that corrects a biased one.
         self._counts: list[int | Tensor | None] = []
         self._factors: list[float | Tensor] = []
         for normalizer in settings.normalizers:
@@ -143,9 +143,9 @@ class MomentMixture:
         return pooled, deviation, share, self.positions * count
 
     def undefine(self, ratios: Array) -> None:
-        """A corrected variance of one value is 0/0: NaN, unless its ratio is zero.
+        """Make a corrected variance of one value, which is 0/0, NaN where its ratio is not zero.
 
-        That must not poison a layer that does not use it.
+        A layer that does not use this variance must not get its NaN.
         """
         for k, normalizer in enumerate(self.settings.normalizers):
             if (normalizer is Normalizer.BN and self.static) or not self._is_undefined(k):

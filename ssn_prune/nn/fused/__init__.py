@@ -1,4 +1,4 @@
-"""The switchable normalizer in training on a GPU, fused: six launches of Triton kernels a step.
+"""The switchable normalizer in training on a GPU, fused: six Triton kernel launches per step.
 
 ========= =========================== ============ ============
 launch    kernel                      reads        writes
@@ -11,13 +11,13 @@ backward  ``pool_gradients``          (N, C)       (N, C)
 backward  ``input_gradient``          x, gradient  gradient
 ========= =========================== ============ ============
 
-That is what BatchNorm reads and writes. A lane sums over positions in float32; what follows is
-float64, except the sums of the gradient where they wait in memory.
+BatchNorm reads and writes as much. A lane sums over positions in float32. What follows is float64,
+except that the sums of the gradient are stored in float32.
 
 Under ``torch.compile`` the reductions and the (N, C) part are two operators, and scale and shift
 are left to the compiler (:mod:`ssn_prune.nn.fused.traced`). Evaluation, export, float64 and other
-devices take :mod:`ssn_prune.nn.functional`, and so does a layer whose tensors are strided or on
-another device. Triton comes with torch where torch has CUDA; it is imported at the first use.
+devices use :mod:`ssn_prune.nn.functional`, and so does a layer whose tensors are not contiguous or
+on another device. Triton comes with torch where torch has CUDA; it is imported at the first use.
 """
 
 from ssn_prune.nn.fused.availability import runs_fused, runs_operators, take

@@ -43,14 +43,14 @@ def fused_norm(
         bias: Shape (C,), or None for zeros.
         gates: Both gates.
         ratios: The same in operators that can be differentiated: logits (K,) to ratios (K,).
-        running: What to update in place; not allowed if ``settings`` has a reduction.
+        running: The buffers to update in place; not allowed if ``settings`` has a reduction.
         settings: Everything else.
 
     Returns:
         The output in the shape, dtype and layout of ``x``; and, with a reduction, the statistics
         of all processes, (2, C), averaged over the groups, float64 and without a gradient.
     """
-    x = dense(x)  # out here, where a copy has a gradient
+    x = dense(x)  # out here, where autograd differentiates a copy
     result: tuple[Tensor, Tensor | None] = _FusedNorm.apply(
         x, weight, bias, gates.mean, gates.var, gates, ratios, running, settings
     )
@@ -58,7 +58,7 @@ def fused_norm(
 
 
 class _FusedNorm(torch.autograd.Function):
-    """Saves x, sixteen bytes for every plane of it, and what is pooled."""
+    """Saves x, sixteen bytes for each of its planes, and the pooled statistics."""
 
     @staticmethod
     def forward(
@@ -114,7 +114,7 @@ class _FusedNorm(torch.autograd.Function):
             )
             return (*wanted, None, None, None, None)
         settings = ctx.settings
-        x = dense(x)  # what was saved may have been moved, and come back in another layout
+        x = dense(x)  # hooks on saved tensors may give it back in another layout
         plan = plan_for(x, settings)
         needs_x, needs_weight, needs_bias, *needs_gates = ctx.needs_input_grad[:5]
         n, c = x.shape[:2]

@@ -1,4 +1,4 @@
-"""Where the kernels run."""
+"""Which inputs the kernels take."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MOST_OF_A_PLANE = 19
 def runs_fused(x: Tensor) -> bool:
     """Whether the kernels take this input in eager mode.
 
-    They take plain CUDA tensors of single and half precision. Where operators are recorded or
-    transformed, other forms are needed.
+    They take plain CUDA tensors of single and half precision. Tracing and function transforms need
+    operators of torch instead.
     """
     return (
         not torch.compiler.is_compiling()
@@ -38,7 +38,7 @@ def runs_fused(x: Tensor) -> bool:
 def runs_operators(x: Tensor) -> bool:
     """Whether a compiler is to see the kernels as operators.
 
-    No file may hold one: an export sees the plain formula.
+    An exported file must not hold one, so an export sees the plain formula.
     """
     if not torch.compiler.is_dynamo_compiling():
         return False
@@ -50,7 +50,7 @@ def runs_operators(x: Tensor) -> bool:
 def take(x: Tensor, *state: Tensor | None) -> bool:
     """Whether the kernels take the tensors of a layer, which they know by their addresses.
 
-    What they do not take, the operators of torch do, or say what is wrong with it.
+    Other tensors go to the operators of torch, which take them or say what is wrong.
 
     Args:
         x: The input.

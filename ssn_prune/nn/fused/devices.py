@@ -26,8 +26,8 @@ def runs_on(device: torch.device) -> bool:
         launch_trial(device)
     except Exception as error:  # noqa: BLE001 - whatever is missing, training goes on without
         warnings.warn(
-            f"Triton launches no kernels on {device}, so switchable layers train by several times "
-            f"as many operators of torch; the cause: {type(error).__name__}: {error}",
+            f"Triton cannot launch kernels on {device}, so switchable layers train with several "
+            f"times as many operators of torch; the cause: {type(error).__name__}: {error}",
             stacklevel=2,
         )
         return False

@@ -1,4 +1,4 @@
-"""What the kernels need to know of the gates of a layer."""
+"""What the kernels need to know about the gates of a layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class GateKind(enum.Enum):
-    """What makes ratios of the logits; GIVEN where they are ratios."""
+    """What turns the logits into ratios; GIVEN where they are ratios already."""
 
     SPARSESTMAX = "sparsestmax"
     SOFTMAX = "softmax"
@@ -21,13 +21,13 @@ class GateInputs:
     """Both gates of a layer.
 
     Attributes:
-        kind: Of both.
+        kind: The kind of both.
         mean: Logits of the mean gate, (K,).
         var: Logits of the variance gate, (K,).
-        radius: SparsestMax's, (1,); None for other kinds, as the next three.
+        radius: SparsestMax's radius, (1,); None for other kinds, as are the next three.
         mean_fixed: Whether the mean gate is frozen, (1,).
         var_fixed: Whether the variance gate is frozen, (1,).
-        frozen_ratios: Rows of gates that are frozen, (2, K).
+        frozen_ratios: The ratios of frozen gates, one row per gate, (2, K).
     """
 
     kind: GateKind

@@ -1,4 +1,4 @@
-"""The launches that training in eager mode and compiled training share."""
+"""The launches that eager and compiled training share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssn_prune.nn.fused.plan import FusedPlan
 from ssn_prune.nn.fused.running_statistics import RunningStatistics
 
 GATE_NUMBERS = 24  # of both gates, see kernels.gates
-SUMMED_AT_ONCE = 128  # programs, when the gradients of the gates are put together
+SUMMED_AT_ONCE = 128  # programs whose parts of the gates' gradients are summed at a time
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Entries that a program holds at a time, and its warps: a reduction keeps two sums an entry.
+# Entries that a program holds at a time, and its warps: a reduction keeps two sums per entry.
 _REDUCED, REDUCING_WARPS = 2048, 4
 _MAPPED, MAPPING_WARPS = 4096, 8
 # Parts of a plane are pooled by unrolled loops, so there are few.
@@ -22,8 +22,8 @@ class Tiles:
     """How the programs of one kind divide an (N, C, M) view of an activation.
 
     Attributes:
-        channels: Of a tile, a power of two.
-        positions: Of a tile, a power of two.
+        channels: Channels of a tile, a power of two.
+        positions: Positions of a tile, a power of two.
         rows: Programs along samples and channels.
         parts: Programs along the positions of a plane.
         lanes: Threads for each channel of a tile.
@@ -42,7 +42,7 @@ def power_of_two(value: int) -> int:
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels of a position are neighbours, and nothing is left out."""
+    """Whether the channels of a position are neighbours in memory, without gaps."""
     n, c = x.shape[:2]
     expected = c
     for size, stride in zip(reversed(x.shape[2:]), reversed(x.stride()[2:]), strict=True):
@@ -71,7 +71,7 @@ def reducing_tiles(
     Args:
         sizes: N, C and M.
         channels_last: The layout of the activation.
-        multiprocessors: Those of the device.
+        multiprocessors: Number of the device's multiprocessors.
     """
     wanted = multiprocessors * _PROGRAMS_PER_MULTIPROCESSOR
     return _tiles(sizes, channels_last, wanted, _REDUCED, REDUCING_WARPS, _MOST_PARTS)

@@ -51,7 +51,7 @@ def statistics(
     correction: int,
     groups: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What a layer is at this input; the running statistics are updated.
+    """The constants of a layer at this input; updates the running statistics.
 
     Returns:
         Reference, shift and scale of every plane, (3, N, C) float32; and what the backward pass

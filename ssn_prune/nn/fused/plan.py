@@ -1,4 +1,4 @@
-"""The launches of one layer at one size: grids, tiles, and what is known of the layer."""
+"""The launches of one layer at one size: grids, tiles, and what is known about the layer."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class FusedPlan:
     Attributes:
         positions: M.
         reducing: The grid of the kernels that reduce x.
-        reduction: The rest of what they are given.
+        reduction: Their compile-time arguments.
         mapping: The grid of the kernels that map x.
-        map: The rest of what they are given.
+        map: Their compile-time arguments.
         pooled: Which pooled statistics there are, and of which kind.
-        statistics: The same, and whether IN takes part.
+        statistics: The same, and whether IN is offered.
         choices: Which normalizer each logit stands for.
         pooling: Tiles of the kernels that pool.
         from_planes: Whether all variances follow from corrected plane variances.
-        programs: Of the kernels that pool: along the channels, and along the samples if LN takes
-            part.
+        programs: Number of programs of the kernels that pool: along the channels, and along the
+            samples if LN is offered.
     """
 
     positions: int
@@ -56,7 +56,7 @@ class FusedPlan:
 
     @property
     def parts(self) -> int:
-        """Parts of a plane that are reduced by themselves."""
+        """Number of parts of a plane that are reduced separately."""
         return self.reducing[1]
 
 

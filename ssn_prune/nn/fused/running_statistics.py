@@ -1,4 +1,4 @@
-"""Buffers that a training step updates."""
+"""The running statistics that a training step updates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class RunningStatistics:
     Attributes:
         mean: (C,).
         var: (C,).
-        tracked: Batches so far, ().
+        tracked: Number of batches so far, ().
         momentum: torch's convention; None for the plain average.
     """
 
@@ -29,6 +29,6 @@ class RunningStatistics:
         return self.mean, self.var, self.tracked
 
     def mark_changed(self) -> None:
-        """Tell torch of an update that it has not seen: whoever saved them must not use them."""
+        """Tell autograd of an update that it has not seen, so that saved values are refused."""
         versioned = [value for value in self.tensors() if not value.is_inference()]
         torch.autograd.graph.increment_version(versioned)

@@ -24,9 +24,9 @@ def traced_norm(
 ) -> Tensor:
     """The same as :func:`ssn_prune.nn.fused.autograd.fused_norm`, within one process.
 
-    Gradients of gradients are refused by the compiler itself.
+    The compiler itself refuses gradients of gradients.
     """
-    # The compiler takes no tensor twice, which a shared gate is.
+    # The compiler does not take the same tensor twice, as it would a shared gate.
     var_logits = gates.var.view_as(gates.var) if gates.var is gates.mean else gates.var
     result: Tensor = _TracedNorm.apply(
         x,

@@ -1,4 +1,4 @@
-"""Bessel's correction of what a layer measures at inference."""
+"""Bessel's correction of the variances that a layer computes at inference."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def bessel_factors(
     Args:
         x: The input, (N, C, ...).
         correction: The kind of variance; see :mod:`ssn_prune.nn.variance_kind`.
-        var_ratios: Weights of the IN, LN and BN variances; what has none gets no factor of its own.
+        var_ratios: Weights of the IN, LN and BN variances; with OWN_COUNT, a variance whose weight
+            is zero gets no factor.
 
     Raises:
-        ValueError: A variance that is used is of one value.
+        ValueError: A variance that is used is over a single value.
     """
     positions = positions_of(x)
     if correction == FROM_PLANES:

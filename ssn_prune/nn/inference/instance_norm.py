@@ -13,9 +13,9 @@ from ssn_prune.nn.planes import positions_of
 
 
 class InstanceNorm(_InstanceNorm):
-    """IN/IN: torch's InstanceNorm that also accepts one position and may be tied to one size.
+    """IN/IN: torch's InstanceNorm, which here also takes one position and may be tied to one size.
 
-    One position is its own mean: the result is the bias there.
+    One position is its own mean, so the result is the bias.
 
     Args:
         num_features: C.
@@ -57,7 +57,7 @@ class InstanceNorm(_InstanceNorm):
             )
         x = input if self.centre is None else input - per_channel(self.centre, input)
         if positions_of(x) == 1:
-            # Runtimes round x * scale and mean * scale apart, with a scale of up to 1/sqrt(eps).
+            # Runtimes round x * scale and mean * scale separately; scale may be 1/sqrt(eps).
             zero = x - x
             if not self.affine:
                 return zero

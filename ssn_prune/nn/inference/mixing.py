@@ -1,4 +1,4 @@
-"""Mixtures of statistics at inference, and what a layer measures of its input."""
+"""Mixtures of statistics at inference, and what a layer computes from its input."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ssn_prune.nn.axes import in_dtype_of
 
 
 class Measured(NamedTuple):
-    """What was measured of an input.
+    """What was computed from an input.
 
     Attributes:
-        centred: The input without ``point``.
+        centred: The input minus the mean that ``point`` names.
         point: Which mean was subtracted, as ratios.
         var: The mixed variance, without a factor that ``eps`` and ``shrink`` make up for.
-        eps: What to add to it.
-        shrink: A factor of the weight.
+        eps: What to add to the variance.
+        shrink: What to multiply the weight by.
     """
 
     centred: Tensor

@@ -5,7 +5,7 @@ and
 
 .. math:: w / \sqrt{f v + \epsilon} = (w / \sqrt f) / \sqrt{v + \epsilon / f},
 
-so a corrected instance norm is a plain one with other constants, exact for that n only.
+so a corrected instance norm is a plain one with other constants, which are exact for that n only.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _IN, _LN, _BN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 class MomentNorm(nn.Module):
     """Any fixed mixture of the three normalizers; one-hot ratios give the mixed pairs.
 
-    In training mode BN's statistics are those of the batch and the running ones are updated.
+    In training mode BN uses the statistics of the batch, and the running ones are updated.
 
     Args:
         num_features: C.
@@ -56,7 +56,7 @@ class MomentNorm(nn.Module):
         offset: If given, shape (C,): constants that the preceding convolution has already
             subtracted; ``running`` is then relative to them. For inference only.
         centre: If given, shape (C,): subtracted by the layer itself before everything else, which
-            changes nothing but the rounding; ``running`` is relative to it, too. For inference.
+            changes nothing but the rounding; ``running`` is relative to it too. For inference only.
     """
 
     dims: ClassVar[tuple[int, ...]]
@@ -99,7 +99,7 @@ class MomentNorm(nn.Module):
             self._hold(name, value)
         self._hold("offset", offset)
         self._hold("centre", centre)
-        # Constants instead of statistics and of a weight; not part of the state dict.
+        # Constants in place of statistics and of a weight; not part of the state dict.
         self.register_buffer("zero", torch.zeros(num_features), persistent=False)
         self.register_buffer("unit", torch.ones(num_features), persistent=False)
 
@@ -113,7 +113,8 @@ class MomentNorm(nn.Module):
         """Normalize (N, C, *).
 
         Raises:
-            ValueError: A Bessel-corrected variance of one value, or an input of other dimensions.
+            ValueError: A Bessel-corrected variance is over a single value, or the input has another
+                number of dimensions.
         """
         require_dims(input, self.dims)
         if self.training and self.running_var is not None:
@@ -122,7 +123,7 @@ class MomentNorm(nn.Module):
         return self._normalized(input.float()).to(input.dtype) if half else self._normalized(input)
 
     def _trained(self, input: Tensor) -> Tensor:
-        """With the batch's own statistics: the computation of the switchable layers."""
+        """Normalize with the batch's own statistics, as the switchable layers do."""
         x = input.unsqueeze(-1) if input.dim() == 2 else input
         bessel_factors(x, self.correction, self.var_ratios)  # refuses what is undefined
         settings = NormSettings(self.eps, tuple(Normalizer), self.correction)
@@ -175,7 +176,7 @@ class MomentNorm(nn.Module):
 
     @staticmethod
     def _corrected(measured: Measured, factor: float | Tensor) -> Measured:
-        """A biased variance times a factor; nothing at run time if that is known."""
+        """A biased variance times a factor; a known factor costs nothing at run time."""
         if not isinstance(factor, float):
             return measured._replace(var=measured.var * factor)
         return measured._replace(eps=measured.eps / factor, shrink=1 / math.sqrt(factor))

@@ -1,7 +1,7 @@
-"""The same by plane and stored, for a compiler that maps the activation itself.
+"""The constants of each plane, stored for a compiler that applies them itself.
 
 A compiler fuses scale and shift with the activation function and the residual that follow, so only
-the reductions and the (N, C) part are launched for it. One value a plane costs little there.
+the reductions and the (N, C) part are launched for it. One value per plane costs little there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def plane_constants(
 
     Args:
         scratch: See :func:`ssn_prune.nn.fused.kernels.planes.plane_moments`.
-        moments: See :func:`ssn_prune.nn.fused.kernels.mixture.mixture`, as ``pooled``.
+        moments: See :func:`ssn_prune.nn.fused.kernels.mixture.mixture`, also for ``pooled``.
         constants: Out: (3, N, C) float32.
     """
     planes = N * C
@@ -104,7 +104,7 @@ def gradient_constants(
         slopes: Out: (2, N, C) float32.
         mean_gradient: Out: the gradient of the mean gate's logits, (K,).
         var_gradient: Out: that of the variance gate's.
-        programs: Those of ``pool_gradients``.
+        programs: Number of programs of ``pool_gradients``.
     """
     if tl.program_id(0) == 0:
         finish_gates(

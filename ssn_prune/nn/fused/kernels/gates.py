@@ -1,8 +1,8 @@
-"""Both gates of a layer on the device, in closed form: ratios and Jacobian by one program.
+"""Both gates of a layer on the device, in closed form: one program solves them.
 
 The formulas are those of :mod:`ssn_prune.nn.sparsestmax`. A layer has two or three choices, so the
 sorted logits, the faces of the simplex and the Jacobian are scalars; all are float64. Twelve
-numbers are stored of a gate: its ratios by normalizer (IN, LN, BN), then its Jacobian, 3 x 3 in the
+numbers are stored per gate: its ratios by normalizer (IN, LN, BN), then its Jacobian, 3 x 3 in the
 order of the logits.
 """
 
@@ -125,7 +125,7 @@ def _softmax(z0, z1, z2, K: tl.constexpr):
 
 @triton.jit
 def _store_ratios(out, p0, p1, p2, FIRST: tl.constexpr, SECOND: tl.constexpr, K: tl.constexpr):
-    """By normalizer; those that are not offered have none."""
+    """Store the ratios by normalizer; those of normalizers that are not offered are zero."""
     for slot in tl.static_range(3):
         tl.store(out + slot, p0 * 0.0)
     tl.store(out + FIRST, p0)
@@ -160,7 +160,8 @@ def solve_gate(
         logits: K of them; the ratios themselves if GATE is "given".
         radius: One number; SparsestMax only, as are the next two.
         fixed: Not 0 if the gate is frozen.
-        frozen: In row ROW, its K ratios then, or zeros if only the logits have them; (2, K).
+        frozen: (2, K); row ROW has the K ratios of a frozen gate, or zeros if only the logits have
+            them.
         GATE: "sparsestmax", "softmax" or "given".
         FIRST: The normalizer of the first logit: 0 IN, 1 LN, 2 BN.
         SECOND: That of the second; the third is BN.
@@ -192,7 +193,7 @@ def solve_gate(
     else:
         r = tl.load(radius).to(tl.float64)
         p0, p1, p2, m0, m1, m2, n0, n1, n2, gain = _sparsestmax(z0, z1, z2, r, K)
-        # A frozen gate is what was stored of it; its weights may have been pushed since.
+        # A frozen gate is what was stored for it; its weights may have been changed since.
         is_fixed = tl.load(fixed) != 0
         f0 = tl.load(frozen + ROW * K).to(tl.float64)
         f1 = tl.load(frozen + ROW * K + 1).to(tl.float64)
@@ -255,7 +256,7 @@ def pull_back(
     for i in tl.static_range(K):
         row = gate + 3 + 3 * i
         j0, j1, j2 = tl.load(row), tl.load(row + 1), tl.load(row + 2)
-        # A gate that cannot move has no gradient, also where that of its ratios is not finite.
+        # A gate that cannot move has no gradient, even where that of its ratios is not finite.
         value = tl.where(j0 == 0.0, 0.0, j0 * g0)
         if K > 1:
             value += tl.where(j1 == 0.0, 0.0, j1 * g1)

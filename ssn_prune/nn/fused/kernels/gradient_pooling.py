@@ -1,11 +1,11 @@
 """The (N, C) part of the backward pass.
 
-With T, H and the symbols of :mod:`ssn_prune.nn.functional`. One launch pools the gradients of the
-mixed mean and variance into one tensor of float64, ``sums``; the next passes them on to the planes,
-computed where they are used, and to the gates:
+T, H and the other symbols are those of :mod:`ssn_prune.nn.functional`. One launch pools the
+gradients of the mixed mean and variance into one float64 tensor, ``sums``. The next launch passes
+them on to the planes, computing what it needs in place, and to the gates:
 
 =================== ============================================================================
-(2, N)              means over the channels, for LN: what each plane gets of it
+(2, N)              means over the channels, for LN: the part that each plane gets
 (2, G, C)           means over the samples of a group, for BN; sums if processes share it
 (programs, 2, 3)    what each program adds to the gradients of the ratios
 =================== ============================================================================
@@ -63,7 +63,7 @@ def _mixed_gradients(
     HAS_BN: tl.constexpr,
     PARTS: tl.constexpr,
 ):
-    """Of some planes: IN's mean and variance, T, the gradient of the weight, and those of both."""
+    """IN's mean and variance, T, and the gradients of weight, mixed mean and mixed variance."""
     plane = n * C + c
     reference, total, with_x = _summed(scratch, plane, N * C, PARTS)
     mean_in, var_in, mean, var = mixture(
@@ -86,7 +86,7 @@ def _mixed_gradients(
     scale = rstd
     if weight is not None:
         scale = scale * tl.load(weight + c).to(tl.float64)
-    # H is about the rounded mean.
+    # H was summed about the mean rounded to float32.
     deviation = ((mean_in.to(tl.float32).to(tl.float64) - mean) * total + with_x) * rstd
     to_mean = -scale * total
     to_var = deviation * (scale * rstd * -0.5)
@@ -118,7 +118,7 @@ def pool_gradients(
     LAYER_ROWS: tl.constexpr,
     LAYER_COLUMNS: tl.constexpr,
 ):
-    """Gradients of the mixed statistics, pooled; weight, bias; and a part of those of the ratios.
+    """Pool the gradients of the mixed statistics; store those of weight, bias and, in part, ratios.
 
     Args:
         scratch: See :func:`ssn_prune.nn.fused.kernels.planes.gradient_sums`. Out: in its last two

@@ -54,7 +54,7 @@ def passed_on(
     """The gradient of some planes of x is scale * g + slope * (x - mean_in) + shift.
 
     Returns:
-        mean_in less the reference, scale, slope and shift; float64.
+        mean_in minus the reference, scale, slope and shift; float64.
     """
     layer_gradient, batch_gradient, _gates = parts_of(sums, N, C, groups)
     size = N // groups
@@ -175,10 +175,10 @@ def input_gradient(
         x: (N, C, M).
         result: Out: the gradient of x, laid out as x; None if nobody needs it.
         scratch: See :func:`pool_gradients`.
-        sums: See the module.
-        mean_gradient: Out: those of the mean gate's logits, (K,); None if nobody needs the gates'.
-        var_gradient: The same of the variance gate.
-        programs: Those of :func:`pool_gradients`.
+        sums: See :mod:`ssn_prune.nn.fused.kernels.gradient_pooling`.
+        mean_gradient: Out: that of the mean gate's logits, (K,); None if the gates need none.
+        var_gradient: The same for the variance gate.
+        programs: Number of programs of :func:`pool_gradients`.
     """
     if mean_gradient is not None:  # noqa: SIM102 - known when compiled, the other is not
         if (tl.program_id(0) == 0) & (tl.program_id(1) == 0):

@@ -1,6 +1,6 @@
 """The mixture of the normalizers' statistics, by plane, and the output that follows from it.
 
-It is computed where it is used, in float64, from what is pooled in one tensor of float64:
+It is computed where it is used, in float64, from ``pooled``, one float64 tensor:
 
 =================== ============================================================================
 24                  both gates, see :mod:`ssn_prune.nn.fused.kernels.gates`
@@ -19,13 +19,13 @@ from ssn_prune.nn.fused.kernels.planes import part_of, strides
 
 @triton.jit
 def layer_statistics(pooled):
-    """Where LN's are."""
+    """Where LN's statistics are."""
     return pooled + 24
 
 
 @triton.jit
 def batch_statistics(pooled, N):
-    """Where BN's are."""
+    """Where BN's statistics are."""
     return pooled + 24 + 2 * N
 
 
@@ -37,13 +37,13 @@ def bessel(count):
 
 @triton.jit
 def not_negative(value):
-    """0 where rounding made it negative; unlike the larger of both, NaN where it is NaN."""
+    """0 where rounding made the value negative; unlike a maximum with 0, it keeps NaN."""
     return tl.where(value < 0.0, 0.0, value)
 
 
 @triton.jit
 def weighted(ratio, value):
-    """Ratio times value; a normalizer without a share does not spread its NaN."""
+    """Ratio times value; a normalizer whose ratio is zero does not spread its NaN."""
     return tl.where(ratio == 0.0, 0.0, ratio * value)
 
 
@@ -64,12 +64,12 @@ def mixture(
     HAS_LN: tl.constexpr,
     HAS_BN: tl.constexpr,
 ):
-    """Statistics of some planes; all float64, means less the reference.
+    """Statistics of some planes; all float64, means relative to the reference.
 
     Args:
-        moments: Plane means less the reference, and variances, (2, N, C) float64.
+        moments: Plane means relative to the reference, and variances, (2, N, C) float64.
         pooled: See the module.
-        reference: Of the planes, float64.
+        reference: The references of the planes, float64.
         n: Samples, at most N - 1.
         c: Channels, at most C - 1, broadcastable against n.
         group: The groups of the samples.
@@ -108,17 +108,17 @@ def mixture(
 
 @triton.jit
 def spread(channels, C, LANES: tl.constexpr):
-    """Channels by lane, (channels, LANES), none beyond the last.
+    """Channels by lane, (channels, LANES), at most C - 1.
 
-    Every thread of a program would compute the statistics of all planes that it holds a part of.
-    With as many entries as threads, and one reduction over the lanes, one computes those of one.
+    Without this, a thread would compute the statistics of every plane that it holds a part of. With
+    as many entries as threads, and one reduction over the lanes, it computes those of one plane.
     """
     return tl.minimum(channels, C - 1)[:, None] + tl.zeros((1, LANES), tl.int32)
 
 
 @triton.jit
 def gathered(values):
-    """What the lanes of a channel agree on, as a float32 column."""
+    """The value that all lanes of a channel have, as a float32 column."""
     return tl.max(values.to(tl.float32), axis=1)[:, None]
 
 
@@ -146,12 +146,12 @@ def normalize(
 ):
     """Y = ((x - reference) - shift) * scale + bias, with shift and scale of the plane's mixture.
 
-    The plain x * scale + shift would lose what the mean has more digits than the deviation.
+    A plain x * scale + shift would lose accuracy where the mean is many deviations away.
 
     Args:
         x: (N, C, M).
         y: Out: the output, laid out as x.
-        moments: See :func:`mixture`, as ``pooled``.
+        moments: See :func:`mixture`, also for ``pooled``.
         weight: (C,), or None.
         bias: (C,), or None.
     """

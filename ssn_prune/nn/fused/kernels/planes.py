@@ -1,8 +1,8 @@
 """The two reductions over the activation: plane moments forward, sums of the gradient backward.
 
-A program reduces some channels of one sample over a part of the positions. It works on x less the
-plane's first value, its *reference*, which is exact in float32 wherever the values are close
-together: a large mean costs no accuracy.
+A program reduces some channels of one sample over a part of the positions. It works on x minus the
+plane's first value, its *reference*. This difference is exact in float32 wherever the values are
+close together, so a large mean costs no accuracy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import triton.language as tl
 
 @triton.jit
 def strides(C, M, CHANNELS_LAST: tl.constexpr):
-    """Those of channel and position."""
+    """The strides of a channel and of a position."""
     if CHANNELS_LAST:
         return 1, C
     return M, 1
@@ -21,7 +21,7 @@ def strides(C, M, CHANNELS_LAST: tl.constexpr):
 
 @triton.jit
 def part_of(M, BLOCK_M: tl.constexpr):
-    """First position, and the one behind the last, of the program's part of a plane."""
+    """First position, and one past the last, of the program's part of a plane."""
     chunk = tl.cdiv(tl.cdiv(M, BLOCK_M), tl.num_programs(1)) * BLOCK_M
     start = tl.program_id(1) * chunk
     return start, tl.minimum(start + chunk, M)
@@ -38,7 +38,7 @@ def plane_moments(
     BLOCK_C: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """Mean less the reference, and the sum of squares about the mean, by part of a plane.
+    """Mean relative to the reference, and sum of squares about the mean, by part of a plane.
 
     Args:
         x: (N, C, M).
@@ -71,7 +71,7 @@ def plane_moments(
     total = tl.maximum(stop - start, 0)
     full = total // BLOCK_M
     counts = full + (tl.arange(0, BLOCK_M) < total - full * BLOCK_M).to(tl.int32)
-    # The gradient of a gate is a small difference of large sums, which must not be rounded before.
+    # The gradient of a gate is a small difference of large sums, which must not be rounded first.
     weighted = mean.to(tl.float64) * counts[None, :]
     pooled = tl.sum(weighted, axis=1) / tl.maximum(total, 1)
     deviation = mean - pooled.to(tl.float32)[:, None]
@@ -107,8 +107,9 @@ def gradient_sums(
     Args:
         grad: g, (N, C, M), laid out as x.
         x: (N, C, M).
-        moments: Plane means less the reference, and variances, (2, N, C) float64.
-        scratch: Out: T and H by part, then the references, (2 parts + 3, N, C) float32.
+        moments: Plane means relative to the reference, and variances, (2, N, C) float64.
+        scratch: Out: T and H by part, then the references, (2 parts + 3, N, C) float32. The last
+            two rows are left for :func:`pool_gradients`.
     """
     blocks = tl.cdiv(C, BLOCK_C)
     n = tl.program_id(0) // blocks
@@ -133,7 +134,7 @@ def gradient_sums(
         with_x += tl.where(inside, g * centred, 0.0)
     planes = N * C
     here = scratch + n * C + c
-    # As above: not rounded before it is one number.
+    # As above: rounded only when it is one number.
     sums = tl.sum(total.to(tl.float64), axis=1).to(tl.float32)
     tl.store(here + (2 * part) * planes, sums, mask=in_c)
     sums = tl.sum(with_x.to(tl.float64), axis=1).to(tl.float32)

@@ -1,8 +1,8 @@
 """From plane moments to the statistics of LN and BN, both gates and the running statistics.
 
 One launch: some programs pool channels over the samples (BN), some pool samples over the channels
-(LN), and the last solves the gates. Pooled are shifted sums in float64, which is the law of total
-variance (:mod:`ssn_prune.nn.statistics`) in one pass.
+(LN), and the last solves the gates. Shifted float64 sums give the law of total variance
+(:mod:`ssn_prune.nn.statistics`) in one pass.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ssn_prune.nn.fused.kernels.mixture import (
 
 @triton.jit
 def _merged(scratch, plane, planes, M, PARTS: tl.constexpr, BLOCK_M: tl.constexpr):
-    """Mean, mean less the reference, and biased variance, of planes that were reduced in parts."""
+    """Mean, the same relative to the reference, and biased variance of planes reduced in parts."""
     reference = tl.load(scratch + 2 * PARTS * planes + plane).to(tl.float64)
     if PARTS == 1:
         mean = tl.load(scratch + plane).to(tl.float64)
@@ -37,7 +37,7 @@ def _merged(scratch, plane, planes, M, PARTS: tl.constexpr, BLOCK_M: tl.constexp
             total += mean * count
             squares += mean * mean * count
         mean = total / M
-        # Shifted by the reference, and float64: nothing that matters cancels.
+        # Relative to the reference, and in float64: nothing that matters cancels.
         var = not_negative((within + (squares - total * mean)) / M)
     return reference + mean, mean, var
 
@@ -68,7 +68,7 @@ def _pool_batch(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Store the moments of the planes of some channels, and what BN makes of them."""
+    """Store the moments of the planes of some channels, and the BN statistics pooled from them."""
     planes = N * C
     size = N // groups
     column = tl.minimum(c, C - 1)
@@ -133,7 +133,7 @@ def _pool_layer(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Store what LN makes of the planes of some samples."""
+    """Store the LN statistics of some samples, pooled from their planes."""
     planes = N * C
     row = tl.minimum(n, N - 1)
     sums = tl.zeros((ROWS, COLUMNS), tl.float64)
@@ -197,16 +197,16 @@ def pool(
     LAYER_ROWS: tl.constexpr,
     LAYER_COLUMNS: tl.constexpr,
 ):
-    """Pool, solve, and take the batch into the running statistics.
+    """Pool the moments, solve the gates, and update the running statistics.
 
     Args:
         scratch: See :func:`ssn_prune.nn.fused.kernels.planes.plane_moments`.
-        moments: Out: plane means less the reference, and variances, (2, N, C) float64.
+        moments: Out: plane means relative to the reference, and variances, (2, N, C) float64.
         pooled: Out: see :mod:`ssn_prune.nn.fused.kernels.mixture`.
         tracked: Batches so far, this one included if AVERAGES; else it is counted here.
-        momentum: torch's; not known when compiled, as some schedules change it at every step.
+        momentum: torch's convention; no compile-time constant, as schedules may change it.
         AVERAGES: Whether the running statistics are the plain average of all batches.
-        SHARED: Whether BN's go on to other processes, biased as it is.
+        SHARED: Whether BN's statistics are shared among processes, for which they stay biased.
     """
     program = tl.program_id(0)
     channel_programs = tl.cdiv(C, BATCH_COLUMNS)

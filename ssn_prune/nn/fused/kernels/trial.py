@@ -1,4 +1,4 @@
-"""A launch that shows whether there can be others."""
+"""A trial launch, which shows whether kernels can be launched at all."""
 
 from __future__ import annotations
 
