@@ -67,8 +67,9 @@ def verify(
     Args:
         pruned: Result of :func:`ssn_prune.prune`.
         onnx_path: The exported file; may be None if ``rounding`` is off and ``runtimes`` is empty.
-        batches: Inputs of several calls, with at least 4 samples in all. The algebra check uses one
-            of them, with at least two samples if there is one. :func:`random_batches` makes some.
+        batches: Inputs of several calls; the more samples, the more is checked. The algebra check
+            uses one of them, with at least two samples if there is one. :func:`random_batches`
+            makes some.
         algebra: Run the algebra check: the pruned network against the original, both in float64.
         rounding: Run the rounding check: the file in its runtime against the original in float64.
         provider: ONNX Runtime's execution provider for the rounding check, such as ``"cuda"``;

@@ -231,9 +231,9 @@ FAULTS = (
     ),
     Fault(
         "a linear layer over the last of three axes taken for one over channels",
-        "pruning/capture/graph_reader.py",
-        "(name == _LINEAR and axes_of(node) == 2)",
-        "name == _LINEAR",
+        "pruning/capture/surroundings.py",
+        "name == LINEAR and isinstance(value, Tensor) and value.dim() == 2",
+        "name == LINEAR and isinstance(value, Tensor)",
         _DIMENSIONS,
     ),
     Fault(
@@ -351,8 +351,8 @@ FAULTS = (
     Fault(
         "means over three axes left to OpenCV",
         "onnx_export/passes/two_axes.py",
-        "if len(order) < 3:",
-        "if len(order) < 4:",
+        "if len(reduced_axes(node)) < 3:",
+        "if len(reduced_axes(node)) < 4:",
         ("onnx_export/passes/test_two_axes.py",),
     ),
     Fault(

@@ -108,7 +108,7 @@ def _export(
                 raise  # the code depends on values: fixed sizes would not help
             except Exception:  # noqa: BLE001  # some code can be captured at fixed sizes only
                 continue
-        return torch.export.export(marked, inputs)
+        return torch.export.export(marked, clone_tensors(inputs))
 
 
 def _all_axes(tensor: Tensor) -> dict[int, Any]:
