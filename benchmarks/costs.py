@@ -130,9 +130,9 @@ def main() -> None:
     if rows:
         text += "\n".join(
             [
-                f"\nWhole files with {count} random selections each, in per cent of the network",
-                "without norms: what they take above BN/BN everywhere, and how far predictions are",
-                "off.\n",
+                f"\nWhole files with {count} random selections each, in percent of the latency",
+                "without norms: what they add to that of BN/BN everywhere, and how far predictions",
+                "are off.\n",
                 "| pairs in | added latency | mean error | its mean size | largest |",
                 "|---|---|---|---|---|",
                 *rows,

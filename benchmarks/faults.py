@@ -193,9 +193,9 @@ def platform_of(folder: Path) -> str:
 
 LEGEND = """\
 *partial* also counts a target that is wrong although the run reported success, and a run that ended
-in another way than it should. *Leftovers* are folders `.ssn_prune.*.tmp` beside the target, which a
-kill leaves, and an error in removing them. The next run writes to the same target; after the last
-random kill and the last random signal it is a whole command.
+in another way than it should. *Leftovers* are folders `.ssn_prune.*.tmp` next to the target, which
+stay after a kill or after an error in removing them. The next run writes to the same target; after
+the last random kill and the last random signal it is a whole command.
 """
 
 if __name__ == "__main__":
