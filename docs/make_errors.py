@@ -20,8 +20,9 @@ Made from the classes by `python docs/make_errors.py`. An error has a `problem`,
 cure below. In Python these are attributes of the exception. With `--json` they are fields of
 `error`, next to the `code`, which is stable, and the `type`, which is the class.
 
-Exit statuses: 0 ok, 1 failure, 2 usage, 3 verification failed, 4 gates that are not one-hot, 141
-the reader of the output has closed it, and 128 + n ended by signal n (130 for Ctrl-C).
+Exit statuses: 0 ok, 1 failure, 2 usage, 3 verification failed or the bound of a search refuted, 4
+gates that are not one-hot, 141 the reader of the output has closed it, and 128 + n ended by
+signal n (130 for Ctrl-C).
 """
 _DEFECT = """
 ## `unexpected`
