@@ -1,11 +1,11 @@
-"""The page of examples/browser in Chromium: onnxruntime-web beside ONNX Runtime.
+"""The page of examples/browser in Chromium: onnxruntime-web compared with ONNX Runtime.
 
     npm install --prefix web onnxruntime-web@1.30.0
     python benchmarks/browser.py web
 
 The page, the demo's file and the runtime are served over local HTTP and run on one thread. Every
-number must agree with ONNX Runtime's within 1e-5 of the largest, and a digit that is drawn with the
-mouse must get an answer.
+logit must agree with ONNX Runtime's within 1e-5 of the largest one, and a digit that is drawn with
+the mouse must be classified.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ALLOWED = 1e-5
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Files of a folder, without a line for each."""
+    """Serves files of a folder, without printing a line for each."""
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""
@@ -55,7 +55,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def in_browser(address: str, images: np.ndarray) -> tuple[np.ndarray, str]:
-    """The logits of images, and what the page says to a vertical stroke."""
+    """The logits of images, and the page's answer to a vertical stroke."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),

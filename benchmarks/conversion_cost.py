@@ -1,16 +1,16 @@
-"""Time of a whole conversion beside a bare export of the concrete network.
+"""Time of a whole conversion, compared with a bare export of the concrete network.
 
     python benchmarks/conversion_cost.py [--repeats 3] [--steps ARCH] [--markdown FILE] [ARCH ...]
 
-Every figure is that of a process of its own, started alternately:
+Every figure comes from a process of its own; the two kinds are started alternately:
 
 - convert: ``ssn-prune convert``, verification included.
 - bare: a script that loads the already concrete network, runs ``torch.onnx.export(dynamo=True)``
-  with a dynamic batch, as convert does, and runs the file once beside the network in ONNX Runtime.
+  with a dynamic batch, as convert does, and compares the file with the network in one run of each.
 
-Time is wall time, the ratio that of medians. The checkpoints are made here, with random selections
-over all nine pairs (see networks.py); for memory see peak_memory.py. ``--steps`` also shows
-where the conversion of one network spends its time.
+Times are wall times, and the ratio is that of medians. The checkpoints are made here, with random
+selections over all nine pairs (see networks.py); for memory see peak_memory.py. ``--steps`` also
+shows where the conversion of one network spends its time.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""How well the sum of measured costs predicts whole networks, and what measuring takes.
+"""How well the sum of measured costs predicts whole networks, and how long measuring takes.
 
     python benchmarks/costs.py [--runs 100] [--selections 6] [--markdown FILE] CHECKPOINT|NAME ...
 
-A name is that of a network of torchvision, which gets SSN layers and keeps its initial weights,
-such as ``mobilenet_v2``, at 3x224x224. For each network the costs of all pairs at all layers, from
-an empty cache and from a full one, in processor seconds; then whole files, all in turns in one run:
-every pair at random in every layer, and BN/BN in all layers but some, as a search leaves them. The
-error is that of the predicted latency, in per cent of the network without norms. The baseline of a
-prediction is the network with BN/BN in every layer, measured in the same run.
+NAME is a network of torchvision, such as ``mobilenet_v2``, at 3x224x224; it gets SSN layers and
+keeps its initial weights. For each network, the costs of all pairs at all layers are measured with
+an empty cache and with a full one, in CPU seconds. Then whole files take turns in one run: with
+random pairs in every layer, and with BN/BN in all layers but some, as after a search. The error is
+that of the predicted latency, in percent of the latency without norms. A prediction adds to the
+latency of the network with BN/BN in every layer, measured in the same run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def network_of(given: str) -> Network:
 
 
 def worked() -> float:
-    """Processor seconds of this process and of those that it has waited for."""
+    """CPU seconds of this process and of those that it has waited for."""
     return sum(os.times()[:4])
 
 
@@ -130,9 +130,9 @@ def main() -> None:
     if rows:
         text += "\n".join(
             [
-                f"\nWhole files with {count} random selections each, in per cent of the network",
-                "without norms: what they take above BN/BN everywhere, and how far predictions are",
-                "off.\n",
+                f"\nWhole files with {count} random selections each, in percent of the latency",
+                "without norms: what they add to that of BN/BN everywhere, and how far predictions",
+                "are off.\n",
                 "| pairs in | added latency | mean error | its mean size | largest |",
                 "|---|---|---|---|---|",
                 *rows,

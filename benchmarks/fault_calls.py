@@ -1,4 +1,4 @@
-"""Faults at every call by which a target is replaced: what becomes of it."""
+"""What becomes of a target when any of the calls that replace it fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Row:
         self.left = self.left_after = 0
 
     def add(self, state: str, left: int, left_after: int) -> None:
-        """One more target, with what lies beside it before and after the next run."""
+        """Count one more target, with the leftovers next to it before and after the next run."""
         self.states[state] += 1
         self.left += left
         self.left_after += left_after
@@ -127,7 +127,7 @@ def signals_in_calls(folder: Path) -> Iterator[Row]:
 
 
 def faults_in_system_calls(folder: Path) -> Iterator[Row | str]:
-    """The same at the border of the kernel, where nothing of Python takes part."""
+    """The same faults in system calls, below Python."""
     reason = _without_strace(folder)
     if reason is not None:
         yield f"Faults in system calls were left out: {reason}."

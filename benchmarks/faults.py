@@ -1,10 +1,11 @@
-"""What becomes of a target when writing it fails, or when the process is ended meanwhile.
+"""What becomes of a target when writing it fails, or when the process is ended during it.
 
     python benchmarks/faults.py [--kills 30] [--markdown FILE]
 
 Single calls are those of one replacement of a model with a weights file
-(``tests/support/write_faults.py``); whole commands convert the network of the demonstration. About
-seven minutes of processor time. Two rows need Linux: one needs strace, one the right to mount.
+(``tests/support/write_faults.py``); whole commands convert the network of the demonstration. This
+takes about seven minutes of CPU time. Two rows need Linux: one needs strace, the other the right to
+mount.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ torch.save({"model": DEMO_NETWORK, "state_dict": model.state_dict()}, sys.argv[1
 class Commands:
     """Whole conversions of one network, whose file is known.
 
-    They leave out the checks, which write nothing and would be half of the time.
+    They leave out the checks, which write nothing and would take half of the time.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,7 +79,7 @@ class Commands:
         return {self.old: "old", self.complete: "complete"}.get(content, "partial")
 
     def next_run(self, target: Path, *, whole: bool) -> int:
-        """What is left after another run: a whole command, or its writing only."""
+        """What is left after another run, of a whole command or only of its writing."""
         from write_faults import write
 
         if not whole:
@@ -193,9 +194,9 @@ def platform_of(folder: Path) -> str:
 
 LEGEND = """\
 *partial* also counts a target that is wrong although the run reported success, and a run that ended
-in another way than it should. *Leftovers* are folders `.ssn_prune.*.tmp` beside the target, which a
-kill leaves, and an error in removing them. The next run writes to the same target; after the last
-random kill and the last random signal it is a whole command.
+in another way than it should. *Leftovers* are folders `.ssn_prune.*.tmp` next to the target, which
+stay after a kill or after an error in removing them. The next run writes to the same target; after
+the last random kill and the last random signal it is a whole command.
 """
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
     python benchmarks/forms.py [--runs 60] [--markdown FILE] [SHAPE ...]
 
-For each group of pairs the candidates that are exact, as ONNX text. Each is timed in ONNX Runtime
-and OpenVINO (CPU, one thread, one sample) followed by a ReLU, all candidates alternately; the
-figure is the median minus that of the ReLU alone. ``x`` is a computed value, not the network's
-input, so that a runtime may reuse its memory. The forms that the package takes are marked; a fold
-of scale or mean into the preceding convolution is supposed where the text has no operator for it.
+For each group of pairs there are the candidates that are exact, as ONNX text. Each is timed in ONNX
+Runtime and OpenVINO (CPU, one thread, one sample), followed by a ReLU, all candidates alternately;
+the figure is the median minus that of the ReLU alone. ``x`` is a computed value, not the network's
+input, so that a runtime may reuse its memory. The forms that the package uses are marked. Where the
+text has no operator for the scale or the mean, it is assumed to fold into the preceding
+convolution.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python benchmarks/gpu.py --out FOLDER [--sections NAME ...] [--seconds 480]
 
-Every section leaves a Markdown file in the folder as it ends and is skipped where that file exists,
-so a run that was cut short goes on. Sections that would start after ``--seconds`` are left for the
+Every section writes a Markdown file into the folder as it ends, and is skipped if that file exists,
+so an interrupted run can be resumed. Sections that would start after ``--seconds`` are left for the
 next run. The tables are put together by hand in results/training_speed_gpu.md.
 """
 
@@ -49,7 +49,7 @@ def steps(size: int, *, compiled: bool, names: tuple[str, ...]) -> Iterator[str]
 
 
 def written_anew(size: int) -> Iterator[str]:
-    """The reference layer's code; it waits for the device, so it has no graph."""
+    """The reference layer's code; it waits for the device, so it has no CUDA graph."""
     x = torch.randn(training.SIZES[size], device="cuda").to(memory_format=torch.channels_last)
     runs = {
         "BatchNorm2d": training.prepare(batch_norm(), x, compiled=False),
@@ -146,7 +146,7 @@ print("done")
 
 
 def sanitizer() -> Iterator[str]:
-    """compute-sanitizer, where it is installed: accesses out of bounds, races in shared memory."""
+    """compute-sanitizer, if it is installed: out-of-bounds accesses, races in shared memory."""
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         yield "compute-sanitizer is not installed."
@@ -180,7 +180,7 @@ SECTIONS: dict[str, Callable[[], Iterator[str]]] = {
 
 
 def main() -> None:
-    """Measure what is not measured yet."""
+    """Measure the sections that have no file yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))

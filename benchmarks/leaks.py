@@ -3,15 +3,15 @@
     python benchmarks/leaks.py [--conversions N] [--markdown FILE]
 
 Small networks are converted by the library, one after another, each a new one. Every row is taken
-after Python's collector has run:
+after Python's garbage collector has run:
 
-- resident, MB: memory of the process;
-- of ours: living objects of a class of ssn_prune, or of the networks that were converted, beyond
-  those of the first row, which are the package's tables;
+- resident, MB: resident memory of the process;
+- of ours: live objects of a class of ssn_prune, or of the networks that were converted, in addition
+  to those of the first row, which are the package's tables;
 - descriptors, threads, temporary files: those of the process, threads of libraries included;
-- generated code, shape environments: what torch keeps. It holds the Python code that its traced
-  graphs are compiled from in ``linecache``, for tracebacks, and the last sizes that it has reasoned
-  about in a cache of a fixed size (``ShapeEnv._inner_evaluate_expr``).
+- generated code, shape environments: what torch keeps. For tracebacks, it keeps the Python code of
+  its traced graphs in ``linecache``. It also keeps the last sizes that it has reasoned about, in a
+  cache of fixed size (``ShapeEnv._inner_evaluate_expr``).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Small(nn.Module):
                 layer.var_fixed.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Three numbers a sample."""
+        """Three numbers for each sample."""
         x = torch.relu(self.norm1(self.conv1(x)))
         return self.fc(self.norm2(self.conv2(x)).mean((2, 3)))
 

@@ -1,4 +1,4 @@
-"""What a table of measurements says about where it comes from."""
+"""The heading of a table of measurements: versions, machine and command."""
 
 from __future__ import annotations
 

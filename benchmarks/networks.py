@@ -2,9 +2,9 @@
 
     python benchmarks/networks.py [--seeds 0 1 2] [--markdown FILE] NAME ...
 
-Per network, kind of variance and seed: random one-hot pairs, random affine parameters (10 % of the
-weights negative, 3 % zero), running statistics from one float64 pass perturbed by 30 %. A row is OK
-if `convert` with both checks passes.
+There is a row for each network, kind of variance and seed. It has random one-hot pairs, random
+affine parameters (10 % of the weights negative, 3 % zero), and running statistics from one float64
+pass, perturbed by 30 %. A row is OK if `convert` with both checks passes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def prepare(
 
 
 def row(name: str, correction: int, seed: int) -> list[str]:
-    """Convert one network; the last cell says OK or why not."""
+    """Convert one network; the last cell of the row is OK or the reason why not."""
     start = time.perf_counter()
     head = [name, "corrected" if correction else "biased", str(seed)]
     torch.manual_seed(seed)

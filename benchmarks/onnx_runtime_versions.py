@@ -2,11 +2,11 @@
 
     python benchmarks/onnx_runtime_versions.py [--python PYTHON] 1.15.1 1.16.3 ...
 
-installs each release into a temporary folder and prints a row of the table in
-``ssn_prune/runtime/onnx_runtime_versions.py``: the newest operator set and format version, which
-the runtime itself names when it refuses a newer one (1.7 and 1.8 name no format version); then the
-operator sets in which a converted network gives its own outputs. Old releases need an old
-``--python``: 3.8 for 1.7 to 1.14.
+This installs each release into a temporary folder and prints a row of the table in
+``ssn_prune/runtime/onnx_runtime_versions.py``. The row has the newest opset and format version,
+which the runtime names when it refuses a newer one (1.7 and 1.8 name no format version), and the
+opsets in which a converted network gives the right outputs. Old releases need an old ``--python``:
+3.8 for 1.7 to 1.14.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def too_new(path: Path, opset: int, ir_version: int) -> None:
 
 
 def files(folder: Path) -> None:
-    """Write a network with random selections in every operator set, and what it computes."""
+    """Write a network with random selections in every opset, and its outputs."""
     torch.manual_seed(0)
     network = DigitsNet()
     ssn_prune.set_radius(network, 1.0)
@@ -85,7 +85,7 @@ def files(folder: Path) -> None:
 
 
 def measure(python: str, version: str, folder: Path) -> str:
-    """One row, or what pip says."""
+    """One row of the table, or pip's error."""
     minor = subprocess.run(
         [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
         capture_output=True, text=True, check=True,

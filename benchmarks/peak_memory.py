@@ -1,15 +1,15 @@
-"""Peak memory of a whole conversion, per byte of the checkpoint and beside a bare export.
+"""Peak memory of a whole conversion, per byte of the checkpoint, compared with a bare export.
 
     python benchmarks/peak_memory.py [--markdown FILE] [MEGABYTES or ARCH ...]
 
-A number is a network that is nearly all weights (see wide_network.py), a name such as
-``torchvision:resnet152`` one whose activations count, too (see conversion_cost.py). Every
-figure is that of a process of its own: the largest resident set (VmHWM) minus that of the same
-process for a network of 0.1 MB, which loads the same modules, but not torchvision.
+MEGABYTES stands for a network that is nearly all weights (see wide_network.py), ARCH, such as
+``torchvision:resnet152``, for one whose activations count, too (see conversion_cost.py). Every
+figure comes from a process of its own: the peak resident set (VmHWM) minus that of the same process
+for a network of 0.1 MB, which loads the same modules, but not torchvision.
 
 - convert: ``ssn-prune convert``, verification included;
 - bare: ``torch.onnx.export(dynamo=True)`` of the concrete network, with embedded weights up to
-  2 GB, and one run in ONNX Runtime beside the torch network.
+  2 GB, and one run each of the file in ONNX Runtime and of the torch network.
 """
 
 from __future__ import annotations

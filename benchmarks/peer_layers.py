@@ -1,4 +1,4 @@
-"""What others would export: the layer as its formula, and layers written by hand."""
+"""The layers that others would export: the formula as it is, and layers written by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ IN, LN, BN = Normalizer.IN, Normalizer.LN, Normalizer.BN
 
 
 class FormulaNorm(nn.Module):
-    """The switchable layer at inference as its formula says: all statistics, weighted by gates."""
+    """The formula of a switchable layer at inference: all statistics, weighted by gates."""
 
     def __init__(self, layer: SwitchableNorm) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class FormulaNorm(nn.Module):
 
 
 class HandMadeNorm(FormulaNorm):
-    """Only the statistics that are selected."""
+    """A layer that computes only the selected statistics."""
 
     def __init__(self, layer: SwitchableNorm, pair: NormalizerPair) -> None:
         super().__init__(layer)
@@ -69,12 +69,12 @@ class HandMadeNorm(FormulaNorm):
 
 
 def by_formula(model: nn.Module) -> nn.Module:
-    """A copy with every layer as its formula."""
+    """A copy with every layer replaced by its formula."""
     return _replaced(model, FormulaNorm)
 
 
 def by_hand(model: nn.Module) -> nn.Module:
-    """A copy with torch's own layers where they are exact, else only what is selected."""
+    """A copy with torch's own layers where they are exact, else with the selected statistics."""
 
     def make(layer: SwitchableNorm) -> nn.Module:
         mean, var = (Normalizer(int(gate.argmax())) for gate in layer.gates())

@@ -1,18 +1,18 @@
-"""The same networks through other ways to ONNX, in one run.
+"""The same networks, converted to ONNX in other ways, in one run.
 
     python benchmarks/peers.py [--checkpoint FILE] [--runs 20] [--batches 1 8] [NAME ...]
 
-Per network and batch size, all with that batch fixed, opset 18:
+For each network and batch size, all files have that batch fixed and opset 18:
 
-- legacy: torch's TorchScript exporter on the layers as their formula says (all statistics);
+- legacy: torch's TorchScript exporter on layers that compute the formula (all statistics);
 - onnxslim, onnxsim: these tools on that file (``pip install onnxslim onnxsim``);
 - by hand: torch's dynamo exporter on a network with the selection written out by hand: torch's own
   BatchNorm, InstanceNorm and GroupNorm where they are exact, else only the statistics selected;
 - ours: ``ssn-prune convert``.
 
-Latency: ONNX Runtime, CPU, one thread, all files taking turns, ratio of medians to the network
-without norms (see ssn_prune.benchmarking). Error: largest difference of an output to the original
-in float64, relative to the largest output. Seconds: of the conversion alone, without imports and
+Latency: ONNX Runtime, CPU, one thread, all files taking turns; ratio of medians to the network
+without norms (see ssn_prune.benchmarking). Error: largest difference of an output from the original
+in float64, relative to the largest output. Seconds: the conversion alone, without imports and
 without our verification.
 """
 

@@ -1,9 +1,9 @@
-"""What reading a checkpoint takes, and what becomes of hostile, foreign and damaged files.
+"""Time and memory to read a checkpoint, and the outcome for hostile, foreign and damaged files.
 
     python benchmarks/reading.py [--seeds 12] [--markdown FILE]
 
-Every time is that of a whole process with the file in the page cache, the best of five; memory is
-the peak of that process. The files and their rules are those of ``tests/hostile``.
+Every time is the best of five, of a whole process with the file in the page cache; memory is the
+peak of that process. The files and their permitted outcomes are those of ``tests/hostile``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ print(time.perf_counter() - start, memory("VmHWM") - base)
 """
 
 
-# A process inherits the peak of the one that starts it: the kernel's own count would be ours.
+# A process inherits the peak of the one that starts it, so rusage would give the peak of this one.
 WITH_PEAK = """
 import pathlib, re, sys
 from ssn_prune.__main__ import main

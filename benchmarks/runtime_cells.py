@@ -1,4 +1,4 @@
-"""Run files in an environment; what ends the worker's process ends only that."""
+"""Run files in an environment, in a worker process: a crash ends only the worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SECONDS_A_JOB = 300.0
 
 @dataclass(frozen=True)
 class Job:
-    """What the worker is asked for; ``twin`` is set if it is latency, else it is outputs."""
+    """A job for the worker: latency if ``twin`` is set, else outputs."""
 
     name: str
     backend: str
@@ -71,7 +71,7 @@ def run_files(
 
 
 def _answers(python: Path, jobs: list[dict[str, Any]], folder: Path) -> dict[str, dict[str, Any]]:
-    """The answer to each job; after one that ends the process the rest runs in another."""
+    """The answer to each job; after a job that ends the process, the rest run in another one."""
     answers: dict[str, dict[str, Any]] = {}
     worker = Path(__file__).with_name("runtime_worker.py")
     while left := [job for job in jobs if job["name"] not in answers]:
@@ -115,7 +115,7 @@ def _outcome(answer: Mapping[str, Any], file: File, path: Path, timed: Any) -> O
     if "kind" in answer:
         return Outcome(answer["kind"], answer["reason"])
     if "refusal" in answer:
-        # Without the folder, which is another one in every run.
+        # Without the folder, which differs from run to run.
         return Outcome("refused", re.sub(r"\S*/(?=[^/\s]+\.onnx)", "", answer["refusal"]))
     return Outcome("ran", error=_error(file, path), seconds=tuple(timed) if timed else None)
 

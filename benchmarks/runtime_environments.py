@@ -1,8 +1,8 @@
-"""One environment a runtime, with pinned packages.
+"""One environment for each runtime, with pinned packages.
 
     python benchmarks/runtime_environments.py DIR NAME ...
 
-makes some of them ahead, for ``runtimes.py --environments DIR``.
+This makes some of them ahead, for ``runtimes.py --environments DIR``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Environment:
     """A row of the table.
 
     Attributes:
-        name: As it is asked for.
+        name: Its name on the command line.
         backend: The runtime, as ``ssn_prune.runtime.backends`` calls it.
-        requirements: All that is installed; pip looks for nothing else.
+        requirements: All packages to install; pip resolves no others.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Environment:
         return folder / self.name / "bin" / "python"
 
 
-# What reading and changing an ONNX file needs, of the same versions everywhere.
+# Needed to read and change an ONNX file; the versions are the same everywhere.
 _ONNX = ("onnx==1.23.2", "protobuf==7.36.2", "typing-extensions==4.16.0", "ml-dtypes==0.5.4")
 _BASE = ("numpy==2.4.6", *_ONNX)
 
@@ -57,7 +57,7 @@ def environment_of(name: str) -> Environment:
 
 
 def make(environment: Environment, folder: Path) -> None:
-    """Make an environment, unless it is there already; it is pip's error if one cannot be made."""
+    """Make an environment unless it exists; if that fails, the error is pip's."""
     target = folder / environment.name
     stamp, text = target / "requirements.txt", "\n".join(environment.requirements)
     if stamp.exists() and stamp.read_text(encoding="utf-8") == text:

@@ -39,8 +39,8 @@ class File:
         network: Name of the network.
         form: ``"open"`` or ``"fixed"``, the batch.
         target: What it was made for; ``"twin"`` for the network with BatchNorm.
-        path: Where it lies.
-        samples: File with the inputs, one sample an entry.
+        path: The file.
+        samples: File with the inputs, one sample per entry.
         expected: File with the outputs in float64.
         sha256: Of the file.
     """
@@ -63,7 +63,7 @@ def export_all(
         name: Of the network.
         targets: What it is exported for.
         folder: Where the files go.
-        checkpoint: The trained reference ResNet-18, to take instead of a random one.
+        checkpoint: The trained reference ResNet-18, to use instead of a random one.
     """
     folder.mkdir(parents=True)
     if checkpoint is not None and name == REFERENCE:
@@ -98,7 +98,7 @@ def export_all(
 
 
 def describe(file: File) -> dict[str, Any]:
-    """What the record says of a file."""
+    """The facts about a file that the record keeps."""
     model = onnx.load(file.path, load_external_data=False)
     return {
         "network": file.network,

@@ -24,7 +24,7 @@ BATCH_NORM = NormalizerPair(Normalizer.BN, Normalizer.BN)
 class Residual(nn.Module):
     """Blocks ``relu(norm(conv(x)) + x)`` between two convolutions, or linear layers.
 
-    Nine with biased variances, nine with corrected ones. Each adds to the output, so a wrong layer
+    Nine have biased variances, nine corrected ones. Each block adds to the output, so a wrong layer
     shows there, whatever follows it.
 
     Args:
@@ -106,7 +106,7 @@ def network_of(name: str, pairs: Sequence[NormalizerPair] = ALL_PAIRS) -> Loaded
     x = samples_of(network.size, 4)
     prepare(model, x, seed=0, avoid_undefined=len(network.size) > 1, pairs=pairs)
     for layer in (module for module in model.modules() if isinstance(module, SSN)):
-        # So far from what the channel has that no convolution takes it: the layer subtracts it.
+        # A mean so far from the channel's values does not fold: the layer subtracts it.
         layer.running_mean[0] += 6 * layer.running_var[0].sqrt()
     source = Source(name, "0" * 64, "zip", None, (), "", 0, name, {}, {})
     return LoadedCheckpoint(model.eval(), network.size, source)

@@ -1,4 +1,4 @@
-"""The table made from the cells."""
+"""The matrix of runtimes as Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runtime_verdicts import Cell
 
 
 def table_of(cells: Sequence[Cell], runtimes: Sequence[str]) -> str:
-    """A line a file, a column a runtime, and the reasons of failures below."""
+    """A row for each file, a column for each runtime, and the reasons of failures below."""
     reasons: dict[str, int] = {}
     rows: dict[tuple[str, str, str], dict[str, Cell]] = {}
     for cell in cells:

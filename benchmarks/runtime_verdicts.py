@@ -1,8 +1,8 @@
 """Which cells of the matrix are right.
 
 A file is right if its largest error is at most max(1e-5, 10 times its twin's in that runtime) of
-the largest output; see ``ssn_prune.runtime.backends.bound``. A twin is measured by its own error in
-ONNX Runtime, so one that is wrong excuses nothing.
+the largest output; see ``ssn_prune.runtime.backends.bound``. A twin is itself held to its error in
+ONNX Runtime, so a wrong twin excuses nothing.
 """
 
 from __future__ import annotations
@@ -108,14 +108,14 @@ def judge(
 
 
 def complaints(cells: Sequence[Cell], expected: int, backends: Mapping[str, str]) -> list[str]:
-    """Why the cells are not what they should be: a line a cell that fails.
+    """Why the cells are not what they should be: a line for each cell that fails.
 
-    One that fails as its twin does is no fault of ours. A runtime may refuse a file where it reads
+    If a file fails as its twin does, the fault is not ours. A runtime may refuse a file if it reads
     the one that is made for it; a wrong answer has no such excuse.
 
     Args:
         cells: The cells; those of twins do not count.
-        expected: How many are right at least.
+        expected: How many must be right at least.
         backends: The target that is made for each runtime.
     """
     ours = [cell for cell in cells if cell.target != TWIN]
@@ -145,5 +145,5 @@ def _verdict(outcome: Outcome, bound: float) -> str:
 
 
 def _kind_of(reason: str) -> str:
-    """A reason without what differs between two networks: names, numbers, shapes."""
+    """A reason without the details that differ between networks: names, numbers, shapes."""
     return re.sub(r"\"[^\"]*\"|'[^']*'|\[[^\]]*\]|\d+", "", reason)

@@ -1,9 +1,9 @@
-"""Run files in one runtime; the Python of that runtime's environment starts this.
+"""Run files in one runtime, started with the Python of that runtime's environment.
 
     python runtime_worker.py JOBS RESULTS
 
 JOBS is a JSON list of :class:`runtime_cells.Job`. RESULTS gets a line when a job begins and one
-when it ends, so a job that ends the process is known.
+when it ends, which shows the job that ended the process.
 """
 
 from __future__ import annotations

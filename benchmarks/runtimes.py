@@ -5,14 +5,16 @@
         [--check N]
 
 Every runtime has an environment of its own (see ``runtime_environments``), made in DIR or in a
-temporary folder. Every network is exported with an open batch and for one sample, for each target;
-its twin is the same network with BatchNorm in every layer, exported by torch alone. Outputs are
-compared with those of the network in float64. A cell is right if its error is at most
-max(1e-5, 10 times the twin's in that runtime) of the largest output, in three calls, with three
-batch sizes if the batch is open. The number behind it is the latency of one sample in units of the
-twin's, on one thread, files taking turns. ``--write`` writes ``results/runtimes.json`` and
-``.md``. ``--check`` fails unless N cells are right, and all others fail as their
-twin does or are refused by a runtime that reads the file made for it.
+temporary folder. Every network is exported for each target, with a dynamic batch ("open") and for
+one sample ("fixed"). Its twin is the same network with BatchNorm in every layer, exported by torch
+alone. Outputs are compared with those of the network in float64. A cell is right if its error is at
+most max(1e-5, 10 times the twin's in that runtime) of the largest output, in three calls, with
+three batch sizes if the batch is dynamic. The number after it is the latency of one sample in units
+of the twin's, on one thread, files taking turns.
+
+``--write`` writes ``results/runtimes.json`` and ``.md``. ``--check`` fails unless N cells are
+right, and all others fail as their twin does or are refused by a runtime that reads the file made
+for it.
 """
 
 from __future__ import annotations
@@ -134,7 +136,7 @@ def _cells(
 
 
 def _concerns(file: File, environment: Environment) -> bool:
-    """Whether it is run there: a file for one runtime runs in that one and in the yardstick."""
+    """Whether it is run there: a file for one runtime runs in that one and in ONNX Runtime."""
     everywhere = file.target in (PORTABLE, TWIN) or environment.name == _YARDSTICK
     return everywhere or file.target == environment.backend
 

@@ -1,4 +1,4 @@
-"""Search a checkpoint, and compare the result with simple ways to the same latency.
+"""Search a checkpoint, and compare the result with simple ways to an equal latency.
 
     python benchmarks/search.py CKPT --data SOURCE --test-data SOURCE --mean 0.5 --std 0.5
         [--arch NAME] [--max-drop 1] [--finetune-steps 0] [--markdown FILE] [--report FILE.json]
@@ -10,10 +10,10 @@ as whole files in one run (ONNX Runtime, one thread, batch 1, ratio to the netwo
 - all BN, stored: BN/BN everywhere with the running statistics of the checkpoint.
 - all BN, measured: with statistics measured on the calibration images instead
   (``ssn_prune.recalibrate``).
-- all BN, repaired: with the search's own repairs, moved statistics and fitted weights and biases.
+- all BN, repaired: with the search's own repairs: shifted statistics, fitted weights and biases.
 - greedy: the layers in the order of their single harm, each at its cheapest pair, until as much
-  is saved as the result saves; the same repairs.
-- random: the median of ten random selections that save as much within 5 %; the same repairs.
+  latency is saved as in the result; with the same repairs.
+- random: the median of ten random selections that save as much within 5 %; with the same repairs.
 
 ``--beside`` adds networks of the same architecture that were trained in another way, such as with
 ``examples/train_classification.py --latency-weight``, named after their folders.
@@ -73,9 +73,9 @@ class Row:
     Attributes:
         name: What it is.
         changed: Layers with another pair.
-        ratio: Latency; None where it is that of another row.
+        ratio: Latency, in units of that without norms; None if it is that of another row.
         accuracy: On the test images.
-        drop: Points lost, with the interval.
+        drop: Change in points, with its confidence interval.
     """
 
     name: str

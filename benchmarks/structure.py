@@ -1,17 +1,17 @@
-"""The shape of the package: its size, and the way from ``convert`` to the written file.
+"""The structure of the package: its size, and the path from ``convert`` to the written file.
 
     python benchmarks/structure.py [CHECKOUT]
 
-Imports under TYPE_CHECKING do not count as circles. The way is that of one traced
-``ssn_prune.convert`` of a small network. A *room* is a folder or file at the top of the package;
-files that import no other room but such files (errors, normalizer, ...) are vocabulary, left out.
+Imports under TYPE_CHECKING do not count as circles. The path is that of one traced
+``ssn_prune.convert`` of a small network. A *room* is a folder or file at the top level of the
+package. Files that import no room, or only such files (errors, normalizer, ...), are left out.
 
 * *entered*: modules with a function that was called.
-* *steps*: calls by ``conversion/`` into a room; calls in a row into one room are one.
+* *steps*: calls by ``conversion/`` into a room; consecutive calls into one room count once.
 * *climbs*: steps into a room that an earlier step had entered and left.
-* *back calls*: pairs of modules in two rooms, the second called by the first and in a room that was
-  entered before the first one's. Calls by ``conversion/`` are steps instead; calls by layers and
-  by torch (hooks) are neither.
+* *back calls*: pairs of modules in two rooms where the first calls the second, whose room was
+  entered earlier. Calls by ``conversion/`` are steps instead; calls by layers and by torch (hooks)
+  are neither.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def imports_of(path: Path, modules: dict[str, Path]) -> set[str]:
 
 
 def circular(graph: Graph) -> list[str]:
-    """Modules that reach themselves."""
+    """Modules that import themselves through others."""
     reached = {name: set(found) for name, found in graph.items()}
     for middle, name in itertools.product(graph, graph):
         reached[name] |= reached[middle] if middle in reached[name] else set()
@@ -60,7 +60,7 @@ def traced_calls(modules: dict[str, Path]) -> list[tuple[str, str]]:
     by_file, calls = {str(path): name for name, path in modules.items()}, []
 
     def note(frame, event, _):
-        # A generator that goes on is not called: its line is not the first one then.
+        # A generator that resumes is not a call: its line is then not the first one.
         if event == "call" and frame.f_lineno == frame.f_code.co_firstlineno:
             outer = frame.f_back
             while outer and outer.f_code.co_filename == contextlib.__file__:
@@ -83,7 +83,7 @@ def traced_calls(modules: dict[str, Path]) -> list[tuple[str, str]]:
 
 
 def walk(calls: list[tuple[str, str]], graph: Graph) -> dict[str, object]:
-    """What the docstring says of the traced conversion."""
+    """The figures that the module's docstring explains, for the traced conversion."""
     rooms = {name: name.split(".")[1] if "." in name else "" for name in graph}
     needs = {rooms[name]: {rooms[other] for other in graph[name]} for name in graph}
     files = needs.keys() - {room for name, room in rooms.items() if name.count(".") > 1}

@@ -1,13 +1,13 @@
-"""Training speed and memory of ResNet-18 by the kind of its norms, against BatchNorm2d.
+"""Training speed and memory of ResNet-18 with different norms, compared with BatchNorm2d.
 
     python benchmarks/training_speed.py [--rounds 15] [--threads 2] [--markdown FILE]
 
 One training step is forward, backward and release of the gradients. The networks take turns within
 a round, in an order that rotates from round to round; the table gives the median over rounds of the
 time and of the ratio to BatchNorm2d in the same round. The SSN network has all three ratios
-non-zero in every gate; gradients of input, affine parameters and both gates and the update of the
-running statistics are asserted. ``selected`` is the SSN network after ``freeze_selected`` with the
-selection of a ResNet-18 that the reference implementation was trained with.
+non-zero in every gate. The script asserts that input, affine parameters and both gates get
+gradients, and that the running statistics are updated. ``selected`` is the SSN network after
+``freeze_selected``, with the selection of a ResNet-18 trained with the reference implementation.
 
 Memory is the growth of the peak resident set over three steps, each network in a process of its
 own (``--memory``). ``--gates`` times the 310 gates of a ResNet-152 in one call and gate by gate.
@@ -101,7 +101,7 @@ def step(model: nn.Module, x: Tensor) -> float:
 
 
 def check(model: nn.Module, size: tuple[int, ...]) -> None:
-    """Everything that the comparison claims to be computed is computed."""
+    """Assert that everything is computed that the comparison claims to compute."""
     x = torch.randn(size, requires_grad=True)
     before = [layer.running_var.clone() for layer in layers_of(model)]
     model(x).square().mean().backward()
@@ -117,7 +117,7 @@ def check(model: nn.Module, size: tuple[int, ...]) -> None:
 
 
 def time_steps(size: tuple[int, ...], rounds: int) -> dict[str, list[float]]:
-    """Seconds per step and network, one value a round."""
+    """Seconds per step for each network, one value per round."""
     models = {name: build() for name, build in NETWORKS.items()}
     check(models["SSN"], size)
     x = torch.randn(size)

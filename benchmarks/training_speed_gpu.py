@@ -1,13 +1,13 @@
-"""Training speed of ResNet-18 on a GPU by the kind of its norms, against BatchNorm2d.
+"""Training speed of ResNet-18 on a GPU with different norms, compared with BatchNorm2d.
 
     python benchmarks/training_speed_gpu.py [--rounds 15] [--steps 10] [--modes eager]
 
 One step is forward under bfloat16 autocast, backward and release of the gradients; activations are
 channels-last. Every mode is timed with CUDA events around several steps; within a mode the
 networks take turns, in an order that rotates from round to round, and the ratio is that to
-BatchNorm2d in the same round. A CUDA graph replays the very kernels of the step and shows its cost
-without the host. The profiler counts the kernels of a step, the time in them, and (asserted to be
-none) what waits for the GPU. Single layers: gpu_layers.py.
+BatchNorm2d in the same round. A CUDA graph replays the same kernels and shows the cost of the step
+without the host. The profiler counts the kernels of a step, the time in them, and the calls that
+wait for the GPU, of which the script allows none. For single layers see gpu_layers.py.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Run = Callable[[], None]
 
 def training_step(model: nn.Module, x: Tensor) -> None:
     """Forward, backward, and release of the gradients."""
-    # Every weight is used once: a cache of its cast would gain nothing and disturb a capture.
+    # Every weight is used once: caching its cast would gain nothing and disturb a capture.
     with torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False):
         y = model(x)
     y.float().square().mean().backward()
@@ -72,7 +72,7 @@ def prepare(model: nn.Module, x: Tensor, *, compiled: bool) -> Run:
 
 
 def check(model: nn.Module, x: Tensor, replay: Run) -> None:
-    """A step updates the running statistics of every layer, in float32."""
+    """Assert that a step updates the running statistics of every layer, in float32."""
     before = [layer.running_var.clone() for layer in layers_of(model)]
     replay()
     assert len(before) == 20
@@ -96,7 +96,7 @@ def milliseconds(run: Run, steps: int) -> float:
 
 
 def in_turns(runs: dict[str, Run], rounds: int, steps: int) -> dict[str, list[float]]:
-    """Milliseconds per step and network, one value a round."""
+    """Milliseconds per step for each network, one value per round."""
     for run in runs.values():
         milliseconds(run, steps)
     times: dict[str, list[float]] = {name: [] for name in runs}

@@ -1,4 +1,4 @@
-"""Latencies of whole networks with given pairs, to see how far the sum of costs is off."""
+"""Latencies of whole networks with given pairs, to measure the error of the sum of costs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class MeasuredSelection:
     """A selection as predicted and as measured.
 
     Attributes:
-        predicted_ms: The network without norms, measured in the same run, and the costs.
+        predicted_ms: Latency of the network without norms, measured in the same run, plus costs.
         measured_ms: Latency of the whole file.
     """
 
@@ -44,11 +44,11 @@ class MeasuredSelection:
 
 @dataclass(frozen=True)
 class AdditiveError:
-    """How far the sum of costs is from whole networks.
+    """Predicted and measured latencies of whole networks.
 
     Attributes:
         norm_free_ms: Latency of the network without norms in the same run.
-        selections: What was compared, in the given order.
+        selections: The selections that were compared, in the given order.
     """
 
     norm_free_ms: float
@@ -133,7 +133,7 @@ def additive_error(
 
 
 def with_pairs(model: nn.Module, pairs: Pairs) -> nn.Module:
-    """A copy of a network whose layers have selected given pairs; other layers are rounded."""
+    """A copy of a network whose layers have selected the given pairs; others are rounded."""
     chosen = round_gates(model)
     for layer, pair in pairs.items():
         module = chosen.get_submodule(layer)

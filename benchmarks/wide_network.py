@@ -1,4 +1,4 @@
-"""A network that is nearly all weights: sixteen convolutions with norms on small maps."""
+"""A network that consists almost only of weights: sixteen convolutions on small maps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WideNetwork(nn.Module):
 def width_of(megabytes: float) -> int:
     """Channels of a network with about ``megabytes`` of weights."""
     width = int((megabytes * 1e6 / 4 / (9 * len(PAIRS))) ** 0.5)
-    # ONNX Runtime keeps the kernels of such widths in a layout of its own, as for most networks.
+    # ONNX Runtime packs the kernels of such widths into its own layout, as in most networks.
     return max(16, width // 16 * 16)
 
 

@@ -1,7 +1,7 @@
-"""The reference layer as its code computes it, written anew from its description.
+"""The reference layer as its code computes it, rewritten from its description.
 
-Variances divided by n - 1, E[x^2] - E[x]^2 for LN and BN, and a gate that is solved face by face
-with conditions that the host decides; a dozen passes over the activation in float32.
+It divides variances by n - 1, uses E[x^2] - E[x]^2 for LN and BN, and solves the gate face by face
+with conditions that the host evaluates: a dozen passes over the activation in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def sparsemax(z: Tensor) -> Tensor:
 
 
 def sparsestmax(z: Tensor, radius: Tensor) -> Tensor:
-    """Push from the centre of the face, project, and again on the smaller face."""
+    """Push away from the centre of the face, project, and repeat on the smaller face."""
     p, square = sparsemax(z), radius.square()
     while bool(p.max() < 1):  # waits for the device, as the next two conditions
         face = (p > 0).to(z.dtype)
@@ -51,7 +51,7 @@ class WrittenAnew(nn.Module):
         self.register_buffer("running_var", torch.ones(1, features, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """With the statistics of the batch."""
+        """Normalize with the statistics of the batch."""
         n, c, h, w = x.shape
         flat = x.float().reshape(n, c, h * w)
         mean_in = flat.mean(-1, keepdim=True)

@@ -18,7 +18,7 @@ myst_enable_extensions = ["substitution", "dollarmath", "deflist"]
 myst_heading_anchors = 4
 myst_substitutions = runpy.run_path(str(Path(__file__).with_name("measured.py")))["substitutions"]()
 
-# Docstrings: argument names in single backticks are code.
+# In docstrings, argument names in single backticks are code.
 default_role = "code"
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
@@ -31,7 +31,7 @@ napoleon_use_ivar = True
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True
 
-# The site is built without a network: what is documented elsewhere has no link.
+# The site is built without a network, so names that are documented elsewhere have no link.
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|torchvision|numpy|onnx|onnxruntime|onnx_ir|typing|collections)\..*"),
     (r"py:.*", r"(pathlib|dataclasses|enum|datetime)\..*"),

@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands, as typer describes them: ``python docs/make_cli.py``."""
+"""Write docs/cli.md from the commands, as typer describes them: ``python docs/make_cli.py``."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def commands() -> str:
 
 
 def architectures() -> str:
-    """Names of architectures, a line each."""
+    """Names of architectures, one per line."""
     names = [network.name for network in NETWORKS]
     names += [f"torchvision:{name}" for name in torchvision.models.list_models()]
     names += [f"timm:{name}" for name in timm.list_models()]

@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from the classes of errors: ``python docs/make_errors.py``."""
+"""Write docs/errors.md from the error classes: ``python docs/make_errors.py``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ _HEAD = """\
 
 Made from the classes by `python docs/make_errors.py`. An error has a `problem`, what was
 `expected`, what was `found`, and a `hint` for the case at hand, which is better than the general
-cure below. In Python they are attributes of the exception; with `--json` they are fields of
-`error`, next to the `code`, which stays the same, and the `type`, which is the class.
+cure below. In Python these are attributes of the exception. With `--json` they are fields of
+`error`, next to the `code`, which is stable, and the `type`, which is the class.
 
-Exit statuses: 0 ok, 1 failure, 2 usage, 3 verification failed, 4 gates that are not one-hot, 141
-nobody reads what is printed, and 128 + n ended by signal n (130 for Ctrl-C).
+Exit statuses: 0 ok, 1 failure, 2 usage, 3 verification failed or the bound of a search refuted, 4
+gates that are not one-hot, 141 the reader of the output has closed it, and 128 + n ended by
+signal n (130 for Ctrl-C).
 """
 _DEFECT = """
 ## `unexpected`
@@ -33,7 +34,7 @@ Cure: run again with `--debug`, and report the traceback.
 
 
 def kinds() -> list[type[SsnPruneError]]:
-    """Every class of errors that is raised, in the order of the module."""
+    """Every error class that is raised, in the order of the module."""
     found = [value for value in vars(errors).values() if isinstance(value, type)]
     return [k for k in found if issubclass(k, SsnPruneError) and k is not SsnPruneError]
 

@@ -1,7 +1,7 @@
-"""Draws the figures of docs/mathematics.md: ``python docs/make_figures.py``.
+"""Draw the figures of docs/mathematics.md: ``python docs/make_figures.py``.
 
-Plain SVG, the same bytes for the same code. The gate of the simplex figure is solved by the
-package's own SparsestMax.
+The output is plain SVG, the same bytes for the same code. The package's own SparsestMax solves the
+gate of the simplex figure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Point = tuple[float, float]
 
 
 def number(value: float) -> str:
-    """Short, and without a negative zero."""
+    """At most one decimal, and no negative zero."""
     text = f"{round(value, 1) + 0.0:.1f}"
     return text.removesuffix(".0")
 
@@ -82,13 +82,13 @@ SIDE = 150.0
 
 
 def corners(left: float, top: float) -> list[Point]:
-    """IN, LN and BN of a triangle."""
+    """The corners of a triangle: IN, LN and BN."""
     height = SIDE * math.sqrt(3) / 2
     return [(left, top + height), (left + SIDE, top + height), (left + SIDE / 2, top)]
 
 
 def place(ratios: Iterable[float], triangle: list[Point]) -> Point:
-    """Where a gate is in a triangle."""
+    """The place of a gate in the triangle."""
     weighted = list(zip(ratios, triangle, strict=True))
     return sum(p * x for p, (x, _) in weighted), sum(p * y for p, (_, y) in weighted)
 

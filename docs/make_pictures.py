@@ -1,4 +1,4 @@
-"""Makes the pictures of a report page: ``python docs/make_pictures.py``; it needs Chromium.
+"""Make the pictures of a report page: ``python docs/make_pictures.py``; it needs Chromium.
 
 The run is a real one, of the trained reference ResNet-18:
 ``ssn-prune convert model.pth -o model.onnx --bench --report docs/pictures/resnet18.json``.
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def picture(browser: Browser, page: Path, name: str, top: str) -> None:
-    """What is seen with an element at the top of the window."""
+    """Save a screenshot with an element at the top of the window."""
     context = browser.new_context(viewport=WINDOW)
     tab = context.new_page()
     tab.goto(page.as_uri())

@@ -1,4 +1,4 @@
-"""Measured numbers that README and the pages show, each with the table that it stands in."""
+"""Measured numbers that README and the pages show, each with the table that contains it."""
 
 from __future__ import annotations
 

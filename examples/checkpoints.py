@@ -30,14 +30,14 @@ def save_atomically(content: dict[str, Any], path: Path) -> None:
 
 
 def read_training(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint to go on from, on the CPU.
+    """Read a checkpoint to resume from, on the CPU.
 
     Args:
         path: The file.
         settings: Those of the present training.
 
     Raises:
-        ArgumentError: The file cannot be read, is no checkpoint of a training, or was trained with
+        ArgumentError: The file cannot be read, is not a training checkpoint, or was trained with
             other settings.
     """
     try:
@@ -72,7 +72,7 @@ def read_training(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 def resume_history(history: GateHistory, path: Path, steps_done: int) -> None:
     """Fill ``history`` with the records of an interrupted training, if there are any.
 
-    Steps after the checkpoint's are left out: they are going to be trained again.
+    Records after the checkpoint's step are left out, because those steps are trained again.
     """
     if path.exists():
         records = GateRecords.load(path)

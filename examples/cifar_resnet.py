@@ -1,8 +1,8 @@
-"""A small ResNet for images of 32x32 pixels: the network of your own of the training example.
+"""A small ResNet for images of 32x32 pixels: an example of a network of your own to train.
 
 ``ssn-prune convert`` builds it by its name, ``--arch cifar_resnet:cifar_resnet``, so this file must
-be importable then: run from this folder or put it on PYTHONPATH. A checkpoint may name it, but code
-that a file asks for is never imported without ``--arch``.
+be importable: run the command in this folder, or put the folder on PYTHONPATH. A checkpoint may
+name the network, but code that a file asks for is never imported without ``--arch``.
 """
 
 from __future__ import annotations

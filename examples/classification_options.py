@@ -11,12 +11,12 @@ from classifiers import norm_of, usual_size
 
 from ssn_prune.nn.single_gate import vertex_radius
 
-# What may differ when a training goes on.
+# What may differ when a training is resumed.
 FREE_ON_RESUME = ("train", "val", "output", "resume", "workers", "costs")
 
 
 def arguments(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
-    """The command line; what depends on other options is filled in."""
+    """The command line, with defaults that depend on other options filled in."""
     parser = argparse.ArgumentParser(description=description)
     add = parser.add_argument
     add("--train", type=Path, required=True, help="class folders, or a zip of them")

@@ -3,7 +3,7 @@
     ssn-prune convert model.pth -o model.pt2
     python examples/compile_program.py model.pt2
 
-Nothing of ssn_prune is imported. Loading a .pt2 file executes what is in it: open your own only.
+Nothing of ssn_prune is imported. Loading a .pt2 file can execute code in it: only open your own.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python examples/convert_own_network.py
 
-Trains nothing: the gates are set by hand to those that a training could end with.
+Nothing is trained: the gates are set by hand to values that a training could end with.
 """
 
 from __future__ import annotations

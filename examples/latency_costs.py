@@ -1,4 +1,4 @@
-"""What normalizers will cost in deployment, for a training that is to care."""
+"""What normalizers will cost in deployment, for training with a latency penalty."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def training_costs(
 ) -> Costs:
     """The costs of a network in ONNX Runtime on one core, the same for a whole training.
 
-    They are measured once, by the first process, and kept beside the checkpoint, so that a training
-    that is resumed goes on with the same numbers.
+    They are measured once, by the first process, and kept next to the checkpoint, so that a resumed
+    training uses the same numbers.
 
     Args:
         model: The network; not changed.

@@ -4,13 +4,13 @@
 
     trainer = pytorch_lightning.Trainer(callbacks=[SparseNormalizers()])
 
-The callback grows the radius, clips the gradients of the gates, averages running statistics of
-several processes before validation, and goes on where a checkpoint of Lightning was saved. What it
-cannot do is choose the parameter groups: that is ``configure_optimizers``, as in ``Digits`` here.
+The callback grows the radius, clips the gradients of the gates, averages the running statistics of
+several processes before validation, and resumes from Lightning's checkpoints. It cannot choose the
+parameter groups: ``configure_optimizers`` does that, as in ``Digits`` here.
 
     python examples/lightning_callback.py
 
-trains for a few steps and converts the result.
+This trains for a few steps and converts the result.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SparseNormalizers(Callback):
     """Trains the gates of a network with SSN layers until each is one-hot.
 
     Args:
-        share: After which part of all steps every gate is one-hot. The rest trains the weights.
+        share: The part of all steps after which every gate is one-hot. The rest trains the weights.
 
     Attributes:
         schedule: None until the training starts.
@@ -55,7 +55,7 @@ class SparseNormalizers(Callback):
         self._saved: dict[str, Any] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make the schedule; weights and optimizers of a checkpoint are there already."""
+        """Make the schedule; a checkpoint's weights and optimizers are loaded by now."""
         steps = trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise ValueError("the schedule needs an end: give the Trainer max_epochs or max_steps")
@@ -115,7 +115,7 @@ class Digits(LightningModule):
         return nn.functional.cross_entropy(self(images), labels)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Gates learn ten times slower, and do not decay."""
+        """Gates have a tenth of the learning rate, and no weight decay."""
         return torch.optim.SGD(param_groups(self, lr=0.1), momentum=0.9, weight_decay=1e-4)
 
 

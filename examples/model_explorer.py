@@ -2,16 +2,17 @@
 
     python examples/model_explorer.py model.onnx --images 4
 
-writes ``model.error.json`` and ``model.time.json`` beside the file. To look at them:
+This writes ``model.error.json`` and ``model.time.json`` next to the file. To look at them:
 
     pip install ai-edge-model-explorer model-explorer-onnx
     model-explorer model.onnx --extensions=model_explorer_onnx
 
-then *Add per-node data*. The error of a node is the largest difference between its float32 output
-in ONNX Runtime and the same file computed in float64 by the reference evaluator of ONNX, divided by
-the largest value of that output. It is what has piled up until there, not what the node adds. The
-time is the median over the runs, in microseconds, with the nodes as the file has them: ONNX Runtime
-would fuse some. Both are for random inputs; dynamic axes become ``--images`` and ``--size``.
+then choose *Add per-node data*. The error of a node is the largest difference between its float32
+output in ONNX Runtime and the same output in float64, which ONNX's reference evaluator computes,
+divided by the largest value of that output. It is the error accumulated up to the node, not the
+node's own. The time is the median over the runs, in microseconds, with the nodes as they are in the
+file: ONNX Runtime would fuse some. Both use random inputs; dynamic axes become ``--images`` and
+``--size``.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def random_inputs(model: onnx.ModelProto, images: int, size: int) -> Inputs:
 
 
 def errors(model: onnx.ModelProto, inputs: Inputs) -> dict[str, float]:
-    """The largest relative error of what each node gives."""
+    """The largest relative error of each node's outputs."""
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     nodes = {output: node.name for node in model.graph.node for output in node.output if output}

@@ -1,11 +1,11 @@
-"""A training with timm's own parts: optimizer by name, schedule with warm-up, averaged weights.
+"""Training with timm's own parts: an optimizer by name, a warm-up schedule, averaged weights.
 
     pip install timm
     python examples/timm_recipe.py
 
-Three things differ from a training of a BatchNorm network, and each is a line here: the norms are
+Three things differ from training a BatchNorm network, and each is a line here: the norms are
 swapped, the optimizer gets parameter groups (timm then adds no weight decay of its own to the
-gates), and the radius grows with every step. Data is random: put yours in place of ``batches``.
+gates), and the radius grows with every step. The data are random: replace ``batches`` by yours.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def train(model: nn.Module) -> ModelEmaV3:
-    """Train in place; the average of the weights is returned."""
+    """Train in place, and return the network with averaged weights."""
     optimizer = optimizer_of(model)
-    # It keeps the ratio of the groups' rates.
+    # This scheduler keeps the ratio of the groups' learning rates.
     rates = CosineLRScheduler(optimizer, t_initial=STEPS, warmup_t=2, t_in_epochs=False)
     # Gates that froze late are not one-hot in an average yet: the radius ends early.
     radius = RadiusSchedule(model, total_steps=STEPS // 2)

@@ -8,16 +8,17 @@ Data: one folder of images per class, or a zip of such folders. Networks: ``torc
 ``timm:NAME``, whose norm layers are swapped, the reference ``resnetv1ssn18`` ... ``resnetv1sn152``,
 and ``cifar-resnet`` for images of 32x32 pixels.
 
-Recipe: SGD with momentum 0.9, learning rate 0.1 at 256 images in all, a tenth of it after 30, 60
-and 90 % of the epochs, weight decay 1e-4; gates at a tenth of the rate, without decay, gradient
-clipped to norm 1; the radius grows from 0 to 1, so that every gate is one-hot after 82 % of the
-training. The last norm of each residual block starts at 0.
+Recipe: SGD with momentum 0.9, a learning rate of 0.1 for 256 images a step, divided by ten after
+30, 60 and 90 % of the epochs, and weight decay 1e-4. Gates have a tenth of the learning rate and no
+weight decay, and their gradient is clipped to norm 1. The radius grows from 0 to 1, so that every
+gate is one-hot after 82 % of the training. The last norm of each residual block starts at 0.
 
 ``--latency-weight 0.5`` makes gates prefer normalizers that cost little in ONNX Runtime.
 
-``--output`` gets ``checkpoint.pth`` after every epoch, from which ``--resume`` goes on to the very
-same numbers, and ``gates.npz``, the history of the gates (``ssn-prune inspect --history``). The
-last line is the command that converts the result.
+The folder ``--output`` gets ``checkpoint.pth`` after every epoch, from which ``--resume`` gives
+exactly the same numbers as without interruption. It also gets ``gates.npz``, the history of the
+gates (``ssn-prune inspect --history``). The last printed line is the command that converts the
+result.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ from ssn_prune.errors import ArgumentError
 def read_data(
     args: argparse.Namespace, own: Processes
 ) -> tuple[list[str], DataLoader[Any], DataLoader[Any]]:
-    """The classes, and what this process trains on and validates."""
+    """The classes, and the images that this process trains on and validates with."""
     transform = training_transform(args.size, cifar=args.cifar)
     training = ClassFolders(args.train, transform, args.limit)
     transform = validation_transform(args.size, cifar=args.cifar)
@@ -152,7 +153,7 @@ class Training:
             if args.sync_statistics:
                 synchronize(self.model)
             self.wrapped = DistributedDataParallel(self.model)
-            # Or the first process's running statistics would replace those of the others, which
+            # Else the first process's running statistics would replace those of the others, which
             # are averaged before validation.
             self.wrapped.broadcast_buffers = False
 
@@ -183,7 +184,7 @@ class Training:
         return sums.result(own.count)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint, which ``ssn-prune convert`` reads too, and the gates beside it."""
+        """Write a checkpoint, which ``ssn-prune convert`` also reads, and next to it the gates."""
         if self.layers:
             self.history.records().save(path.with_name("gates.npz"))
         weights = self.frozen.switchable_state_dict() if self.frozen else self.model.state_dict()

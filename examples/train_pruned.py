@@ -1,9 +1,9 @@
-"""Train a pruned network on, from its weights alone.
+"""Train a pruned network further, from its weights alone.
 
     python examples/train_pruned.py
 
 A small network with SSN layers is pruned and saved. A second part, which could be another program
-on another machine, knows the code of the network and the file, and trains it on.
+on another machine, has the code of the network and the file, and trains the network further.
 """
 
 from __future__ import annotations

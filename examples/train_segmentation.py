@@ -109,9 +109,9 @@ def segmentation_network(name: str) -> nn.Module:
 
 @torch.no_grad()
 def mean_iou(model: nn.Module, loader: DataLoader[Any], device: torch.device) -> float:
-    """Intersection over union in percent, averaged over the classes that occur.
+    """Mean intersection over union in percent, over the classes that occur.
 
-    Counted over all pixels of the set; void is left out.
+    All pixels of the set count, except those that are void.
     """
     model.eval()
     found = [
@@ -170,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             update(loss, model, optimizer, schedule, precision)
             loss_sum += loss.detach()
         scheduler.step()
-        # MobileNetV3's running statistics move by 1 % per step, too slowly for so few steps.
+        # MobileNetV3's momentum of 0.01 is too small for its running statistics in so few steps.
         recalibrate(model, loader, steps=20, device=device)
         iou = mean_iou(model, DataLoader(sets["val"], **options), device)
         print(

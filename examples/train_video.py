@@ -3,9 +3,9 @@
     python examples/train_video.py --train cifar-train.zip --val cifar-test.zip --width 8
     python examples/train_video.py --train camvid.zip/train --val camvid.zip/val --size 112
 
-The clips are no recordings. Each is built from one still image by moving a crop over it along a
-straight line, and its label is the direction: 4 or 8 of them. A single frame does not show it, and
-neither do the frames without their order: a clip and its reverse have the same frames.
+The clips are not recordings. Each is built from one still image by moving a crop over it along a
+straight line, and its label is the direction: 4 or 8 of them. A single frame does not show the
+direction, and neither do the frames without their order: a clip and its reverse have the same ones.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class MovingCrops(Dataset[tuple[Tensor, int]]):
         if min(still.shape[1:]) < smallest:
             still = v2.functional.resize(still, [smallest])
         label = int(torch.randint(self._directions, (), generator=generator))
-        # The box in which all directions stay is placed without regard to the direction.
+        # The box is large enough for every direction: its place says nothing about the label.
         corner = [
             int(torch.randint(side - smallest + 1, (), generator=generator))
             for side in still.shape[1:]

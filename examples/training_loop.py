@@ -34,7 +34,7 @@ from ssn_prune.nn.ssn import SSN
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the training.
+    """This process, and its place among those of the training.
 
     Attributes:
         rank: Its number, from 0.
@@ -72,9 +72,10 @@ def join_processes() -> Iterator[Processes]:
 def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
     """Seed all generators of this process for one epoch.
 
-    All random numbers of an epoch then follow from three numbers, those of data workers too, and a
-    training can go on bit by bit at the start of any epoch, with no generator's state to store. On
-    a GPU that needs ``torch.backends.cudnn.deterministic = True``, which makes convolutions slower.
+    All random numbers of an epoch, those of data workers included, then follow from three numbers.
+    A training can thus be resumed bit by bit at the start of any epoch, without a stored generator
+    state. On a GPU that needs ``torch.backends.cudnn.deterministic = True``, which makes
+    convolutions slower.
     """
     value = int(np.random.SeedSequence((seed, epoch, rank)).generate_state(1)[0])
     random.seed(value)
@@ -83,7 +84,7 @@ def seed_epoch(seed: int, epoch: int, rank: int = 0) -> None:
 
 
 def progress(batches: Any, label: str, shown: bool = True) -> Iterable[Any]:
-    """Iterate over a loader, with a bar that vanishes at the end if stdout is a terminal."""
+    """Iterate over a loader; on a terminal, with a progress bar that vanishes at the end."""
     if not (shown and sys.stdout.isatty()):
         return batches
     return track(batches, description=label, total=len(batches), transient=True)
@@ -98,10 +99,10 @@ class Precision:
 
     Attributes:
         autocast: A context manager factory for the forward pass.
-        scaler: Scales the loss, so that gradients in float16 do not vanish; otherwise does nothing.
+        scaler: Scales the loss for float16, so that gradients do not vanish; else does nothing.
 
     Raises:
-        ArgumentError: float16 on a CPU, for which torch has no gradient scaling that is worth it.
+        ArgumentError: float16 on a CPU, where it is not worth its gradient scaling.
     """
 
     def __init__(self, name: str | None, device: torch.device) -> None:
@@ -115,12 +116,12 @@ class Precision:
 
 
 def sgd(model: nn.Module, lr: float, weight_decay: float = 1e-4) -> torch.optim.SGD:
-    """SGD as the paper has it: gates in a group of their own, lr / 10 and no weight decay."""
+    """SGD as in the paper: gates in a group of their own, with lr / 10 and no weight decay."""
     return torch.optim.SGD(param_groups(model, lr, weight_decay=weight_decay), momentum=0.9)
 
 
 def steps_down(optimizer: torch.optim.Optimizer, epochs: int) -> Any:
-    """A tenth of the learning rate after 30, 60 and 90 % of the epochs."""
+    """Divide the learning rate by ten after 30, 60 and 90 % of the epochs."""
     milestones = [max(1, round(epochs * share)) for share in (0.3, 0.6, 0.9)]
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones)
 

@@ -1,13 +1,13 @@
-"""Everything that is too long for continuous integration, in pieces that resume; one table.
+"""Everything that takes too long for continuous integration, in pieces, with a table of outcomes.
 
     python release/check.py FOLDER [--only TEXT ...] [--again] [--list]
 
 FOLDER keeps the outcome and the output of every piece. A piece that passed for these sources is not
-run again, so that the check can be stopped at any time; one that failed is run again, and with
-``--again`` all are. ``--only`` takes those whose name contains one of the texts. Exits with 1 if a
-piece failed, and with 2 if one has yet to be run.
+run again, so the check can be stopped at any time. A piece that failed is run again, and with
+``--again`` all are. ``--only`` selects the pieces whose name contains one of the texts. The exit
+code is 1 if a piece failed, and 2 if one has yet to be run.
 
-The pieces stand in ``pieces.py``; all of them take about a day on two cores.
+The pieces are listed in ``pieces.py``; all of them take about a day on two cores.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def keep(record: Path, outcome: Outcome) -> None:
 
 
 def outcomes(record: Path, sources: str) -> dict[str, Outcome]:
-    """The last outcome of each piece for these sources; a line that was cut off is passed over."""
+    """The last outcome of each piece for these sources; a line that was cut off is skipped."""
     found: dict[str, Outcome] = {}
     for line in record.read_text(encoding="utf-8").splitlines() if record.exists() else []:
         try:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def floors() -> list[str]:
-    """Every dependency at the first release that is allowed, ``torch==2.12.*`` for one."""
+    """Every dependency at the first release that is allowed, for example ``torch==2.12.*``."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         dependencies = tomllib.load(file)["project"]["dependencies"]
     return [_floor(requirement) for requirement in dependencies]
@@ -28,7 +28,7 @@ def _floor(requirement: str) -> str:
 
 
 def python_of(environment: str, folder: Path) -> str:
-    """The Python of an environment, which is made if it is not there.
+    """The Python of an environment, which is made if it does not exist.
 
     Args:
         environment: ``here``, ``floors`` or ``newest``.

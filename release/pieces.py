@@ -1,4 +1,4 @@
-"""What a release is checked with beyond continuous integration, as a table: a row a command."""
+"""The checks of a release beyond continuous integration, as a table with a row for each command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Piece:
     """A command that fails when what it checks is wrong.
 
     Attributes:
-        name: As it stands in the table; never two of one name.
+        name: Its name in the table; unique.
         command: Words after ``python``, from the repository's root. ``{folder}`` is where results
             are kept.
         environment: Which dependencies: ``here``, ``floors`` (the oldest that ``pyproject.toml``

@@ -1,9 +1,9 @@
-"""Every architecture of a library, going on where an earlier sweep stopped.
+"""Every architecture of a library, resuming where an earlier sweep stopped.
 
     python release/sweep.py torchvision|timm FILE
 
-Fails when a network ends with anything but OK, or a reason that lies in the network itself: no norm
-to swap, or a need for other inputs than images.
+Fails unless every network ends with OK or for a reason that lies in the network itself: it has no
+norm to swap, or needs other inputs than images.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GOOD = {Reason.OK, Reason.NO_NORM, Reason.NEEDS_DATA}
 
 
 def main() -> None:
-    """Run what is missing, then judge all."""
+    """Run what is missing, then judge all outcomes."""
     library, file = sys.argv[1], Path(sys.argv[2])
     script = str(SWEEP / "sweep_architectures.py")
     subprocess.run([sys.executable, script, f"--{library}", "--resume", str(file)], check=True)

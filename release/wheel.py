@@ -2,8 +2,8 @@
 
     python release/wheel.py [--out DIR]
 
-Fails when a file of the package is missing in the wheel, or when a command that needs those files
-does. The packages that ssn_prune depends on are those of this Python; pip downloads nothing.
+Fails when a file of the package is missing in the wheel, or when a command that needs these files
+fails. The packages that ssn_prune depends on are those of this Python; pip downloads nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = {".pyc", ".pyo"}
-# Every module is imported, and what is no module is read: the digits, and the page of a report.
+# Imports every module, and reads the files that are not modules: the digits, a report's template.
 SMOKE = """
 import importlib, pathlib, pkgutil, sys
 import torch
@@ -86,13 +86,13 @@ def build(folder: Path) -> Path:
 
 
 def files_of_package() -> set[str]:
-    """What the package consists of, as the repository has it."""
+    """The files of the package, as the repository has them."""
     found = (path for path in (ROOT / "ssn_prune").rglob("*") if path.is_file())
     return {path.relative_to(ROOT).as_posix() for path in found if path.suffix not in GENERATED}
 
 
 def use(wheel: Path, folder: Path) -> None:
-    """Install the wheel into a folder, and run from another one what it should do."""
+    """Install the wheel into a folder, and use it from another one."""
     installed, elsewhere = folder / "installed", folder / "elsewhere"
     pip("install", str(wheel), "--no-compile", "--target", str(installed))
     elsewhere.mkdir()

@@ -3,8 +3,9 @@
     python benchmarks/research/camvid_unet.py camvid.zip --out unet.pth [--epochs 60]
 
 The archive is laid out as for ``examples/train_segmentation.py``. Images are 96 pixels high and 128
-wide; those for training are cropped at 3/4 to all of their size and flipped at random. Adam with
-learning rate 2e-3 and a cosine. The mean IoU is over the whole test part, without void.
+wide; for training, random crops of 3/4 to all of their size are taken and flipped at random. The
+optimizer is Adam with learning rate 2e-3 and a cosine schedule. The mean IoU is over the whole test
+part, without void.
 
 ``ssn-prune search unet.pth --arch camvid_unet:unet`` takes the file, with this folder on
 PYTHONPATH.
@@ -107,7 +108,7 @@ def changed(images: Tensor, maps: Tensor, drawn: torch.Generator) -> tuple[Tenso
 
 @torch.no_grad()
 def mean_iou(model: nn.Module, images: Tensor, maps: Tensor) -> float:
-    """Over all pixels of the set but void, averaged over the classes that occur."""
+    """Mean IoU over the classes that occur, over all pixels of the set except void."""
     model.eval()
     counts = torch.zeros(CLASSES, CLASSES, dtype=torch.int64)
     for inputs, labels in zip(images.split(8), maps.split(8), strict=True):

@@ -9,8 +9,8 @@ images in total, scaled linearly with their number. Workers are emulated in one 
 of 8 b is split into 8 groups with batch statistics of their own, whose averages go into the running
 statistics (momentum 0.1) of evaluation.
 
-- BN: SSN layers with the gates fixed at BN/BN, for the same emulation. That is nn.BatchNorm2d on
-  every worker, but for the running variance, which is not Bessel-corrected.
+- BN: SSN layers with the gates fixed at BN/BN, so that workers are emulated in the same way. That
+  is nn.BatchNorm2d on every worker, except that the running variance is not Bessel-corrected.
 - GN: nn.GroupNorm with 8 groups.
 - SN: SwitchNorm2d, whose gates stay a softmax.
 - SSN: SSN2d, radius linear from 0 to its end at 80 % of the training; pruned afterwards.
@@ -19,12 +19,12 @@ statistics (momentum 0.1) of evaluation.
 
 Everything else is the same for all: a ResNet with one basic block per stage (16, 32, 64 channels,
 the stem at stride 2), the last norm of each block starting at 0, SGD with momentum 0.9 and weight
-decay 1e-4, one epoch of warm-up and a cosine, random crops and flips. Gates have a tenth of the
-learning rate, no weight decay and their gradient norm clipped to 1.
+decay 1e-4, one epoch of warm-up and a cosine schedule, random crops and flips. Gates have a tenth
+of the learning rate, no weight decay and their gradient norm clipped to 1.
 
-Every finished run is appended to the file, and runs that it has are skipped. ``--weights`` keeps
-the trained networks, for ``cifar_search.py``. Threads are those that OMP_NUM_THREADS says; the
-order of the sums depends on them.
+Every finished run is appended to the file, and runs that the file has are skipped. ``--weights``
+keeps the trained networks, for ``cifar_search.py``. OMP_NUM_THREADS sets the number of threads, on
+which the order of sums depends.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class SmallResNet(nn.Module):
 
 
 def emulate_workers(model: nn.Module, workers: int) -> None:
-    """Split batches among that many workers with batch statistics of their own, in place."""
+    """Emulate that many workers with batch statistics of their own, in place."""
     for layer in model.modules():
         if isinstance(layer, SwitchableNorm):
             layer.batch_groups = workers

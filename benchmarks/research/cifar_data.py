@@ -36,8 +36,8 @@ def read_images(archive: Path, count: int) -> Images:
         count: Number of images, a multiple of 10.
 
     Raises:
-        ValueError: The archive lacks ten classes with that many images, or ``count`` is no
-            multiple of 10.
+        ValueError: The archive does not have ten classes with that many images, or ``count`` is
+            not a multiple of 10.
     """
     if count < CLASSES or count % CLASSES:
         raise ValueError(f"the number of images must be a multiple of {CLASSES}, got {count}")
@@ -61,7 +61,7 @@ def read_images(archive: Path, count: int) -> Images:
 
 
 class Normalization:
-    """Per-channel normalization with the mean and deviation of the training images."""
+    """Per-channel normalization with the mean and standard deviation of the training images."""
 
     def __init__(self, images: Images) -> None:
         values = images.pixels.double() / 255

@@ -3,10 +3,10 @@
     python benchmarks/research/cifar_networks.py TRAIN.zip TEST.zip --network resnet
         --out resnet.pth [--epochs 12] [--images 50000] [--latency-weight 0.5]
 
-The recipe is that of cifar_accuracy.py with 128 images a step and no emulated workers. The ResNet
-is its network. The MobileNetV2 is torchvision's at width 0.35 with two strides taken out, so that
-it ends on 4x4 pixels for images of 32x32. ``--latency-weight`` adds that much of
-``ssn_prune.LatencyPenalty`` to the loss, with costs that are measured here first.
+The recipe and the ResNet are those of cifar_accuracy.py, with 128 images a step and no emulated
+workers. The MobileNetV2 is torchvision's at width 0.35 with two strides removed, so that its last
+maps have 4x4 pixels for images of 32x32. ``--latency-weight`` is the weight of
+``ssn_prune.LatencyPenalty`` in the loss, with costs that are first measured here.
 
 ``ssn-prune search resnet.pth --arch cifar_networks:resnet`` takes the file, with this folder on
 PYTHONPATH.

@@ -1,4 +1,4 @@
-"""The file of runs of cifar_accuracy.py: JSON lines, and the tables made of them."""
+"""The file of runs of cifar_accuracy.py: JSON lines, and the tables made from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KEY = ("norm", "b", "seed", "epochs", "images", "test_images")
 
 
 def key(record: Record) -> tuple[Any, ...]:
-    """What makes two runs the same."""
+    """The fields that identify a run."""
     return tuple(record[name] for name in _KEY)
 
 
@@ -42,7 +42,7 @@ def append(path: Path, record: Record) -> None:
 
 
 def line(record: Record) -> str:
-    """A record for the eye."""
+    """A record as a line of text."""
     changed = record.get("labels_changed")
     return (
         f"seed {record['seed']}, b {record['b']:2}, {record['norm']:3}: "
@@ -56,7 +56,7 @@ def _loss(record: Record) -> str:
 
 
 def cpu_name() -> str:
-    """The model of the processor, as Linux says."""
+    """The model of the processor, as Linux reports it."""
     source = Path("/proc/cpuinfo")
     for text in source.read_text().splitlines() if source.exists() else ():
         name, _, value = text.partition(":")
@@ -66,7 +66,7 @@ def cpu_name() -> str:
 
 
 def table(records: Sequence[Record]) -> str:
-    """Markdown: accuracies and seconds, SSN's selected pairs, and what the runs were made with.
+    """Markdown: accuracies and seconds, SSN's selected pairs, and versions and machine.
 
     Runs of different lengths or data get tables of their own.
     """

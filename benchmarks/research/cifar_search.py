@@ -4,11 +4,11 @@
         --weights FOLDER --out searches.jsonl
     python benchmarks/research/cifar_search.py --table searches.jsonl
 
-The networks with SN and SSN, each by ``ssn_prune.search`` with its default bound of half a point.
-It calibrates and searches with 1,000 images of the archive that no training has seen, those that
-follow in each class, and the accuracy is that of the test images. Latencies are those of ONNX
-Runtime, one thread, batch 1, as ratios to the same network without norms. Every finished search is
-appended to the file, and those that it has are skipped.
+Each network with SN or SSN is searched by ``ssn_prune.search``, with its default bound of half a
+point. It calibrates and searches with 1,000 images of the archive that no training has seen, those
+that follow the training's in each class; the accuracy is that on the test images. Latencies are
+those of ONNX Runtime, one thread, batch 1, as ratios to the same network without norms. Every
+finished search is appended to the file, and searches that the file has are skipped.
 """
 
 from __future__ import annotations

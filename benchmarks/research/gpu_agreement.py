@@ -1,12 +1,13 @@
-"""The layers on a GPU against the same layers on the CPU in float64, and what waits for the GPU.
+"""Compare the layers on a GPU with the CPU in float64, and check that no step waits for the GPU.
 
     python benchmarks/research/gpu_agreement.py [--markdown FILE]
 
-Largest errors of outputs, gradients and running statistics over several shapes, contiguous and
-channels-last, each relative to the largest entry of its tensor: float32 without TF32, SSN and
-SwitchNorm layers and all nine pairs after ``freeze_selected``; and bfloat16 inputs under autocast.
-Then training steps with torch's synchronisation check set to raise: forward, backward, clipping,
-optimizer, radius schedule and gate history. Exits with 1 if a bound is broken.
+The first table has the largest errors of outputs, gradients and running statistics over several
+shapes, contiguous and channels-last, each relative to the largest entry of its tensor. The layers
+are SSN, SwitchNorm and all nine pairs after ``freeze_selected``, in float32 without TF32 and with
+bfloat16 inputs under autocast. Then training steps run with torch's synchronisation check set to
+raise: forward, backward, clipping, optimizer, radius schedule and gate history. The exit code is 1
+if a bound is broken.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from training_speed import selected, ssn
 SHAPES = ((8, 64, 56, 56), (4, 16, 7, 7), (2, 3, 9, 8), (32, 512, 4, 4), (6, 5, 1, 1))
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 BOUND = 2e-5  # of the largest entry, float32
-HALF_BOUND = 2.0**-6  # bfloat16 has eight bits; torch's BatchNorm comes to 2**-7
+HALF_BOUND = 2.0**-6  # bfloat16 has eight bits; torch's BatchNorm reaches 2**-7
 Errors = dict[str, float]
 
 
@@ -65,13 +66,13 @@ def trained(layer: nn.Module) -> nn.Module:
 
 
 def compiled(layer: nn.Module) -> nn.Module:
-    """The layer as a compiled network has it."""
+    """The layer inside a compiled network."""
     layer.compile(dynamic=False)
     return layer
 
 
 def frozen(pair: tuple[Normalizer, Normalizer], channels: int) -> nn.Module:
-    """What a layer becomes once its gates are one-hot."""
+    """The layer that ``freeze_selected`` puts in place of one with one-hot gates."""
     layer = trained(SSN2d(channels))
     layer.fix(*pair)
     return freeze_selected(nn.Sequential(layer)).model[0]
@@ -133,7 +134,7 @@ HEADING = [
 
 
 def agreement(*, few: bool = False) -> list[str]:
-    """Rows of the table of errors; over two shapes only if there should be few."""
+    """Rows of the table of errors; a short table has two shapes only."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     kinds: list[tuple[str, Callable[[int], nn.Module], tuple[tuple[int, ...], ...]]] = [
         ("SSN1d", lambda c: trained(SSN1d(c)), ((6, 5), (4, 5, 7))),
@@ -169,7 +170,7 @@ def agreement(*, few: bool = False) -> list[str]:
 
 
 def steps_without_waiting(model: nn.Module, *, gates: bool) -> str:
-    """Training steps that would raise if the host waited for the device."""
+    """Run training steps that raise if the host waits for the device."""
     model = model.cuda().to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(param_groups(model, lr=0.01, weight_decay=1e-4), momentum=0.9)
     history = GateHistory(model)
@@ -207,7 +208,7 @@ def steps_without_waiting(model: nn.Module, *, gates: bool) -> str:
 
 
 def one_process() -> str:
-    """Statistics shared through NCCL by a single process are that process's own."""
+    """Check that statistics that one process shares through NCCL are its own."""
     with tempfile.TemporaryDirectory() as folder:
         store = (Path(folder) / "store").as_uri()
         dist.init_process_group("nccl", store, rank=0, world_size=1)
@@ -229,7 +230,7 @@ def one_process() -> str:
 
 
 def report() -> str:
-    """Everything, as Markdown."""
+    """All checks, as Markdown."""
     lines = [
         *HEADING,
         *agreement(),

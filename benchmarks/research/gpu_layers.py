@@ -2,10 +2,10 @@
 
     python benchmarks/research/gpu_layers.py [--markdown FILE]
 
-Forward and backward of BatchNorm2d, of SSN with soft gates and of one pair after
-``freeze_selected``, eager and compiled, on what a convolution under bfloat16 autocast hands out,
-channels-last. Memory is in units of that input: what is kept between forward and backward beside
-the output, and the peak of both, the gradient of the output included.
+Measures forward and backward of BatchNorm2d, of SSN with soft gates and of one pair after
+``freeze_selected``, eager and compiled. Inputs are those that a convolution under bfloat16 autocast
+gives, channels-last. Memory is in units of that input: what is kept between forward and backward in
+addition to the output, and the peak of both, including the gradient of the output.
 """
 
 from __future__ import annotations

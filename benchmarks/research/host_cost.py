@@ -1,9 +1,9 @@
-"""What one layer costs the host in training on a GPU, without its launches; needs no GPU.
+"""Host time of one layer in training on a GPU, without its kernel launches; needs no GPU.
 
     python benchmarks/research/host_cost.py
 
-The kernels are replaced by nothing, so that Python and torch's own calls are left: module, autograd
-function, allocations. BatchNorm2d stands beside it, on an input of 64 values.
+The launches are replaced by no-ops, so that Python and torch's own calls are left: module, autograd
+function, allocations. The layer is compared with BatchNorm2d, on an input of 64 values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ssn_prune import SSN2d
 
 
 def fastest(run: Callable[[], Any], rounds: int = 60, steps: int = 20) -> float:
-    """Microseconds of a call in the fastest round: other work only adds to it."""
+    """Microseconds of a call in the fastest round, since other work only makes it slower."""
     for _ in range(steps):
         run()
     best = float("inf")
@@ -34,7 +34,7 @@ def fastest(run: Callable[[], Any], rounds: int = 60, steps: int = 20) -> float:
 
 
 def _nothing(*_: Any, **__: Any) -> None:
-    """A launch that is left out."""
+    """A launch that does nothing."""
 
 
 def main() -> None:

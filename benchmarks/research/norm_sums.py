@@ -1,10 +1,10 @@
-"""How exactly runtimes normalize planes: errors by how far a channel's mean is from 0.
+"""How exactly runtimes normalize planes: errors by the distance of a channel's mean from 0.
 
     PYTHONPATH=benchmarks python benchmarks/research/norm_sums.py [--environments DIR] [--write]
 
-Files of one norm that follows a depthwise convolution which changes nothing, so that runtimes
-choose the memory layout that they choose in a network. Planes have 80x96 positions and a deviation
-of 1. Errors are in units of the largest output in float64, at most over three samples. ``--write``
+Each file has one norm after a depthwise convolution that is the identity, so that runtimes choose
+the same memory layout as in a network. Planes have 80x96 positions and a standard deviation of 1.
+Errors are in units of the largest output in float64, the largest over three samples. ``--write``
 writes ``benchmarks/results/norm_sums.md``.
 """
 

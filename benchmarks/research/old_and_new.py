@@ -3,11 +3,11 @@
     PYTHONPATH=REPOSITORY:benchmarks python benchmarks/research/old_and_new.py export DIR CHECKPOINT
     PYTHONPATH=benchmarks python benchmarks/research/old_and_new.py compare OLD NEW [--write]
 
-The first is run once with the working tree of each version in REPOSITORY. CHECKPOINT is the trained
-reference ResNet-18; the other networks are those of ``runtime_networks``, stored at the first
-export, so that both versions convert the same weights. All files of a network take turns in one
-process, on one thread, and are compared by the ratio of the medians of the CPU time of at least 16
-runs. ``compare --write`` writes ``benchmarks/results/old_and_new.md``.
+Run the first command once for each version, with its working tree as REPOSITORY. CHECKPOINT is the
+trained reference ResNet-18; the other networks are those of ``runtime_networks``, stored at the
+first export, so that both versions convert the same weights. All files of a network take turns in
+one process, on one thread, and are compared by the ratio of the medians of the CPU time of at least
+16 runs. ``compare --write`` writes ``benchmarks/results/old_and_new.md``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RESULT = Path(__file__).parents[1] / "results" / "old_and_new.md"
 
 
 def export(folder: Path, checkpoint: Path) -> None:
-    """Write the files of this version: an open batch, one sample, one sample for ONNX Runtime."""
+    """Write the files of this version: dynamic batch, one sample, one sample for ONNX Runtime."""
     from ssn_prune import convert
     from ssn_prune.conversion import ConvertOptions
 
@@ -74,7 +74,7 @@ def compare(old: Path, new: Path, write: bool) -> None:
         seconds: dict[Path, list[float]] = {path: [] for path in paths}
         ratios: dict[str, list[float]] = {}
         for _ in range(_ROUNDS):
-            # Sessions of another round lie elsewhere in memory.
+            # New sessions in each round, since their place in memory matters.
             for path in paths:
                 seconds[path].clear()
             sessions = {
@@ -82,7 +82,7 @@ def compare(old: Path, new: Path, write: bool) -> None:
                 for path in paths
             }
             for _ in range(_RUNS + 1):
-                # What ran before a file leaves the caches in another state for it.
+                # The state of the caches depends on what ran before, so the order changes.
                 for path in random.sample(paths, len(paths)):
                     session = sessions[path]
                     feed = {session.get_inputs()[0].name: _sized(x, session)}

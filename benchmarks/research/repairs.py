@@ -1,4 +1,4 @@
-"""What statistics and repairs after a change of one layer's pair are worth.
+"""How much the choice of statistics and the repairs help after a change of one layer's pair.
 
     python benchmarks/research/repairs.py CKPT --data SOURCE --test-data SOURCE --mean 0.5 --std 0.5
         [--images 64] [--markdown FILE]
@@ -7,9 +7,9 @@ Each layer that is not BN/BN becomes BN/BN alone, then all of them together. The
 Kullback-Leibler divergence from the original's outputs on the test images, in nats:
 
 - stored: with the statistics of the checkpoint;
-- replaced: with those of the calibration images in their place, in all layers that use BN;
-- repaired: stored ones plus what the change moves, and weights and biases fitted to the original's
-  outputs, which a search does.
+- replaced: with those of the calibration images instead, in all layers that use BN;
+- repaired: as a search does it: stored statistics, shifted as much as the change shifts them, and
+  weights and biases fitted to the original's outputs.
 """
 
 from __future__ import annotations

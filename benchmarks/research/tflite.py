@@ -1,11 +1,11 @@
-"""The small networks of the matrix as TFLite files, against the networks in float64.
+"""The small networks of the matrix as TFLite files, compared with the networks in float64.
 
     python benchmarks/research/tflite.py export DIR
     PYTHON benchmarks/research/tflite.py run DIR
 
 The first step runs where ssn_prune is installed, the second in an environment with onnx2tf 1.29.24,
-TensorFlow and their dependencies (2.4 GB), which the matrix has no room for. onnx2tf downloads
-pictures to calibrate with; noise takes their place.
+TensorFlow and their dependencies (2.4 GB), which are too large for the matrix. onnx2tf would
+download images to calibrate with; noise replaces them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NETWORKS = ("vectors", "1-d", "2-d", "3-d")
 
 
 def export(folder: Path) -> None:
-    """Write each network, one input, and what the network gives for it."""
+    """Write each network, one input, and the network's output for it."""
     import torch
 
     sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -68,12 +68,13 @@ def _head(outcomes: Sequence[Outcome]) -> str:
 `{COMMAND}`: {environments}; {when}.
 
 Every norm layer that can be a switchable one becomes SSN, with one of the nine pairs of mean and
-variance, drawn so that all nine occur as often; scales are normal around 1 with 10 % turned
-negative and, in half of the layers, 3 % zero; running statistics come from one float64 pass and are
-off by up to 30 %. OK means: all layers were replaced, the algebra check (1e-11 in float64, at every
-layer) and the rounding check (ONNX Runtime) of `verify` passed, and exactly those layers folded
-that a count made without the library's graph code (`tests/sweep/sweep_folds.py`) expects. Inputs
-are the smallest that a network takes. A constant or non-finite output fails as `setup_failed`."""
+variance, drawn so that all nine are equally frequent. Scales are normally distributed around 1,
+with 10 % made negative and, in half of the layers, 3 % set to zero. Running statistics come from
+one float64 pass and are then changed by up to 30 %. OK means three things: all layers were
+replaced; the algebra check (1e-11 in float64, at every layer) and the rounding check (ONNX Runtime)
+of `verify` passed; and exactly those layers folded that a count made without the library's graph
+code (`tests/sweep/sweep_folds.py`) expects. Inputs are the smallest that a network takes. A
+constant or non-finite output fails as `setup_failed`."""
 
 
 def _summary(library: str, outcomes: Sequence[Outcome]) -> str:
