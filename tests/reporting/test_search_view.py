@@ -343,7 +343,7 @@ def test_a_search_that_cannot_be_is_refused_by_its_field(path, value, named) -> 
 
 
 def test_a_front_without_the_chosen_point_is_no_report() -> None:
-    with pytest.raises(ArgumentError, match="none of the front"):
+    with pytest.raises(ArgumentError, match="not in the front"):
         replace(REPORT, front=())
 
 
