@@ -164,7 +164,7 @@ def _suffixes(reports: Sequence[str]) -> list[str]:
         if text not in known:
             raise ArgumentError(
                 "--report names one file for several checkpoints",
-                expected=f"a suffix, for a report beside each file: {', '.join(known)}",
+                expected=f"a suffix, for a report next to each file: {', '.join(known)}",
                 found=text,
                 hint=f"--report {Path(text).suffix if Path(text).suffix in known else '.html'}",
             )

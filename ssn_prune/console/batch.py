@@ -25,7 +25,7 @@ def batch_table(rows: Sequence[Row], width: int) -> Table:
     """One row per checkpoint.
 
     Args:
-        rows: In the order of the checkpoints.
+        rows: The rows in the order of the checkpoints.
         width: Columns of the terminal; a narrow one omits pairs and problems.
     """
     wide, narrow = width >= 100, width < 80

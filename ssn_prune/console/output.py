@@ -41,7 +41,7 @@ class Output:
 
     @property
     def shows_text(self) -> bool:
-        """Whether tables and messages for people are wanted."""
+        """Whether to print tables and messages: not in JSON or quiet mode."""
         return not (self.as_json or self.quiet)
 
     @property

@@ -24,8 +24,8 @@ from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.nested import clone_tensors
 
 CallLayer = Callable[[str, int, NormalizerPair | None, bool, Tensor, Sequence[int]], Tensor]
-"""Calls a layer. The arguments are its name, the index of the call, its pair or None, whether the
-call is at or after the first change, its input, and the candidates that share the call."""
+"""Calls a layer. Arguments: its name, the index of the call, its pair or None, whether the call is
+at or after the first change, its input, and the candidates that share the call."""
 
 Finished = Callable[[int, Any], None]
 """Receives the index and the outputs of a candidate."""

@@ -94,6 +94,6 @@ def checkpoint(
     beside: Iterable[tuple[bytes, bytes]] = (),
     view: bytes = b"",
 ) -> bytes:
-    """Opcodes that make a training checkpoint with ``state_dict``, ``epoch`` and what is beside."""
+    """Opcodes that make a training checkpoint with ``state_dict``, ``epoch`` and other pairs."""
     pairs = [(text("epoch"), number(7)), (text("state_dict"), state_dict(changes, view=view))]
     return mapping([*pairs, *beside])

@@ -36,7 +36,7 @@ class PairNetwork(nn.Module):
     """One branch per pair: conv, layer (or pooling, layer), summed.
 
     Args:
-        correction: Of every layer.
+        correction: The Bessel correction of every layer.
         conv_bias: Whether the convolutions have a bias.
         follows_conv: Put the layers after the convolution, or after a pooling that follows it.
     """
