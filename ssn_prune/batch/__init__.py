@@ -1,1 +1,1 @@
-"""Several checkpoints, each converted in a process of its own."""
+"""Convert several checkpoints, each in its own process."""

@@ -1,4 +1,4 @@
-"""Which checkpoints there are, and which file each becomes."""
+"""Which checkpoints to convert, and which file each becomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from ssn_prune.errors import ArgumentError, OutputError
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".tar", ".safetensors")
-"""What checkpoints in a folder are called; a file that is named itself may be called anything."""
+"""Suffixes of the checkpoints in a folder; a file that the user names may have any name."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Job:
     Attributes:
         checkpoint: The file to read.
         output: The file to write.
-        name: For people: the checkpoint's path within the folder that was given.
+        name: Name to show: the checkpoint's path within the folder that was given.
         reports: Reports to write.
     """
 
@@ -38,19 +38,19 @@ def jobs_of(
     *,
     recursive: bool = False,
 ) -> tuple[Job, ...]:
-    """One job a checkpoint, in the order given; those of a folder by name.
+    """One job per checkpoint, in the order given; within a folder by name.
 
     Args:
         given: Files and folders.
-        folder: Where the files go, in the same subfolders as in a folder that was given; None for
-            beside each checkpoint.
-        suffix: Of the files to write, such as ``".onnx"``.
-        reports: Suffixes of reports to write beside them, such as ``".html"``.
+        folder: Where the files go, with the subfolders of a folder that was given; None writes each
+            file next to its checkpoint.
+        suffix: Suffix of the files to write, such as ``".onnx"``.
+        reports: Suffixes of reports to write next to them, such as ``".html"``.
         recursive: Look into subfolders, too.
 
     Raises:
         ArgumentError: A folder has no checkpoint.
-        OutputError: Two checkpoints would become the same file, or one would be replaced.
+        OutputError: Two checkpoints would become the same file, or a checkpoint would be replaced.
     """
     jobs: list[Job] = []
     for path in given:
@@ -74,7 +74,7 @@ def jobs_of(
 
 
 def _checkpoints(folder: Path, recursive: bool) -> Iterator[Path]:
-    """Checkpoints within a folder, hidden ones left out, by their paths in it."""
+    """Paths of the checkpoints within a folder, relative to it; hidden files are left out."""
     for here, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         for name in files:
@@ -103,7 +103,7 @@ def _require_distinct(jobs: Sequence[Job]) -> None:
         if place in inputs:
             raise OutputError(
                 f"{job.output} would replace a checkpoint",
-                expected="files that are no checkpoints",
+                expected="output files that are not checkpoints",
                 found=str(job.output),
-                hint="name a folder for what is written",
+                hint="name another folder for the output",
             )

@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: one that crashes ends only itself, and its memory is returned."""
+"""Run jobs in their own processes: a crash ends only one job, and each frees all its memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _STOPPING = 10.0
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job.
+    """The result of a job.
 
     Attributes:
         job: The job.
-        exit_code: Of its process, as the command line defines them.
-        document: Its report, or its error.
+        exit_code: The exit code of its process, as the command line defines it.
+        document: Its report or its error, as JSON.
         seconds: How long it took.
-        messages: What it said on standard error.
+        messages: What it printed on standard error.
     """
 
     job: Job
@@ -51,13 +51,13 @@ def run_jobs(
     started: Callable[[Job], None],
     finished: Callable[[Result], None],
 ) -> tuple[Result, ...]:
-    """Run every job; one that fails does not stop the others.
+    """Run every job; a failure does not stop the others.
 
     Args:
         jobs: What to convert.
         command_of: The command that converts a checkpoint and prints a JSON document.
-        at_once: Processes at a time, which share the processors.
-        started: Called when a job starts; from another thread.
+        at_once: Number of processes at a time, which share the cores.
+        started: Called from another thread when a job starts.
         finished: Called when one ends.
 
     Returns:
@@ -77,7 +77,7 @@ def run_jobs(
                 results[result.job] = result
                 finished(result)
         except BaseException:
-            # Those that wait must not start, and those that run are stopped by _processes.
+            # Waiting jobs must not start; stop() ends those that run.
             pool.shutdown(wait=False, cancel_futures=True)
             processes.stop()
             raise
@@ -85,7 +85,7 @@ def run_jobs(
 
 
 class _Processes:
-    """The processes that run."""
+    """The running processes."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -111,7 +111,7 @@ class _Processes:
             self._running.discard(process)
 
     def stop(self) -> None:
-        """End those that run: they clean up first."""
+        """End the running processes, after giving them time to clean up."""
         with self._lock:
             self._stopped = True
             running = list(self._running)
@@ -151,14 +151,14 @@ def _run(
     seconds = time.monotonic() - begun
     try:
         document = json.loads(out)
-    except ValueError:  # it crashed, or was ended by the system
+    except ValueError:  # it crashed, or the system ended it
         document = {"error": _ending(process.returncode, err)}
     messages = err.decode(errors="replace").strip()
     return Result(job, _code(process.returncode), document, seconds, messages)
 
 
 def _code(returned: int) -> int:
-    """As a shell gives it: 128 and the number of the signal that ended a process."""
+    """The exit code as a shell gives it: 128 + the number of a signal that ended the process."""
     return 128 - returned if returned < 0 else returned
 
 

@@ -1,4 +1,4 @@
-"""What became of all jobs, in a row each."""
+"""The results of all jobs, one row each."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class Row:
     """One checkpoint.
 
     Attributes:
-        name: Of the checkpoint, within the folder that was given.
-        output: The file; None if there is none.
-        exit_code: Of its conversion.
+        name: The checkpoint's path within the folder that was given.
+        output: The file that was written; None if there is none.
+        exit_code: The exit code of the conversion.
         seconds: How long it took.
-        layers: Its switchable layers; None where it failed.
+        layers: Number of switchable layers; None if the conversion failed.
         pairs: What they selected, the most frequent first: ``12 IN/BN, 3 BN/BN``.
-        nodes: Of the ONNX file.
-        bytes: Of the file.
+        nodes: Number of nodes in the ONNX file.
+        bytes: Size of the file.
         max_error: The largest error of an output in the runtime; None if that was not checked.
-        bound: What is allowed.
+        bound: The largest error that is allowed.
         problem: What went wrong.
     """
 
@@ -82,7 +82,7 @@ def row_of(result: Result) -> Row:
 
 
 def csv_of(rows: Sequence[Row]) -> str:
-    """All rows as a CSV file with a heading."""
+    """All rows as the text of a CSV file with a header."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""bench: files in, costs out."""
+"""Measure latency, memory and the cost of the remaining normalizers of exported files."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ class _File:
     Attributes:
         path: Where it is.
         measurement: How files of its format are measured.
-        version: Of the runtime.
-        nodes: ONNX nodes, or calls of a torch program.
+        version: Version of the runtime.
+        nodes: Number of ONNX nodes, or of calls in a torch program.
         bytes: Its size, with external data.
-        inputs: What it is given, for the process that runs it.
-        layers: What its layers selected; none if they are not asked for or not said.
-        provider: The execution provider that its session names; None in torch.
-        target: The runtime that it is for; None if it does not say.
+        inputs: Its inputs, for the process that runs it.
+        layers: What its layers selected; empty if not asked for or not recorded in the file.
+        provider: The execution provider that its session reports; None in torch.
+        target: The runtime that it was written for; None if it does not say.
     """
 
     path: Path
@@ -70,25 +70,25 @@ def bench(
     trust: Trust | None = None,
     progress: Progress = no_progress,
 ) -> BenchReport:
-    """Measure files, each in its runtime, all in one run, taking turns.
+    """Measure files, each in its runtime, in interleaved runs.
 
     Args:
-        files: By the name to show.
+        files: Files by the name to show.
         options: How to measure.
-        input_size: Size of one input without the batch, where the files have it dynamic; a tuple
+        input_size: Size of one input without the batch, for files whose sizes are dynamic; a tuple
             of sizes for several inputs.
         missing: Networks that could not be exported, for the report.
         trust: Which torch programs may be opened; by default none.
         progress: Called with the name of each step before it starts.
 
     Returns:
-        The costs. Ratios refer to the network without norms, or to the first file.
+        The costs. Ratios are relative to the network without norms, or else to the first file.
 
     Raises:
         InferenceRuntimeError: A file cannot be read or run.
-        ArgumentError: The inputs do not fit a file, the timeout is no positive number, or the
-            execution provider is not installed or does not work; or a format is not measured, or
-            not on that provider.
+        ArgumentError: The inputs do not fit a file; the timeout is not positive; the execution
+            provider is not installed or does not work; or a format cannot be measured, or not on
+            this provider.
         UntrustedFileError: A file is a torch program that nothing vouches for.
     """
     options, trust = options or BenchOptions(), trust or Trust()
@@ -143,8 +143,8 @@ class _Planned:
 
     Attributes:
         measurement: The actions of its format.
-        how: What all of them take.
-        add: What opening it takes in addition.
+        how: The arguments of all these actions.
+        add: Further arguments for opening the file.
     """
 
     measurement: Measurement

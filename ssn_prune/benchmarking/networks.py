@@ -1,4 +1,4 @@
-"""The networks that a checkpoint is measured as: original, pruned, and without normalization."""
+"""The three networks to measure for a checkpoint: original, pruned, and without norms."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from ssn_prune.surgery.from_reference import adopt_layers
 def without_norms(model: nn.Module) -> nn.Module:
     """A copy in which every switchable layer is the identity and every convolution has a bias.
 
-    Its outputs mean nothing; it costs what the network would cost if normalization were free.
+    Its outputs are meaningless; it takes the time that the network would take if normalization
+    were free.
     """
     result = copy_model(model)
     result = replace_modules(result, [(layer, nn.Identity()) for layer in _layers(result)])
@@ -35,7 +36,7 @@ def without_norms(model: nn.Module) -> nn.Module:
 
 
 def with_all_statistics(model: nn.Module) -> nn.Module:
-    """A copy with its gates as constants and all statistics computed: the original, exportable."""
+    """A copy with constant gates that computes all statistics: the original, made exportable."""
     result = copy_model(model)
     pairs = [(layer, weighted_form(layer)) for layer in _layers(result)]
     return replace_modules(result, pairs).eval()
@@ -44,16 +45,16 @@ def with_all_statistics(model: nn.Module) -> nn.Module:
 def export_variants(
     loaded: LoadedCheckpoint, options: ConvertOptions, folder: Path, pruned: Path | None = None
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Export the three networks of a checkpoint in the same way.
+    """Export the three networks of a checkpoint with the same options.
 
     Args:
         loaded: The checkpoint; not changed.
-        options: How to convert; nothing is verified.
+        options: How to convert, and which checks to run.
         folder: Where the files go.
-        pruned: The file of the pruned network, if there is one already.
+        pruned: The file of the pruned network, if it exists already.
 
     Returns:
-        Files by name, and the reasons why others could not be exported.
+        The files by name, and by name the reasons why other networks could not be exported.
 
     Raises:
         SsnPruneError: The checkpoint cannot be converted.

@@ -1,4 +1,4 @@
-"""What a benchmark found. Data only; docs/bench.md documents the JSON form."""
+"""The results of a benchmark. Data only; docs/bench.md documents the JSON form."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from ssn_prune.runtime.providers import CPU
 
 SCHEMA_VERSION = 1
 ORIGINAL, PRUNED, NORM_FREE = "original", "pruned", "norm-free"
-"""The networks that a checkpoint is measured as."""
+"""The three networks that are measured for a checkpoint."""
 NOISY_SPREAD = 0.1
-"""Quartiles further apart than this share of the median mean that the machine was busy."""
+"""An interquartile range above this share of the median means that the machine was busy."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class BenchOptions:
     Attributes:
         threads: Threads of ONNX Runtime.
         batch: Samples per run.
-        runs: Timed runs of each network; all networks take turns.
-        warmup: Runs before that.
+        runs: Timed runs of each network; the runs of all networks are interleaved.
+        warmup: Untimed runs before these.
         profile: Also measure what each remaining normalizer costs.
-        provider: ONNX Runtime's execution provider: its name, or what precedes the suffix.
-        timeout: Seconds that loading and running a file may take: to open it, to time it, to
-            measure its memory, and to profile it.
+        provider: ONNX Runtime's execution provider, with or without ``ExecutionProvider``.
+        timeout: Seconds that each step may take for a file: to open it, to time it, to measure its
+            memory, and to profile it.
     """
 
     threads: int = 1
@@ -43,17 +43,17 @@ class NetworkCost:
     """One network.
 
     Attributes:
-        name: File name, and for the networks of a checkpoint which one.
-        nodes: ONNX nodes, or calls of a torch program.
+        name: The file name; for a checkpoint, which of its networks.
+        nodes: Number of ONNX nodes, or of calls in a torch program.
         file_bytes: Size of the file with its external data.
         median_ms: Median latency of one run.
         lower_ms: First quartile.
         upper_ms: Third quartile.
-        ratio: Median over that of the base line.
-        memory_bytes: What loading and running it once adds to the peak resident memory of a process
-            of its own; None where the system does not report it.
-        target: The runtime that the file is for; None if it does not say.
-        runtime: What ran it, with its version; None in reports that do not say.
+        ratio: Median, divided by that of the baseline.
+        memory_bytes: What loading and running it once adds to the peak resident memory of a
+            separate process; None if the system does not report it.
+        target: The runtime that the file was written for; None if it does not say.
+        runtime: The runtime that ran it, with its version; None in reports without it.
     """
 
     name: str
@@ -69,23 +69,23 @@ class NetworkCost:
 
     @property
     def noisy(self) -> bool:
-        """Whether the quartiles are far apart."""
+        """Whether the interquartile range exceeds ``NOISY_SPREAD`` of the median."""
         return self.upper_ms - self.lower_ms > NOISY_SPREAD * self.median_ms
 
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One normalizer that is left in a converted network.
+    """One normalizer that remains in a converted network.
 
     Attributes:
         network: Name of the network.
         layer: Path of the layer.
         mean: Selected normalizer of the mean, or ``mixed``.
         var: Selected normalizer of the variance, or ``mixed``.
-        form: Class that it became.
-        nodes: ONNX nodes that ran.
+        form: The class that it became.
+        nodes: Number of its ONNX nodes that ran.
         milliseconds: Their time in one run, median over the runs.
-        share: Of the time of all nodes.
+        share: Their share of the time of all nodes, 0 to 1.
     """
 
     network: str
@@ -104,17 +104,17 @@ class BenchReport:
 
     Attributes:
         schema_version: See docs/bench.md.
-        ssn_prune_version: Of this package.
-        onnxruntime_version: Of the runtime.
-        processor: Of the machine.
-        cores: Its cores.
-        options: How it was measured.
-        baseline: Name of the network that ratios refer to.
-        networks: In the order of the command line.
-        layers: Normalizers that are left, the most expensive first.
+        ssn_prune_version: Version of this package.
+        onnxruntime_version: Version of ONNX Runtime.
+        processor: Name of the processor.
+        cores: Number of its cores.
+        options: How the networks were measured.
+        baseline: Name of the network that ratios are relative to.
+        networks: The networks, in the order of the command line.
+        layers: The remaining normalizers, the most expensive first.
         missing: Networks that could not be exported for comparison, with the reason.
-        noisy: Whether a latency was so unsteady that the ratios are not to be trusted.
-        provider: The execution provider of ONNX Runtime that the session names.
+        noisy: Whether a latency varied so much that the ratios cannot be trusted.
+        provider: The execution provider that the ONNX Runtime session reports.
     """
 
     schema_version: int

@@ -1,4 +1,4 @@
-"""Several checkpoints of one command: each in a process of its own, with the same options."""
+"""Several checkpoints in one command: each in its own process, with the same options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssn_prune.console import Output, batch_line, batch_table, result_line
 from ssn_prune.errors import ArgumentError, OutputError
 
 _OF_THE_BATCH = ("output", "report", "recursive", "jobs", "summary", "json", "quiet")
-"""Parameters that are not passed on."""
+"""Parameters that are not passed on to the process of a checkpoint."""
 _OF_ONE = ("history", "save_weights")
 
 
@@ -41,17 +41,17 @@ def convert_all(
     force: bool,
     debug: bool,
 ) -> None:
-    """Convert every checkpoint, show what became of each, and exit with the largest exit code.
+    """Convert every checkpoint, show the result of each, and exit with the largest exit code.
 
     Args:
-        context: Of the command.
+        context: The context of the command.
         out: Where results go.
         ckpts: Files and folders.
-        output: Folder for the files; None for beside each checkpoint.
-        reports: Suffixes of the reports to write beside them.
+        output: Folder for the files; None writes each file next to its checkpoint.
+        reports: Suffixes of the reports to write next to them.
         recursive: Look into subfolders.
-        jobs: Processes at a time.
-        summary: CSV file with a row a checkpoint.
+        jobs: Number of processes at a time.
+        summary: CSV file with one row per checkpoint.
         force: Replace existing files.
         debug: Show tracebacks.
     """
@@ -164,7 +164,7 @@ def _suffixes(reports: Sequence[str]) -> list[str]:
         if text not in known:
             raise ArgumentError(
                 "--report names one file for several checkpoints",
-                expected=f"a suffix, for a report beside each file: {', '.join(known)}",
+                expected=f"a suffix, for a report next to each file: {', '.join(known)}",
                 found=text,
                 hint=f"--report {Path(text).suffix if Path(text).suffix in known else '.html'}",
             )

@@ -1,4 +1,4 @@
-"""``ssn-prune bench``: checkpoints become files first, then all files are measured in one run."""
+"""``ssn-prune bench``: export the checkpoints first, then measure all files in one run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 def bench(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="CKPT|FILE...", help="Checkpoints, .onnx, .pt2."),
+        typer.Argument(metavar="CKPT|FILE...", help="Checkpoints, .onnx or .pt2 files."),
     ],
     arch: Arch = None,
     arch_args: ArchArgs = None,
@@ -69,14 +69,14 @@ def bench(
         list[Path] | None,
         typer.Option(
             metavar="JSON",
-            help="Report of the conversion that wrote a .pt2 file: opens that one. Repeatable.",
+            help="Open the .pt2 file that this conversion report describes. Repeatable.",
         ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Time networks side by side: of a checkpoint the original, the pruned and a norm-free one."""
+    """Time networks side by side: files, or a checkpoint's original, pruned and norm-free one."""
     out = Output(as_json=json, quiet=quiet)
     with exit_on_error(out, debug):
         load = {

@@ -9,16 +9,16 @@ from typing import Any
 import typer
 
 OWN = ("config", "no_config", "save_config")
-"""Parameters that are about a file of options."""
+"""Parameters about the options file itself."""
 
 
 def typed_command(context: typer.Context) -> tuple[str, ...]:
     """The words of a command: its arguments, then the options that were given, in long form.
 
-    Those of a file of options are among them, and the file is not: the words say it all.
+    Options from an options file are among them; the file itself is not, since they replace it.
 
     Args:
-        context: Of the command that runs.
+        context: The context of the running command.
     """
     arguments: list[str] = []
     for parameter, values in given(context):
@@ -31,7 +31,7 @@ def typed_options(context: typer.Context, without: Collection[str] = ()) -> list
     """The options that were given, in long form.
 
     Args:
-        context: Of the command that runs.
+        context: The context of the running command.
         without: Names of parameters to leave out.
     """
     options: list[str] = []
@@ -50,7 +50,7 @@ def typed_options(context: typer.Context, without: Collection[str] = ()) -> list
 
 
 def given(context: typer.Context) -> Iterator[tuple[Any, Sequence[Any]]]:
-    """The parameters that were typed, or that a file of options gave, with their values."""
+    """The parameters that were typed or came from an options file, with their values."""
     for parameter in context.command.params:
         if _source(context, parameter) in ("COMMANDLINE", "DEFAULT_MAP"):
             value = context.params[parameter.name or ""]
@@ -58,7 +58,7 @@ def given(context: typer.Context) -> Iterator[tuple[Any, Sequence[Any]]]:
 
 
 def from_file(context: typer.Context) -> list[str]:
-    """The options that a file gave, without their dashes."""
+    """The options that came from a file, without their dashes."""
     return [
         max(parameter.opts, key=len).lstrip("-")
         for parameter in context.command.params

@@ -21,9 +21,9 @@ class Shells(enum.StrEnum):
 
 
 def completion(
-    shell: Annotated[Shells, typer.Argument(help="Whose script to print.")],
+    shell: Annotated[Shells, typer.Argument(help="Shell that the script is for.")],
 ) -> None:
-    """Print a script for a shell: options, architectures and files are completed with TAB."""
+    """Print a completion script for a shell: TAB completes options, architectures and files."""
     out = Output()
     with exit_on_error(out, debug=False):
         script = resources.files("ssn_prune.completion") / "shells" / f"completion.{shell.value}"

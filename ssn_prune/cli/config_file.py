@@ -1,4 +1,4 @@
-"""A file of options: ``ssn-prune.toml``, or ``[tool.ssn-prune]`` in ``pyproject.toml``."""
+"""The options file: ``ssn-prune.toml``, or ``[tool.ssn-prune]`` in ``pyproject.toml``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ NAME = "ssn-prune.toml"
 _PROJECT = "pyproject.toml"
 _LARGEST = 2**18
 _DOTTED = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){20}""")
-"""tomllib takes memory by the square of a key's parts: gigabytes for a file of this size."""
+"""tomllib's memory grows with the square of a key's parts: gigabytes for a file of this size."""
 _WITHOUT = "--no-config leaves the file out"
 
 
 @dataclass(frozen=True)
 class OptionsFile:
-    """Options of a file, not checked yet.
+    """The options in a file, not checked yet.
 
     Attributes:
         path: The file.
         content: Its keys.
-        named: Whether the user named it. One that was found may belong to somebody else.
+        named: Whether the user named it. A file that was found may be somebody else's.
     """
 
     path: Path
@@ -48,7 +48,7 @@ def named_file(path: Path) -> OptionsFile:
 
 
 def nearest_file(folder: Path) -> OptionsFile | None:
-    """The file of a folder, or of the nearest folder above it; None if there is none.
+    """The options file of a folder or of the nearest folder above it; None if there is none.
 
     A ``pyproject.toml`` without the table, or one that cannot be read, is another tool's business.
 
@@ -80,7 +80,7 @@ def _text(path: Path) -> str:
             f"the options in {path} cannot be read",
             expected=f"a TOML file of at most {_LARGEST} bytes, in UTF-8",
             found=found,
-            hint=f"mend it, or name another one with --config; {_WITHOUT}",
+            hint=f"correct it, or name another one with --config; {_WITHOUT}",
         ) from error
 
 
@@ -89,13 +89,11 @@ def _parsed(path: Path, text: str) -> dict[str, Any]:
         if _DOTTED.search(text):
             raise ValueError("a key of more than 20 parts")
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # of numbers with too many digits, too
+    except (ValueError, RecursionError) as error:  # also raised for numbers with too many digits
         raise ArgumentError(
             f"{path} is not TOML",
             expected="lines such as: target = 'onnxruntime'",
-            found="tables inside of tables without end"
-            if isinstance(error, RecursionError)
-            else str(error),
+            found="tables nested too deeply" if isinstance(error, RecursionError) else str(error),
             hint=f"mend it; {_WITHOUT}",
         ) from error
 
@@ -106,7 +104,7 @@ def _table(path: Path, content: dict[str, Any]) -> dict[str, Any] | None:
     if table is None or isinstance(table, dict):
         return table
     raise ArgumentError(
-        f"tool.ssn-prune in {path} is no table",
+        f"tool.ssn-prune in {path} is not a table",
         expected="[tool.ssn-prune], with options below it",
         found=type(table).__name__,
         hint=f"mend it; {_WITHOUT}",

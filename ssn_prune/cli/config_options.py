@@ -1,7 +1,7 @@
-"""From the keys of a file of options to values of a command's options.
+"""From the keys of an options file to the values of a command's options.
 
-Keys are options without their dashes. Those at the top are for every command that has the option; a
-table has those of one command, which win::
+Keys are options without their dashes. Those at the top apply to every command that has the option.
+A table holds the options of one command, which take precedence::
 
     arch = "torchvision:resnet50"
 
@@ -27,8 +27,8 @@ from ssn_prune.errors import ArgumentError
 
 _LIBRARIES = ("torchvision:", "timm:")
 _TRUSTING = ("force", "trust_pt2", "arch_args")
-"""Parameters that somebody else's file must not set: they replace files, run what is in one, or
-make a library's builder fetch or read others."""
+"""Parameters that somebody else's file must not set: they replace files, run code from files, or
+make a library's builder download or read others."""
 _SHOWN = 12
 
 Options = Mapping[str, TyperOption]
@@ -51,13 +51,13 @@ def option_values(
     The whole file is checked, with the options' own parsers.
 
     Args:
-        file: Where they stand.
+        file: The options file.
         command: The command that runs.
-        commands: The options of all commands that take some from a file.
-        context: Of the command that runs.
+        commands: The options of all commands that read an options file.
+        context: The context of the running command.
 
     Raises:
-        ArgumentError: Names all keys that cannot be used.
+        ArgumentError: Some keys cannot be used; it names all of them.
     """
     values: dict[str, Any] = {}
     wrong: list[str] = []
@@ -99,7 +99,7 @@ def _problem(
         return f"{'true or false' if option.is_flag else wanted} is expected"
     trusting = option.name in _TRUSTING and value
     if not file.named and (trusting or _is_code(option.name, value)):
-        return f"not from a file that was found by itself; name it: --config {file.path}"
+        return f"only from a file that you name: --config {file.path}"
     try:
         option.process_value(context, typed)
     except typer.BadParameter as error:
@@ -116,7 +116,7 @@ def _is_code(name: str | None, value: Any) -> bool:
 
 
 def _as_typed(option: TyperOption, value: Any) -> bool | str | list[str] | None:
-    """A value as it would be typed: tables as JSON, lists of numbers with commas; None if none."""
+    """A value as typed: tables as JSON, lists joined by commas; None if it cannot be typed."""
     if isinstance(value, bool):
         return value
     if isinstance(value, str | int | float):

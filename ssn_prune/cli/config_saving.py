@@ -1,4 +1,4 @@
-"""``--save-config``: the options of a run as a file of options."""
+"""``--save-config``: the options of a run as an options file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssn_prune.errors import OutputError
 from ssn_prune.files import replacing, require_writable, resolved, write_errors
 
 _OF_ONE_RUN = ("force", "dry_run", "json", "quiet", "debug")
-"""Parameters that are not kept."""
+"""Parameters that are not saved."""
 
 
 def config_path(text: str) -> Path:
-    """The file to write, which must not exist: it may have been written by hand.
+    """The file to write. It must not exist, since a user may have written it by hand.
 
     Raises:
         OutputError: It exists, or cannot be written.
@@ -29,7 +29,7 @@ def config_path(text: str) -> Path:
     if path.suffix != ".toml" or path.name == "pyproject.toml" or os.path.lexists(path):
         raise OutputError(
             f"--save-config does not write {path}",
-            expected="a new file whose name ends in .toml; ssn-prune.toml is found by itself",
+            expected="a new file whose name ends in .toml; ssn-prune.toml is found automatically",
             found="a file that exists" if os.path.lexists(path) else path.name,
             hint="name a new one: --save-config ssn-prune.toml; tables of several files can be "
             "put together by hand",
@@ -39,11 +39,11 @@ def config_path(text: str) -> Path:
 
 
 def save_config(path: Path, context: typer.Context) -> None:
-    """Write the options of a command: what was typed, and what a file gave.
+    """Write the options of a command: those typed, and those from a file.
 
     Args:
         path: The file.
-        context: Of the command.
+        context: The context of the command.
 
     Raises:
         OutputError: It cannot be written.

@@ -1,4 +1,4 @@
-"""Commands that take options from a file, and keep theirs in one."""
+"""Commands that read options from a file, and can save theirs to one."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ _ADDED = {
         Path | None,
         typer.Option(
             metavar="FILE.toml",
-            help="Take options from this file (default: the nearest ssn-prune.toml, or "
+            help="Read options from this file (default: the nearest ssn-prune.toml, or "
             "[tool.ssn-prune] in the nearest pyproject.toml).",
         ),
     ],
     "no_config": Annotated[
-        bool, typer.Option("--no-config", help="Take options from the command line alone.")
+        bool, typer.Option("--no-config", help="Use only the options on the command line.")
     ],
     "save_config": Annotated[
         str | None,
-        typer.Option(metavar="FILE.toml", help="Keep the options of this run, if it succeeds."),
+        typer.Option(metavar="FILE.toml", help="Save the options of this run, if it succeeds."),
     ],
 }
 
 
 class ConfigurableCommand(TyperCommand):
-    """A command whose options may stand in a file; the command line wins."""
+    """A command that also reads options from a file; the command line takes precedence."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Let the file's options stand in for those that were not typed, before any is used."""
+        """Fill in options that were not typed from the file, before any is used."""
         if not ctx.resilient_parsing:
             typed = self.make_parser(ctx).parse_args(args=list(args))[0]
             if "help" not in typed:
@@ -51,7 +51,7 @@ class ConfigurableCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Say what a file gave, run, and keep the options."""
+        """Say which options came from a file, run, and save the options."""
         params = ctx.params
         out = Output(as_json=params.get("json", False), quiet=params.get("quiet", False))
         saved = params["save_config"]
@@ -71,7 +71,7 @@ _FILE = "ssn_prune.options_file"
 
 
 def configurable(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options about the file to a command, which does not see them."""
+    """Add the options about the file to a command function, which does not receive them."""
     signature = inspect.signature(command, eval_str=True)
     defaults = {"config": None, "no_config": False, "save_config": None}
     added = [

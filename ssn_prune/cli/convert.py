@@ -67,8 +67,8 @@ def convert(
         list[str],
         typer.Argument(
             metavar="CKPT",
-            help="Checkpoint of torch.save, or safetensors; several, or a folder, are converted in "
-            "processes of their own.",
+            help="Checkpoint from torch.save, or safetensors. Several, or a folder of them, are "
+            "converted in separate processes.",
         ),
     ],
     output: Annotated[
@@ -76,7 +76,7 @@ def convert(
         typer.Option(
             "--output",
             "-o",
-            help="File to write (default: CKPT with .onnx or .pt2); for several checkpoints a "
+            help="File to write (default: CKPT with .onnx or .pt2); for several checkpoints, a "
             "folder.",
         ),
     ] = None,
@@ -97,11 +97,11 @@ def convert(
         int | None, typer.Option(min=1, help="Fix the batch size; implies --dynamic none.")
     ] = None,
     opset: Annotated[
-        int, typer.Option(help="ONNX operator set: 13 to 21; detection models to 20.")
+        int, typer.Option(help="ONNX opset: 13 to 21, for detection models up to 20.")
     ] = 18,
     ir_version: Annotated[
         int | None,
-        typer.Option(help="ONNX file format version (default: that of the operator set)."),
+        typer.Option(help="ONNX IR version (default: the one that belongs to the opset)."),
     ] = None,
     input_names: Annotated[
         str | None,
@@ -111,7 +111,7 @@ def convert(
         str | None,
         typer.Option(metavar="A,B", help="Names of the file's outputs (default: output, ...)."),
     ] = None,
-    fold: Annotated[bool, typer.Option(help="Fold into convolutions.")] = True,
+    fold: Annotated[bool, typer.Option(help="Fold into convolutions and linear layers.")] = True,
     data: Data = None,
     data_limit: DataLimit = None,
     mean: Mean = None,
@@ -121,7 +121,7 @@ def convert(
         bool,
         typer.Option(
             "--embed-preprocessing",
-            help="Make --mean and --std a part of the file, which then takes pixels (uint8).",
+            help="Make --mean and --std part of the file, which then takes uint8 pixels.",
         ),
     ] = False,
     preprocessing: Annotated[
@@ -130,7 +130,7 @@ def convert(
     save_weights: Annotated[
         str | None,
         typer.Option(
-            help="Also save the pruned weights, as safetensors that ssn_prune.load_pruned reads."
+            help="Also save the pruned weights as safetensors, for ssn_prune.load_pruned."
         ),
     ] = None,
     report: Reports = None,
@@ -143,14 +143,19 @@ def convert(
     allow_unverified_layers: AllowUnverified = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Show the plan and what the file would be; write nothing."),
+        typer.Option(
+            "--dry-run", help="Show the plan and what the file would contain; write nothing."
+        ),
     ] = False,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Of a folder: subfolders, too.")
+        bool, typer.Option("--recursive", "-r", help="Also convert checkpoints in subfolders.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Checkpoints at a time.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Checkpoints converted at a time.")
+    ] = 1,
     summary: Annotated[
-        str | None, typer.Option(metavar="FILE.csv", help="Also write a row a checkpoint.")
+        str | None,
+        typer.Option(metavar="FILE.csv", help="Also write a table with a row per checkpoint."),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing output.")
@@ -160,7 +165,7 @@ def convert(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Convert a trained checkpoint to a lean file, in ONNX or for torch; verify it, and report."""
+    """Convert a trained checkpoint to a lean ONNX file or torch program, verify it, and report."""
     out = Output(as_json=json, quiet=quiet)
     with exit_on_error(out, debug):
         paths = [checkpoint_path(text) for text in ckpts]

@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 NoCache = Annotated[
     bool,
-    typer.Option("--no-cache", help="Measure everything, and keep no times for the next run."),
+    typer.Option("--no-cache", help="Measure everything again; keep no times for the next run."),
 ]
 CostsFile = Annotated[
     Path | None,
     typer.Option(
         "--costs",
         metavar="FILE",
-        help="Costs that were measured before, here or on another device, instead of measuring.",
+        help="Use costs that were measured before, here or on another device.",
     ),
 ]
 
@@ -54,8 +54,8 @@ def costs(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Write what another device needs to measure the costs, and measure nothing here: "
-            "run.py there needs only onnxruntime and numpy.",
+            help="Measure nothing here; write the files that another device needs to measure the "
+            "costs. Its run.py needs only onnxruntime and numpy.",
         ),
     ] = None,
     output: Annotated[
@@ -75,10 +75,10 @@ def costs(
     batch: Annotated[int, typer.Option(min=1, help="Samples per run.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
     provider: Provider = "cpu",
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each probe at least.")] = 20,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each probe, at least.")] = 20,
     target: Target = Targets.portable,
     static: Annotated[
-        bool, typer.Option("--static", help="For files with a fixed batch size.")
+        bool, typer.Option("--static", help="Measure files with a fixed batch size.")
     ] = False,
     no_cache: NoCache = False,
     timeout: Timeout = 600,
@@ -94,9 +94,9 @@ def costs(
         require_distinct(inputs, [("--output", path) for path in paths])
         if emit is not None and (paths or costs_file is not None):
             raise ArgumentError(
-                "probes for another device are written, or costs are, not both",
-                expected="--emit alone, or --output and --costs",
-                found="both",
+                "--emit writes probes for another device, and no costs",
+                expected="--emit alone, or --output and --costs without it",
+                found="--emit with --output or --costs",
                 hint="leave --emit out, or --output and --costs",
             )
         with out.steps() as step:
@@ -170,7 +170,7 @@ def _costs(
     *,
     cached: bool,
 ) -> Costs:
-    """Measured, or read from a file, which must be of this network."""
+    """Measure the costs, or read them from a file, which must belong to this network."""
     from ssn_prune.checkpoint.loading import load_checkpoint
     from ssn_prune.costs.cache import default_cache
     from ssn_prune.costs.matching import require_costs_of

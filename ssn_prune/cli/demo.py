@@ -36,7 +36,7 @@ def demo(
 
 
 def _run(out: Output, folder: Path, epochs: int, seed: int, command: tuple[str, ...]) -> None:
-    """Leave a checkpoint, an ONNX file and a page in ``folder``."""
+    """Write a checkpoint, an ONNX file and an HTML report to ``folder``."""
     import io
 
     import numpy as np

@@ -26,13 +26,13 @@ def doctor(
         typer.Option(
             "--for",
             metavar="onnxruntime==X",
-            help="Say only what that version of ONNX Runtime reads, and how to convert for it.",
+            help="Say only what this version of ONNX Runtime reads, and how to convert for it.",
         ),
     ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Look at the installation: versions, and combinations that are known to fail."""
+    """Check the installation: versions, and combinations that are known to fail."""
     out = Output(as_json=json)
     with exit_on_error(out, debug):
         from ssn_prune.runtime.onnx_runtime_versions import readable_by
@@ -49,7 +49,7 @@ def doctor(
         found = installation()
         runtime = next((v for n, v in found.packages.items() if n.startswith("onnxruntime")), None)
         readable = None
-        with contextlib.suppress(ArgumentError):  # one that old is among the problems
+        with contextlib.suppress(ArgumentError):  # a version too old is listed as a problem
             readable = None if runtime is None else readable_by(runtime)
         if json:
             document = {"version": __version__, **to_json(found)}
@@ -69,7 +69,7 @@ def _version(text: str) -> str:
             "--for names no version of ONNX Runtime",
             expected="onnxruntime==X, such as onnxruntime==1.16.3",
             found=repr(text),
-            hint="of another runtime, which is installed: ssn-prune verify CKPT FILE --with NAME",
+            hint="for another runtime that is installed: ssn-prune verify CKPT FILE --with NAME",
         )
     return name[1]
 
@@ -91,7 +91,7 @@ def _options(reads: Readable) -> list[str]:
 
 def _line(reads: Readable) -> str:
     options = " ".join(_options(reads))
-    how = f"convert with {options}" if options else "files are written so by default"
+    how = f"convert with {options}" if options else "the default options write such files"
     return (
         f"ONNX Runtime {escape(reads.version)} reads operator sets up to {reads.opset} and format "
         f"versions (IR) up to {reads.ir_version}: {how}"

@@ -19,7 +19,7 @@ def require_nothing_written(
     """Refuse options that write or measure the file.
 
     Raises:
-        ArgumentError: There is one.
+        ArgumentError: Such an option was given.
     """
     given = {"--report": reports, "--save-weights": weights, "--bench": bench, "--data": data}
     for name, value in given.items():
@@ -36,9 +36,9 @@ def show_dry_run(out: Output, report: ConversionReport, every: bool, target: Pat
     """Print the plan, its reasons and the nodes of the file.
 
     Args:
-        out: Where to.
-        report: Of the dry run.
-        every: Show each layer in a row.
+        out: Where to print.
+        report: The report of the dry run.
+        every: Show each layer in a row of its own.
         target: The file that a conversion would write.
     """
     if out.as_json:

@@ -17,7 +17,7 @@ UNCONVERGED = 4
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
-# The nearest class of an error counts.
+# The most specific class of an error determines its code.
 EXIT_CODES: dict[type[SsnPruneError], int] = {
     SsnPruneError: FAILURE,
     ArgumentError: USAGE,
@@ -27,5 +27,5 @@ EXIT_CODES: dict[type[SsnPruneError], int] = {
 
 
 def exit_code(error: SsnPruneError) -> int:
-    """The exit code for an error."""
+    """The exit code of the most specific class of an error."""
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)

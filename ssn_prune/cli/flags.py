@@ -8,7 +8,7 @@ import re
 import shlex
 from typing import Any
 
-# Arguments of load_checkpoint, convert, verify, bench and their options.
+# Arguments of the library's functions and of their option classes.
 FLAGS = {
     "arch": "--arch",
     "arch_args": "--arch-args",
@@ -77,7 +77,7 @@ def _option(argument: re.Match[str]) -> str:
         return FLAGS[name]
     try:
         found = ast.literal_eval(value)
-    except (SyntaxError, ValueError):  # not a literal: shown as it is
+    except (SyntaxError, ValueError):  # not a literal: shown unchanged
         return f"{FLAGS[name]} {value}"
     if isinstance(found, bool):
         return FLAGS[name] if found else FLAGS[name].replace("--", "--no-", 1)

@@ -1,4 +1,4 @@
-"""``--data``: images that a command compares both networks on."""
+"""``--data``: images to compare the original network and the file on."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def require_data(data: str | None, limit: int | None) -> None:
-    """Refuse a number of images without images.
+    """Refuse ``--data-limit`` without ``--data``.
 
     Raises:
-        ArgumentError: There is none of one, but of the other.
+        ArgumentError: There is a limit, but there are no images.
     """
     if data is None and limit is not None:
         raise ArgumentError(
-            "--data-limit says how many images are used, and there are none",
+            "--data-limit says how many images are used, but there are none",
             expected="--data with images",
             found=f"--data-limit {limit} alone",
             hint="leave --data-limit out",
@@ -40,14 +40,14 @@ def opened_images(
     file: Path | None = None,
     timeout: float = 0,
 ) -> ImageSet | None:
-    """Open images before the work that takes long; None if none are given.
+    """Open the images before the slow work starts; None if none are given.
 
     Args:
         loaded: The network.
-        data: Where they are.
-        options: With their preprocessing.
-        file: One that is there already, which says of it what is not given.
-        timeout: Seconds that reading it may take.
+        data: Where the images are.
+        options: Conversion options, with the preprocessing of the images.
+        file: An exported file, whose metadata fills in the preprocessing that is not given.
+        timeout: Seconds that reading the file may take.
     """
     if data is None:
         return None
@@ -59,7 +59,7 @@ def opened_images(
 
 @contextmanager
 def still_written(path: Path) -> Iterator[None]:
-    """Say of an error in the images that the file is there all the same."""
+    """Add to an error in the images that the file was written nevertheless."""
     try:
         yield
     except DataError as error:
@@ -81,7 +81,7 @@ def compared(
 ) -> AccuracyReport | None:
     """Compare the file with its original; None if no images are given.
 
-    ``how`` is how the file is opened, as :func:`ssn_prune.accuracy_on_images` takes it.
+    ``how`` holds the arguments of :func:`ssn_prune.accuracy_on_images` for opening the file.
     """
     if images is None:
         return None

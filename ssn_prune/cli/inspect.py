@@ -38,14 +38,14 @@ def inspect(
         list[Path],
         typer.Argument(
             metavar="CKPT",
-            help="Checkpoint of torch.save, or safetensors; several are compared.",
+            help="Checkpoint from torch.save, or safetensors; several are compared.",
         ),
     ],
     prefix: Prefix = None,
     weights: WeightsEntry = None,
     history: Annotated[
         Path | None,
-        typer.Option(help="Gate history of the training (GateRecords.save): plot it below."),
+        typer.Option(help="Gate history of the training, from GateRecords.save: plot it below."),
     ] = None,
     hash: Annotated[bool, typer.Option("--hash", help="Print the file's SHA-256.")] = False,
     all_layers: AllLayers = False,
@@ -55,7 +55,7 @@ def inspect(
 ) -> None:
     """Show what every layer selected. Nothing is built, run or written."""
     out = Output(as_json=json, quiet=quiet)
-    # All that is read lives until the end: a tenth of the time would go into looking for cycles.
+    # Everything read lives until the end, so searching for garbage would waste a tenth of the time.
     with exit_on_error(out, debug), collector_paused():
         if len(ckpts) > 1 and history is not None:
             raise ArgumentError(
@@ -132,7 +132,7 @@ def _compare(
 
 
 def _titles(ckpts: list[Path]) -> Iterator[str]:
-    """Names of files, with their folders if two are the same, with a number if those are, too."""
+    """File names, with folders where names are equal, and with numbers where those are, too."""
     names = [ckpt.name for ckpt in ckpts]
     if len(set(names)) < len(names):
         names = [str(ckpt) for ckpt in ckpts]

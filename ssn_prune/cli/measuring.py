@@ -21,7 +21,7 @@ def require_measurable(path: Path) -> None:
     """Refuse to compare another format with the ONNX files of the original.
 
     Raises:
-        ArgumentError: The file is no ONNX file.
+        ArgumentError: The file is not an ONNX file.
     """
     if path.suffix.lower() == ".pt2":
         raise ArgumentError(
@@ -39,7 +39,7 @@ def measured(
     size: InputSizes,
     step: Progress,
 ) -> BenchReport:
-    """Time the written file, the original and the network without norms in turns."""
+    """Time the written file, the original and the network without norms, in interleaved runs."""
     from ssn_prune.benchmarking.bench import bench
     from ssn_prune.benchmarking.networks import export_variants
     from ssn_prune.benchmarking.records import BenchOptions

@@ -27,7 +27,7 @@ class Checks(enum.StrEnum):
 
 
 class Targets(enum.StrEnum):
-    """What a file is for: the rows of the library's table."""
+    """The runtimes that a file can be written for: the rows of the library's table."""
 
     portable = "portable"
     onnxruntime = "onnxruntime"
@@ -56,7 +56,7 @@ class DynamicAxes(enum.StrEnum):
 
 # typer evaluates these annotations at run time on every supported Python.
 Checkpoint = Annotated[
-    Path, typer.Argument(metavar="CKPT", help="Checkpoint of torch.save, or safetensors.")
+    Path, typer.Argument(metavar="CKPT", help="Checkpoint from torch.save, or safetensors.")
 ]
 Arch = Annotated[
     str | None,
@@ -65,21 +65,24 @@ Arch = Annotated[
         "package.module:factory. Default: what the checkpoint names."
     ),
 ]
-ArchArgs = Annotated[str | None, typer.Option(help="Arguments of the architecture, a JSON object.")]
+ArchArgs = Annotated[
+    str | None, typer.Option(help="Arguments of the architecture, as a JSON object.")
+]
 Prefix = Annotated[
-    str | None, typer.Option(help="Key prefix to take off, such as module. (default: found).")
+    str | None, typer.Option(help="Key prefix to remove, such as module. (default: detected).")
 ]
 WeightsEntry = Annotated[
     str | None,
     typer.Option(
-        "--weights", help="Entry that holds the weights, such as state_dict_ema (default: found)."
+        "--weights",
+        help="Entry that holds the weights, such as state_dict_ema (default: detected).",
     ),
 ]
 InputSize = Annotated[
     str | None,
     typer.Option(
         help="Input size: 224, 240x320, 1x28x28 or 3x16x112x112; 64 for vectors of 64 features; "
-        "several inputs with commas."
+        "commas between several inputs."
     ),
 ]
 Correction = Annotated[
@@ -87,8 +90,8 @@ Correction = Annotated[
     typer.Option(
         min=0,
         max=2,
-        help="1: variances are Bessel-corrected, 2: each by its own count, 0: biased (default: by "
-        "the file's layout).",
+        help="Bessel correction of variances: 0 none, 1 as the reference code, 2 each by its own "
+        "count (default: by the layout of the checkpoint).",
     ),
 ]
 OnUnconverged = Annotated[
@@ -99,7 +102,7 @@ OnUnconverged = Annotated[
     ),
 ]
 Target = Annotated[
-    Targets, typer.Option(help="The runtime that the file is for; portable is for all of them.")
+    Targets, typer.Option(help="The runtime to write the file for; portable works in all of them.")
 ]
 Dynamic = Annotated[
     DynamicAxes | None,
@@ -110,14 +113,15 @@ Dynamic = Annotated[
 TrustStatistics = Annotated[
     bool,
     typer.Option(
-        "--trust-running-statistics", help="Skip the test for running sums that were never divided."
+        "--trust-running-statistics",
+        help="Skip the check for running statistics that are sums, not averages.",
     ),
 ]
 AllowUnverified = Annotated[
     bool,
     typer.Option(
         "--allow-unverified-layers",
-        help="Accept layers of your own code that cannot run here (they may need a GPU).",
+        help="Accept layers of your own code that cannot run here, such as ones that need a GPU.",
     ),
 ]
 VerifyOption = Annotated[Checks, typer.Option("--verify", help="Checks to run.")]
@@ -133,17 +137,17 @@ Timeout = Annotated[
     typer.Option(
         min=1,
         metavar="SECONDS",
-        help="How long a runtime may take for a file; its process is ended then.",
+        help="How long a runtime may take for a file before its process is ended.",
     ),
 ]
 History = Annotated[
     Path | None,
-    typer.Option(help="Gate history of the training (GateRecords.save), for the report."),
+    typer.Option(help="Gate history of the training, from GateRecords.save, for the report."),
 ]
 AllLayers = Annotated[bool, typer.Option("--all", help="Show every layer, however many there are.")]
 TrustPt2 = Annotated[
     bool,
-    typer.Option("--trust-pt2", help="Open torch programs (.pt2), which executes what is in them."),
+    typer.Option("--trust-pt2", help="Open torch programs (.pt2); this executes the code in them."),
 ]
 Data = Annotated[
     str | None,
@@ -161,8 +165,8 @@ Mean = Annotated[
     str | None,
     typer.Option(
         metavar="A,B,C",
-        help="What pixels in [0, 1] less this, divided by --std, become inputs with (default: the "
-        "architecture's own).",
+        help="Inputs are (pixels - mean) / std, with pixels in [0, 1] (default: the architecture's "
+        "own).",
     ),
 ]
 Std = Annotated[str | None, typer.Option(metavar="A,B,C", help="See --mean.")]
@@ -171,7 +175,7 @@ Resize = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Shorter side of images before the central part is cut out (default: the "
+        help="Size of the shorter side of images before the centre crop (default: the "
         "architecture's own, or whole images).",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Values of options: arguments as JSON, and input sizes."""
+"""Parse the values of options: JSON arguments, names, numbers and input sizes."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def parse_arguments(text: str | None) -> dict[str, Any]:
 
 
 def parse_names(text: str | None) -> tuple[str, ...] | None:
-    """Parse ``--input-names`` and ``--output-names``: names with commas between them."""
+    """Parse ``--input-names`` and ``--output-names``: names separated by commas."""
     return None if text is None else tuple(name.strip() for name in text.split(","))
 
 
 def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Parse ``--mean`` and ``--std``: numbers with commas between them.
+    """Parse ``--mean`` and ``--std``: numbers separated by commas.
 
     Raises:
-        ArgumentError: They are no numbers.
+        ArgumentError: They are not numbers.
     """
     if text is None:
         return None
@@ -52,7 +52,7 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise ArgumentError(
-            f"{option} is no list of numbers",
+            f"{option} is not a list of numbers",
             expected="one number, or one for each channel with commas between them",
             found=repr(text),
             hint=f"for example {option} 0.5, or {option} 0.485,0.456,0.406",
@@ -62,9 +62,9 @@ def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 def parse_size(text: str | None) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
     """Parse ``--input-size``.
 
-    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW, ``3x16x112x112`` is CxDxHxW; of a
-    network on feature vectors one number is their length. A network with several inputs takes
-    several with commas between them, each with its channels.
+    ``224`` is square, ``240x320`` is HxW, ``1x28x28`` is CxHxW, ``3x16x112x112`` is CxDxHxW. For
+    a network on feature vectors, one number is their length. A network with several inputs takes
+    several sizes separated by commas, each with its channels.
 
     Raises:
         ArgumentError: It is none of these.
@@ -80,7 +80,7 @@ def _parse_one_size(text: str) -> tuple[int, ...]:
     if not 1 <= len(parts) <= 4 or not all(map(_is_size, parts)):
         raise ArgumentError(
             "--input-size is not a size",
-            expected="224, 240x320 (HxW), 1x28x28 (CxHxW), 3x16x112x112 (CxDxHxW), or 64 (C) of a "
+            expected="224, 240x320 (HxW), 1x28x28 (CxHxW), 3x16x112x112 (CxDxHxW), or 64 (C) for a "
             "network on feature vectors",
             found=repr(text),
             hint="use positive whole numbers with x between them, and commas between inputs",

@@ -1,4 +1,4 @@
-"""``ssn-prune report``: a saved run as a page, or two runs side by side."""
+"""``ssn-prune report``: a saved run in any format, or two runs side by side."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ssn_prune.console import Output, comparison_lines, comparison_table, escape
 
 def report(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A report: JSON, or a page, which carries it.")
+        Path, typer.Argument(metavar="RUN", help="A report: JSON, or a page, which contains it.")
     ],
     new: Annotated[
-        Path | None, typer.Argument(metavar="[NEW]", help="A newer one to compare with it.")
+        Path | None, typer.Argument(metavar="[NEW]", help="A newer report to compare it with.")
     ] = None,
     output: Annotated[
         list[str] | None,
@@ -27,8 +27,8 @@ def report(
             "--output",
             "-o",
             metavar="FILE",
-            help="File to write: .html, .json, .csv, .md, or .svg of one run; may be repeated. "
-            "Without one, the verdict is printed.",
+            help="File to write: .html, .json, .csv, .md or, for one run, .svg; may be repeated. "
+            "The verdict is always printed.",
         ),
     ] = None,
     force: Annotated[
@@ -38,7 +38,7 @@ def report(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Render the report of a conversion, or compare two."""
+    """Render the report of a conversion, or compare two reports."""
     out = Output(as_json=json, quiet=quiet)
     with exit_on_error(out, debug):
         paths = report_paths("--output", output)

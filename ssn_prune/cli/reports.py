@@ -18,14 +18,15 @@ Reports = Annotated[
     typer.Option(
         "--report",
         metavar="FILE",
-        help="Also write a report: .html (a page), .json, .csv (a row a layer), .md (a model card) "
-        "or .svg (the strip of layers); may be repeated. Of several checkpoints: the suffix alone.",
+        help="Also write a report: .html (a page), .json, .csv (a row per layer), .md (a model "
+        "card) or .svg (the strip of layers); may be repeated. For several checkpoints, only the "
+        "suffix.",
     ),
 ]
 
 
 def report_paths(option: str, given: Sequence[str] | None) -> list[Path]:
-    """The paths of reports, from what the user typed.
+    """The paths of the reports that the user typed.
 
     Raises:
         OutputError: One means standard output or a folder.
@@ -54,9 +55,9 @@ def write_reports(
     """Write the reports of a run.
 
     Args:
-        document: Of the run.
+        document: The JSON document of the run.
         paths: Files, whose suffixes choose the formats.
-        written: A model that was written before, which an error names, too.
+        written: A model that was already written, which an error then mentions.
 
     Raises:
         OutputError: One cannot be written.
@@ -72,7 +73,7 @@ def write_reports(
 
 @contextmanager
 def failures_reported(paths: Sequence[Path], command: tuple[str, ...]) -> Iterator[None]:
-    """Write the reports of a conversion whose checks fail, too, and raise what it raised."""
+    """Also write the reports of a conversion whose checks fail, then raise its error again."""
     from ssn_prune.reporting.run import document_of
 
     try:

@@ -31,7 +31,7 @@ _SHOW_CAUSE = "--debug shows the whole traceback"
 def exit_on_error(out: Output, debug: bool) -> Iterator[None]:
     """Turn errors into messages on stderr and exit codes; with ``debug`` also show tracebacks.
 
-    With JSON wanted, other code does not write to stdout while this lasts.
+    In JSON mode, other code cannot write to stdout meanwhile.
     """
     try:
         with out.own_stdout(), _messages(out, debug):
@@ -85,7 +85,7 @@ def _messages(out: Output, debug: bool) -> Iterator[None]:
 
 
 def _require_current_folder() -> None:
-    """Torch's libraries end the process where there is none.
+    """Refuse a missing current folder, where torch's libraries would abort the process.
 
     Raises:
         OutputError: The current folder was removed.
@@ -103,7 +103,7 @@ def _require_current_folder() -> None:
 
 @contextlib.contextmanager
 def _stays_running() -> Iterator[None]:
-    """What ends programs, raised by the network's own code while it runs, becomes an error."""
+    """Turn SystemExit and the like, raised by the network's own code, into an error."""
     try:
         yield
     except (Exception, KeyboardInterrupt):

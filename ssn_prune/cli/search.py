@@ -1,4 +1,4 @@
-"""``ssn-prune search``: a faster selection that nobody notices becomes a verified file."""
+"""``ssn-prune search``: find a faster selection, and write it as a verified file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def search(
         typer.Option(
             metavar="SOURCE",
             help="Images to search with: a folder, x.zip, x.zip/folder, x.npz or "
-            "package.module:loader. Labels are used where there are some.",
+            "package.module:loader. Labels are used if there are any.",
         ),
     ],
     test_data: Annotated[
@@ -73,7 +73,7 @@ def search(
         float | None,
         typer.Option(
             metavar="RATIO",
-            help="Latency at most, in units of the network without norms, such as 1.02.",
+            help="Largest latency, relative to the network without norms, such as 1.02.",
         ),
     ] = None,
     max_drop: Annotated[
@@ -81,7 +81,7 @@ def search(
         typer.Option(
             min=0,
             metavar="POINTS",
-            help="Accuracy that may be lost, in points (default: 0.5, without --budget).",
+            help="Accuracy that may be lost, in points (default without --budget: 0.5).",
         ),
     ] = None,
     output: Annotated[
@@ -94,33 +94,33 @@ def search(
     costs: Annotated[
         Path | None,
         typer.Option(
-            help="Costs of each pair, of ssn-prune costs or of a run on another device "
+            help="Costs of each pair, from ssn-prune costs or from a run on another device "
             "(default: measured here)."
         ),
     ] = None,
     finetune_steps: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="Distil faster networks from the original for N steps each."
+            min=0, metavar="N", help="Distil faster networks from the original, for N steps each."
         ),
     ] = 0,
     search_images: Annotated[
         int,
-        typer.Option(min=8, metavar="N", help="Images that candidates are measured with, at most."),
+        typer.Option(min=8, metavar="N", help="Images to measure candidates with, at most."),
     ] = 160,
-    points: Annotated[int, typer.Option(min=2, help="Points of the front to measure.")] = 12,
+    points: Annotated[int, typer.Option(min=2, help="Points of the Pareto front to measure.")] = 12,
     memory: Annotated[
-        float, typer.Option(min=0.01, metavar="GB", help="What activations may take.")
+        float, typer.Option(min=0.01, metavar="GB", help="Memory that activations may take.")
     ] = 2.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of ONNX Runtime.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Samples per run, for latencies.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of each network.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of the division of the images.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for dividing the images.")] = 0,
     journal: Annotated[
         Path | None,
         typer.Option(
-            help="Where measurements are kept until the end, so that a search that was stopped "
-            "goes on (default: in the user's cache folder)."
+            help="File that keeps measurements until the end, so that an interrupted search can "
+            "resume (default: in the user's cache folder)."
         ),
     ] = None,
     mean: Mean = None,
@@ -141,7 +141,8 @@ def search(
     trust_running_statistics: TrustStatistics = False,
     allow_unverified_layers: AllowUnverified = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what each pair costs and could save; no search.")
+        bool,
+        typer.Option("--dry-run", help="Show what each layer costs and could save; do not search."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", "-f", help="Replace an existing output.")
@@ -151,10 +152,10 @@ def search(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Find a faster selection at a bounded loss, convert and verify it.
+    """Find a faster selection at a bounded loss of accuracy, then convert and verify it.
 
-    If the final test refutes the bound on what may be lost, the exit code is 3.
-    Under torchrun (python -m ssn_prune search ...) the processes share the work.
+    The exit code is 3 if the final test refutes the bound on the loss.
+    Under torchrun (python -m ssn_prune search ...), the processes share the work.
     """
     with joined_processes() as first:
         out = Output(as_json=json and first, quiet=quiet or not first)

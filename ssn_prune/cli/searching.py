@@ -1,4 +1,4 @@
-"""What ``ssn-prune search`` does once its options are read."""
+"""What ``ssn-prune search`` does once its options have been parsed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ssn_prune.searching.results import SearchOptions, SearchReport
 
 _WAIT = timedelta(days=1)
-"""How long a process may wait for the others: the first measures latencies alone."""
+"""How long a process may wait for the first, which measures latencies alone."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Request:
     Attributes:
         data: Images to search with.
         test_data: Images for the final test; None for a part of ``data``.
-        costs: A file of costs; None to measure them.
+        costs: A file with costs; None to measure them.
         search: How to search.
         conversion: How to convert the result.
-        journal: Where measurements are kept; None for the user's cache folder.
+        journal: File or folder that keeps the measurements; None for the user's cache folder.
     """
 
     data: str
@@ -45,11 +45,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of it.
+    """The result of a request.
 
     Attributes:
-        report: Of the conversion; None in processes that write nothing.
-        search: Of the search.
+        report: The report of the conversion; None in processes that write nothing.
+        search: The report of the search.
     """
 
     report: ConversionReport | None
@@ -70,7 +70,7 @@ def _journals() -> Path | None:
 
 @contextmanager
 def joined_processes() -> Iterator[bool]:
-    """Join the processes of torchrun, if it started this one; whether this is the first."""
+    """Join the process group if torchrun started this process; yield whether this is the first."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield True
         return
@@ -87,7 +87,7 @@ def joined_processes() -> Iterator[bool]:
 
 
 def costs_for(loaded: LoadedCheckpoint, request: Request, progress: Progress) -> Costs:
-    """Costs of a file, which must be of this network, or measured ones.
+    """Read the costs from a file, which must belong to this network, or measure them.
 
     Raises:
         CostsError: The file is not usable.
@@ -121,15 +121,15 @@ def run_search(
     """Search, convert and verify.
 
     Args:
-        loaded: The checkpoint, of an ordinary network, too.
+        loaded: The checkpoint; an ordinary network will do, too.
         request: What was asked for.
         path: The file to write.
-        save: A checkpoint to write beside it.
-        progress: Called with the name of each step.
+        save: A checkpoint to write as well.
+        progress: Called with the name of each step before it starts.
         force: Replace existing files.
 
     Raises:
-        SsnPruneError: See its subclasses; nothing has been written then.
+        SsnPruneError: See its subclasses; in that case nothing has been written.
     """
     from ssn_prune.checkpoint.ordinary import as_switchable
     from ssn_prune.conversion import convert

@@ -1,10 +1,13 @@
-"""Signals that end a command: it cleans up first, and exits with 128 + the signal's number.
+"""Signals that end a command: it cleans up first, then exits with 128 + the signal's number.
 
-A signal becomes a KeyboardInterrupt, which unwinds the command. Two places do not let it through. A
-module of Python or of a package that is half imported may abort the process or be imported twice:
-the signal waits until the import is over. And an interrupt in a destructor or in the callback of a
-weak reference is dropped by Python: the signal comes again. So it does if the command still runs
-after a while, because other code has taken the interrupt for an error of its own.
+A signal becomes a KeyboardInterrupt, which unwinds the command. Three cases need care:
+
+- While a module of Python or of a package is being imported, an interrupt may abort the process or
+  make Python import the module twice. The signal waits until the import is over.
+- Python drops an interrupt in a destructor or in the callback of a weak reference. The signal is
+  raised again.
+- Other code may catch the interrupt as if it were an error of its own. If the command still runs
+  after a while, the signal is raised again.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ _AGAIN = 0.02
 _LONGEST_IMPORT = 10.0
 """Seconds after which an import is interrupted all the same."""
 _CLEANING = 1.0
-"""Seconds in which another signal is taken for the same wish, and does not disturb the clean-up."""
+"""Seconds in which another signal counts as a repetition, and does not disturb the clean-up."""
 
 _SWALLOWED = 3.0
 """Seconds after which a command that still runs is interrupted again."""
@@ -81,10 +84,10 @@ class _Signals:
 
 @contextmanager
 def exit_on_signals() -> Iterator[None]:
-    """Make every such signal a KeyboardInterrupt, and exit with its code.
+    """Turn each of these signals into a KeyboardInterrupt, and exit with its code.
 
-    Signals that are ignored, as under nohup, stay so. Once one has ended the command, others are
-    ignored while the process ends.
+    Signals that are ignored, as under nohup, stay ignored. Once one has ended the command, the
+    others are ignored while the process exits.
     """
     signals = _Signals()
     before: dict[int, Any] = {}
@@ -95,7 +98,7 @@ def exit_on_signals() -> Iterator[None]:
     hook, sys.unraisablehook = sys.unraisablehook, signals.dropped
     try:
         yield
-    # What the interrupt has become on its way does not matter.
+    # Other code may have turned the interrupt into any other exception.
     except BaseException:
         signals.over = True
         if signals.first is not None:
@@ -124,7 +127,7 @@ def _imports_a_package(frame: FrameType | None, installed: tuple[str, ...]) -> b
         code = frame.f_code
         imports = code.co_filename.startswith("<frozen importlib")
         if imports and code.co_name in ("create_module", "exec_module"):
-            # Its own frames say less: a module in C calls Python code of anybody, or none.
+            # The frames of the module itself say less: one in C may call any Python code, or none.
             path = getattr(frame.f_locals.get("self"), "path", None)
             return path is None or path.startswith(installed)
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Standard output and error that take any text, and may be closed."""
+"""Make standard output and error take any text, even if they are closed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _STDERR = 2
 
 @contextmanager
 def sound_streams() -> Iterator[None]:
-    """While this lasts, no character is too strange for a stream, and none is missing.
+    """While this lasts, both streams exist and can encode any character.
 
-    A character that a stream cannot encode is written as Python writes it in ASCII. A stream that
-    the caller closed drops what is written, and its number is given to no other file: what C code
-    prints would end up in there.
+    A character that a stream cannot encode is written as a backslash escape. A stream that the
+    caller closed discards what is written. Its descriptor stays taken, because C code would print
+    into any other file that got it.
     """
     nowhere = _standard_descriptors()
     before = {name: getattr(sys, name) for name in ("stdout", "stderr")}
@@ -43,10 +43,10 @@ def sound_streams() -> Iterator[None]:
 
 
 def _standard_descriptors() -> list[int]:
-    """Open those of standard input, output and error that are closed, to nowhere."""
+    """Open the null device for each of standard input, output and error that is closed."""
     opened: list[int] = []
     while True:
-        descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        descriptor = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if descriptor > _STDERR:
             os.close(descriptor)
             return opened
@@ -54,7 +54,7 @@ def _standard_descriptors() -> list[int]:
 
 
 def _drop_what_cannot_be_written(stream: io.TextIOWrapper) -> None:
-    """Spare Python's own complaint at the end: the command has said what there is to say."""
+    """Avoid Python's own message at exit; the command has already reported the error."""
     try:
         stream.flush()
     except OSError:

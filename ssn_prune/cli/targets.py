@@ -11,11 +11,11 @@ from ssn_prune.errors import ArgumentError, OutputError
 
 
 def checkpoint_path(text: str) -> Path:
-    """The path of a checkpoint or folder, from what the user typed.
+    """The path of a checkpoint or folder that the user typed.
 
     Raises:
-        ArgumentError: It is empty, as the value of a shell variable may be. It would mean the
-            current folder.
+        ArgumentError: It is empty, such as an unset shell variable, and would mean the current
+            folder.
     """
     if not text:
         raise ArgumentError(
@@ -28,18 +28,18 @@ def checkpoint_path(text: str) -> Path:
 
 
 def default_target(ckpt: Path, name: str | None = None) -> Path:
-    """The file beside a checkpoint; a path without a name is refused when it is read.
+    """The file next to a checkpoint. Reading the checkpoint refuses a path without a name.
 
     Args:
         ckpt: The checkpoint.
-        name: Name of the format, which is its suffix; ONNX by default.
+        name: Name of the format, which is also its suffix; ONNX by default.
     """
     suffix = f".{name or 'onnx'}"
     return ckpt.with_suffix(suffix) if ckpt.name else Path(f"model{suffix}")
 
 
 def file_path(option: str, text: str) -> Path:
-    """The path of a file to write, from what the user typed.
+    """The path of a file to write, as the user typed it.
 
     Args:
         option: The option, for messages.
@@ -70,11 +70,11 @@ def require_distinct(inputs: Mapping[str, Path], outputs: Sequence[tuple[str, Pa
     """Keep one file from overwriting another of the same command.
 
     Args:
-        inputs: Files to read, by their name for people.
+        inputs: Files to read, by their names in messages.
         outputs: Files to write, each with its option.
 
     Raises:
-        OutputError: An output is another one, or an input.
+        OutputError: An output is the same file as another output or an input.
     """
     from ssn_prune.files import resolved
 
@@ -92,10 +92,10 @@ def require_distinct(inputs: Mapping[str, Path], outputs: Sequence[tuple[str, Pa
 
 
 def require_in_order(ckpt: Path, exported: Path) -> None:
-    """Refuse an exported file in the place of a checkpoint.
+    """Refuse arguments in the wrong order.
 
     Raises:
-        ArgumentError: By their suffixes, the two are the wrong way round.
+        ArgumentError: The suffixes say that the exported file comes first.
     """
     from ssn_prune.export_formats import EXPORT_FORMATS
 
@@ -111,10 +111,10 @@ def require_in_order(ckpt: Path, exported: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it.
+    """Create a folder and its parents.
 
     Raises:
-        OutputError: It cannot be made, or standard output is meant.
+        OutputError: It cannot be created, or the name means standard output.
     """
     if str(folder) == "-":
         raise OutputError(

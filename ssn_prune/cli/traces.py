@@ -1,4 +1,4 @@
-"""The gate history that an option names."""
+"""Read the gate history that the user named."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def traces_of(path: Path, selection: Selection) -> tuple[GateTrace, ...]:
         selection: What the network selected.
 
     Raises:
-        CheckpointError: The file is missing or is none.
-        ArgumentError: It is that of a network with other layers.
+        CheckpointError: The file is missing or is not a gate history.
+        ArgumentError: It belongs to a network with other layers.
     """
     from ssn_prune.training.gate_traces import gate_traces
     from ssn_prune.training.history import GateRecords

@@ -1,4 +1,4 @@
-"""``ssn-prune verify``: the checks of a conversion for a file that exists."""
+"""``ssn-prune verify``: run the checks of a conversion on an existing file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def verify(
     on_unconverged: OnUnconverged = Unconverged.error,
     dynamic: Dynamic = None,
     static_batch: Annotated[
-        int | None, typer.Option(min=1, help="Batch size of a file with a fixed one.")
+        int | None, typer.Option(min=1, help="The batch size, if it is fixed in the file.")
     ] = None,
     checks: VerifyOption = Checks.all,
     provider: Provider = "cpu",
@@ -72,8 +72,8 @@ def verify(
         typer.Option(
             "--with",
             metavar="RUNTIME",
-            help="Another runtime to run the file in, such as openvino; may be repeated. A wrong "
-            "name lists all.",
+            help="Another runtime to run the file in, such as openvino; may be repeated. An "
+            "unknown name lists them all.",
         ),
     ] = None,
     data: Data = None,
@@ -92,7 +92,7 @@ def verify(
     from_report: Annotated[
         Path | None,
         typer.Option(
-            metavar="JSON", help="Report of the conversion that wrote a .pt2 file: opens that one."
+            metavar="JSON", help="Open the .pt2 file that this conversion report describes."
         ),
     ] = None,
     json: Json = False,

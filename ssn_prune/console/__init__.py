@@ -1,4 +1,4 @@
-"""Everything that is printed: tables and messages for people, JSON for programs."""
+"""Terminal output: tables and messages for people, JSON for programs."""
 
 from ssn_prune.console.accuracy import show_accuracy
 from ssn_prune.console.batch import batch_line, batch_table, result_line

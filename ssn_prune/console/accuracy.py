@@ -1,4 +1,4 @@
-"""Both networks on images: what they get right, and the images that differ."""
+"""The original and the file on images: their accuracies, and the images that differ."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SHOWN = 20
 
 
 def show_accuracy(out: Output, found: AccuracyReport, how: Preprocessing | None) -> None:
-    """Print what was found on images.
+    """Print how both networks do on images.
 
     Args:
-        out: Where to.
-        found: What was found.
-        how: How the images became inputs; None if they came ready.
+        out: Where to print.
+        found: The result.
+        how: The preprocessing of the images; None if they came as inputs.
     """
     if not out.shows_text:
         return
-    # Here, because only a text for people needs it.
+    # Imported here, because only text output needs it.
     from ssn_prune.reporting.view.accuracy import accuracy_view
 
     view = accuracy_view(found, how)

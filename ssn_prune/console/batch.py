@@ -1,4 +1,4 @@
-"""Several conversions: a line when one ends, and a table of all."""
+"""Several conversions: a line as each ends, and a table of all."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def result_line(row: Row) -> str:
-    """What became of a checkpoint that was converted."""
+    """The result of a checkpoint that was converted."""
     nodes = "" if row.nodes is None else f", {row.nodes} nodes"
     layers = counted(row.layers or 0, "layer")
     return f"[green]done[/] {escape(row.name)}: {layers}{nodes}, {row.seconds:.0f} s"
 
 
 def batch_table(rows: Sequence[Row], width: int) -> Table:
-    """A row a checkpoint.
+    """One row per checkpoint.
 
     Args:
-        rows: In the order of the checkpoints.
-        width: Columns of the terminal; a narrow one shows no pairs.
+        rows: The rows in the order of the checkpoints.
+        width: Columns of the terminal; a narrow one omits pairs and problems.
     """
     wide, narrow = width >= 100, width < 80
     table = Table()
@@ -34,7 +34,7 @@ def batch_table(rows: Sequence[Row], width: int) -> Table:
     table.add_column("exit", justify="right", no_wrap=True)
     for name in ("layers", "nodes"):
         table.add_column(name, justify="right", no_wrap=True)
-    if not narrow:  # what failed was said when it did
+    if not narrow:  # failures were reported when they happened
         table.add_column("error / bound", justify="right", no_wrap=True)
         table.add_column("pairs, or the problem" if wide else "problem", overflow="fold")
     for row in rows:
@@ -52,7 +52,7 @@ def batch_table(rows: Sequence[Row], width: int) -> Table:
 
 
 def batch_line(rows: Sequence[Row], *, planned: bool = False) -> str:
-    """How many of them were converted, or can be."""
+    """How many checkpoints were converted, or can be."""
     failed = sum(row.exit_code != 0 for row in rows)
     if failed:
         return f"[bold red]{failed} of {counted(len(rows), 'checkpoint')} failed[/]"

@@ -1,4 +1,4 @@
-"""What networks and their normalizers cost."""
+"""Latencies of networks, and the cost of their normalizers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bench_table(report: BenchReport) -> Table:
     """Latency and memory of every network."""
     options = report.options
     title = f"ONNX Runtime {report.onnxruntime_version}, {report.provider}, {options.threads} "
-    title += f"thread(s), batch {options.batch}, {options.runs} runs taking turns"
+    title += f"thread(s), batch {options.batch}, {options.runs} interleaved runs"
     table = Table(title=title, title_justify="left")
     table.add_column("network", no_wrap=True)
     for name in ("nodes", "file", "median", "quartiles", "ratio", "memory"):
@@ -44,13 +44,13 @@ def _purpose(target: str | None) -> str:
 
 
 def _elsewhere(runtime: str | None) -> str:
-    """What ran a network if it was not ONNX Runtime, which the title names."""
+    """The runtime of a network, unless it is ONNX Runtime, which the title names."""
     return "" if runtime is None or runtime.startswith("ONNX") else f", in {runtime}"
 
 
 def layer_cost_table(report: BenchReport) -> Table:
-    """What each normalizer still costs, the most expensive first."""
-    table = Table(title="Normalizers that are left", title_justify="left")
+    """The cost of each remaining normalizer, the most expensive first."""
+    table = Table(title="Remaining normalizers", title_justify="left")
     for name in ("network", "layer", "mean", "variance", "form"):
         table.add_column(name, no_wrap=True)
     for name in ("nodes", "time", "share"):
@@ -63,8 +63,8 @@ def layer_cost_table(report: BenchReport) -> Table:
 
 
 def bench_lines(report: BenchReport) -> list[str]:
-    """What else there is to say about a benchmark."""
-    lines = [f"ratios refer to {escape(report.baseline)}"]
+    """Further remarks on a benchmark."""
+    lines = [f"ratios are relative to {escape(report.baseline)}"]
     hidden = report.layers[_LAYERS_SHOWN:]
     if hidden:
         spent = sum(cost.milliseconds for cost in hidden)
@@ -72,7 +72,7 @@ def bench_lines(report: BenchReport) -> list[str]:
     lines += [f"no {name} network: {escape(reason)}" for name, reason in report.missing.items()]
     if report.noisy:
         lines.append(
-            "[yellow]the machine is noisy[/]: quartiles are over 10% of the median apart; close "
-            "other programs, or raise --runs"
+            "[yellow]the machine is noisy[/]: the quartiles are more than 10% of the median "
+            "apart; close other programs, or raise --runs"
         )
     return lines

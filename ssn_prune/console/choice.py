@@ -1,4 +1,4 @@
-"""What a network chose: its strip, its layers, and what the names mean."""
+"""The selection of a network: its strip, its layers, and what the names mean."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def show_selection(
     """Print the selection of a network.
 
     Args:
-        out: Where to.
-        report: Of its conversion or inspection.
-        title: What it is.
-        every: Show each layer in a row, however many there are.
+        out: Where to print.
+        report: The report of its conversion or inspection.
+        title: The heading.
+        every: Show each layer in a row of its own, however many there are.
     """
     if not out.shows_text:
         return
-    # Here, because only a text for people needs them.
+    # Imported here, because only text output needs them.
     from ssn_prune.reporting.view.choice import choice_of
     from ssn_prune.reporting.view.layers import layers_of_report
     from ssn_prune.reporting.view.legend import legend

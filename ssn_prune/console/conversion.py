@@ -1,4 +1,4 @@
-"""What a conversion found, in the order in which people want to know it."""
+"""The result of a conversion, the most important parts first."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def show_conversion(out: Output, report: ConversionReport, *, every: bool = False) -> None:
-    """Print what was selected, what is left, what to know about it, and whether it is right.
+    """Print the selection, the size of the network before and after, warnings, and the checks.
 
     Args:
-        out: Where to.
-        report: Of the conversion.
-        every: Show each layer in a row, however many there are.
+        out: Where to print.
+        report: The report of the conversion.
+        every: Show each layer in a row of its own, however many there are.
     """
     show_selection(out, report, f"{report.source.arch}: selection and folds", every=every)
     out.table(totals_table(report))

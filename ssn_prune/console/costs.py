@@ -1,4 +1,4 @@
-"""What the pairs of normalizers cost at each layer."""
+"""The costs of the pairs of normalizers at each layer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _BESIDE_NAMES = 9 * 7 + 3
 
 
 def costs_table(costs: Costs, width: int) -> Table:
-    """Milliseconds above BN/BN, a row a layer; equal rows that follow each other once.
+    """Milliseconds above BN/BN, one row per layer and one column per pair.
 
     Args:
         costs: The costs.
         width: Columns of the terminal.
     """
     pairs = [p for p in ALL_PAIRS if any(entry.pair == p for entry in costs.layers)]
-    title = "Milliseconds of a pair of mean and variance above BN/BN"
+    title = "Milliseconds above BN/BN, by pair (mean/variance)"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("layer", no_wrap=True)
     for pair in pairs:
@@ -43,7 +43,7 @@ def _cell(milliseconds: float | None, pair: NormalizerPair) -> str:
 
 
 def costs_lines(costs: Costs) -> list[str]:
-    """Where the costs were measured, and what they are to be compared with."""
+    """Where the costs were measured, and the latency to compare them with."""
     device = f"{costs.runtime}, {costs.provider}, {costs.processor}"
     lines = [escape(f"{device}, {costs.threads} thread(s), batch {costs.batch}")]
     if costs.norm_free_ms is not None:
@@ -53,6 +53,6 @@ def costs_lines(costs: Costs) -> list[str]:
         share = sum(dearest.values()) / costs.norm_free_ms
         lines.append(
             f"the network without norms takes {costs.norm_free_ms:.2f} ms; the most expensive "
-            f"pair everywhere adds {share:.0%}"
+            f"pair at every layer adds {share:.0%}"
         )
     return lines

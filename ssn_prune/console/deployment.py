@@ -1,4 +1,4 @@
-"""What a deployer needs to know of the file: its inputs and outputs, and where they came from."""
+"""What you need to know to deploy the file: inputs, outputs, preprocessing, versions, weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def deployment_lines(report: ConversionReport) -> list[str]:
-    """Inputs, outputs, versions, weights; nothing for a file of another format."""
+    """Inputs, outputs, preprocessing, versions, weights; empty for a file that is not ONNX."""
     onnx, source = report.onnx, report.source
     if onnx is None:
         return []
@@ -27,8 +27,8 @@ def deployment_lines(report: ConversionReport) -> list[str]:
 
 
 def _preprocessing(report: ConversionReport) -> list[str]:
-    """How images become inputs, and who does that; nothing where it is not known."""
-    # Here, because only a text for people needs it.
+    """How images become inputs, and whether the file does it; empty if that is not known."""
+    # Imported here, because only text output needs it.
     from ssn_prune.reporting.view.preprocessing import normalization_text, resizing_text
 
     how = report.preprocessing

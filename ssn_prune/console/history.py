@@ -1,4 +1,4 @@
-"""Gates over the training."""
+"""The gates over the course of the training."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _OTHER_COLUMNS = len("variance") + len("since") + 2 + len("changes") + 16
 
 
 def history_table(traces: tuple[GateTrace, ...], width: int) -> Table:
-    """Every gate over the training, from left to right.
+    """Every gate over the course of the training, from left to right.
 
     Args:
-        traces: Of all gates.
+        traces: The traces of all gates.
         width: Columns of the terminal; long traces are thinned out to fit.
     """
     table = Table(
         title="Gate history: i IN, l LN, b BN leads; capitals: one-hot (since which step)",
         title_justify="left",
     )
-    # The words for the gates and their last columns take what they need, names half of the rest.
+    # The gate and number columns get the width they need, layer names up to half of the rest.
     rest = width - _OTHER_COLUMNS
     names = max((len(trace.layer) for trace in traces), default=0)
     room = min(names, max(_NARROWEST, rest // 2))
@@ -47,7 +47,7 @@ def history_table(traces: tuple[GateTrace, ...], width: int) -> Table:
 
 
 def thinned(line: str, most: int) -> str:
-    """A line of at most so many letters: those at equal distances, the first and the last."""
+    """At most ``most`` letters of a line, evenly spaced from the first to the last."""
     if len(line) <= most:
         return line
     return "".join(line[index * (len(line) - 1) // (most - 1)] for index in range(most))

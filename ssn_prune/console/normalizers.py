@@ -1,10 +1,10 @@
-"""The three normalizers on a terminal: one letter and one colour each, everywhere."""
+"""The three normalizers on a terminal: the same letter and colour everywhere."""
 
 from __future__ import annotations
 
 COLOURS = {"IN": "dodger_blue1", "LN": "orange3", "BN": "green4"}
-"""Those of the page, as the 256 colours of terminals have them. rich leaves them out with
-``NO_COLOR``, and the letters stay."""
+"""The colours of the HTML page, among the 256 of a terminal. With ``NO_COLOR`` rich drops them, and
+only the letters remain."""
 
 
 def painted(name: str, text: str | None = None, style: str = "") -> str:
@@ -12,7 +12,7 @@ def painted(name: str, text: str | None = None, style: str = "") -> str:
 
     Args:
         name: ``"IN"``, ``"LN"`` or ``"BN"``.
-        text: What to print; its name if None.
-        style: More of rich's style.
+        text: What to print; the name if None.
+        style: Further words of a rich style.
     """
     return f"[{f'{style} {COLOURS[name]}'.strip()}]{text or name}[/]"

@@ -1,4 +1,4 @@
-"""Where text and JSON go."""
+"""Write text and JSON to the terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ssn_prune.errors import OutputError
 
 
 class Output:
-    """Where a command's results go.
+    """The output of a command.
 
     Args:
-        as_json: Print one JSON document on stdout and nothing else there.
-        quiet: Print no tables and no progress; errors and JSON still appear.
+        as_json: Print one JSON document on stdout, and nothing else there.
+        quiet: Print no tables, messages or progress; errors and JSON still appear.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -32,8 +32,8 @@ class Output:
         self.quiet = quiet
         self._document: str | None = None
         self.out = _Console(width=_width(sys.stdout), highlight=False, emoji=False)
-        # The file itself: sys.stderr is another one while torch traces.
-        # On a terminal lines break between words, elsewhere not at all.
+        # Keep the file object itself: while torch traces, sys.stderr is another one.
+        # On a terminal, lines break between words; elsewhere they do not break.
         soft = not sys.stderr.isatty()
         self.err = _Console(
             file=sys.stderr, width=_width(sys.stderr), highlight=False, emoji=False, soft_wrap=soft
@@ -41,17 +41,17 @@ class Output:
 
     @property
     def shows_text(self) -> bool:
-        """Whether tables and messages for people are wanted."""
+        """Whether to print tables and messages: not in JSON or quiet mode."""
         return not (self.as_json or self.quiet)
 
     @property
     def width(self) -> int:
-        """Columns that tables may take."""
+        """Number of columns that tables may use."""
         return self.out.width
 
     @property
     def styled(self) -> bool:
-        """Whether stdout shows colours and the like."""
+        """Whether stdout shows styles such as colours."""
         return self.out.is_terminal
 
     def json(self, value: Any) -> None:
@@ -60,7 +60,7 @@ class Output:
 
     @contextmanager
     def own_stdout(self) -> Iterator[None]:
-        """With JSON wanted, stdout is the document and nothing else, whatever other code prints."""
+        """In JSON mode, keep stdout free of all but the document, whatever other code prints."""
         if not self.as_json:
             yield
             return
@@ -74,35 +74,36 @@ class Output:
                     sys.stdout.flush()
 
     def message(self, text: str) -> None:
-        """Print a line for people; markup is rendered."""
+        """Print a line of text, unless in JSON or quiet mode; markup is rendered."""
         if self.shows_text:
             with _write_errors():
                 self.out.print(text)
 
     def plain(self, text: str) -> None:
-        """Print text as it is, for programs."""
+        """Print text unchanged, for programs."""
         with _write_errors():
             sys.stdout.write(text)
             sys.stdout.flush()
 
     def table(self, table: Table) -> None:
-        """Print a table for people."""
+        """Print a table, unless in JSON or quiet mode."""
         if self.shows_text:
             with _write_errors():
                 self.out.print(table)
 
     def error(self, title: str, details: dict[str, str]) -> None:
-        """Print an error on stderr: what is wrong, expected, found, what to try."""
+        """Print an error on stderr: the problem, then details such as expected, found and try."""
         lines = [f"[bold red]error:[/] {escape(title)}"]
         lines += [f"  [bold]{label}:[/] {escape(text)}" for label, text in details.items()]
-        with contextlib.suppress(OSError):  # nobody reads stderr, and there is no other place
+        with contextlib.suppress(OSError):  # stderr is closed, and there is nowhere else to write
             self.err.print("\n".join(lines))
 
     @contextmanager
     def steps(self) -> Iterator[Callable[[str], None]]:
         """Show the current step of a long operation on stderr, if that is a terminal.
 
-        Colours may be forced (``FORCE_COLOR``, as in a notebook) where no line can be drawn again.
+        rich may also call a file a terminal (``FORCE_COLOR``, as in a notebook), but there no line
+        can be redrawn.
         """
         if not self.shows_text or not self.err.is_terminal or not self.err.file.isatty():
             yield lambda _step: None
@@ -119,7 +120,7 @@ class Output:
 
     @contextmanager
     def bar(self, description: str, total: int) -> Iterator[Callable[[int, str], None]]:
-        """Show a progress bar; the function given takes (done, note)."""
+        """Show a progress bar; yields a function that takes the parts done and a note."""
         if not self.shows_text:
             yield lambda _done, _note: None
             return
@@ -138,14 +139,14 @@ class Output:
 
 
 def _width(stream: TextIO) -> int | None:
-    """Columns of a stream; None if they are the terminal's."""
+    """Columns for a stream; None to use the width of the terminal."""
     if not stream.isatty():
         return 160  # tables must survive a pipe, where rich would wrap at 80 columns
     return 80 if set(os.environ.get("COLUMNS", "")) == {"0"} else None  # rich would print nothing
 
 
 class _Console(Console):
-    """Raises what a closed pipe raises, where rich ends the program."""
+    """A console that re-raises BrokenPipeError, where rich would exit the program."""
 
     def on_broken_pipe(self) -> None:
         """Called by rich while it handles the BrokenPipeError."""
@@ -154,7 +155,7 @@ class _Console(Console):
 
 @contextmanager
 def _write_errors() -> Iterator[None]:
-    """Name stdout as what cannot be written."""
+    """Turn an OSError into an OutputError that names standard output."""
     try:
         yield
     except OSError as error:

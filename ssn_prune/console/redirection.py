@@ -1,4 +1,4 @@
-"""Keep stdout clean: what other code writes there goes to stderr, C code included."""
+"""Keep stdout clean: send what other code, C code included, writes there to stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STDOUT, _STDERR = 1, 2
 
 @contextlib.contextmanager
 def stdout_on_stderr() -> Iterator[None]:
-    """While this lasts, ``sys.stdout`` and the file descriptor under it are those of stderr."""
+    """Meanwhile, ``sys.stdout`` and its file descriptor write to stderr."""
     with _descriptor_on_stderr(), contextlib.redirect_stdout(sys.stderr):
         yield
 
@@ -27,7 +27,7 @@ def _descriptor_on_stderr() -> Iterator[None]:
         yield
         return
     try:
-        with contextlib.suppress(OSError):  # or no stderr
+        with contextlib.suppress(OSError):  # or it has no stderr
             os.dup2(_STDERR, _STDOUT)
         yield
     finally:
@@ -37,10 +37,10 @@ def _descriptor_on_stderr() -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Write out what Python and the C library hold back for stdout."""
+    """Flush the stdout buffers of Python and of the C library."""
     for stream in (sys.stdout, sys.__stdout__):
         if stream is not None and not stream.closed:
             stream.flush()
-    # The C library is found under this name on POSIX systems only.
+    # CDLL(None) gives the C library on POSIX systems only.
     with contextlib.suppress(OSError, TypeError, AttributeError):
         ctypes.CDLL(None).fflush(None)

@@ -1,4 +1,4 @@
-"""What a saved report says, and what differs between two."""
+"""The verdict of a saved report, and the differences between two reports."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def verdict_lines(verdict: Verdict) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """The text for a terminal: blanks of a page that do not break are no plain text."""
+    """Text of the page for a terminal, escaped and with ordinary blanks."""
     return escape(plain(text))
 
 
 def comparison_table(found: Comparison) -> Table:
-    """The figures of both runs; what changed is bold."""
+    """The figures of both runs; changed ones are bold."""
     table = Table(title=escape(found.title), title_justify="left")
     for name in ("", "old", "new"):
         table.add_column(name)
@@ -43,7 +43,7 @@ def comparison_table(found: Comparison) -> Table:
 
 
 def comparison_lines(found: Comparison) -> list[str]:
-    """What changed, layer by layer."""
+    """The changes, layer by layer."""
     lines = [f"[bold]{escape(found.finding)}[/]"]
     for change in found.changes:
         became = f" ({change.old_form} -> {change.new_form})"

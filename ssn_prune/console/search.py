@@ -1,4 +1,4 @@
-"""The result of a search: the front, what changed, and the final test."""
+"""The result of a search: the Pareto front, the changed layers, and the final test."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 
 _CHANGES = 12
 _WIDE = 76
-"""Columns that the front needs with quartiles."""
+"""Terminal columns that the front needs with quartiles."""
 _WIDEST = 92
-"""Columns that it needs with the intervals of what is lost, too."""
+"""Terminal columns that it needs with quartiles and the intervals of the losses."""
 _BESIDE_NAMES = 36
 _LOST = {True: "points lost", False: "% changed"}
-"""By whether there are classes."""
+"""The unit of a loss, by whether there are classes."""
 
 
 def show_search(out: Output, report: SearchReport, *, every: bool) -> None:
-    """Print what a search found.
+    """Print the result of a search.
 
     Args:
-        out: Where to.
-        report: What was found.
+        out: Where to print.
+        report: The report of the search.
         every: Whether to list all changes.
     """
     if not out.shows_text:
@@ -65,8 +65,8 @@ def show_search(out: Output, report: SearchReport, *, every: bool) -> None:
 
 
 def show_potential(out: Output, selection: Selection, costs: Costs) -> None:
-    """Print what each layer costs as it is, and the cheapest that it could be."""
-    # Here, because only this command needs it.
+    """Print what each layer costs now, and what its cheapest pair could save."""
+    # Imported here, because only this command needs it.
     from ssn_prune.searching.candidates import cheaper, present_cost
 
     free = costs.norm_free_ms
@@ -93,10 +93,10 @@ def show_potential(out: Output, selection: Selection, costs: Costs) -> None:
 
 
 def _front(report: SearchReport, width: int) -> Table:
-    """The front and the networks beside it; what loses more than is allowed is pale."""
+    """The front and the other networks; those that lose more than allowed are dim."""
     options, wide = report.options, width >= _WIDE
     threads = counted(options.threads, "thread")
-    title = f"The front, latency without norms = 1 ({threads}, batch {options.batch})"
+    title = f"Pareto front, latency without norms = 1 ({threads}, batch {options.batch})"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     names = ("changed", "latency", *(("quartiles",) if wide else ()), "harm")
@@ -138,7 +138,7 @@ def _interval(report: SearchReport, point: FrontPoint) -> str:
 
 
 def _changes(changes: Sequence[PairChange], width: int) -> Table:
-    """The layers that were changed, those that save most first."""
+    """The changed layers, those that save most first."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for _ in range(3):
         table.add_column(no_wrap=True)
@@ -155,7 +155,7 @@ def _pair(pair: NormalizerPair) -> str:
 
 
 def _measure(report: SearchReport) -> tuple[str, ...]:
-    """The accuracy of the table, if there are labels."""
+    """The name of the accuracy in the table; empty without labels."""
     accuracy = report.front[0].accuracy
     if accuracy.miou is not None:
         return ("mIoU",)
@@ -168,7 +168,7 @@ def _percent(accuracy: Accuracy) -> str:
 
 
 def _test(report: SearchReport) -> list[str]:
-    """What the images say that nothing else has seen."""
+    """The result on the images of the final test, which nothing else has seen."""
     images = counted(report.images.test, "unseen image")
     lines = [f"[bold]on {_words(images)} {_words(loss_of(report))}[/]"]
     if report.test.difference is not None:

@@ -1,4 +1,4 @@
-"""What every layer selected and became."""
+"""What each layer selected, and what it became."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from ssn_prune.pruning.results import GateReport, LayerReport
     from ssn_prune.reporting.view.layers import Cell, Layer
 
-# Of gates that are not frozen.
+# Definitions of gates that are not frozen.
 _DEFINITIONS = {None: "softmax", "paper": "paper", "reference": "reference code"}
 _BESIDE = 100
-"""Columns from which on a form and its reason stand beside each other."""
+"""Terminal columns from which a form and its reason have separate columns."""
 _BORDER, _PAD = 1, 3
 _NARROWEST = 12
 
 MANY = 40
-"""Layers that a table shows one by one; more are summarised unless all are asked for."""
+"""Up to this many layers, a table shows each one; more are summarised unless all are requested."""
 
 
 def selection_table(layers: Sequence[Layer], width: int) -> Table:
-    """The table per layer; its columns depend on what there is to say, and on the width.
+    """One row per layer; the columns depend on the content and on the width.
 
     Args:
-        layers: In the order of the calls.
+        layers: The layers in the order of their calls.
         width: Columns of the terminal.
     """
     beside = width >= _BESIDE
@@ -66,7 +66,7 @@ def selection_table(layers: Sequence[Layer], width: int) -> Table:
 
 
 def summary_table(layers: Sequence[Layer]) -> Table:
-    """Layers that selected and became the same, in one row each."""
+    """One row for all layers that selected the same pair and became the same form."""
     groups: dict[tuple[str, str], list[Layer]] = {}
     for layer in layers:
         groups.setdefault((pair_of(layer), layer.form or ""), []).append(layer)
@@ -84,7 +84,7 @@ def summary_table(layers: Sequence[Layer]) -> Table:
 
 
 def pair_of(layer: Layer) -> str:
-    """Mean and variance in their colours: ``BN/LN``, in small letters where not one-hot."""
+    """Mean and variance in their colours: ``BN/LN``; lower case where not one-hot."""
     return f"{_cell(layer.mean)}/{_cell(layer.var)}"
 
 
@@ -95,7 +95,7 @@ def _cell(cell: Cell) -> str:
 
 
 def _fate(layer: Layer, beside: bool) -> str:
-    """What a layer became and why, as far as it has no column of its own."""
+    """What a layer became and why, except for what has its own column."""
     parts = []
     for name, cell in (("mean", layer.mean), ("variance", layer.var)):
         if cell.ratios is not None:
@@ -142,7 +142,7 @@ def _gate(gate: GateReport) -> str:
 
 
 def off_simplex_lines(layers: tuple[LayerReport, ...]) -> list[str]:
-    """The gates of which the reference code makes no ratios; usually none."""
+    """Gates for which the reference code gives values that are not ratios; usually none."""
     left = [
         f"{escape(layer.name)} ({kind} gate)"
         for layer in layers
@@ -153,5 +153,5 @@ def off_simplex_lines(layers: tuple[LayerReport, ...]) -> list[str]:
         return []
     return [
         f"[red]not ratios[/]: the reference code's SparsestMax leaves the simplex at "
-        f"{', '.join(left)}; convert takes --on-unconverged argmax only"
+        f"{', '.join(left)}; convert accepts only --on-unconverged argmax"
     ]

@@ -18,18 +18,18 @@ _MISSING = "[dim]-[/]"
 _NARROWEST = 12
 _COLUMN, _PADDING = len("IN/IN"), 3
 _BORDERS = 6
-"""The table's own, and the mark."""
+"""Columns for the borders and the mark."""
 
 
 def selections_tables(
     checkpoints: Mapping[str, Sequence[Layer]], width: int, *, every: bool = False
 ) -> Iterator[Table]:
-    """A column a checkpoint, in as many tables as the terminal needs; what differs is marked.
+    """One column per checkpoint, in as many tables as needed; layers that differ are marked.
 
     Args:
-        checkpoints: Layers of each, by what is shown of its name.
+        checkpoints: The layers of each checkpoint, by the name to show.
         width: Columns of the terminal.
-        every: Show all layers, however many there are; else of many only those that differ.
+        every: Show all layers, however many; otherwise, of many layers only those that differ.
     """
     names = layer_names(checkpoints)
     differ = set(differing(checkpoints))
@@ -59,7 +59,7 @@ def layer_names(checkpoints: Mapping[str, Sequence[Layer]]) -> list[str]:
 
 
 def differing(checkpoints: Mapping[str, Sequence[Layer]]) -> list[str]:
-    """The layers that did not select the same pair in all checkpoints, or that one lacks."""
+    """The layers that selected different pairs, or that a checkpoint lacks."""
     pairs = [{layer.name: layer.pair for layer in layers} for layers in checkpoints.values()]
     return [
         name for name in layer_names(checkpoints) if len({found.get(name) for found in pairs}) > 1
@@ -67,9 +67,9 @@ def differing(checkpoints: Mapping[str, Sequence[Layer]]) -> list[str]:
 
 
 def selections_line(checkpoints: Mapping[str, Sequence[Layer]]) -> str:
-    """How many layers differ, and what small letters mean if there are any."""
+    """How many layers differ, and what lower case means if it occurs."""
     soft = any(layer.unfinished for layers in checkpoints.values() for layer in layers)
-    legend = "\n[dim]small letters: not one-hot; the largest ratio is named[/]" if soft else ""
+    legend = "\n[dim]lower case: not one-hot, named by the largest ratio[/]" if soft else ""
     return _differing_line(checkpoints) + legend
 
 
@@ -77,5 +77,5 @@ def _differing_line(checkpoints: Mapping[str, Sequence[Layer]]) -> str:
     count, total = len(differing(checkpoints)), len(layer_names(checkpoints))
     files = escape(", ".join(checkpoints))
     if not count:
-        return f"all {counted(total, 'layer')} selected the same in {files}"
+        return f"all {counted(total, 'layer')} selected the same pair in {files}"
     return f"{count} of {counted(total, 'layer')} differ between {files}"

@@ -1,4 +1,4 @@
-"""The strip: the mean of every layer above its variance, from input to output."""
+"""The strip: one letter for the mean of each layer above one for its variance, in call order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def strip_lines(choice: Choice, width: int, *, styled: bool) -> list[str]:
     Args:
         choice: The selection.
         width: Columns of the terminal.
-        styled: Whether it shows colours and the like; letters alone do not say what is folded.
+        styled: Whether the terminal shows styles; only these mark what is folded.
     """
     lines: list[str] = []
     for row in _rows(choice.stages, width - _MARGIN):
@@ -40,7 +40,7 @@ _Cells = Sequence[tuple["Cell", "Cell"]]
 
 
 def _rows(stages: Sequence[Stage], width: int) -> Iterator[list[tuple[str, _Cells]]]:
-    """Stages that fit beside each other; one that is too long is divided."""
+    """Split stages into rows that fit the width; a stage that is too long is divided."""
     row: list[tuple[str, _Cells]] = []
     used = 0
     for stage in stages:
@@ -57,7 +57,7 @@ def _rows(stages: Sequence[Stage], width: int) -> Iterator[list[tuple[str, _Cell
 
 
 def _fitted(label: str, width: int) -> str:
-    """A label above its cells and the gap that follows; one that is too long is cut."""
+    """A label as wide as its cells and the gap after them; cut if it is too long."""
     most = width - 1
     text = label if len(label) <= most else f"{label[: most - 1]}…" if most > 2 else ""
     return escape(text) + " " * (width - len(text))

@@ -1,4 +1,4 @@
-"""Text that rich prints as it is."""
+"""Make text safe to print with rich."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ssn_prune.text import printable
 
 
 def escape(text: object) -> str:
-    """Make text harmless for a terminal and for rich.
+    """Escape text for a terminal and for rich.
 
     Args:
-        text: A name or message with anything in it.
+        text: Any name or message.
 
     Returns:
         The text in printable characters, with its markup escaped.
@@ -22,7 +22,7 @@ def escape(text: object) -> str:
 
 
 def path_in_lines(path: str, width: int) -> str:
-    """A path, harmless like any text, broken after its dots where that is possible.
+    """A path, escaped like any text, broken into lines after its dots where possible.
 
     Args:
         path: Such as ``layer1.0.sn2``.
@@ -39,5 +39,5 @@ def path_in_lines(path: str, width: int) -> str:
 
 
 def plain(text: str) -> str:
-    """Text of a page for a terminal, where blanks break and every dash and minus is a hyphen."""
+    """Text of the page for a terminal: ordinary blanks, and hyphens for minus signs."""
     return text.replace("\u00a0", " ").replace("\u2212", "-")

@@ -1,4 +1,4 @@
-"""The network before and after, and what changed its outputs or escaped the analysis."""
+"""The network before and after, and warnings about what changed or escaped the analysis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def totals_table(report: ConversionReport) -> Table:
-    """Counts before and after."""
+    """Counts before and after the conversion."""
     table = Table(title="Before and after", title_justify="left")
     table.add_column("")
     table.add_column("before", justify="right")
@@ -58,12 +58,12 @@ def _add_program(table: Table, program: TorchProgramStats) -> None:
 
 
 def capture_lines(report: ConversionReport) -> list[str]:
-    """What is not in the graph, and what the network supposes of input sizes; usually nothing."""
+    """What is not in the graph, and what the network assumes of input sizes; usually nothing."""
     lines = []
     left_out = getattr(report.onnx or report.exported, "left_out", ())
     if left_out:
         named = escape(", ".join(left_out))
-        lines.append(f"[yellow]left out[/] of the file, since they are no tensors: {named}")
+        lines.append(f"[yellow]left out[/] of the file, because they are not tensors: {named}")
     if report.capture_error is not None:
         parts = ", ".join(report.captured_parts) or "none"
         lines.append(
@@ -74,12 +74,12 @@ def capture_lines(report: ConversionReport) -> list[str]:
         shown = "; ".join(report.size_conditions[:3])
         more = len(report.size_conditions) - 3
         rest = f" and {more} more" if more > 0 else ""
-        lines.append(f"[dim]the network's code supposes of its inputs: {escape(shown)}{rest}[/]")
+        lines.append(f"[dim]the network's code assumes of its inputs: {escape(shown)}{rest}[/]")
     return lines
 
 
 def misread_lines(report: ConversionReport) -> list[str]:
-    """What other runtimes than ONNX Runtime get wrong of the file; usually nothing."""
+    """What runtimes other than ONNX Runtime get wrong in the file; usually nothing."""
     lines = []
     for entry in () if report.onnx is None else report.onnx.misread:
         places = escape(listed(entry.modules, 3))
@@ -91,7 +91,7 @@ def misread_lines(report: ConversionReport) -> list[str]:
 
 
 def one_position_lines(report: ConversionReport) -> list[str]:
-    """Layers that use IN over one position; usually none."""
+    """Layers that use IN over a single position; usually none."""
     names = [
         layer.name
         for layer in report.layers
@@ -107,7 +107,7 @@ def one_position_lines(report: ConversionReport) -> list[str]:
 
 
 def rounded_line(rounded: RoundedGates) -> str:
-    """What rounding the gates did to the outputs."""
+    """How rounding the gates changed the outputs."""
     agreement = rounded.top1_agreement
     share = f", top-1 agreement {agreement:.1%}" if agreement is not None else ""
     relative = rounded.max_error / rounded.scale if rounded.scale else float("inf")

@@ -1,4 +1,4 @@
-"""What the checks found."""
+"""The results of the checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def verification_lines(report: VerificationReport) -> list[str]:
-    """One line per check; errors compared with the original's own."""
+    """One line per check, with errors next to the original's own."""
     lines: list[str] = []
     if (algebra := report.algebra) is not None:
         lines.append(
@@ -46,13 +46,13 @@ def _rounding_line(rounding: RoundingCheck) -> str:
 
 
 def _where(rounding: RoundingCheck) -> str:
-    """What ran the file."""
+    """The runtime that ran the file, with its provider."""
     provider = "" if rounding.provider is None else f" ({rounding.provider})"
     return f"{rounding.runtime}{provider}"
 
 
 def _runtime_line(check: RuntimeCheck) -> str:
-    """The error in another runtime, compared with ONNX Runtime's and the twin's."""
+    """The error in another runtime, next to those of ONNX Runtime and of the BatchNorm twin."""
     twin = "does not run there"
     if check.twin_error is not None:
         twin = f"by {check.twin_error:.1e} there"
@@ -64,14 +64,14 @@ def _runtime_line(check: RuntimeCheck) -> str:
 
 
 def _scale(rounding: RoundingCheck) -> str:
-    """How large the output is that these errors are of."""
+    """The scale of the output that these errors are relative to."""
     if rounding.activation is not None:
         return f"the range of {rounding.activation} is {rounding.scale:.2g}"
     return f"the largest output is {rounding.scale:.2g}"
 
 
 def _adoption_lines(adoption: AdoptionCheck) -> list[str]:
-    """How the network compares with the code that was given; nothing if there is no such code."""
+    """How the network compares with the user's code; a short note if there is no such code."""
     lines = []
     if adoption.reason == "code_cannot_run":
         lines.append(
@@ -88,15 +88,15 @@ def _adoption_lines(adoption: AdoptionCheck) -> list[str]:
             f"{adoption.tolerance:.0e}), your code in float32 by {adoption.own_float32_error:.1e}"
         )
     else:
-        lines.append("[dim]reference: layers of ssn_prune, no other code was given[/]")
+        lines.append("[dim]reference: layers of ssn_prune; no other code was given[/]")
     if adoption.layers_on_noise:
         lines.append(
-            f"[dim]compared on noise only, the inputs do not reach them: "
+            f"[dim]compared on noise only, because the inputs do not reach them: "
             f"{_some(adoption.layers_on_noise)}[/]"
         )
     if adoption.layers_not_compared:
         lines.append(
-            "[yellow]not compared with your code[/], the inputs do not reach them: "
+            "[yellow]not compared with your code[/], because the inputs do not reach them: "
             f"{_some(adoption.layers_not_compared)}"
         )
     if adoption.changed_buffers:

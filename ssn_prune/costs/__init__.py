@@ -1,1 +1,1 @@
-"""What each pair of normalizers costs at each layer, measured in the runtime."""
+"""The cost of each pair of normalizers at each layer, measured in the runtime."""

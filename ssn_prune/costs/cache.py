@@ -1,6 +1,6 @@
-"""Measured times on the disk, in the user's cache folder: one JSON file a place and a machine.
+"""Measured times in the user's cache folder: one JSON file per place and machine.
 
-What a file says is used only if it is whole and of the very place, runtime and machine.
+A file is used only if it is complete and has the same place, runtime and machine.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 
 FORMAT = 1
-"""To be raised where probes or the way of measuring change."""
+"""Increase this when probes or the way of measuring change."""
 _LARGEST = 1 << 16
 Times = dict[NormalizerPair, float]
-"""Milliseconds of a probe by its pair."""
+"""The latency of a probe in milliseconds, by its pair."""
 
 
 def default_cache() -> Path:
@@ -39,15 +39,15 @@ class TimesCache:
     """Files of measured times.
 
     Attributes:
-        folder: Where they are; None for a cache that is always empty.
-        setting: What the times depend on besides the place: versions, machine, options.
+        folder: Where the files are; None for a cache that is always empty.
+        setting: What the times depend on besides the place: versions, machine and options.
     """
 
     folder: Path | None
     setting: Mapping[str, Any]
 
     def load(self, place: Place) -> Times:
-        """The times that are known of a place; none if the file is missing or damaged."""
+        """The known times of a place; empty if the file is missing or damaged."""
         path = self._path(place)
         if path is None:
             return {}
@@ -66,7 +66,7 @@ class TimesCache:
         return {names[name]: ms for name, ms in times.items()} if sound else {}
 
     def store(self, place: Place, times: Times) -> None:
-        """Keep the times of a place. A disk that takes no more is no error."""
+        """Store the times of a place. A full or read-only disk is not an error."""
         path = self._path(place)
         if path is None:
             return

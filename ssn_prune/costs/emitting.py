@@ -1,4 +1,4 @@
-"""Probes for another device: a folder with the files, a manifest, and a program that times them."""
+"""Probes for another device: a folder with ONNX files, a manifest, and a program to time them."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def emit_probes(
     """Write what another device needs to measure the costs of a network; all of it or nothing.
 
     Args:
-        loaded: The checkpoint; not changed. Its numbers do not matter, and only those of the
-            network without norms are written.
+        loaded: The checkpoint; not changed. The values of its weights do not matter; only those of
+            the network without norms are written.
         folder: A folder that does not exist yet, or is empty.
-        options: The batch size, and what the files are for.
+        options: The batch size, and the runtime that the files are for.
         progress: Called with the name of each step before it starts.
 
     Returns:
         The number of probes.
 
     Raises:
-        OutputError: The folder cannot be written, or there is something in it.
+        OutputError: The folder cannot be written, or it is not empty.
         SsnPruneError: The network cannot be run, or probes cannot be exported.
     """
     options = options or CostOptions()

@@ -1,4 +1,4 @@
-"""Are costs those of a network? They must be of its layers, at the places where these stand."""
+"""Check that costs belong to a network: they must have its layers, with the same input shapes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def require_costs_of(costs: Costs, loaded: LoadedCheckpoint) -> None:
         loaded: The checkpoint; not changed.
 
     Raises:
-        CostsError: Layers, shapes or pairs differ; it says which.
+        CostsError: Layers, shapes or pairs differ; the error says which.
     """
     inputs = example_batches(loaded, [costs.batch])[0]
     require_same_places(costs, find_layers(adopt_layers(loaded.model).eval(), inputs))
 
 
 def require_same_places(costs: Costs, layers: Sequence[PlacedLayer]) -> None:
-    """As :func:`require_costs_of`, for layers that were found with the batch size of the costs."""
+    """Like :func:`require_costs_of`, for layers found with the batch size of the costs."""
     known = {entry.layer: entry.inputs for entry in costs.shapes}
     names = [layer.name for layer in layers]
     missing = [name for name in names if name not in known]

@@ -1,4 +1,4 @@
-"""measure_costs: a network in, the costs of every pair at every layer out."""
+"""Measure the cost of every pair of normalizers at every layer of a network."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def measure_costs(
     """Measure what every pair costs at every layer of a checkpoint's network.
 
     Args:
-        loaded: The checkpoint; not changed. Its numbers do not matter.
+        loaded: The checkpoint; not changed. The values of its weights do not matter.
         options: How to measure.
-        cache: Folder of times that are known already, and where new ones go; None for neither.
+        cache: Folder to read known times from and to store new ones in; None for neither.
         progress: Called with the name of each step before it starts.
 
     Raises:
@@ -66,14 +66,14 @@ def measure_network_costs(
     cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> Costs:
-    """As :func:`measure_costs`, for a network.
+    """Like :func:`measure_costs`, for a network.
 
     Args:
         model: A network with switchable layers; not changed.
         example_inputs: Inputs of one call, with the batch size of the options.
         options: How to measure.
-        cache: As above.
-        progress: As above.
+        cache: As in :func:`measure_costs`.
+        progress: As in :func:`measure_costs`.
     """
     options = options or CostOptions()
     provider = provider_named(options.provider)
@@ -99,7 +99,7 @@ def measure_network_costs(
 
 
 def shapes_of(layers: Iterable[PlacedLayer]) -> tuple[LayerShapes, ...]:
-    """Where the layers stand, for the record."""
+    """The input shapes of each layer, for the record."""
     return tuple(
         LayerShapes(layer.name, tuple(place.surroundings.shape for place in layer.places))
         for layer in layers
@@ -120,7 +120,7 @@ def _times(
     cache: Path | None,
     progress: Progress,
 ) -> dict[Place, Times]:
-    """The times of every place, known ones from the cache."""
+    """The times at every place; known ones come from the cache."""
     stored = TimesCache(cache, _setting(options, provider))
     wanted = pairs_by_place(layers)
     times = {place: stored.load(place) for place in wanted}

@@ -1,6 +1,6 @@
-"""The places of a network where a normalizer stands, equal ones once.
+"""The places of a network that have a normalizer; equal places are measured once.
 
-A layer that is called several times stands at several places.
+A layer that is called several times has several places.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ssn_prune.pruning.plan import Refusal
 from ssn_prune.surgery.nested import tensor_leaves
 
 _CHEAP = 16
-"""Channels of a cheap convolution: as many as ONNX Runtime computes at once."""
+"""Channels of a cheap convolution: the block that ONNX Runtime computes at once."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a normalizer stands, without its numbers. Equal places cost the same.
+    """The surroundings of a normalizer, without its values. Equal places cost the same.
 
     Attributes:
         surroundings: Its input, the convolution before it, and what follows.
-        foldable: Whether that convolution may take a fold.
-        correction: Kind of its variances.
+        foldable: Whether the normalizer may fold into that convolution.
+        correction: Bessel correction of its variances: 0, 1 or 2.
         affine: Whether it has a weight and a bias.
     """
 
@@ -44,7 +44,7 @@ class Place:
 
     @property
     def batch(self) -> int:
-        """Samples that arrive here at once."""
+        """Number of samples in the input."""
         return self.surroundings.shape[0]
 
 
@@ -54,8 +54,8 @@ class PlacedLayer:
 
     Attributes:
         name: Its path.
-        places: One for each call; none for a layer that is not reached, which costs nothing.
-        pairs: Those that it offers and that are defined at its places.
+        places: One for each call; empty for a layer that is not reached and so costs nothing.
+        pairs: The pairs that it offers and that are defined at its places.
     """
 
     name: str
@@ -64,12 +64,12 @@ class PlacedLayer:
 
     @property
     def measured(self) -> tuple[NormalizerPair, ...]:
-        """What has to be measured: the pairs, and BN/BN to compare with."""
+        """The pairs to measure: its own, and BN/BN to compare with."""
         return (FREE, *(pair for pair in self.pairs if pair != FREE))
 
 
 def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer, ...]:
-    """Find where the layers of a network stand.
+    """Find the places of a network's layers.
 
     Args:
         model: A network with switchable layers of ssn_prune. Not changed.
@@ -101,13 +101,13 @@ def find_layers(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[PlacedLayer,
 
 
 def input_sizes(inputs: tuple[Any, ...]) -> tuple[tuple[int, ...], ...]:
-    """Sizes of a network's inputs without the batch; of images in a list all of the shape."""
+    """Sizes of a network's inputs without the batch; for a list of images, their whole shapes."""
     batched = [tuple(value.shape[1:]) for value in inputs if isinstance(value, Tensor)]
     return tuple(batched or (tuple(tensor.shape) for tensor in tensor_leaves(inputs)))
 
 
 def pairs_by_place(layers: Iterable[PlacedLayer]) -> dict[Place, list[NormalizerPair]]:
-    """What has to be measured at each place, for all layers that stand there."""
+    """The pairs to measure at each place, for all layers that have it."""
     wanted: dict[Place, list[NormalizerPair]] = {}
     for layer in layers:
         for place in layer.places:
@@ -121,18 +121,18 @@ def _place(around: Surroundings, foldable: bool, layer: SwitchableNorm) -> Place
     if around.preceding is not None:
         around = replace(around, preceding=_cheap(around.preceding, shape))
     if around.following is not None and (around.tail or foldable):
-        # Nothing folds into it, and only the memory layout that it wants matters.
+        # Nothing folds into it, so only the memory layout that it requires matters.
         around = replace(around, following=_pointwise((shape[0], shape[1]), _CHEAP, len(shape) - 2))
     affine = layer.weight is not None
     return Place(around, foldable and around.preceding is not None, layer.correction, affine)
 
 
 def _cheap(conv: ConvShape, shape: tuple[int, ...]) -> ConvShape:
-    """A convolution with the same result, of fewer channels at one position each.
+    """A pointwise convolution of few channels with the same output shape.
 
     What a normalizer adds does not depend on how long the convolution takes, but the time of a long
-    one varies by more than that. Runtimes have other rules for transposed ones, and for groups of
-    several channels.
+    one varies by more than that. Transposed and grouped convolutions stay as they are, because
+    runtimes treat them by other rules.
     """
     if conv.transposed or 1 < conv.groups < shape[1]:
         return conv
@@ -166,7 +166,7 @@ def _single(place: Place) -> bool:
 
 
 def _undefined(layer: SwitchableNorm) -> set[Normalizer]:
-    """Variances that are 0/0 over a single position."""
+    """The normalizers whose variance is 0/0 over a single position."""
     if not layer.correction:
         return set()
     both = layer.correction == FROM_PLANES or layer.num_features == 1

@@ -1,4 +1,4 @@
-"""Probes to ONNX files: all in one network, which is exported once and taken apart."""
+"""Export probes to ONNX files: all in one network, which is exported once and then split."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from ssn_prune.pruning.rewrite import apply_plan
 from ssn_prune.selection import select
 
 _AT_ONCE = 90
-"""Probes in one export: their kernels are in memory together."""
+"""Probes in one export; all their weights are in memory at once."""
 
 
 def export_probes(
     probes: Sequence[Probe], folder: Path, *, target: str, static: bool
 ) -> tuple[Path, ...]:
-    """Prune and export probes as any network is.
+    """Prune and export probes like any other network.
 
     Args:
-        probes: Probes with one batch size.
+        probes: Probes with the same batch size.
         folder: Where the files go.
-        target: What they are for.
+        target: The runtime that they are for.
         static: Whether they have a fixed batch size.
 
     Returns:
-        A file for each.
+        One file per probe, in their order.
 
     Raises:
         ExportError: They cannot be exported.
@@ -68,7 +68,7 @@ def export_probes(
 
 
 def _pruned(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
-    """As ``prune`` does, without its checks and its choice of constants, which change no form."""
+    """Prune like ``prune``, without its checks and choice of constants, which change no form."""
     captured = capture(network, inputs, fixed_sizes=True)
     plan = make_plan(network, select(network), captured)
     return apply_plan(plan, network)
@@ -77,7 +77,7 @@ def _pruned(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> nn.Module:
 def export_places(
     wanted: Mapping[Place, Sequence[NormalizerPair]], folder: Path, *, target: str, static: bool
 ) -> dict[Place, dict[NormalizerPair, Path]]:
-    """Export the probes of places with one batch size; see :func:`export_probes`."""
+    """Export the probes of places with the same batch size; see :func:`export_probes`."""
     probes = [Probe(place, pair) for place, pairs in wanted.items() for pair in pairs]
     paths = export_probes(probes, folder, target=target, static=static)
     files: dict[Place, dict[NormalizerPair, Path]] = {place: {} for place in wanted}
@@ -89,7 +89,7 @@ def export_places(
 def in_parts(
     wanted: Mapping[Place, Sequence[NormalizerPair]],
 ) -> Iterator[dict[Place, Sequence[NormalizerPair]]]:
-    """Places of one batch size, as many as are exported at once."""
+    """Split places into parts of the same batch size, each as large as one export may be."""
     part: dict[Place, Sequence[NormalizerPair]] = {}
     for place in sorted(wanted, key=lambda place: place.batch):
         full = sum(map(len, part.values())) + len(wanted[place]) > _AT_ONCE
@@ -104,13 +104,13 @@ def in_parts(
 def export_without_norms(
     model: nn.Module, inputs: tuple[Any, ...], path: Path, options: CostOptions
 ) -> bool:
-    """Export the network without norms, as its other files are.
+    """Export the network without norms, with the same options as its other files.
 
     Args:
         model: The network; not changed.
         inputs: Inputs of one call, with the batch size to measure with.
         path: The file.
-        options: What it is for.
+        options: The runtime that the file is for, and whether its batch size is fixed.
 
     Returns:
         Whether that was possible.
@@ -128,10 +128,10 @@ def export_without_norms(
 
 
 def part_of(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
-    """What computes one output of a model, as a model.
+    """The part of a model that computes one of its outputs, as a model.
 
     Args:
-        model: Not changed. Its nodes stand in the order of the data flow.
+        model: Not changed. Its nodes are in topological order.
         output: Name of the output.
     """
     needed, nodes = {output}, []

@@ -1,6 +1,6 @@
-"""Probes: small networks that are one normalizer in its surroundings.
+"""Probes: small networks that consist of one normalizer in its surroundings.
 
-All probes of one export are branches of one module, which is pruned and exported as any network is.
+All probes of one export are branches of one module, which is pruned and exported like any network.
 """
 
 from __future__ import annotations
@@ -49,21 +49,22 @@ def _others(around: Surroundings) -> list[tuple[int, ...]]:
 
 
 def _source_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of the input that a convolution makes a tensor from, so that it lies as in a network.
+    """Shape of the probe input that a convolution turns into a tensor of the given shape.
 
-    ONNX Runtime computes 2-d convolutions in a layout of its own.
+    ONNX Runtime computes 2-d convolutions in its own memory layout. The convolution gives the
+    tensor the layout that it has in a network.
     """
     return (shape[0], 1, *shape[2:]) if len(shape) == 4 else shape
 
 
 class ProbeNetwork(nn.Module):
-    """Probes side by side; equal input shapes are one input.
+    """Probes side by side; those with equal input shapes share an input.
 
     Args:
         probes: The probes.
 
     Attributes:
-        input_shapes: With the batch.
+        input_shapes: Shapes of the inputs, with the batch.
     """
 
     def __init__(self, probes: Sequence[Probe]) -> None:
@@ -74,7 +75,7 @@ class ProbeNetwork(nn.Module):
         self.branches = nn.ModuleList(map(ProbeModule, probes))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """One output a probe."""
+        """Compute one output per probe."""
         return tuple(
             branch(*(inputs[index] for index in wired))
             for branch, wired in zip(self.branches, self.wired, strict=True)
@@ -84,8 +85,8 @@ class ProbeNetwork(nn.Module):
 class ProbeModule(nn.Module):
     """One probe.
 
-    Where a network has no convolution before the layer, or one that may take no fold, the probe has
-    one with a ReLU: what comes from it lies as in a network, and nothing folds.
+    If nothing can fold into a convolution before the layer, or if there is none, the probe has one
+    with a ReLU: its output has the memory layout of a network, and nothing folds into it.
     """
 
     def __init__(self, probe: Probe) -> None:
@@ -101,7 +102,7 @@ class ProbeModule(nn.Module):
         self.last = _convolution(around.following) if around.following and around.added else None
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
-        """(N, C, *) to what the surroundings make of it."""
+        """Apply the layer and its surroundings to an input of shape (N, C, *)."""
         if self.conv is not None:
             x = self.conv(x) if self.foldable else torch.relu(self.conv(x))
         x = self.layer(x)

@@ -1,4 +1,4 @@
-"""Costs in a file, measured here or on another device. The file may be anyone's."""
+"""Read costs from a file, measured here or on another device. The file is not trusted."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from ssn_prune.normalizer import ALL_PAIRS, NormalizerPair
 from ssn_prune.text import printable, shortened, shown
 
 LARGEST_FILE = 8 * 2**20
-"""Costs of 100 layers have 0.1 MB."""
+"""Costs of 100 layers take 0.1 MB."""
 _NOISE, _NOISE_MS = 0.05, 0.1
-"""A pair may be found to cost less than nothing by this share of the network's time, and this."""
+"""By noise, a measured cost may be negative by this share of the network's time, and this many
+milliseconds."""
 _LARGEST = 2**31
 T = TypeVar("T")
 
@@ -29,22 +30,25 @@ def read_costs(path: Path | str) -> Costs:
         path: A JSON file; docs/costs.md says what it holds.
 
     Raises:
-        CostsError: It is missing, too large, not whole, of another version, or says what cannot be.
+        CostsError: It is missing, too large, incomplete, of another version, or holds impossible
+            values.
     """
     path = Path(path)
     try:
         document: Any = json.loads(_text(path), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        found = "lists in lists without end" if isinstance(error, RecursionError) else str(error)
-        raise _error(f"{path} is not JSON", "a JSON document, whole", found) from error
+        found = (
+            "lists that are nested too deeply" if isinstance(error, RecursionError) else str(error)
+        )
+        raise _error(f"{path} is not JSON", "a complete JSON document", found) from error
     return costs_of(document)
 
 
 def costs_of(document: Any) -> Costs:
-    """Make costs of what JSON holds.
+    """Make costs from a JSON document.
 
     Raises:
-        CostsError: A field is missing or says what cannot be.
+        CostsError: A field is missing or holds an impossible value.
     """
     fields = _Fields(document, "the document")
     version = fields.number("schema_version", whole=True)
@@ -102,7 +106,7 @@ class _Fields:
     def number(self, name: str, *, least: float = -math.inf, whole: bool = False) -> float:
         value = self.get(name)
         kinds = int if whole else int | float
-        # Not finite, too, if a whole number of many digits becomes infinite.
+        # Also refuses whole numbers of so many digits that they become infinite.
         if isinstance(value, bool) or not isinstance(value, kinds) or not abs(value) < _LARGEST:
             raise _wrong(f"{self.place}.{name}", "a number", value)
         if value < least:
@@ -182,13 +186,13 @@ def _text(path: Path) -> str:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name}, which is no number of JSON")
+    raise ValueError(f"{name}, which is not a JSON number")
 
 
 def _wrong(place: str, expected: str, value: Any) -> CostsError:
     kind = {dict: "an object", list: "a list", type(None): "null"}.get(type(value))
     found = kind or shown(str(value)[:200] if not isinstance(value, int) else "a number")
-    return _error(f"{printable(place)} is not what costs have there", expected, found)
+    return _error(f"{printable(place)} does not hold what costs need there", expected, found)
 
 
 def _error(problem: str, expected: str, found: str) -> CostsError:

@@ -26,8 +26,8 @@ class LayerPairCost:
     Attributes:
         layer: Path of the layer.
         pair: The pair.
-        milliseconds: What it costs above BN/BN at this layer, all calls of the layer together; 0
-            for BN/BN, and maybe slightly negative for others, by noise.
+        milliseconds: What it costs above BN/BN at this layer, summed over all calls of the layer; 0
+            for BN/BN. By noise, others may be slightly negative.
     """
 
     layer: str
@@ -37,11 +37,12 @@ class LayerPairCost:
 
 @dataclass(frozen=True)
 class LayerShapes:
-    """Where a layer stands.
+    """The inputs of a layer.
 
     Attributes:
         layer: Path of the layer.
-        inputs: Shape ``(N, C, *)`` of its input at each call; none for a layer that is not reached.
+        inputs: Shape ``(N, C, *)`` of its input at each call; empty for a layer that is not
+            reached.
     """
 
     layer: str
@@ -60,11 +61,11 @@ class Costs:
         provider: Execution provider of ONNX Runtime.
         threads: Threads of the runtime.
         batch: Samples per run.
-        target: What the files are for; see :data:`ssn_prune.onnx_export.targets.TARGETS`.
+        target: Runtime that the files are for; see :data:`ssn_prune.onnx_export.targets.TARGETS`.
         input_sizes: Size of each input of the network, without the batch.
         norm_free_ms: Latency of the network without norms; None if it could not be measured.
         shapes: The layers, in the network's order.
-        layers: The pairs that each layer offers.
+        layers: The cost of each pair that a layer offers.
     """
 
     schema_version: int
@@ -106,17 +107,17 @@ class Costs:
         return max(0.0, known[pair])
 
     def pairs(self, layer: str) -> tuple[NormalizerPair, ...]:
-        """The pairs that a layer offers and that can be exported; none for an unknown layer."""
+        """The pairs of a layer that have a cost; empty for an unknown layer."""
         return tuple(self._by_layer.get(layer, ()))
 
     def require_layers(self, channels: Mapping[str, int]) -> None:
-        """Refuse a network whose layers are not among those that were measured.
+        """Refuse a network whose layers are not among the measured ones.
 
         Args:
-            channels: Channels of each of its layers, by path.
+            channels: Number of channels of each of its layers, by path.
 
         Raises:
-            CostsError: A layer is missing here, or has another number of channels.
+            CostsError: A layer has no costs, or another number of channels.
         """
         known = {entry.layer: entry.inputs[0][1] if entry.inputs else None for entry in self.shapes}
         for name, count in channels.items():
@@ -151,8 +152,8 @@ class CostOptions:
     Attributes:
         threads: Threads of ONNX Runtime.
         batch: Samples per run.
-        runs: Timed runs of each probe at least; all pairs at one place take turns.
-        target: What the files are for.
+        runs: Timed runs of each probe, at least; all pairs at one place are timed in turns.
+        target: The runtime that the files are for.
         static: Whether the files have a fixed batch size.
         provider: ONNX Runtime's execution provider.
         timeout: Seconds that loading and running the probes of one place may take.

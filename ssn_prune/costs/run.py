@@ -2,8 +2,8 @@
 
     python run.py [--provider cuda] [--threads 1] [--runs 20] [--output costs.json]
 
-Needs Python 3.8 or newer, numpy and onnxruntime, and nothing else. It reads manifest.json and the
-ONNX files beside it. The result is for `ssn-prune search MODEL --costs costs.json`.
+Needs only Python 3.8 or newer, numpy and onnxruntime. It reads manifest.json and the ONNX files
+next to it. The result is for `ssn-prune search MODEL --costs costs.json`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DTYPES = {"tensor(float16)": "float16", "tensor(double)": "float64", "tensor(int
 
 
 def open_file(path: Path, batch: int, threads: int, provider: str) -> Any:
-    """A session, and normal values for its inputs."""
+    """A session, and normally distributed values for its inputs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
@@ -43,7 +43,7 @@ def open_file(path: Path, batch: int, threads: int, provider: str) -> Any:
 
 
 def milliseconds(sessions: dict[str, Any], runs: int) -> dict[str, float]:
-    """The shortest run of each; all take turns, so that noise hits all alike."""
+    """The shortest run of each; all run in turns, so that noise affects all alike."""
     shortest = {name: float("inf") for name in sessions}
 
     def turns(count: int) -> None:
@@ -59,7 +59,7 @@ def milliseconds(sessions: dict[str, Any], runs: int) -> dict[str, float]:
 
 
 def processor() -> str:
-    """Name of this device's processor."""
+    """The name of this device's processor."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -69,7 +69,7 @@ def processor() -> str:
 
 
 def provider_named(name: str) -> str:
-    """The provider whose name begins so, whatever the case."""
+    """The provider of this name, with or without its suffix, in any case."""
     known = onnxruntime.get_available_providers()
     short = name.lower().replace("executionprovider", "")
     for provider in known:
@@ -79,7 +79,7 @@ def provider_named(name: str) -> str:
 
 
 def measure(folder: Path, manifest: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """Time every place, and add up what the layers cost."""
+    """Time the files of every place, and add up the costs of each layer."""
     provider = provider_named(args.provider)
     times = []
     for index, place in enumerate(manifest["places"]):
@@ -115,23 +115,23 @@ def measure(folder: Path, manifest: Any, args: argparse.Namespace) -> dict[str, 
 
 
 def main() -> None:
-    """Measure, and write the result whole or not at all."""
+    """Measure, and write the result completely or not at all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--provider", default="cpu", help="execution provider, such as cuda")
     parser.add_argument("--threads", type=int, default=1, help="threads of ONNX Runtime")
-    parser.add_argument("--runs", type=int, default=20, help="runs of each file at least")
-    parser.add_argument("--device", help="name to write down, such as that of a GPU or a board")
+    parser.add_argument("--runs", type=int, default=20, help="runs of each file, at least")
+    parser.add_argument("--device", help="name of the device, such as that of a GPU or a board")
     parser.add_argument("--output", type=Path, default=Path("costs.json"))
     args = parser.parse_args()
     if args.threads < 1 or args.runs < 1:
-        parser.error("--threads and --runs are 1 or more")
+        parser.error("--threads and --runs must be 1 or more")
     if not args.output.resolve().parent.is_dir():
         parser.error(f"the folder of {args.output} does not exist")
     folder = Path(__file__).resolve().parent
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        sys.exit(f"manifest.json, which belongs beside this program, cannot be read: {error}")
+        sys.exit(f"manifest.json, which belongs next to this program, cannot be read: {error}")
     result = measure(folder, manifest, args)
     temporary = args.output.with_name(f"{args.output.name}.{os.getpid()}.tmp")
     try:

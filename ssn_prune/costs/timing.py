@@ -1,4 +1,4 @@
-"""Time the probes of one place: all its pairs take turns in one process."""
+"""Time the probes of one place: all its pairs run in turns in one process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.runtime.process import RuntimeProcess
 
 _TURNS_SECONDS = 0.8
-"""What the turns of a place take together, unless ``runs`` of them take longer."""
+"""Seconds to spend on the runs of a place, unless ``runs`` of them take longer."""
 _MOST_RUNS = 400
 
 
@@ -22,12 +22,12 @@ def time_place(
     options: CostOptions,
     provider: str,
 ) -> Times:
-    """Milliseconds of one run of each file.
+    """Measure the shortest run of each file, in milliseconds.
 
     Args:
-        process: Where they run.
-        files: By pair.
-        batch: Samples of the files' inputs.
+        process: The process that runs them.
+        files: The files by pair.
+        batch: Batch size of the inputs.
         options: How to measure.
         provider: The execution provider.
 
@@ -48,5 +48,5 @@ def time_place(
 
 
 def typical(seconds: list[float]) -> float:
-    """The shortest run: what else runs on a machine only ever adds to it."""
+    """The shortest run: other load on the machine can only add to it."""
     return min(seconds)

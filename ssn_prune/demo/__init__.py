@@ -1,1 +1,1 @@
-"""The demonstration: a small SSN network, trained on handwritten digits."""
+"""The demo: a small SSN network, trained on handwritten digits."""

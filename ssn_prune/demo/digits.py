@@ -1,6 +1,6 @@
 """Handwritten digits to train on.
 
-The images are 1,797 8x8 digits of the UCI repository; see data/README.md for their origin.
+The images are 1,797 8x8 digits from the UCI repository; data/README.md names their source.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TEST_IMAGES = 360
 
 @dataclass(frozen=True)
 class Digits:
-    """Images (N, 1, 16, 16) in about [-1, 1], and labels (N,), for training and test."""
+    """Images (N, 1, 16, 16) in [-1, 1], and labels (N,), for training and test."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -27,7 +27,7 @@ class Digits:
 
 
 def load_digits() -> Digits:
-    """Load the images that come with the package, enlarged to 16x16; the last 360 are the test."""
+    """Load the bundled images, enlarged to 16x16; the last 360 are the test set."""
     with files("ssn_prune").joinpath("demo/data/digits.npz").open("rb") as file:
         content = np.load(file, allow_pickle=False)
         images, labels = content["images"], content["labels"]

@@ -1,4 +1,4 @@
-"""The training of the demonstration, by the recipe of the paper: a minute on two CPU cores."""
+"""The training of the demo, by the recipe of the paper: a minute on two CPU cores."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ssn_prune.training.history import GateHistory, GateRecords
 from ssn_prune.training.parameters import clip_gate_gradients, param_groups
 from ssn_prune.training.radius import RadiusSchedule
 
-# All gates are one-hot after this share of the training; the rest trains what was selected.
+# All gates are one-hot after this share of the training; the rest trains the selected network.
 RADIUS_SHARE = 0.8
 RECORDED = 10
-"""Steps from one record of the gates to the next."""
+"""Training steps between two records of the gates."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Progress:
         epoch: Counted from 1.
         epochs: Number of epochs.
         loss: Mean training loss of the epoch.
-        radius: SparsestMax radius at its end.
-        one_hot: Gates that are one-hot.
+        radius: SparsestMax radius at the end of the epoch.
+        one_hot: Number of gates that are one-hot.
         gates: Number of gates.
     """
 
@@ -49,7 +49,7 @@ class Trained:
 
     Attributes:
         model: In evaluation mode.
-        history: How its gates came about.
+        history: The history of its gates.
     """
 
     model: nn.Module
@@ -57,7 +57,9 @@ class Trained:
 
 
 def train(data: Digits, epochs: int, seed: int, on_epoch: Callable[[Progress], None]) -> Trained:
-    """Train by the recipe of the paper, scaled down: gates at a tenth of the rate, radius growing.
+    """Train by the recipe of the paper, scaled down.
+
+    The radius grows, and the gates have a fifth of the learning rate.
 
     Args:
         data: Images and labels.

@@ -1,7 +1,7 @@
-"""JSON back to records: the inverse of :func:`ssn_prune.json_values.to_json`, for files of others.
+"""From JSON to records: the inverse of :func:`ssn_prune.json_values.to_json`, for untrusted files.
 
-The records' own annotations say what a field may hold. A field that has a default may be missing,
-a number that is null was not finite, and fields that this version does not know are left out.
+The records' annotations say what a field may hold. A field that has a default may be missing, a
+number that is null was not finite, and unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _SIGNED = (
     "search.options.seed",
     "search.saved",
 )
-"""Where a number may be negative, besides differences; all others are counts, sizes and errors."""
+"""Fields besides differences that may be negative; all others are counts, sizes and errors."""
 LARGEST = 2**63
-"""Whole numbers beyond this are no count of anything."""
+"""Whole numbers from this on are refused; nothing is that large."""
 
 
 def decoded(kind: type[T], value: Any, place: str = "") -> T:
-    """Make a record of what JSON holds.
+    """Make a record from a JSON value.
 
     Args:
         kind: The record's class.
-        value: What ``json.loads`` gave.
-        place: Where in the document that is, for errors.
+        value: The value from ``json.loads``.
+        place: Its place in the document, for errors.
 
     Raises:
-        ReportError: A field is missing or holds something else.
+        ReportError: A field is missing or has another type or range.
     """
     if not isinstance(value, dict):
         raise _wrong(place, "an object", value)
@@ -77,7 +77,7 @@ def _value(hint: Any, value: Any, place: str) -> Any:
     origin = get_origin(hint)
     if hint is Any:
         return value
-    if getattr(hint, "_is_protocol", False):  # what a format knows of its files is its own
+    if getattr(hint, "_is_protocol", False):  # fields of other export formats are not decoded
         raise _wrong(place, "an object", value)
     if origin in (Union, types.UnionType):
         return _one_of(get_args(hint), value, place)
@@ -101,7 +101,7 @@ def _one_of(kinds: tuple[Any, ...], value: Any, place: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     left = [kind for kind in kinds if kind is not type(None)]
-    if len(left) == 1:  # so that the error is about what the value should be
+    if len(left) == 1:  # so that the error names the expected type
         return _value(left[0], value, place)
     for kind in left:
         try:
@@ -148,7 +148,7 @@ def _scalar(hint: Any, value: Any, place: str) -> Any:
 def _wrong(place: str, expected: str, value: Any) -> ReportError:
     kind = {dict: "an object", list: "a list", type(None): "null"}.get(type(value))
     return ReportError(
-        f"{place or 'the document'} is not what a report has there",
+        f"{place or 'the document'} does not hold what a report needs there",
         expected=expected,
         found=kind or shown(str(value)),
         hint=_HINT,

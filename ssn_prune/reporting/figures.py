@@ -1,4 +1,4 @@
-"""Figures with as many digits as a reader needs."""
+"""Format numbers with as many digits as a reader needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ NBSP = "\u00a0"
 
 
 def share(value: float) -> str:
-    """A share in percent: ``5 %``; a decimal only below 10 % if that is all there is."""
+    """A share in percent: ``5 %``; one decimal only below 2 %."""
     percent = 100 * value
     if not math.isfinite(percent):
         return "?"
@@ -24,13 +24,13 @@ def percent(value: float) -> str:
 
 
 def points(value: float) -> str:
-    """A difference of accuracies in points, with its sign: ``+0.3``, ``−1.2``, ``0``."""
+    """A difference in accuracy in points, with its sign: ``+0.3``, ``−1.2``, ``0``."""
     text = f"{100 * value:+.1f}"
     return "0" if float(text) == 0 else text.replace("-", "−")
 
 
 def small(value: float) -> str:
-    """An error in two digits: ``5.2e-6``."""
+    """An error with two digits: ``5.2e-6``."""
     if not math.isfinite(value):
         return "infinite"
     if value == 0:
@@ -66,5 +66,5 @@ def seconds(value: float) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 layer``, ``20 layers``."""
+    """A number with its noun: ``1 layer``, ``20 layers``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

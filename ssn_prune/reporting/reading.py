@@ -1,4 +1,4 @@
-"""Saved runs: JSON files, and pages, which carry theirs. Nothing in them is executed."""
+"""Read saved runs: JSON files, or pages, which contain it. Nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssn_prune.files import bounded_text
 from ssn_prune.reporting.run import Run, run_of
 
 LARGEST_FILE = 32 * 2**20
-"""A report of 300 layers has 0.3 MB, with a gate history 0.4 MB."""
+"""A report of 300 layers takes 0.3 MB, with a gate history 0.4 MB."""
 DATA_ID = "run"
 """The id of the element of a page that holds the document."""
 _COMPARISON = '<script type="application/json" id="runs">'
@@ -26,22 +26,22 @@ def read_run(path: Path) -> Run:
         path: A JSON document, or a page.
 
     Raises:
-        ReportError: The file is missing, too large, or no report.
+        ReportError: The file is missing, too large, or not a report.
     """
     text = _text(path)
     if text.lstrip()[:1] == "<":
         found = _ELEMENT.search(text)
         if found is None and _COMPARISON in text:
             raise ReportError(
-                f"{path} compares two runs, and is the report of neither",
+                f"{path} compares two runs, and is not the report of one",
                 expected="the page or the JSON of one run",
                 found="a comparison",
-                hint="give one of the two reports that it was made of",
+                hint="give one of the two reports that it compares",
             )
         if found is None:
             raise ReportError(
                 f"{path} is not a page of ssn_prune",
-                expected="a page, which carries the JSON of its run",
+                expected="a page, which contains the JSON of its run",
                 found="a page without it",
                 hint="give the page as it was written, or the JSON",
             )
@@ -51,8 +51,8 @@ def read_run(path: Path) -> Run:
     except (ValueError, RecursionError) as error:
         raise ReportError(
             f"{path} is not JSON",
-            expected="a JSON document, whole",
-            found="lists in lists without end" if isinstance(error, RecursionError) else str(error),
+            expected="a complete JSON document",
+            found="lists nested too deeply" if isinstance(error, RecursionError) else str(error),
             hint="write the report again",
         ) from error
     return run_of(document)
@@ -66,9 +66,9 @@ def _text(path: Path) -> str:
             f"{path} cannot be read as a report",
             expected=f"a JSON document or a page of at most {LARGEST_FILE // 2**20} MB",
             found=getattr(error, "strerror", None) or str(error),
-            hint="check the path; a conversion writes a report if it is asked to",
+            hint="check the path; a conversion writes a report only on request",
         ) from error
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name}, which is no number of JSON")
+    raise ValueError(f"{name}, which is not a JSON number")

@@ -1,4 +1,4 @@
-"""Templates to pages: one self-contained file, whose policy forbids everything else."""
+"""Render templates to self-contained pages, whose content security policy forbids all else."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def rendered(
     """Render a page.
 
     Args:
-        template: Its file in ``assets``.
-        documents: What the page carries as JSON.
-        scripts: Files of ``assets`` that it runs.
-        **values: What the template shows; all text is escaped.
+        template: The template's file in ``assets``.
+        documents: The data to embed in the page as JSON.
+        scripts: Files in ``assets`` that the page runs.
+        **values: Values for the template; all text is escaped.
     """
     script = "\n".join(map(asset, scripts))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -52,13 +52,13 @@ def rendered(
 
 
 def embedded(document: Any) -> Markup:
-    """JSON that no text in it can end: ``<`` occurs in strings only, where it has an escape."""
+    """JSON to embed in a script element. ``<`` occurs only in strings, so escaping it is safe."""
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))
 
 
 def asset(name: str) -> str:
-    """The text of a file of the package."""
+    """The text of a file in ``assets``."""
     return _ASSETS.joinpath(name).read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""A run: the report of a conversion, with the benchmark and the gate history that belong to it."""
+"""A run: the report of a conversion, with its benchmark, gate history, accuracy and search."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ssn_prune.text import shown
 from ssn_prune.training.gate_traces import GateTrace
 
 OLDEST_SCHEMA = 2
-"""What it lacks has defaults."""
+"""The oldest schema version that can be read; fields that it lacks have defaults."""
 
 
 @dataclass(frozen=True)
 class _Added:
-    """What a command adds to the fields of the report."""
+    """The fields that a command adds to those of the report."""
 
     bench: BenchReport | None = None
     history: tuple[GateTrace, ...] | None = None
@@ -36,11 +36,11 @@ class Run:
     """One run.
 
     Attributes:
-        report: Of the conversion.
-        bench: What the networks cost; None if that was not measured.
-        history: How the gates came about; None if that is not known.
-        accuracy: Both networks on images; None if there were none.
-        search: How the selection was found; None if it is that of the training.
+        report: The report of the conversion.
+        bench: The benchmark of the networks; None if they were not timed.
+        history: The gate history; None if it is not known.
+        accuracy: Both networks on images; None if there were no images.
+        search: How the selection was found; None if it comes from the training.
     """
 
     report: ConversionReport
@@ -50,7 +50,7 @@ class Run:
     search: SearchReport | None = None
 
     def document(self, *, defaults: bool = True) -> dict[str, Any]:
-        """All of it as JSON; without ``defaults`` as short as it can be."""
+        """The whole run as JSON; without ``defaults``, fields with default values are left out."""
         parts = (self.bench, self.history, self.accuracy, self.search)
         return document_of(self.report, *parts, defaults=defaults)
 
@@ -64,12 +64,12 @@ def document_of(
     *,
     defaults: bool = True,
 ) -> dict[str, Any]:
-    """The JSON document of a run; parts that were not asked for are no fields of it.
+    """The JSON document of a run. Parts that are None have no field in it.
 
     Args:
-        report: Of the conversion.
-        bench: What the networks cost.
-        history: How the gates came about.
+        report: The report of the conversion.
+        bench: The benchmark of the networks.
+        history: The gate history.
         accuracy: Both networks on images.
         search: How the selection was found.
         defaults: Keep fields that have their default value.
@@ -90,7 +90,7 @@ def run_of(document: Any) -> Run:
     """The run that a document describes.
 
     Raises:
-        ReportError: It is no such document, or of another schema.
+        ReportError: It is not such a document, or has another schema version.
     """
     if not isinstance(document, dict) or not isinstance(document.get("schema_version"), int):
         raise ReportError(
@@ -126,7 +126,7 @@ def _require_normalizers(report: ConversionReport) -> None:
         for gate in (layer.mean, layer.var):
             if gate.choice not in known or not set(gate.ratios) <= set(known):
                 raise ReportError(
-                    f"the gates of {shown(layer.name)} are not what a report has there",
+                    f"the gates of {shown(layer.name)} do not hold what a report needs there",
                     expected=f"a choice and ratios of {', '.join(known)}",
                     found=shown(f"{gate.choice}, {', '.join(gate.ratios)}"),
                     hint="write the report again, with this version of ssn_prune",

@@ -1,1 +1,1 @@
-"""Search: which layers can have a cheaper pair of normalizers, and what that saves."""
+"""Search: which layers can use a cheaper pair of normalizers, and what that saves."""

@@ -1,4 +1,4 @@
-"""The images of one purpose, in batches."""
+"""The images for one purpose, in batches."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Batches:
     """Images in batches of about equal size.
 
     Attributes:
-        images: Where they are from.
-        indices: Of each batch.
-        device: Where the network is.
-        unfamiliar: Whether images are moved a little, each always in the same way. A network knows
-            the images of its training by heart, and hardly any change makes it give another class;
-            moved ones show how it does on images that it has not seen. Maps of labels would have
-            to move, too, so images with maps stay as they are.
+        images: The set that they come from.
+        indices: The indices of the images in each batch.
+        device: The device of the network.
+        unfamiliar: Whether images are shifted and scaled slightly, each always in the same way. A
+            network has memorised its training images, so hardly any change makes it give another
+            class. Moved images show how it does on unseen ones. Label maps would have to move,
+            too, so images with maps stay as they are.
     """
 
     images: ImageSet
@@ -64,7 +64,7 @@ class Batches:
         return sum(map(len, self.indices))
 
     def inputs(self, batch: int) -> tuple[Tensor, ...]:
-        """Inputs of one call, on the device."""
+        """The inputs of a batch, on the device."""
         found = self.images.inputs(self.indices[batch])
         if self.unfamiliar:
             generator = torch.Generator().manual_seed(self.indices[batch][0])
@@ -72,7 +72,7 @@ class Batches:
         return tuple(tensor.to(self.device) for tensor in found)
 
     def score(self, batch: int, outputs: Any) -> PerImage:
-        """What is right of the outputs for a batch.
+        """Score the outputs of a batch against its labels.
 
         Raises:
             DataError: The labels do not fit the outputs.

@@ -1,4 +1,4 @@
-"""Which pairs a layer could have instead: cheaper ones, and of those the ones worth a choice."""
+"""Which other pairs a layer could have: the cheaper ones, and those among them worth choosing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.selection import LayerSelection, Selection
 
 _LEAST_SAVING = 2e-4
-"""Of the latency without norms. What saves less is not a choice: no measurement shows it."""
+"""Share of the latency without norms. A smaller saving is ignored: no measurement could show it."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Alternative:
         layer: Path of the layer.
         pair: The pair.
         milliseconds: What it costs above BN/BN.
-        saved: Milliseconds that it saves.
-        harm: Divergence of the network with this change alone.
-        error: Its standard error.
+        saved: Milliseconds that it saves, compared with the present pair.
+        harm: Divergence of the network's outputs with this change alone.
+        error: Standard error of the harm.
     """
 
     layer: str
@@ -35,10 +35,10 @@ class Alternative:
 
 
 def present_cost(layer: LayerSelection, costs: Costs) -> float:
-    """What a layer costs as it is, in milliseconds above BN/BN.
+    """What a layer costs now, in milliseconds above BN/BN.
 
-    A layer whose gates are not one-hot computes every statistic that they weigh; it is taken to
-    cost what the most expensive of their pairs does.
+    A layer whose gates are not one-hot computes every statistic with a weight. It counts as much as
+    the most expensive pair among them.
     """
     used = [
         NormalizerPair(mean, var)
@@ -50,7 +50,7 @@ def present_cost(layer: LayerSelection, costs: Costs) -> float:
 
 
 def cheaper(selection: Selection, costs: Costs) -> list[Alternative]:
-    """All pairs that save something, in the network's order.
+    """All pairs that save time, in the network's order.
 
     Args:
         selection: What the layers selected.
@@ -68,7 +68,7 @@ def cheaper(selection: Selection, costs: Costs) -> list[Alternative]:
 
 
 def worth_choosing(alternatives: Sequence[Alternative]) -> list[Alternative]:
-    """Without those for which another one of the layer is neither slower nor more harmful."""
+    """Drop the alternatives that another one of the same layer dominates in cost and harm."""
     by_layer: dict[str, list[Alternative]] = {}
     for alternative in alternatives:
         by_layer.setdefault(alternative.layer, []).append(alternative)

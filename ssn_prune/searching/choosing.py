@@ -1,4 +1,4 @@
-"""Which point of the front is delivered."""
+"""Choose the point of the front to deliver."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from ssn_prune.errors import SearchError
 
-if TYPE_CHECKING:  # a terminal, too, needs the latency of a point, and should start at once
+if TYPE_CHECKING:  # the terminal output needs only latency(), and should start fast
     from collections.abc import Sequence
 
     from ssn_prune.searching.results import FrontPoint, SearchOptions
 
 
 def choose(front: Sequence[FrontPoint], options: SearchOptions) -> int:
-    """The point within the bounds: the least harm within a budget, the fastest within a drop.
+    """Choose the least harmful point within a budget, or the fastest within an allowed drop.
 
-    With both bounds the least harm of all points within both.
+    With both bounds, choose the least harmful of the points within both.
 
     Args:
         front: Measured points.
@@ -26,7 +26,7 @@ def choose(front: Sequence[FrontPoint], options: SearchOptions) -> int:
         Its index.
 
     Raises:
-        SearchError: No point is within the bounds; the error says the nearest one.
+        SearchError: No point is within the bounds; the error names the nearest one.
     """
     budget, allowed = options.budget, options.allowed_drop
     within = [i for i, p in enumerate(front) if allowed is None or p.drop <= allowed]
@@ -44,7 +44,7 @@ def choose(front: Sequence[FrontPoint], options: SearchOptions) -> int:
     if fast:
         return min(fast, key=lambda i: front[i].harm)
     nearest = min((front[i] for i in within), key=latency)
-    # The upper quartile: a median of the next run may be a little above this one's.
+    # The upper quartile, since the median of the next run may be slightly higher.
     possible = _rounded_up(max(latency(nearest), nearest.upper or 0.0), 3)
     also = "" if allowed is None else f" among those that lose at most {allowed:g} points"
     raise SearchError(
@@ -57,7 +57,7 @@ def choose(front: Sequence[FrontPoint], options: SearchOptions) -> int:
 
 
 def latency(point: FrontPoint) -> float:
-    """The latency of a point, measured if it was."""
+    """The latency of a point: the measured one, or else the predicted one."""
     return point.predicted_ratio if point.ratio is None else point.ratio
 
 

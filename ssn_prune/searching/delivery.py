@@ -1,4 +1,4 @@
-"""From a front of candidates to measured files, and to the network that is delivered."""
+"""From a front of candidates to measured files, and to the network to deliver."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.selection import Selection, select
 
 _NEAR_BOUND = 3
-"""Points of the front on each side of the allowed drop that are measured in any case."""
+"""Points of the front just within the allowed drop that are always measured."""
 _TRIES = 3
-"""Networks that are distilled at most."""
+"""Largest number of networks to distil."""
 _WORTH_DISTILLING = 15.0
-"""Points; what has lost more does not come back in a short distillation."""
+"""Loss in points; a short distillation does not recover a larger one."""
 
 
 @dataclass(frozen=True)
 class MeasuredPoints:
-    """The front as whole files.
+    """The points of the front, measured as whole files.
 
     Attributes:
-        changes: Of each point.
+        changes: The changes of each point.
         points: From the slowest, the original, to the fastest.
-        all_bn: BN/BN everywhere.
+        all_bn: The network with BN/BN everywhere; None if a layer does not offer it.
         norm_free_ms: Latency without norms in the same run.
         additive_error: See :class:`ssn_prune.searching.results.SearchReport`.
     """
@@ -65,10 +65,10 @@ def measure_points(
     """Measure points of the front as whole files, all in one run.
 
     Args:
-        explorer: Has measured the candidates.
+        explorer: The explorer that measured the candidates.
         model: The original on its device.
         loaded: Its checkpoint.
-        costs: Predict latencies.
+        costs: The costs, to predict latencies with.
         conversion: How the result will be converted.
         front: From the original to the fastest candidate.
         all_bn: BN/BN everywhere; None if a layer does not offer it.
@@ -102,7 +102,7 @@ def measure_points(
 
 
 def _worth_measuring(explorer: Explorer, front: Sequence[Changes]) -> list[Changes]:
-    """Points all along the front, and those around the bounds."""
+    """Points spread over the front, and those around the allowed drop."""
     results, options = explorer.journal.joint, explorer.options
     place = {changes: float(index) for index, changes in enumerate(front)}
     kept = set(spread(list(front), place, options.points))
@@ -154,9 +154,9 @@ class Distilled:
     """A point after distillation.
 
     Attributes:
-        index: Of the point.
-        point: What became of it.
-        network: With trained weights.
+        index: Index of the point in the front.
+        point: The point after distillation.
+        network: Its network, with the trained weights.
     """
 
     index: int
@@ -171,17 +171,17 @@ def distilled_point(
     chosen: int,
     training: Batches,
 ) -> Distilled | None:
-    """Distil faster points, or within a budget the chosen one, until one is good enough.
+    """Distil faster points, or with a budget the chosen one, until one is good enough.
 
     Args:
-        explorer: Knows the statistics.
+        explorer: The explorer that measured the candidates and their repairs.
         model: The original on its device.
         measured: The front.
-        chosen: Index of the point that would be delivered without.
+        chosen: Index of the point that would be delivered without distillation.
         training: Images to distil with.
 
     Returns:
-        None if no point becomes better than the chosen one.
+        The distilled point; None if no point becomes better than the chosen one.
     """
     options, points = explorer.options, measured.points
     allowed = options.allowed_drop
@@ -210,7 +210,7 @@ def distilled_point(
 def _to_distil(
     measured: MeasuredPoints, chosen: int, budget: float | None, allowed: float | None
 ) -> list[int]:
-    """Points to distil, the most wanted first."""
+    """Indices of the points to distil, the fastest first."""
     points = measured.points
     if budget is not None or allowed is None:
         return [chosen]

@@ -1,7 +1,7 @@
-"""A short distillation: the weights and biases of normalizers learn the original's outputs.
+"""A short distillation: train the weights and biases of normalizers on the original's outputs.
 
-The original gives the targets, so no labels are needed and every input serves: images are shifted
-and scaled at random, which the original answers, too.
+The original gives the targets, so no labels are needed and any input will do: images are shifted
+and scaled at random.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def distil(
     """Train the weights and biases of a network's layers, in place.
 
     Args:
-        original: Gives the targets; not changed.
+        original: The network that gives the targets; not changed.
         student: A network in evaluation mode, whose statistics stay as they are.
         training: Images of one size.
-        steps: Steps of Adam.
-        seed: Of the order and the changes of the images.
-        progress: Told of each step.
+        steps: Number of Adam steps.
+        seed: Seed for the order, shifts and scales of the images.
+        progress: Called after each step.
     """
     layers = switchable_layers(student)
     trained = [p for layer in layers.values() for p in _affine(layer)]

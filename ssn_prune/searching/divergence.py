@@ -1,4 +1,4 @@
-"""How far the outputs of a candidate are from the original's, image by image."""
+"""The divergence of a candidate's outputs from the original's, image by image."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ssn_prune.surgery.nested import tensor_leaves
 
 @dataclass(frozen=True)
 class Reference:
-    """What the original gives for a batch of images.
+    """The original's outputs for a batch of images.
 
     Attributes:
-        outputs: All its outputs.
-        log_shares: With classes the logarithms of its probabilities, (n, classes, ...); else None.
+        outputs: Its outputs; with classes only the first.
+        log_shares: With classes, its log-probabilities, (n, classes, ...); otherwise None.
     """
 
     outputs: tuple[Tensor, ...]
@@ -31,33 +31,34 @@ class Divergence:
     """How outputs are compared.
 
     Attributes:
-        classes: Whether the first output holds scores of classes on axis 1. Then the harm is the
+        classes: Whether axis 1 of the first output holds class scores. If so, the harm is the
             Kullback-Leibler divergence from the original's probabilities, in nats, averaged over
-            the positions of a map; otherwise the mean difference in units of the mean magnitude.
+            the positions of a map. Otherwise it is the mean difference of the outputs, relative to
+            their mean magnitude.
     """
 
     classes: bool
 
     def reference(self, outputs: Any) -> Reference:
-        """The original's outputs.
+        """Keep the original's outputs to compare with.
 
         Raises:
-            ArgumentError: There are no scores of classes among them.
+            ArgumentError: They should hold class scores, but do not.
         """
         leaves = _floating(outputs)
         if not self.classes:
             return Reference(leaves, None)
         if leaves[0].dim() < 2 or leaves[0].shape[1] < 2:
             raise ArgumentError(
-                "the images have labels, and the network's outputs are no scores of classes",
+                "the images have labels, but the network's outputs are not class scores",
                 expected="outputs of shape (N, classes) or (N, classes, H, W)",
                 found=f"outputs of shape {tuple(leaves[0].shape)}",
-                hint="give the images without labels, which compares the outputs themselves",
+                hint="give the images without labels, to compare the outputs themselves",
             )
         return Reference(leaves[:1], leaves[0].double().log_softmax(1))
 
     def harms(self, reference: Reference, outputs: Any) -> Tensor:
-        """The divergence of each image, (n,) float64, at least 0; NaN if the outputs are."""
+        """The divergence of each image, (n,) float64, at least 0; NaN where the outputs are NaN."""
         leaves = _floating(outputs)
         if reference.log_shares is None:
             each = [
@@ -70,10 +71,10 @@ class Divergence:
         return terms.reshape(len(terms), -1).mean(1).clamp(min=0).cpu()
 
     def expected_drops(self, reference: Reference, outputs: Any) -> Tensor | None:
-        """The accuracy that each image loses if the original's probabilities are right.
+        """The accuracy that each image is expected to lose by the original's probabilities.
 
-        The probability of the original's class less that of the candidate's class: 0 where both
-        say the same, little where the original hesitates.
+        This is the probability of the original's class minus that of the candidate's class: 0 where
+        both agree, small where the original is uncertain.
 
         Returns:
             (n,) float64 in [0, 1], averaged over the positions of a map; None without classes.

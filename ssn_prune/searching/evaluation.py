@@ -1,4 +1,4 @@
-"""Measuring candidates: repairs, harm, and accuracy."""
+"""Measure candidates: repairs, harm and accuracy."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ssn_prune.searching.whole_runs import WholeRuns
 from ssn_prune.surgery.nested import clone_tensors, max_error, tensor_leaves
 
 GRAPH_ERROR = 1e-4
-"""How far the captured graph may be from the network's code, in units of the outputs' scale."""
+"""Largest difference between a runner and the network's code, relative to the outputs' scale."""
 
 WORST = 1e6
-"""The harm of outputs that are not finite numbers."""
+"""The harm of outputs that are not finite."""
 
 Step = Callable[[], None]
 """Called after each batch."""
@@ -49,7 +49,7 @@ class Harm:
     """The divergence of a candidate from the original.
 
     Attributes:
-        mean: Over the images.
+        mean: Mean over the images.
         error: Standard error of the mean.
     """
 
@@ -58,7 +58,7 @@ class Harm:
 
     @classmethod
     def of(cls, harms: Tensor) -> Harm:
-        """From the harm of each image."""
+        """Summarise the harm of each image."""
         harms = harms.nan_to_num(WORST, posinf=WORST).clamp(max=WORST)
         spread = float(harms.std()) / len(harms) ** 0.5 if len(harms) > 1 else 0.0
         return cls(float(harms.mean()), spread)
@@ -66,13 +66,13 @@ class Harm:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A candidate on images that its repairs were not measured on.
+    """The result of a candidate on images that its repairs were not measured on.
 
     Attributes:
         harm: Its divergence from the original.
-        expected_drop: Accuracy lost if the original's probabilities are right, in [0, 1]; None
+        expected_drop: Loss of accuracy expected by the original's probabilities, in [0, 1]; None
             without classes.
-        results: What is right, image by image.
+        results: The scores, image by image.
     """
 
     harm: Harm
@@ -82,7 +82,7 @@ class Outcome:
 
 @dataclass
 class _Collected:
-    """What the batches of one candidate gave."""
+    """The results of one candidate, batch by batch."""
 
     harms: list[Tensor] = field(default_factory=list)
     drops: list[Tensor] = field(default_factory=list)
@@ -102,7 +102,7 @@ class _Collected:
 
 
 class Evaluator:
-    """A network whose candidates can be measured.
+    """Measures candidates of a network.
 
     Args:
         model: The original, in evaluation mode on the device of the batches; not changed.
@@ -110,9 +110,9 @@ class Evaluator:
         memory: Bytes that recorded values may take.
 
     Attributes:
-        calibration: These images.
-        layers: Its layers.
-        shares_prefixes: Whether what candidates have in common is computed once.
+        calibration: The calibration images.
+        layers: The layers of the network.
+        shares_prefixes: Whether what candidates have in common is computed only once.
     """
 
     def __init__(self, model: nn.Module, calibration: Batches, memory: int = 2 << 30) -> None:
@@ -137,16 +137,16 @@ class Evaluator:
 
     @property
     def batches(self) -> int:
-        """Batches of calibration images."""
+        """Number of batches of calibration images."""
         return len(self._references)
 
     def measure(
         self, candidates: Sequence[Changes], step: Step = lambda: None
     ) -> list[tuple[Harm, Repairs]]:
-        """Measure repairs and the harm on the calibration images, in one pass.
+        """Measure the repairs and the harm of candidates on the calibration images, in one pass.
 
         Args:
-            candidates: Each at most once.
+            candidates: The candidates; each at most once.
             step: Called after each batch.
         """
         measured = [Measured() for _ in candidates]
@@ -189,7 +189,7 @@ class Evaluator:
 
         Args:
             batches: The images.
-            candidates: Changes and repairs; each at most once. No changes are the original.
+            candidates: Changes and repairs; each at most once. No changes mean the original.
             step: Called after each batch.
         """
         collected = [_Collected() for _ in candidates]
@@ -251,10 +251,10 @@ class Evaluator:
 
 
 def compare(original: nn.Module, other: nn.Module, batches: Batches, step: Step) -> list[Outcome]:
-    """Run two networks as they are on images that nothing else has seen.
+    """Run two networks unchanged on the same images, and compare the second with the first.
 
     Returns:
-        What the original gives, and what the other network gives.
+        The outcomes of the original and of the other network.
     """
     divergence = Divergence(batches.images.kind is not TargetKind.NONE)
     collected = [_Collected(), _Collected()]
@@ -270,9 +270,9 @@ def compare(original: nn.Module, other: nn.Module, batches: Batches, step: Step)
 
 
 def _runner_of(model: nn.Module, inputs: tuple[Any, ...], memory: int) -> Runner:
-    """The first way to run candidates that computes what the network's code does.
+    """The first way to run candidates that gives the outputs of the network's code.
 
-    The captured graph, the network's code with recorded modules, or its code alone.
+    The ways are the captured graph, the code with recorded modules, and the code alone.
     """
     layers = SearchedLayers(model)
     with torch.no_grad():
@@ -282,7 +282,7 @@ def _runner_of(model: nn.Module, inputs: tuple[Any, ...], memory: int) -> Runner
             runner: Runner = build()
             if _computes(runner, layers, inputs, expected):
                 return runner
-        # torch.export and the network's code raise whatever they like; the next way may work.
+        # torch.export and the network's code may raise anything; the next way may work.
         except Exception:  # noqa: BLE001
             continue
     return WholeRuns(model)
@@ -291,7 +291,7 @@ def _runner_of(model: nn.Module, inputs: tuple[Any, ...], memory: int) -> Runner
 def _computes(
     runner: Runner, layers: SearchedLayers, inputs: tuple[Any, ...], expected: list[Tensor]
 ) -> bool:
-    """Whether a runner gives the network's own outputs, also where candidates share a prefix."""
+    """Whether a runner gives the network's own outputs, even when candidates share a prefix."""
     last = [(name, pair) for name, layer in layers.originals.items() if (pair := pair_of(layer))]
     candidates: list[Changes] = [(), *([tuple(last[-1:])] if last else [])]
     found: list[Any] = []

@@ -1,4 +1,4 @@
-"""From single harms to a front of measured candidates."""
+"""From single harms to a Pareto front of measured candidates."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from ssn_prune.searching.time_left import TimeLeft
 
 _ORIGINAL: Changes = ()
 _STEPS_TO_BOUND = 4
-"""Candidates of a round between the neighbours of the allowed drop."""
+"""Candidates per round between the points on both sides of the allowed drop."""
 
 
 @dataclass
 class Explorer:
-    """Measures candidates, each once.
+    """Measures candidates, each only once.
 
     Attributes:
-        evaluator: Runs them.
+        evaluator: Runs the candidates.
         search: The images that they are measured on.
-        original: The original on these images.
-        journal: What has been measured.
+        original: The outcome of the original on these images.
+        journal: The measurements so far.
         options: How to search.
         progress: Called with the name of each step.
     """
@@ -68,7 +68,7 @@ class Explorer:
         ]
 
     def measure(self, candidates: Sequence[Changes]) -> None:
-        """Measure candidates together, those that are not known yet."""
+        """Measure the candidates that are not known yet, all in one pass."""
         missing = [c for c in dict.fromkeys(candidates) if c not in self.journal.joint]
         if not missing:
             return
@@ -88,7 +88,7 @@ class Explorer:
         self._note(joint={changes: result for changes, (result, _) in found.items()})
 
     def learn_repairs(self, candidates: Sequence[Changes]) -> None:
-        """Measure the repairs that a resumed search lacks, for :meth:`network`."""
+        """Measure repairs that a resumed search lacks; :meth:`network` needs them."""
         missing = [c for c in candidates if c and c not in self._repairs]
         if missing:
             left = TimeLeft(self.progress, "repairs", self.evaluator.batches)
@@ -102,7 +102,7 @@ class Explorer:
         return [found for _, found in self.evaluator.measure(candidates, step)]
 
     def network(self, model: nn.Module, changes: Changes) -> nn.Module:
-        """A copy of the original with its changes and their repairs, which are known."""
+        """A copy of the original with changes and their repairs, which must have been measured."""
         repairs = self._repairs.get(changes, {})
         return changed_network(model, changes, repairs, kept=self.evaluator.layers.filled_in)
 
@@ -137,12 +137,12 @@ class Explorer:
 def explore(explorer: Explorer, alternatives: Sequence[Alternative]) -> list[Changes]:
     """Measure candidates until the front stops moving.
 
-    Each round solves the integer program for several latencies with what is known, measures what it
-    proposes, and fits the surrogate to all measurements.
+    Each round solves the integer program for several savings with the present surrogate, measures
+    the proposed candidates, and fits the surrogate to all measurements.
 
     Args:
-        explorer: Measures.
-        alternatives: With their single harms.
+        explorer: Measures the candidates.
+        alternatives: The alternatives with their single harms.
 
     Returns:
         The front, from the original to the fastest candidate.
@@ -182,9 +182,9 @@ def _goals(
     most: float,
     round_number: int,
 ) -> list[float]:
-    """Latencies to solve for: all about evenly apart, and some around the allowed drop."""
+    """Savings to solve for, in milliseconds: evenly spaced, and some around the allowed drop."""
     count = explorer.options.points
-    offset = (round_number % 3) / 3  # other latencies in each round
+    offset = (round_number % 3) / 3  # other savings in each round
     goals = [most * (place + offset) / count for place in range(1, count + 1)]
     results, allowed = explorer.journal.joint, explorer.options.allowed_drop
     if allowed is not None and front:
@@ -205,7 +205,7 @@ def _fastest(alternatives: Sequence[Alternative]) -> Changes:
 
 
 def all_bn(alternatives: Sequence[Alternative], free: NormalizerPair) -> Changes | None:
-    """BN/BN in every layer that has something to save; None if a layer does not offer it."""
+    """BN/BN in every layer that can save time; None if such a layer does not offer it."""
     layers = list(dict.fromkeys(one.layer for one in alternatives))
     offering = {one.layer for one in alternatives if one.pair == free}
     if set(layers) != offering:

@@ -8,14 +8,14 @@ from ssn_prune.searching.selections import Changes
 
 
 def pareto(saved: Mapping[Changes, float], harm: Mapping[Changes, float]) -> list[Changes]:
-    """The candidates for which no other one saves as much at less harm.
+    """The candidates that no other dominates in saved time and harm.
 
     Args:
-        saved: Milliseconds by candidate.
+        saved: Saved milliseconds by candidate.
         harm: Harm by candidate.
 
     Returns:
-        From the least to the most saved.
+        The front, from the least to the most saved time.
     """
     found: list[Changes] = []
     best = float("inf")
@@ -27,13 +27,13 @@ def pareto(saved: Mapping[Changes, float], harm: Mapping[Changes, float]) -> lis
 
 
 def spread(front: list[Changes], saved: Mapping[Changes, float], count: int) -> list[Changes]:
-    """At most ``count`` points of a front, its ends and others about evenly apart in time."""
+    """At most ``count`` points of a front: its ends, and others about evenly spaced in time."""
     if len(front) <= count:
         return front
     first, last = saved[front[0]], saved[front[-1]]
     wanted = [first + (last - first) * place / (count - 1) for place in range(count)]
     chosen = {min(front, key=lambda c: abs(saved[c] - goal)) for goal in wanted}
     rest = [c for c in front if c not in chosen]
-    while len(chosen) < count and rest:  # gaps leave places free
+    while len(chosen) < count and rest:  # gaps in the front leave places free
         chosen.add(rest.pop(len(rest) // 2))
     return [c for c in front if c in chosen]

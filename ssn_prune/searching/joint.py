@@ -1,4 +1,4 @@
-"""A measured candidate, in plain numbers."""
+"""The result of a measured candidate, in plain numbers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from ssn_prune.searching.evaluation import Outcome
 
 @dataclass(frozen=True)
 class JointResult:
-    """Several changes together, on the search images.
+    """The result of several changes together, on the search images.
 
     Attributes:
         harm: Divergence from the original.
-        error: Its standard error.
+        error: Standard error of the harm.
         drop: See :class:`ssn_prune.searching.results.FrontPoint`.
-        accuracy: What is right.
-        difference: Candidate less original, with its interval; None without labels.
+        accuracy: Accuracy of the candidate.
+        difference: Accuracy of the candidate minus that of the original, with its confidence
+            interval; None without labels.
     """
 
     harm: float
@@ -42,6 +43,6 @@ def joint_result(outcome: Outcome, original: Outcome) -> JointResult:
 
 
 def main_accuracy(accuracy: Accuracy) -> float:
-    """Top-1 accuracy, or mean intersection over union; 0 where there is none."""
+    """Top-1 accuracy, or mean intersection over union; 0 without either."""
     value = accuracy.top1 if accuracy.top1 is not None else accuracy.miou
     return 0.0 if value is None else value

@@ -1,7 +1,7 @@
 """The journal: every measured candidate as a line of JSON, so that a search can be resumed.
 
-Its first line says what the measurements depend on. A journal of something else is refused, and an
-incomplete line, of a search that was killed, is dropped.
+The first line says what the measurements depend on. The journal of another search is refused. An
+incomplete line, left by a search that was killed, is dropped.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _LARGEST = 64 << 20
 
 @dataclass
 class Journal:
-    """What has been measured.
+    """The measurements so far.
 
     Attributes:
-        path: The file; None to keep nothing.
+        path: The file; None to write nothing.
         setting: What the measurements depend on.
         singles: Harms of single changes.
         joint: Results of candidates.
@@ -45,10 +45,10 @@ class Journal:
     joint: dict[Changes, JointResult] = field(default_factory=dict)
 
     def load(self) -> Journal:
-        """Read what an earlier search with the same setting has measured.
+        """Read the measurements of an earlier search with the same setting.
 
         Raises:
-            SearchError: The file is something else, or the journal of another search.
+            SearchError: The file is not a journal, or is the journal of another search.
         """
         if self.path is None or not self.path.exists():
             return self
@@ -62,28 +62,28 @@ class Journal:
                 hint="pass another `journal=`, or remove the file to start again",
             )
         for line in lines[1:]:
-            entry = _object(line)  # None for one that was not finished
+            entry = _object(line)  # None for an incomplete line
             if entry is not None:
                 self._take(entry)
         return self
 
     def add_singles(self, found: Mapping[Changes, Harm]) -> None:
-        """Note harms of single changes."""
+        """Add harms of single changes."""
         self.singles |= found
         self._append([{"single": _written(changes), **to_json(h)} for changes, h in found.items()])
 
     def add_joint(self, found: Mapping[Changes, JointResult]) -> None:
-        """Note results of candidates."""
+        """Add results of candidates."""
         self.joint |= found
         self._append([{"joint": _written(changes), **to_json(r)} for changes, r in found.items()])
 
     def finish(self) -> None:
-        """Remove the file: the search has come to its end."""
+        """Remove the file, once the search has finished."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 
     def _take(self, entry: dict[str, Any]) -> None:
-        with suppress(KeyError, TypeError, ValueError):  # what is damaged is measured again
+        with suppress(KeyError, TypeError, ValueError):  # damaged entries are measured again
             changes = _read(entry.get("single", entry.get("joint")))
             harm = Harm(_number(entry, "mean" if "single" in entry else "harm"), entry["error"])
             if "single" in entry:
@@ -102,13 +102,13 @@ class Journal:
         with write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             if new:
                 entries = [{"search": to_json(dict(self.setting))}, *entries]
-            # Each on a new line, also after one that was cut off.
+            # Start with a newline, in case the last line was cut off.
             text = "\n".join(json.dumps(entry) for entry in entries)
             file.write(text if new else f"\n{text}")
 
 
 def file_of(journal: Path | None, setting: Mapping[str, Any]) -> Path | None:
-    """The file of a journal: itself, or in a folder that of the search with this setting."""
+    """The path of a journal; in a folder, the file of the search with this setting."""
     if journal is None or not journal.is_dir():
         return journal
     digest = hashlib.sha256(json.dumps(to_json(dict(setting)), sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""Latencies of whole files, all measured in turns in one run."""
+"""Latencies of whole files, measured in interleaved runs."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ NORM_FREE = "norm-free"
 
 @dataclass(frozen=True)
 class Latency:
-    """One file.
+    """The latency of one file, in milliseconds.
 
     Attributes:
-        lower: First quartile, in milliseconds.
+        lower: First quartile.
         median: Median.
         upper: Third quartile.
     """
@@ -49,7 +49,7 @@ def whole_latencies(
     options: SearchOptions,
     progress: Progress,
 ) -> dict[str, Latency]:
-    """Export networks as a conversion does and measure them together with the one without norms.
+    """Export networks like a conversion, and measure them together with the one without norms.
 
     Args:
         loaded: The checkpoint.
@@ -62,7 +62,7 @@ def whole_latencies(
         SsnPruneError: A network cannot be exported or run.
     """
     inputs = example_inputs(loaded, how.fixed_batch)
-    # Soft gates that stay are exported as they are.
+    # Gates that are not one-hot are exported in their weighted form.
     how = replace(how, algebra=False, rounding=False, trust_running_statistics=True)
     with TemporaryDirectory() as folder, torch.no_grad():
         files = {NORM_FREE: Path(folder) / f"{NORM_FREE}.onnx"}

@@ -1,23 +1,23 @@
-"""The layers of a network while it is searched: other pairs, and running statistics that follow.
+"""The layers of a network during a search: other pairs, and the repairs that follow from them.
 
-A change at one layer moves the inputs of all layers after it. Their running statistics are measured
-again, but not simply replaced: those of a few images differ from those of the training even where
-nothing changed. What is measured is how far the change moves them, on the same images:
+A change at one layer shifts the inputs of all layers after it, so their running statistics need an
+update. Statistics of a few images cannot simply replace them: they differ from those of the
+training even where nothing changed. Instead, the shift is measured on the same images:
 
 .. code-block:: text
 
     mean = stored mean + (batch mean after the change - batch mean of the original)
     var = stored var x batch variance after the change / batch variance of the original
 
-So a change that moves nothing leaves the stored statistics as they are.
+So a change that shifts nothing leaves the stored statistics as they are.
 
-Another pair also gives other values: a mean that was taken of each image is a constant now. The
-layer's weight and bias take up as much of that as they can: scale and shift of each channel are the
-least-squares fit of the layer's outputs to those that the original gives there for the same images.
-Where nothing changed they are 1 and 0.
+Another pair also changes the layer's outputs: a mean that was computed for each image may now be a
+constant. The layer's weight and bias compensate for as much of this as they can. A scale and a
+shift per channel are fitted by least squares, from the new outputs to the original's outputs for
+the same images. Where nothing changed, they are 1 and 0.
 
-Both happen layer by layer in the order of the data flow, within the one pass that also gives the
-network's outputs: each layer sees what the repaired layers before it give.
+Both happen layer by layer in topological order, in the pass that also computes the network's
+outputs: each layer sees the outputs of the repaired layers before it.
 """
 
 from __future__ import annotations
@@ -43,21 +43,22 @@ from ssn_prune.searching.selections import (
 
 _TINY = 1e-12
 _SAMPLED = 32
-"""Positions along each axis of a plane that a fit uses, about."""
+"""About how many positions along each axis of a plane a fit uses."""
 
 
 @dataclass
 class Measured:
-    """The repairs of one candidate, while they are measured.
+    """Accumulates the repairs of one candidate.
 
     Attributes:
-        sums: By layer and kind, what each call gave times its samples, (2, C), and the samples.
+        sums: By layer and kind, the values of all calls, weighted by their samples and summed,
+            (2, C), and the number of samples.
     """
 
     sums: dict[tuple[str, str], tuple[Tensor, int]] = field(default_factory=dict)
 
     def add(self, name: str, kind: str, value: Tensor, samples: int) -> None:
-        """Take the moments or the affine fit of one call."""
+        """Add the moments or the affine fit of one call."""
         total, count = self.sums.get((name, kind), (torch.zeros_like(value), 0))
         self.sums[name, kind] = total + samples * value, count + samples
 
@@ -86,7 +87,7 @@ class SearchedLayers:
         self._variants: dict[tuple[str, NormalizerPair | None], nn.Module] = {}
         self._used: dict[tuple[str, NormalizerPair | None], bool] = {}
         self._calls: dict[str, int] = {}
-        # Moments of the original by batch, layer and call.
+        # Moments of the original's inputs, by batch, layer and call.
         self._moments: dict[tuple[int, str, int], Tensor] = {}
         self._pooled: dict[str, list[tuple[Tensor, int]]] = defaultdict(list)
         self.stored: dict[str, Tensor] = {}
@@ -106,7 +107,7 @@ class SearchedLayers:
         return self.original(name, x)
 
     def finish_recording(self) -> None:
-        """Take the statistics of layers that have none from what was recorded."""
+        """Set the statistics of layers without stored ones from the recorded moments."""
         self._fittable = {name for name, calls in self._calls.items() if calls == 1} & self._own
         for name in self.fresh:
             if self._pooled[name]:
@@ -114,11 +115,11 @@ class SearchedLayers:
 
     @property
     def filled_in(self) -> Mapping[str, Tensor]:
-        """Statistics that the file did not store."""
+        """Statistics measured for layers for which the checkpoint stored none."""
         return {name: self.stored[name] for name in self.fresh if self._pooled[name]}
 
     def original(self, name: str, x: Tensor) -> Tensor:
-        """Call a layer as it is."""
+        """Call a layer unchanged."""
         result: Tensor = self.originals[name](x)
         return result
 
@@ -129,7 +130,7 @@ class SearchedLayers:
         return result
 
     def forget_outputs(self) -> None:
-        """Free what was kept."""
+        """Free the outputs that were kept."""
         self._outputs = {}
 
     def repaired(
@@ -141,16 +142,16 @@ class SearchedLayers:
         x: Tensor,
         measured: list[Measured],
     ) -> Tensor:
-        """Call a layer at or after a change, with the repairs that follow.
+        """Call a layer at or after a change, and measure and apply its repairs.
 
         Args:
-            batch: Which batch of images this is, as in :meth:`record`; the original's outputs for
-                it have been kept.
+            batch: Index of the batch, as in :meth:`record`; the original's outputs for it must
+                have been kept.
             name: The layer.
-            call: Which call of the layer in this run.
+            call: Index of this call of the layer in this run.
             pair: Its pair; None for its own gates.
-            x: Its input.
-            measured: Take the repairs; one for each candidate that shares this call.
+            x: Its input, (N, C, *).
+            measured: Accumulate the repairs; one for each candidate that shares this call.
         """
         moments = None
         if self._uses(name, pair):
@@ -168,13 +169,13 @@ class SearchedLayers:
     def _moved(self, before: Tensor, after: Tensor, name: str) -> Tensor:
         stored = self.stored[name]
         mean = stored[0] + after[0] - before[0]
-        # A channel without any variance has no ratio.
+        # A channel of zero variance has no ratio.
         ratio = torch.where(before[1] > 0, after[1] / before[1], torch.ones_like(after[1]))
         var = torch.where((before[1] > 0) | (after[1] == 0), stored[1] * ratio, after[1])
         return torch.stack([mean, var])
 
     def fixed(self, name: str, pair: NormalizerPair | None, x: Tensor, repairs: Repairs) -> Tensor:
-        """Call a layer with given repairs, or as it is stored where there are none."""
+        """Call a layer with the given repairs, or with its stored values if it has none."""
         repair = repairs.get(name, Repair(None, None))
         moments = repair.moments
         if moments is None and name in self.fresh:
@@ -224,8 +225,8 @@ def moments_of(x: Tensor) -> Tensor:
     """Mean and biased variance of each channel over samples and positions: (N, C, *) to (2, C)."""
     samples, channels = x.shape[:2]
     positions = math.prod(x.shape[2:])
-    # Several times as fast as var_mean over these axes on a CPU, and as precise: the moments of
-    # each plane, then the law of total variance.
+    # On a CPU this is several times as fast as var_mean over these axes, and as precise: the
+    # moments of each plane, combined by the law of total variance.
     _, means, inverse = torch.native_group_norm(
         x, None, None, samples, channels, positions, channels, _TINY
     )
@@ -235,11 +236,11 @@ def moments_of(x: Tensor) -> Tensor:
 
 
 def affine_fit(values: Tensor, wanted: Tensor) -> Tensor:
-    """Scale and shift of each channel that bring values closest to others, (2, C).
+    """Scale and shift of each channel that fit values to others by least squares, (2, C).
 
     Args:
-        values: (N, C, *).
-        wanted: The same shape.
+        values: The values to transform, (N, C, *).
+        wanted: The values to approximate, of the same shape.
     """
     axes = [axis for axis in range(values.dim()) if axis != 1]
     mean, wanted_mean = (t.mean(axes, keepdim=True) for t in (values, wanted))
@@ -251,7 +252,7 @@ def affine_fit(values: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _sampled(values: Tensor) -> Tensor:
-    """Some positions of each plane, evenly apart: enough for a fit."""
+    """Evenly spaced positions of each plane, enough for a fit."""
     steps = [slice(None, None, max(1, size // _SAMPLED)) for size in values.shape[2:]]
     return values[(slice(None), slice(None), *steps)]
 

@@ -1,4 +1,4 @@
-"""Images that are shifted and scaled a little, so that they are new to a network."""
+"""Shift and scale images slightly, so that they are new to a network."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 
 def moved(images: Tensor, shift: float, scale: float, generator: torch.Generator) -> Tensor:
-    """Move each image at random; what is beyond its border continues its border.
+    """Shift and scale each image at random, with border padding.
 
     Args:
-        images: (N, C, H, W); anything else is given back as it is.
-        shift: The largest shift, in units of the width.
-        scale: The largest change of the size, as a share of it.
-        generator: On the CPU.
+        images: (N, C, H, W); tensors with other dimensions are returned unchanged.
+        shift: The largest shift, as a share of the width or height.
+        scale: The largest change of the size, as a share of the size.
+        generator: A generator on the CPU.
     """
     if images.dim() != 4:
         return images

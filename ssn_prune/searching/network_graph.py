@@ -1,9 +1,8 @@
-"""A network as a captured graph, in which several candidates share what is equal.
+"""A network as a captured graph, in which several candidates share what they have in common.
 
-All candidates are run at once: one set of values is carried along the graph, and where candidates
-differ in the pair of a layer it is copied, a reference a value, and goes on for each of them. So
-everything before the first difference is computed once, and only values that are still needed are
-held.
+All candidates run at once, with one set of values along the graph. Where candidates differ in the
+pair of a layer, the set is copied (references only), and each copy goes on separately. So all that
+comes before the first difference is computed once, and only values still needed are kept.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ from ssn_prune.surgery.collector import collector_paused
 from ssn_prune.surgery.nested import clone_tensors
 
 CallLayer = Callable[[str, int, NormalizerPair | None, bool, Tensor, Sequence[int]], Tensor]
-"""Calls a layer: its name, which call of it, its pair or None, whether this is at or after the
-first change, its input, and the candidates that share the call."""
+"""Calls a layer. Arguments: its name, the index of the call, its pair or None, whether the call is
+at or after the first change, its input, and the candidates that share the call."""
 
 Finished = Callable[[int, Any], None]
-"""Takes the outputs of a candidate."""
+"""Receives the index and the outputs of a candidate."""
 
 Values = dict[torch.fx.Node, Any]
 
 
 class NetworkGraph:
-    """A network that was captured.
+    """A captured network.
 
     Args:
-        model: The network in evaluation mode; not changed, its parameters are shared.
-        inputs: Inputs of one call, two samples or more. Other batch sizes can be run where the
+        model: The network in evaluation mode; not changed, but its parameters are shared.
+        inputs: Inputs of one call, with at least two samples. Other batch sizes can be run if the
             network's code allows it.
 
     Raises:
-        Exception: torch.export cannot capture the network, for whatever reason.
+        Exception: torch.export cannot capture the network, for any reason.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -51,7 +50,7 @@ class NetworkGraph:
         with suppress_tracer_output(), collector_paused(), torch.no_grad():
             shapes = dynamic_shapes(marked, inputs, _batch_axis)
             program = torch.export.export(marked, clone_tensors(inputs), dynamic_shapes=shapes)
-            # Without writes in place: values are shared by candidates.
+            # Remove in-place writes, since candidates share values.
             program = program.run_decompositions({})
         self._module = program.module()
         graph = self._module.graph
@@ -76,7 +75,7 @@ class NetworkGraph:
 
         Args:
             inputs: Inputs of one call.
-            candidates: What to run; each at most once.
+            candidates: The candidates; each at most once.
             call_layer: Calls the layers.
             finished: Called with the index and the outputs of each candidate.
         """
@@ -104,7 +103,7 @@ class _Walk:
     def go_on(
         self, start: int, values: Values, group: list[int], *, changed: bool, calls: Counter[str]
     ) -> None:
-        """Run from a node to the end, with values that are this group's own to change."""
+        """Run from a node to the end; this group owns the values and may change them."""
         nodes, free = self._graph._nodes, self._graph._free
         for index in range(start, len(nodes)):
             node = nodes[index]
@@ -140,7 +139,7 @@ class _Walk:
                 values.pop(used, None)
 
     def _split(self, name: str, group: list[int]) -> list[tuple[NormalizerPair | None, list[int]]]:
-        """The group by the pair of a layer, those without a change last."""
+        """Split a group by the pair of a layer; those that do not change it come last."""
         found: dict[NormalizerPair | None, list[int]] = {}
         for candidate in group:
             found.setdefault(self._pairs[candidate].get(name), []).append(candidate)

@@ -1,4 +1,4 @@
-"""Images for calibration, search and test: disjoint, each with its share of every class."""
+"""Split images into disjoint parts for calibration, search and test, stratified by class."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ssn_prune.errors import ArgumentError, DataError
 from ssn_prune.images.image_set import ImageSet, TargetKind, spread_evenly
 
 CALIBRATION_IMAGES = 64
-"""At most; statistics and single harms do not become better with more."""
+"""Upper limit; more images do not improve statistics and single harms."""
 LEAST = 8
-"""Images for each purpose."""
+"""Smallest ``search_images``. A search needs 4 times as many images, or twice with a test set."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Parts:
 
     Attributes:
         calibration: To measure statistics and single harms.
-        training: To distil with: these and all that are left over.
+        training: To distil with: those of the calibration and all that are left over.
         search: To measure the harm of candidates.
-        test: To be opened once, at the end; of another set if one was given.
+        test: For the final test; indices into the test set if one was given.
     """
 
     calibration: tuple[int, ...]
@@ -33,20 +33,20 @@ class Parts:
 
 
 def divide(images: ImageSet, test: ImageSet | None, seed: int = 0, *, search_images: int) -> Parts:
-    """Divide images by class, at random.
+    """Divide images at random, with each class in the same proportion in every part.
 
-    With a set for the test, calibration gets a third of ``images`` and the search the rest, up to
-    what each may have. Without one, half of them are for the test.
+    With a test set, calibration gets a third of ``images`` and the search the rest, each up to its
+    limit. Without one, half of ``images`` are first set aside for the test.
 
     Args:
         images: For calibration and search.
         test: Other images for the test; all of them are used.
-        seed: Of the order.
-        search_images: Images for the search at most.
+        seed: Seed of the random order.
+        search_images: Largest number of images for the search.
 
     Raises:
         DataError: There are too few.
-        ArgumentError: The search may have too few.
+        ArgumentError: ``search_images`` is too small.
     """
     if search_images < LEAST:
         raise ArgumentError(
@@ -61,11 +61,9 @@ def divide(images: ImageSet, test: ImageSet | None, seed: int = 0, *, search_ima
         raise DataError(
             f"{count} images are too few to search with",
             expected=f"{least} images or more"
-            + (
-                "" if test is not None else ": a quarter each to calibrate and search, half to test"
-            ),
+            + ("" if test is not None else ": half of them are for the final test"),
             found=f"{count}",
-            hint="give more images, or a part of the training's",
+            hint="give more images, such as a part of the training images",
         )
     order = _by_class(images, seed)
     tested = tuple(range(len(test))) if test is not None else tuple(sorted(order[::2]))
@@ -78,12 +76,12 @@ def divide(images: ImageSet, test: ImageSet | None, seed: int = 0, *, search_ima
 
 
 def _spread(order: list[int], limit: int) -> list[int]:
-    """At most that many, evenly apart."""
+    """At most ``limit`` of the indices, evenly spaced."""
     return [order[place] for place in spread_evenly(len(order), limit)]
 
 
 def _by_class(images: ImageSet, seed: int) -> list[int]:
-    """All indices, class by class and at random within one: every n-th has all classes."""
+    """All indices, class by class and at random within each: every n-th then covers all classes."""
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = torch.randperm(len(images), generator=generator).tolist()
     if images.kind is not TargetKind.CLASSES:

@@ -1,4 +1,4 @@
-"""Several processes: candidates are divided among them, and all know all results."""
+"""Divide work among processes; all of them get all results."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def is_first() -> bool:
 
 
 def divided(items: Sequence[T], work: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
-    """Let each process work on its share of the items; all get all results, in order.
+    """Let each process work on its share of the items; all get all results, in the items' order.
 
     Args:
         items: The same in all processes.
-        work: One result for each item; not called without items.
+        work: Gives one result for each of its items; not called without items.
     """
     count = _count()
     if count == 1:
@@ -48,7 +48,7 @@ def by_first(work: Callable[[], R]) -> R:
     if dist.get_rank() == 0:
         try:
             answer[0] = work()
-        except Exception as error:  # noqa: BLE001  # raised below, here as in the others
+        except Exception as error:  # noqa: BLE001  # raised below in all processes
             answer[1] = error
     dist.broadcast_object_list(answer, src=0)
     if answer[1] is not None:

@@ -1,7 +1,7 @@
-"""The integer program: of each layer's pairs one, with the least harm at a given latency.
+"""The integer program: choose one pair per layer with the least harm at a given saving of time.
 
-A multiple-choice knapsack (H. Kellerer, U. Pferschy and D. Pisinger, Knapsack Problems, chapter
-11), solved by HiGHS.
+It is a multiple-choice knapsack problem (H. Kellerer, U. Pferschy and D. Pisinger, Knapsack
+Problems, chapter 11), solved by HiGHS.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ _SECONDS = 10.0
 def cheapest_harm(
     alternatives: Sequence[Alternative], surrogate: Surrogate, saving: float, noise: float
 ) -> Changes | None:
-    """The changes of least predicted harm that save a given time.
+    """The changes of least predicted harm that save at least a given time.
 
     Args:
         alternatives: The pairs to choose from; a layer without a choice stays as it is.
-        surrogate: Predicts harms.
-        saving: Milliseconds to be saved at least.
-        noise: Harms that differ by less are equal; then the faster one is chosen.
+        surrogate: Predicts the harms.
+        saving: Milliseconds to save, at least.
+        noise: Harms that differ by less count as equal; the faster choice then wins.
 
     Returns:
-        The changes in the order of the alternatives; None if so much cannot be saved.
+        The changes in the order of the alternatives; None if that much cannot be saved, or if the
+        solver finds no solution in time.
     """
     if saving <= 0:
         return ()

@@ -1,12 +1,12 @@
 """A network that cannot be captured, but whose modules can be recorded.
 
-The original is run once on a batch, and what its leaf modules give is recorded in the order of the
-calls. A candidate runs the network's code from the start, too, but until its first change the leaf
-modules give what was recorded instead of computing it. Values are copied when they are recorded and
-when they are given, because activations may write into them in place.
+The original runs once on a batch, and the outputs of its leaf modules are recorded in the order of
+their calls. A candidate also runs the network's code from the start, but until its first change the
+leaf modules return their recorded outputs instead of computing them. Values are copied when they
+are recorded and when they are returned, because activations may write into them in place.
 
-Code that depends on more than what its modules give (a module that writes into its input, a counter
-of calls) may not take that; so it is tried once against a whole run.
+Code that depends on more than the outputs of its modules, such as a module that writes into its
+input or a counter of calls, may break this. So a replayed run is first compared with a whole run.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ssn_prune.surgery.nested import clone_tensors, tensor_leaves
 
 
 class ReplayedRuns(WholeRuns):
-    """A network of which what precedes the first change is not computed again.
+    """Runs candidates without recomputing the modules before their first change.
 
     Args:
-        model: The network in evaluation mode; not changed, its parameters are shared.
-        memory: Bytes that recorded values may take; later ones are computed again.
+        model: The network in evaluation mode; not changed, but its parameters are shared.
+        memory: Bytes that recorded values may take; values beyond that are computed again.
     """
 
     def __init__(self, model: nn.Module, memory: int) -> None:
@@ -44,7 +44,7 @@ class ReplayedRuns(WholeRuns):
         call_layer: CallLayer,
         finished: Finished,
     ) -> None:
-        """As :meth:`ssn_prune.searching.network_graph.NetworkGraph.run`."""
+        """Like :meth:`ssn_prune.searching.network_graph.NetworkGraph.run`."""
         self._tape.record()
         original = candidates.index(()) if () in candidates else -1
         outputs = self._outputs(inputs, original, (), call_layer)
@@ -59,7 +59,7 @@ class ReplayedRuns(WholeRuns):
 
 
 class _Tape:
-    """What leaf modules gave, in the order of their calls."""
+    """The outputs of leaf modules, in the order of their calls."""
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
@@ -69,24 +69,24 @@ class _Tape:
         self._recording = False
 
     def record(self) -> None:
-        """The next run is recorded."""
+        """Start recording: the next run is recorded."""
         self.forget()
         self._recording = True
 
     def replay(self, changes: Changes) -> None:
-        """The next run gives recorded values until the first of the changed layers is called."""
+        """Start replaying: modules return recorded values until a changed layer is called."""
         calls = [self._first_calls[name] for name, _ in changes if name in self._first_calls]
         self._until = min([len(self._values), *calls])
         self._next, self._recording = 0, False
 
     def forget(self) -> None:
-        """Free the values."""
+        """Free the recorded values."""
         self._values, self._first_calls = [], {}
         self._next = self._until = self._bytes = 0
         self._recording = False
 
     def recorded(self, module: nn.Module) -> Any:
-        """A forward method that records or replays that of a leaf module."""
+        """A forward method that records or replays the outputs of a leaf module."""
         compute = module.forward
         name = module.layer_name if isinstance(module, StandIn) else None
 

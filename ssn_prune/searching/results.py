@@ -1,4 +1,4 @@
-"""What a search found. Data only; docs/search.md documents the JSON form."""
+"""The results of a search. Data only; docs/search.md documents the JSON form."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class SearchOptions:
     """How to search.
 
     Attributes:
-        budget: Latency of the result at most, as a ratio to the network without norms; None for no
+        budget: Largest latency of the result, relative to the network without norms; None for no
             bound.
-        max_drop: Accuracy that may be lost on the images of the search, in points: percent of the
-            images (mIoU for maps), or percent of the outputs' magnitude without labels. None for
-            no bound where there is a budget, and otherwise 0.5.
-        finetune_steps: Steps of distillation for the chosen network; 0 for none.
-        search_images: Images that candidates are measured with, at most. One of 160 is 0.6 points,
-            so a smaller bound wants more.
-        points: Measured points of the front, at least.
-        rounds: Rounds of candidates at most.
+        max_drop: Accuracy that may be lost on the search images, in points: percentage points of
+            top-1 accuracy (mIoU for maps), or without labels percent of the outputs' magnitude.
+            None means no bound with a budget, and 0.5 without one.
+        finetune_steps: Steps of distillation for each network that is tried; 0 for none.
+        search_images: Largest number of images to measure candidates with. One image of 160 is
+            0.6 points, so a smaller bound needs more images.
+        points: Points of the front to measure, besides those near the allowed drop.
+        rounds: Largest number of rounds of candidates.
         memory: Bytes that the activations of a batch may take.
         threads: Threads of the runtime, for latencies.
         batch: Samples per run, for latencies.
         runs: Timed runs of each file.
-        seed: Of the division of the images and of the distillation.
+        seed: Seed for dividing the images and for the distillation.
     """
 
     budget: float | None = None
@@ -58,12 +58,12 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """How many images served which purpose; no image served two.
+    """How many images served each purpose; no image served two.
 
     Attributes:
         calibration: To measure statistics and single harms.
         search: To measure candidates.
-        test: Opened once, at the end.
+        test: For the final test; opened once, at the end.
     """
 
     calibration: int
@@ -90,11 +90,11 @@ class PairChange:
 
 @dataclass(frozen=True)
 class SingleHarm:
-    """One layer changed alone.
+    """The harm of changing one layer alone.
 
     Attributes:
         layer: Path of the layer.
-        depth: Place of the layer among all, from 0.
+        depth: Index of the layer among all layers, from 0.
         before: Its pair; None for gates that weigh several.
         after: The pair that it got.
         saved_ms: Milliseconds that this saves, by the costs.
@@ -119,16 +119,17 @@ class FrontPoint:
         changes: The layers that got another pair.
         harm: Divergence of the outputs on the search images.
         error: Standard error of the harm.
-        drop: Accuracy lost on the search images, in points: what was measured, or what the
-            original's probabilities expect if that is more; without labels the change of the
-            outputs in percent. The images are shifted and scaled a little, unless they have maps.
-        accuracy: On the same images.
-        predicted_ratio: Latency by the costs, in units of the network without norms.
-        ratio: Latency of the whole file, in one run with all others; None if only predicted.
-        lower: First quartile of that.
-        upper: Third quartile.
-        difference: Accuracy less the original's on the same images, with its interval; None without
-            labels.
+        drop: Accuracy lost on the search images, in points: the measured loss, or the one expected
+            by the original's probabilities if that is larger. Without labels, the change of the
+            outputs in percent. The images are shifted and scaled slightly, unless they have maps.
+        accuracy: Accuracy on the same images.
+        predicted_ratio: Latency predicted from the costs, relative to the network without norms.
+        ratio: Measured latency of the whole file, relative to the network without norms; None if
+            only predicted.
+        lower: First quartile of the measured latency.
+        upper: Third quartile of the measured latency.
+        difference: Accuracy minus that of the original on the same images, with its confidence
+            interval; None without labels.
     """
 
     changes: tuple[PairChange, ...]
@@ -149,11 +150,12 @@ class Tested:
 
     Attributes:
         original: Accuracy of the original.
-        chosen: That of the chosen network.
-        difference: Chosen less original, with its interval; None without labels.
+        chosen: Accuracy of the chosen network.
+        difference: Chosen minus original, with its confidence interval; None without labels.
         harm: Divergence of the outputs.
-        error: Its standard error.
-        same_class: Share of the images with the same class; None without classes.
+        error: Standard error of the harm.
+        same_class: Share of the images (pixels for maps) that get the same class from both; None
+            without classes.
     """
 
     original: Accuracy
@@ -171,22 +173,23 @@ class SearchReport:
     Attributes:
         schema_version: See docs/search.md.
         options: How it was searched.
-        images: How many images it had.
-        layers: Layers of the network.
+        images: How many images served each purpose.
+        layers: Number of layers of the network.
         harm_unit: ``"nats"`` for classes (Kullback-Leibler), ``"relative"`` without labels.
-        singles: All alternatives that were tried alone.
+        singles: All alternatives, each measured alone.
         front: From the slowest, the original, to the fastest.
         chosen: Index of the chosen point in the front.
         norm_free_ms: Latency of the network without norms, measured with the front.
-        all_bn: The network with BN/BN everywhere, and its statistics measured again.
-        saved: Share of what normalization cost that is gone: 1 for a network as fast as the one
+        all_bn: The network with BN/BN everywhere and its repairs; None if a layer does not offer
+            it.
+        saved: Share of the cost of normalization that is saved: 1 for a network as fast as the one
             without norms.
-        finetuned: The chosen point after distillation; None if there was none.
-        test: The final accuracy.
-        additive_error: How far predicted latencies of the front are from measured ones, root mean
-            square in units of the network without norms.
-        candidates: Candidates whose joint harm was measured.
-        shared_prefixes: Whether what candidates have in common was computed once.
+        finetuned: The chosen point after distillation; None if no distilled network was chosen.
+        test: The result of the final test.
+        additive_error: Root mean square difference between predicted and measured latencies,
+            relative to the network without norms.
+        candidates: Number of candidates whose joint harm was measured.
+        shared_prefixes: Whether what candidates have in common was computed only once.
     """
 
     schema_version: int
@@ -207,14 +210,14 @@ class SearchReport:
     shared_prefixes: bool
 
     def __post_init__(self) -> None:
-        """Refuse a chosen point that is none.
+        """Refuse a chosen point that is not in the front.
 
         Raises:
             ArgumentError: The front has no such point.
         """
         if not 0 <= self.chosen < len(self.front):
             raise ArgumentError(
-                "the chosen point is none of the front",
+                "the chosen point is not in the front",
                 expected=f"`chosen` from 0 to {len(self.front) - 1}"
                 if self.front
                 else "a front of one point or more",
@@ -224,17 +227,17 @@ class SearchReport:
 
     @property
     def has_classes(self) -> bool:
-        """Whether outputs are classes, so that losses are points of accuracy."""
+        """Whether outputs are class scores, so that losses are points of accuracy."""
         return self.harm_unit == "nats"
 
     @property
     def is_refuted(self) -> bool:
-        """Whether the final test loses more than allowed, with its whole 95 % interval."""
+        """Whether the whole 95 % interval of the loss in the final test is above the bound."""
         allowed, found = self.options.allowed_drop, self.test.difference
         if allowed is None:
             return False
         if found is not None:
             return -100 * found.upper > allowed
-        if self.has_classes:  # without labels nothing says how many points are lost
+        if self.has_classes:  # without labels the points that are lost are unknown
             return False
         return 100 * (self.test.harm - DEVIATIONS * self.test.error) > allowed

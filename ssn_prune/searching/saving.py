@@ -1,4 +1,4 @@
-"""The chosen network as a checkpoint that loads again."""
+"""Save the chosen network as a checkpoint that can be loaded again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ssn_prune.searching.selections import switchable_layers
 
 
 def require_savable(loaded: LoadedCheckpoint) -> None:
-    """Find out before the search whether its result can be a checkpoint of the same network.
+    """Check before the search that its result can be saved as a checkpoint of the same network.
 
     Raises:
-        SearchError: The network's code does not build SSN layers, which it would have to hold.
+        SearchError: The network's code does not build SSN layers, which can hold the result.
     """
     layers = switchable_layers(loaded.model)
     name = loaded.source.arch

@@ -1,4 +1,4 @@
-"""search: a checkpoint and images in, a faster selection and what it costs out."""
+"""Search: find a faster selection for a checkpoint, with the help of images."""
 
 from __future__ import annotations
 
@@ -49,18 +49,18 @@ from ssn_prune.surgery.guest import guest
 from ssn_prune.surgery.nested import tensor_leaves
 
 _VALUES_A_PLACE = 16
-"""Activations of the largest layer that may be alive at once; see ``SearchOptions.memory``."""
+"""How many activations of the largest layer may be alive at once, to choose the batch size."""
 _LARGEST_BATCH = 32
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search delivers.
+    """The result of a search.
 
     Attributes:
-        checkpoint: The chosen network, to be converted or saved.
-        report: What was found.
-        costs: What it cost to compute each pair.
+        checkpoint: The chosen network, to convert or save.
+        report: The report of the search.
+        costs: The cost of each pair at each layer.
     """
 
     checkpoint: LoadedCheckpoint
@@ -68,7 +68,7 @@ class SearchResult:
     costs: Costs
 
     def __repr__(self) -> str:
-        """What was changed."""
+        """Name the number of changed layers and the latency."""
         chosen = self.report.front[self.report.chosen]
         changed = f"{len(chosen.changes)} of {self.report.layers} layers changed"
         return f"<SearchResult: {changed}, latency {latency(chosen):.3f} of the norm-free network>"
@@ -86,24 +86,24 @@ def search(
     journal: Path | None = None,
     progress: Progress = no_progress,
 ) -> SearchResult:
-    """Find cheaper pairs of normalizers that nobody notices.
+    """Find cheaper pairs of normalizers at a bounded loss of accuracy.
 
-    Under ``torchrun`` all processes call this with the same arguments, after
-    ``torch.distributed.init_process_group``, and all get the result; candidates are divided among
-    them.
+    Under ``torchrun``, all processes call this with the same arguments, after
+    ``torch.distributed.init_process_group``. The candidates are divided among them, and all get the
+    result.
 
     Args:
-        loaded: The checkpoint, also of an ordinary network with BatchNorm, InstanceNorm,
-            GroupNorm(1, C) or LayerNorm; not changed.
-        images: To calibrate, to search, and without ``test_images`` also for the final test; the
-            parts are disjoint. Labels are used where there are some.
-        test_images: Others for the final test.
-        costs: What pairs cost at each layer; measured here if None.
+        loaded: The checkpoint; not changed. It may also be an ordinary network with BatchNorm,
+            InstanceNorm, GroupNorm(1, C) or LayerNorm.
+        images: Images for the calibration, for the search and, without ``test_images``, for the
+            final test; the parts are disjoint. Labels are used if there are any.
+        test_images: Other images for the final test.
+        costs: The costs of the pairs at each layer; measured here if None.
         options: How to search.
         conversion: How the result will be converted, for the latencies.
-        journal: A file that measured candidates are added to, or a folder in which each search has
-            its own; a search that finds it goes on where it ended. Removed at the end.
-        progress: Called with the name of each step, and with what is left of it.
+        journal: A file to add measured candidates to, or a folder in which each search has its own
+            file. A search that finds its file resumes from it, and removes it at the end.
+        progress: Called with the name of each step, and with the time left.
 
     Returns:
         The chosen network and the report; nothing is exported or verified.
@@ -127,7 +127,9 @@ def search(
         _require_fitting(given, loaded.model, inputs)
     selection = select(model)
     if selection.unconverged and conversion.on_unconverged == "error":
-        conversion = replace(conversion, on_unconverged="exact")  # soft gates may stay soft
+        conversion = replace(
+            conversion, on_unconverged="exact"
+        )  # gates that are not one-hot may stay so
     if costs is None:
         how = cost_options(options, conversion)
         costs = by_first(lambda: measure_costs(loaded, how, progress=progress))
@@ -204,7 +206,7 @@ def search(
 
 
 def cost_options(options: SearchOptions, conversion: ConvertOptions) -> CostOptions:
-    """How costs are measured for the files that a search delivers."""
+    """How to measure costs for the files that a search delivers."""
     return CostOptions(
         threads=options.threads,
         batch=options.batch,
@@ -214,23 +216,25 @@ def cost_options(options: SearchOptions, conversion: ConvertOptions) -> CostOpti
 
 
 def _require_fitting(images: ImageSet | None, model: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """Refuse class folders that are not the classes of the network, before the work.
+    """Refuse images whose classes are not those of the network, before the work starts.
 
     Raises:
-        DataError: There are more or fewer.
+        DataError: The number of classes differs.
     """
     if images is not None and images.kind is TargetKind.CLASSES:
         with torch.no_grad():
             outputs = tensor_leaves(model(*inputs))[0]
-        if outputs.dim() == 2:  # others are no scores of classes, which is said with their shape
+        if outputs.dim() == 2:  # other shapes are refused later, by Divergence
             require_fitting(images, outputs.shape[1])
 
 
 def images_a_batch(costs: Costs, memory: int) -> int:
-    """How many images a batch may have, so that the activations fit the memory."""
+    """The number of images in a batch whose activations fit the memory."""
     shapes = [shape for layer in costs.shapes for shape in layer.inputs]
     sizes = [4 * math.prod(shape[1:]) for shape in shapes]
-    image = sum(sizes) + _VALUES_A_PLACE * max(sizes, default=1)  # the original's outputs wait
+    image = sum(sizes) + _VALUES_A_PLACE * max(
+        sizes, default=1
+    )  # the original's outputs are kept, too
     return max(2, min(_LARGEST_BATCH, memory // image))
 
 
@@ -252,7 +256,7 @@ def _tested(model: nn.Module, network: nn.Module, batches: Batches, progress: Pr
 
 
 def _setting(loaded: LoadedCheckpoint, images: ImageSet, parts: Parts, size: int) -> dict[str, Any]:
-    """What measured harms depend on."""
+    """What the measured harms depend on."""
     names = hashlib.sha256("\n".join(images.names).encode()).hexdigest()
     state = hashlib.sha256()
     for name, tensor in loaded.model.state_dict().items():
@@ -271,7 +275,7 @@ def _setting(loaded: LoadedCheckpoint, images: ImageSet, parts: Parts, size: int
 
 
 def _on(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on a device: itself if it is there."""
+    """The model on a device; the model itself if it is there already."""
     tensors = (*model.parameters(), *model.buffers())
     if all(tensor.device == device for tensor in tensors):
         return model

@@ -1,4 +1,4 @@
-"""A candidate of the search: the layers that get another pair, and the network that follows."""
+"""A candidate of the search: the layers that get another pair, and the resulting network."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ssn_prune.surgery.freeze import selected_norm
 from ssn_prune.surgery.round_gates import as_ssn
 
 Changes = tuple[tuple[str, NormalizerPair], ...]
-"""Layers that get another pair, in the network's order. Nothing is the original."""
+"""Layers that get another pair, in the network's order. An empty tuple is the original."""
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What is measured again at a layer at or after a change.
+    """The repair of a layer at or after a change.
 
     Attributes:
-        moments: Running mean and variance of BN, (2, C); None if they do not matter.
-        affine: Scale and shift of its outputs, (2, C), that become part of its weight and bias;
-            None where it has none of its own.
+        moments: New running mean and variance, (2, C); None if the layer does not use them.
+        affine: Scale and shift of its outputs, (2, C), to merge into its weight and bias; None if
+            it has no weight and bias of its own.
     """
 
     moments: Tensor | None
@@ -35,7 +35,7 @@ class Repair:
 
 
 Repairs = Mapping[str, Repair]
-"""By layer."""
+"""Repairs by layer."""
 
 
 def on_cpu(repairs: Repairs) -> Repairs:
@@ -48,7 +48,7 @@ def on_cpu(repairs: Repairs) -> Repairs:
 
 
 def switchable_layers(model: nn.Module) -> dict[str, SwitchableNorm]:
-    """The layers of a network by their first path."""
+    """The switchable layers of a network, by their first path."""
     return {n: m for n, m in model.named_modules() if isinstance(m, SwitchableNorm)}
 
 
@@ -62,7 +62,7 @@ def pair_of(layer: SwitchableNorm) -> NormalizerPair | None:
 
 
 def uses_bn(layer: SwitchableNorm, pair: NormalizerPair | None) -> bool:
-    """Whether running statistics matter: for a pair, or for the layer's own gates."""
+    """Whether a pair, or the layer's own gates, use running statistics."""
     if pair is not None:
         return Normalizer.BN in (pair.mean, pair.var)
     if not layer.using_bn:
@@ -74,7 +74,7 @@ def uses_bn(layer: SwitchableNorm, pair: NormalizerPair | None) -> bool:
 def with_pair(layer: SwitchableNorm, pair: NormalizerPair | None) -> nn.Module:
     """A layer in evaluation mode with another pair, or with its own gates.
 
-    It shares the layer's weight and bias and has running statistics of its own.
+    It shares the layer's weight and bias, and has its own running statistics.
     """
     module: nn.Module
     module = copy_model(layer, share_tensors=True) if pair is None else selected_norm(layer, pair)
@@ -94,16 +94,16 @@ def changed_network(
     *,
     kept: Mapping[str, Tensor] | None = None,
 ) -> nn.Module:
-    """A copy of a network with its changes: SSN layers whose gates are fixed at the new pairs.
+    """A copy of a network with changes: SSN layers whose gates are fixed at the new pairs.
 
     Args:
         model: The original; not changed.
-        changes: The layers that get another pair. Those of SN become SSN layers.
-        repairs: What was measured again.
-        kept: Running statistics, (2, C), of layers for which the file stored none.
+        changes: The layers that get another pair. SN layers among them become SSN layers.
+        repairs: The repairs of the changed layers and of those after them.
+        kept: Running statistics, (2, C), of layers for which the checkpoint stored none.
 
     Returns:
-        The copy in evaluation mode. Layers without a change are as they were.
+        The copy in evaluation mode. Other layers stay as they are.
     """
     copied = copy_model(model)
     layers = switchable_layers(copied)

@@ -1,8 +1,8 @@
-"""The surrogate: the harm of several changes together, as a sum over layers.
+"""The surrogate: predicts the harm of several changes together as a sum over layers.
 
-Single harms are a first guess. They do not add up, so after each round of measured candidates the
-terms of the sum are fitted again: non-negative, as near to what was measured as they can be, and
-near to the single harms where the measurements leave them open.
+Single harms are the first guess. They do not simply add up, so after each round of measurements the
+terms of the sum are fitted again. The fit is a regularised non-negative least-squares problem:
+where the measurements do not determine a term, it stays near its single harm.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from ssn_prune.searching.candidates import Alternative
 from ssn_prune.searching.selections import Changes
 
 _TRUST = 0.05
-"""How much a deviation of a term from its single harm weighs, against the same relative deviation
-of a measured sum."""
+"""Weight of a term's relative deviation from its single harm, compared with the same relative
+deviation of a sum from its measurement."""
 
 Change = tuple[str, NormalizerPair]
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """A term for each alternative.
+    """One term for each alternative.
 
     Attributes:
-        terms: Harm by change.
+        terms: Predicted harm by change.
     """
 
     terms: Mapping[Change, float]
 
     @classmethod
     def of_singles(cls, alternatives: Sequence[Alternative]) -> Surrogate:
-        """The single harms."""
+        """A surrogate whose terms are the single harms."""
         return cls({(one.layer, one.pair): one.harm for one in alternatives})
 
     def harm(self, changes: Changes) -> float:
@@ -44,11 +44,11 @@ class Surrogate:
         return sum(self.terms[change] for change in changes)
 
     def fitted(self, measured: Mapping[Changes, float], noise: float) -> Surrogate:
-        """Fit the terms of this surrogate, made of single harms, to measured candidates.
+        """Fit the terms of this surrogate, which are single harms, to measured candidates.
 
         Args:
-            measured: Joint harms.
-            noise: A harm below which differences mean nothing.
+            measured: Measured harms by candidate.
+            noise: Harms that differ by less count as equal.
         """
         keys = list(self.terms)
         columns = {key: index for index, key in enumerate(keys)}

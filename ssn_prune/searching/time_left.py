@@ -1,4 +1,4 @@
-"""Progress of a long step, with the time that is left."""
+"""Progress of a long step, with the remaining time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ssn_prune.progress import Progress
 
 
 class TimeLeft:
-    """Reports how far a step is each time one of its equal parts is done.
+    """Reports the progress of a step and the time left, after each of its equal parts.
 
     Args:
-        progress: Called with the name of the step and what is left.
-        step: Its name.
-        parts: How many parts it has.
+        progress: Called with the name of the step, the parts done and the time left.
+        step: Name of the step.
+        parts: Number of its parts.
     """
 
     def __init__(self, progress: Progress, step: str, parts: int) -> None:
@@ -22,7 +22,7 @@ class TimeLeft:
         progress(step)
 
     def __call__(self) -> None:
-        """One part is done."""
+        """Report that one more part is done."""
         self._done += 1
         left = (time.monotonic() - self._start) / self._done * (self._parts - self._done)
         if left > 0:

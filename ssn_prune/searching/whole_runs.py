@@ -1,4 +1,4 @@
-"""A network that cannot be captured: each candidate is a run of its code from the start."""
+"""A network that cannot be captured: each candidate runs its whole code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
 
 
 class WholeRuns:
-    """A network of which only the layers are exchanged.
+    """Runs candidates by the network's own code, with only its layers exchanged.
 
     Args:
-        model: The network in evaluation mode; not changed, its parameters are shared.
+        model: The network in evaluation mode; not changed, but its parameters are shared.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -39,7 +39,7 @@ class WholeRuns:
         call_layer: CallLayer,
         finished: Finished,
     ) -> None:
-        """As :meth:`ssn_prune.searching.network_graph.NetworkGraph.run`."""
+        """Like :meth:`ssn_prune.searching.network_graph.NetworkGraph.run`."""
         for index, changes in enumerate(candidates):
             finished(index, self._outputs(inputs, index, changes, call_layer))
 
@@ -51,7 +51,7 @@ class WholeRuns:
 
 
 class _Run:
-    """The candidate that runs now."""
+    """The candidate that is running."""
 
     def begin(self, index: int, pairs: dict[str, NormalizerPair], call_layer: CallLayer) -> None:
         self.index, self.pairs, self.call_layer = index, pairs, call_layer
@@ -66,7 +66,7 @@ class _Run:
 
 
 class StandIn(nn.Module):
-    """In the place of a layer.
+    """A module in place of a layer.
 
     Attributes:
         layer_name: The layer's first path.
@@ -77,5 +77,5 @@ class StandIn(nn.Module):
         self.layer_name, self._of = name, run
 
     def forward(self, input: Tensor) -> Tensor:  # may be called by this keyword
-        """Call the layer of the candidate that runs now."""
+        """Call the layer for the running candidate."""
         return self._of.call(self.layer_name, input)

@@ -209,7 +209,7 @@ def test_a_file_that_was_found_runs_no_code_and_replaces_nothing(folder, name, l
     write("open('ran', 'w')", "evil.py")
     write(f"[tool.ssn-prune]\n{line}" if name == "pyproject.toml" else line, name)
     for command in ("convert", "inspect"):
-        refused(f"name it: --config {folder / name}", command=(command, "net.pth"))
+        refused(f"a file that you name: --config {folder / name}", command=(command, "net.pth"))
     assert not Path("ran").exists()
     assert run_cli("inspect", "net.pth", "--config", name).exit_code == 0
 

@@ -45,7 +45,7 @@ def test_convert_says_how_right_both_are(inside):
         "12 images of photos",
         "top-1 accuracy",
         "the file gives all images the same class",
-        "File less original: 0 points; the 95 % interval",
+        "File minus original: 0 points; the 95 % interval",
         "preprocessing resized to 8x8 (bilinear); (x / 255 - 0.5) / 0.5 of pixels x",
     ):
         assert text in result.stdout
@@ -103,7 +103,7 @@ def test_a_torch_program_that_was_just_written_is_run(inside):
         (("--data", "net.pth"), FAILURE, "holds no images"),
         (("--data", "nothing.npz"), FAILURE, "cannot be read"),
         (("--data", "no_module:loader"), FAILURE, "cannot import the loader"),
-        (("--data", "photos", "--mean", "half"), USAGE, "no list of numbers"),
+        (("--data", "photos", "--mean", "half"), USAGE, "not a list of numbers"),
         (("--data", "photos", "--std", "0"), USAGE, "not positive"),
         (("--data", "photos", "--mean", "0.1,0.2"), USAGE, "one number for each channel"),
         (("--data", "photos", "--resize", "4"), USAGE, "--resize 8"),

@@ -35,7 +35,7 @@ def test_what_differs_is_marked(checkpoints: list[str]) -> None:
     ]
     assert "1 of 2 layers differ" in result.stdout
     same = run_cli("inspect", checkpoints[0], checkpoints[2])
-    assert "all 2 layers selected the same in net.pth, c.pth" in same.stdout
+    assert "all 2 layers selected the same pair in net.pth, c.pth" in same.stdout
 
 
 def test_json_has_a_document_a_checkpoint(checkpoints: list[str]) -> None:

@@ -78,7 +78,7 @@ def test_a_search_writes_a_verified_file_a_checkpoint_and_a_report(inside):
         "--report", "r.json", "--report", "r.html", "--test-data", "others",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    said = ("The front", "2 of 2 layers have another pair", "IN/BN to BN/BN", "15 unseen images")
+    said = ("Pareto front", "2 of 2 layers have another pair", "IN/BN to BN/BN", "15 unseen images")
     for text in said:
         assert text in result.stdout
     assert "Another network:" in Path("r.html").read_text()

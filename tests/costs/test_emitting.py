@@ -81,7 +81,7 @@ def test_the_runner_finds_out_before_the_work_what_is_missing(folder, tmp_path):
     alone.write_bytes((folder / "run.py").read_bytes())
     done = runner(tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("manifest.json, which belongs beside")
+    assert done.stderr.startswith("manifest.json, which belongs next to")
 
 
 def test_the_runner_needs_no_more_than_it_says():

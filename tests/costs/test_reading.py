@@ -50,8 +50,8 @@ def test_noise_below_zero_is_no_error(tmp_path):
     ("document", "words"),
     [
         (changed(schema_version=2), "another version"),
-        (changed(schema_version="1"), "schema_version is not"),
-        (changed(schema_version=True), "schema_version is not"),
+        (changed(schema_version="1"), "schema_version does not hold"),
+        (changed(schema_version=True), "schema_version does not hold"),
         ({k: v for k, v in DOCUMENT.items() if k != "layers"}, "lacks the field layers"),
         (changed(norm_free_ms=0), "norm_free_ms"),
         (changed(norm_free_ms=-1.0), "norm_free_ms"),

@@ -1,4 +1,4 @@
-"""What must hold for one graph.
+"""The properties that must hold for each graph.
 
 err(f) is the largest absolute error of an output of f against the float64 reference, over two
 inputs, s the largest absolute reference value of that output.
@@ -6,9 +6,9 @@ inputs, s the largest absolute reference value of that output.
 - float64: err <= 1e-11 s for the network itself (or the reference is wrong) and when pruned. Graphs
   whose conditioning does not allow that are not generated (``NOISE_LIMIT``).
 - float32: err(pruned) <= 4 err(original) + 1e-6 s; see fuzz_rounding.
-- The folds are those that the spec calls for.
-- Pruning again finds nothing, pruning the original again gives the same bits, and the original is
-  as it was.
+- The folds are those that the spec requires.
+- Pruning the result again changes nothing, pruning the original again gives the same bits, and the
+  original is unchanged.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ INPUTS = 2
 
 @dataclass(frozen=True)
 class Checked:
-    """A graph that passed, with what the runtime's check needs."""
+    """A graph that passed, with the data for the check in the runtime."""
 
     graph: Graph
     outcome: Outcome
@@ -60,18 +60,18 @@ def check(graph: Graph, rules: frozenset[str] = ALL_RULES, *, thoroughly: bool =
 
     Args:
         graph: The graph.
-        rules: The folds that the package knows.
-        thoroughly: Capture again for every prune and as for users; see fuzz_speed.
+        rules: The folds that the package has.
+        thoroughly: Capture again for every prune, as for users; see fuzz_speed.
 
     Raises:
-        FuzzError: Something does not hold, or the package raised what it should not.
+        FuzzError: A property does not hold, or the package raised an error.
     """
     try:
         with contextlib.nullcontext() if thoroughly else quick_prunes():
             return _check(graph, rules)
     except FuzzError:
         raise
-    except Exception as error:  # whatever the package raises is the finding
+    except Exception as error:  # any error of the package is a finding
         first = str(error).splitlines()[0] if str(error) else ""
         raise FuzzError(f"raised {type(error).__name__}", first) from error
 

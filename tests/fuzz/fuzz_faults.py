@@ -1,4 +1,4 @@
-"""Deliberate mistakes, to see that the fuzzer finds them."""
+"""Deliberate mistakes, to check that the fuzzer finds them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssn_prune.pruning.folds.kernel_arithmetic import folded_bias, scale_output_
 
 @contextlib.contextmanager
 def eps_forgotten() -> Iterator[None]:
-    """The folded scale is weight / sqrt(running_var)."""
+    """The folded scale is weight / sqrt(running_var), without eps."""
 
     def faulty(weight: Tensor, running_var: Tensor, eps: float) -> Tensor:
         return weight.double() / running_var.double().sqrt()
@@ -30,7 +30,7 @@ def eps_forgotten() -> Iterator[None]:
 
 @contextlib.contextmanager
 def bessel_forgotten() -> Iterator[None]:
-    """Moments are not corrected."""
+    """Variances are not Bessel-corrected."""
     with mock.patch.object(moment_norm, "bessel_factors", return_value=(1.0, 1.0)):
         yield
 

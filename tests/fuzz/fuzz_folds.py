@@ -1,4 +1,4 @@
-"""What must fold, counted from the spec alone.
+"""Which layers must fold, derived from the spec alone.
 
 backward   into the convolution or linear layer that makes the layer's input
 chain      the same, through a BN/BN layer in between that went into it completely
@@ -18,7 +18,7 @@ from fuzz_parameters import Parameters
 ALL_RULES = frozenset({"backward", "chain", "absorbed", "forward"})
 
 FAR_FROM_ZERO = 4.0
-"""A mean of more deviations stays where it is: the sums of a convolution would lose accuracy."""
+"""A mean of more deviations does not fold: the sums of the convolution would lose accuracy."""
 
 _NEVER_BACKWARD = {(IN, LN), (LN, IN), (LN, LN)}
 _CONV_OPS = ("call", "functional", "bare")
@@ -26,7 +26,7 @@ _CONV_OPS = ("call", "functional", "bare")
 
 @dataclass(frozen=True)
 class ExpectedFold:
-    """A fold: by which rule, and the name of the module that it goes into."""
+    """A fold: its rule, and the name of the module that it goes into."""
 
     rule: str
     into: str
@@ -35,7 +35,7 @@ class ExpectedFold:
 def expected_folds(
     graph: Graph, parameters: Parameters, rules: frozenset[str] = ALL_RULES
 ) -> dict[str, ExpectedFold]:
-    """The layers that fold."""
+    """The folds by layer."""
     counter = _Counter(graph, parameters, rules)
     found = {name: counter.fold_of(name) for name in graph.switchable()}
     return {name: fold for name, fold in found.items() if fold is not None}
@@ -46,7 +46,7 @@ def undefined_layers(graph: Graph, shapes: list[tuple[int, ...] | None]) -> set[
 
     Args:
         graph: The graph.
-        shapes: Of every value; None for a chunk's.
+        shapes: Shapes of all values; None for a chunk's.
     """
     found = set()
     for name, norm in graph.switchable().items():
@@ -189,7 +189,7 @@ class _Counter:
         return self.graph.original_name(name) if name else None
 
     def _taker(self, node: int) -> int | None:
-        """The node that alone uses the value of a node."""
+        """The only node that uses the value of a node."""
         value = node + 1
         takers = [
             index
@@ -216,7 +216,7 @@ class _Counter:
         return None if into is None else ExpectedFold("forward", into)
 
     def _changed_in_place(self, call: int) -> bool:
-        """Whether what a call reads is overwritten later; its output must then be a copy."""
+        """Whether the input of a call is overwritten later; its output must then be a copy."""
         value = self.graph.source(self.graph.nodes[call].inputs[0])
         return any(
             node.op in ("relu", "leaky_relu", "hardswish")

@@ -1,4 +1,4 @@
-"""Seeded random graphs: what real networks do, and 15 % with every kind of sharing."""
+"""Seeded random graphs of what real networks do; 15 % of them have every kind of sharing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ATTEMPTS = 1000
 
 
 def random_graph(seed: int) -> Graph:
-    """The graph of a seed: alive, finite and well conditioned, or drawn again.
+    """The graph of a seed, drawn again until it is usable; see fuzz_usable.
 
     Raises:
-        RuntimeError: No usable graph came up.
+        RuntimeError: No usable graph was drawn.
     """
     for attempt in range(_ATTEMPTS):
         rng = random.Random(f"{seed}/{attempt}")
@@ -48,7 +48,7 @@ class _Builder:
         self.returned: list[int] = []
 
     def graph(self) -> Graph | None:
-        """A graph of 2 to about 12 nodes, or None if there was no way on."""
+        """A graph of 2 to about 12 nodes, or None if it could not be continued."""
         rng = self.rng
         target = rng.randint(2, 12)
         sharing = rng.random() < SHARING_SHARE
@@ -141,7 +141,7 @@ class _Builder:
         return self.add(Node(op, (cur,), args=(int(inplace),)))
 
     def may_change(self, value: int) -> bool:
-        """Whether nothing reads a value after an operation in place that comes now."""
+        """Whether a value may change in place now, because nothing reads it later."""
         fresh = value and self.draft.nodes[value - 1].op not in ("identity", "dropout", "pick")
         self_made = fresh and self.draft.nodes[value - 1].op not in ("chunk", "flatten")
         views = ("identity", "dropout", "chunk", "flatten")
@@ -260,7 +260,7 @@ class _Builder:
         return self.add(Node("call", (cur,), self.rng.choice(fitting)))
 
     def both_again(self, cur: int) -> int | None:
-        """A convolution and the layer after it once more, like a head for several levels."""
+        """Call a convolution and its layer once more, like a head shared by several levels."""
         pairs = [
             (self.draft.nodes[node.inputs[0] - 1].module, node.module)
             for node in self.draft.nodes
@@ -288,7 +288,7 @@ class _Builder:
         return new if new is None or self.rng.random() < 0.3 else self.norm(new)
 
     def used_twice(self, cur: int) -> int | None:
-        """Another use of something that a convolution or layer made."""
+        """Add another use of the output of a convolution or layer."""
         made = [i + 1 for i, n in enumerate(self.draft.nodes) if n.module]
         made = [v for v in made if v not in self.pinned]
         return self.activation_of(self.rng.choice(made)) if made else None

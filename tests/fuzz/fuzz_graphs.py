@@ -1,11 +1,11 @@
 """Random networks as plain data: a list of modules and a list of nodes.
 
-A graph is a value: it can be printed, pasted into a test, compared and made smaller. Everything
-else is derived from it: the network (fuzz_network), its numbers (fuzz_parameters), what it must
-output (fuzz_reference) and what must fold (fuzz_folds).
+A graph is a value: it can be printed, pasted into a test, compared and shrunk. Everything else is
+derived from it: the network (fuzz_network), its parameters (fuzz_parameters), the outputs that it
+must have (fuzz_reference) and the folds (fuzz_folds).
 
-Values are numbered: 0 is the network's input, i + 1 the result of node i. A chunk node's value is a
-tuple, which only pick nodes take.
+Values are numbered: 0 is the network's input, i + 1 the result of node i. The value of a chunk node
+is a tuple, which only pick nodes take.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Conv:
         mode: The padding mode.
         weight_from: Name of the module whose weight this one shares.
         bias_from: Name of the module whose bias this one shares.
-        gain: Range of log10 of the deviation of an output channel.
+        gain: Range of log10 of the standard deviation of an output channel.
         offset: Largest absolute value of a bias.
     """
 
@@ -62,7 +62,7 @@ class Norm:
     """A normalizer.
 
     Attributes:
-        dim: As in the class name: 1 also takes (N, C).
+        dim: As in the class name; 1 also takes (N, C).
         channels: C.
         mean: Ratios of the IN, LN and BN means.
         var: Ratios of the three variances.
@@ -75,8 +75,8 @@ class Norm:
         spread: Range of log10 of the running variances.
         offset: Largest absolute running mean.
         zeros: Whether some weights are exactly zero.
-        matched: Whether the weight makes up for the running variance, so that the product is 1.
-        follows: Name of the convolution whose bias the running mean is near to.
+        matched: Whether the weight compensates for the running variance, so that the scale is 1.
+        follows: Name of the convolution whose bias is close to the running mean.
     """
 
     dim: int
@@ -121,11 +121,11 @@ class Node:
     """One step.
 
     Attributes:
-        op: What is done; "call" calls ``module``, "functional" passes its weight and bias to the
-            function, "bare" its weight only.
+        op: The operation; "call" calls ``module``, "functional" passes its weight and bias to the
+            function, "bare" only its weight.
         inputs: Numbers of the values that it takes.
         module: A name in the graph's modules.
-        args: Numbers of the operation.
+        args: Numeric arguments of the operation.
     """
 
     op: str
@@ -139,10 +139,10 @@ class Graph:
     """A network with its input.
 
     Attributes:
-        seed: Of all its numbers.
-        input_shape: (N, C, ...).
-        modules: By name, in the order of registration.
-        nodes: In the order of execution.
+        seed: Seed of all its parameters and inputs.
+        input_shape: Shape of the input, (N, C, ...).
+        modules: Modules by name, in the order of registration.
+        nodes: Nodes in the order of execution.
         outputs: Numbers of the values that are returned.
     """
 
@@ -158,7 +158,7 @@ class Graph:
         return self.named(module.of) if isinstance(module, Alias) else module
 
     def original_name(self, name: str) -> str:
-        """The name that an alias is of."""
+        """The name of the module that an alias stands for."""
         module = dict(self.modules)[name]
         return self.original_name(module.of) if isinstance(module, Alias) else name
 
@@ -169,13 +169,13 @@ class Graph:
         return {name: norm for name, norm in norms.items() if name in called}
 
     def source(self, value: int) -> int:
-        """The value itself, past identities, which leave no trace in a network."""
+        """The value behind identities, which leave no trace in a network."""
         while value and self.nodes[value - 1].op == "identity":
             value = self.nodes[value - 1].inputs[0]
         return value
 
     def uses(self) -> Counter[int]:
-        """How often each value is taken or returned; identities take nothing."""
+        """How often each value is used or returned; identities do not count as uses."""
         taken = [v for node in self.nodes if node.op != "identity" for v in node.inputs]
         return Counter(self.source(v) for v in [*taken, *self.outputs])
 
@@ -202,7 +202,7 @@ def without_dead_parts(graph: Graph) -> Graph:
             nodes.append(dataclasses.replace(node, inputs=inputs))
             number[index + 1] = len(nodes)
     kept = {node.module for node in nodes if node.module}
-    for name, module in reversed(graph.modules):  # owners come before those who borrow
+    for name, module in reversed(graph.modules):  # owners come before borrowers
         if name in kept:
             kept |= set(borrowed_from(module))
     return dataclasses.replace(
@@ -214,7 +214,7 @@ def without_dead_parts(graph: Graph) -> Graph:
 
 
 def borrowed_from(module: Module) -> list[str]:
-    """Names of the modules that this one cannot do without."""
+    """Names of the modules that this one shares tensors of."""
     if isinstance(module, Alias):
         return [module.of]
     if isinstance(module, Norm):

@@ -1,4 +1,4 @@
-"""The network of a graph: modules in a ModuleDict and a forward that walks the spec."""
+"""The network of a graph: modules in a ModuleDict, and a forward that walks the spec."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ACTIVATIONS = {"relu": F.relu, "leaky_relu": F.leaky_relu, "hardswish": F.hardsw
 
 
 class SpecNetwork(nn.Module):
-    """Runs a graph: ``parts`` are its modules, ``steps`` modules without parameters."""
+    """Runs a graph; ``parts`` are its modules, ``steps`` are modules without parameters."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""The runtime's part: pruned networks of many graphs in one file.
+"""The check in the runtime: pruned networks of many graphs in one file.
 
-An export costs a second however small the network is, so the networks of up to ``BUNDLE`` graphs
-with the same batch size become one file with an input for each. A bundle that fails is taken apart,
-so that a failure names its graph. A dynamic batch makes an export several times as slow, so only
-some small bundles have one, and only some are exported twice.
+An export takes a second, however small the network is. So the networks of up to ``BUNDLE`` graphs
+with the same batch size become one file, with an input for each. A bundle that fails is split, so
+that a failure names its graph. A dynamic batch makes an export several times as slow, so only some
+small bundles have one, and only some are exported twice.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class _Bundle(nn.Module):
 
 
 def check_in_runtime(checked: Iterable[Checked]) -> Outcome:
-    """Check the float32 bound in ONNX Runtime, and that exports repeat to the byte.
+    """Check the float32 bound in ONNX Runtime, and that repeated exports are byte-identical.
 
     Args:
         checked: Graphs that passed in torch.
 
     Raises:
-        GraphError: A graph fails; it is that of the smallest failing bundle.
+        GraphError: A graph fails; it comes from the smallest failing bundle.
     """
     outcome = Outcome()
     for bundle in _bundles(checked):

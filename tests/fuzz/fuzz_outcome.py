@@ -1,4 +1,4 @@
-"""What one graph, or many, gave."""
+"""The outcome of checking one graph or many."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 
 class FuzzError(Exception):
-    """A graph for which something does not hold.
+    """A graph for which a property does not hold.
 
     Attributes:
-        kind: What does not; the shrinker keeps it.
+        kind: The property; the shrinker preserves it.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -33,7 +33,7 @@ class Outcome:
     worst: dict[str, float] = field(default_factory=dict)
 
     def add(self, other: Outcome) -> None:
-        """Take another outcome in."""
+        """Merge another outcome."""
         for name in ("graphs", "undefined", "layers", "in_runtime", "redrawn", "ill_conditioned"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.folds += other.folds
@@ -42,5 +42,5 @@ class Outcome:
             self.note(key, value)
 
     def note(self, key: str, ratio: float) -> None:
-        """Remember the largest ratio of an error to its bound."""
+        """Keep the largest ratio of an error to its bound."""
         self.worst[key] = max(self.worst.get(key, 0.0), ratio)

@@ -1,7 +1,7 @@
-"""The numbers of a graph: tensors drawn from its seed, one generator per module.
+"""The parameters of a graph: tensors drawn from its seed, with one generator per module.
 
 Everything is drawn as float32 numbers held in float64, so that the float32 network, the float64
-network and the reference have the very same parameters.
+network and the reference have exactly the same parameters.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Parameters = dict[str, dict[str, Tensor]]
 
 
 def draw_parameters(graph: Graph) -> Parameters:
-    """By module name and tensor name, in float64; shared tensors are the same objects."""
+    """Parameters by module and tensor name, in float64; shared tensors are the same objects."""
     drawn: Parameters = {}
     for name, module in graph.modules:
         draw_module(graph.seed, name, module, drawn)
@@ -39,7 +39,7 @@ def draw_module(seed: int, name: str, module: Conv | Norm | Alias, drawn: Parame
 
 
 def draw_input(graph: Graph, index: int = 0) -> Tensor:
-    """Inputs of one call, in float64; every index gives others."""
+    """Inputs of one call, in float64; each index gives different ones."""
     generator = torch.Generator().manual_seed(graph.seed * 1009 + 500 + index)
     return torch.randn(graph.input_shape, generator=generator).double()
 

@@ -1,14 +1,14 @@
-"""What a graph must compute: its spec walked in float64, with formulas of its own.
+"""The outputs that a graph must have: its spec evaluated in float64, by independent formulas.
 
 Nothing here comes from the package under test. The normalizer is
 
     y = weight * (x - sum_k p_k mean_k) / sqrt(sum_k q_k var_k + eps) + bias,   k in IN, LN, BN
 
-with mean_ln, var_ln taken over all entries of a sample (a corrected variance adds what its
-correction adds), and the running statistics for BN.
+with mean_ln and var_ln over all entries of a sample (a corrected variance adds its correction), and
+the running statistics for BN.
 
-With a ``jitter`` every operand, statistic and result is moved by up to one rounding unit: how far
-the output moves says how well the graph is conditioned.
+With ``jitter``, every operand, statistic and result is perturbed by up to one rounding unit. The
+change of the output shows how well the graph is conditioned.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def evaluate(
 def run_node(
     graph: Graph, node: Node, parameters: Parameters, values: list[Any], jitter: Jitter | None
 ) -> Any:
-    """The value of one node, given those before it."""
+    """The value of one node, given the values before it."""
     move = jitter or (lambda tensor: tensor)
     operands = [values[v] for v in node.inputs]
     if not node.module:
@@ -125,7 +125,7 @@ def statistics(
     p: list[float],
     q: list[float],
 ) -> tuple[Tensor, Tensor]:
-    """The mixed mean and variance, (N, C) each; what has no ratio is not computed."""
+    """The mixed mean and variance, (N, C) each; statistics of ratio 0 are skipped."""
     planes = x.reshape(x.shape[0], x.shape[1], -1)
     positions = planes.shape[2]
     mean_in = planes.mean(2)
@@ -144,7 +144,7 @@ def statistics(
 
 
 def simple(op: str, operands: list[Any], args: tuple[int, ...]) -> Any:
-    """Everything without parameters."""
+    """The operations without parameters."""
     x = operands[0]
     axes = x.dim() - 2 if isinstance(x, Tensor) else 0
     if op == "relu":

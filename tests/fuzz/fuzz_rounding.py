@@ -1,11 +1,11 @@
 """The float32 bound: err(pruned) <= 4 err(original) + 1e-6 s, output by output.
 
-One error is one draw of rounding errors, and an output may have a few entries only, so where two
-inputs exceed the bound, it is asked again: first with the errors over MORE_INPUTS inputs, for both
-networks; then with err(original) at least what a unit of rounding at all operands, statistics and
-results does to the reference. The latter is for badly conditioned graphs where the original is
-exact by luck of its structure (equal numbers whose mean is exact, opposite numbers that cancel).
-Both are counted, and the tests say how many there may be.
+One error is one sample of rounding errors, and an output may have only a few entries. So if two
+inputs exceed the bound, it is checked again: first with the errors of both networks over
+MORE_INPUTS inputs; then with err(original) no smaller than the effect on the reference of one
+rounding unit at all operands, statistics and results. The latter is for badly conditioned graphs
+whose original is exact by luck (equal numbers whose mean is exact, opposite numbers that cancel).
+Both cases are counted, and the tests limit their number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MORE_INPUTS = 32
 
 
 def errors_of(runs: list[list[Tensor]], references: tuple[list[Tensor], ...]) -> tuple[float, ...]:
-    """The largest error of each output over all inputs; inf for what is not a finite number."""
+    """The largest error of each output over all inputs; inf where it is not finite."""
     worst = [0.0] * len(references[0])
     for outputs, expected in zip(runs, references, strict=True):
         for index, (value, exact) in enumerate(zip(outputs, expected, strict=True)):
@@ -74,7 +74,7 @@ def check_with_conditioning(
     inputs: tuple[Tensor, ...],
     references: tuple[list[Tensor], ...],
 ) -> None:
-    """Require the float32 bound, at last with what rounding does to the reference.
+    """Require the float32 bound, with the effect of rounding on the reference taken into account.
 
     Raises:
         FuzzError: An error exceeds even that.

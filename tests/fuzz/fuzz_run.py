@@ -31,7 +31,7 @@ class Run:
     """The outcome of some seeds.
 
     Attributes:
-        outcome: Of all that passed.
+        outcome: The outcome of all graphs that passed.
         failures: Seed, kind and text of each failure.
         reproductions: Shrunk graphs as tests, at most one per chunk of seeds.
     """
@@ -41,7 +41,7 @@ class Run:
     reproductions: list[str] = field(default_factory=list)
 
     def add(self, other: Run) -> None:
-        """Take another run in."""
+        """Merge another run."""
         self.outcome.add(other.outcome)
         self.failures += other.failures
         self.reproductions += other.reproductions
@@ -51,9 +51,9 @@ def run_seeds(seeds: Iterable[int], onnx_every: int = 0, trials: int = 400) -> R
     """Check the graphs of some seeds.
 
     Args:
-        seeds: Which.
+        seeds: The seeds.
         onnx_every: Seeds divisible by this also run in ONNX Runtime; 0 for none.
-        trials: How many graphs to check at most to make a failing one small.
+        trials: Largest number of graphs to check while shrinking a failing one.
     """
     run = Run()
     exported: list[Checked] = []

@@ -1,7 +1,7 @@
-"""Making a failing graph small, as long as it fails in the same way.
+"""Shrink a failing graph, as long as it fails in the same way.
 
-Greedy: of all the simpler graphs, the first that still fails is taken, until none does. Candidates
-need not be valid; those that cannot be computed, or whose output is constant, are passed over.
+The search is greedy: it takes the first simpler graph that still fails, until none does. Candidates
+need not be valid; those that cannot be computed, or whose output is constant, are skipped.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def shrink(graph: Graph, run: Check = check, trials: int = 400) -> Graph:
     Args:
         graph: A failing graph.
         run: Raises :class:`FuzzError` for failing graphs.
-        trials: How many graphs to check at most.
+        trials: Largest number of graphs to check.
     """
     kind = failure_kind(graph, run)
     progress = kind is not None
@@ -93,7 +93,7 @@ def shrink(graph: Graph, run: Check = check, trials: int = 400) -> Graph:
 
 
 def as_python(graph: Graph, kind: str) -> str:
-    """A test that fails, to be pasted into test_fuzz_regressions.py."""
+    """A failing test, to paste into test_fuzz_regressions.py."""
     name = "".join(c if c.isalnum() else "_" for c in kind.lower())
     return f"def test_{name}() -> None:\n    check(\n        {_literal(graph)}\n    )\n"
 
@@ -140,7 +140,7 @@ def _simpler(graph: Graph) -> Iterator[Graph]:
 
 
 def _bypassed(graph: Graph, index: int, value: int) -> Graph:
-    """Without a node: whoever used it uses one of its operands."""
+    """The graph without a node: its users use one of its operands instead."""
 
     def through(v: int) -> int:
         return value if v == index + 1 else v
@@ -175,7 +175,7 @@ def _simpler_modules(module: Module) -> Iterator[Module]:
 
 
 def _refitted(graph: Graph) -> Iterator[Graph]:
-    """The graph with every module's channels as its first input has them, if that is possible."""
+    """The graph with each module's channels adapted to its first input, if that is possible."""
     modules = dict(graph.modules)
     fitted: set[str] = set()
     try:

@@ -1,11 +1,10 @@
-"""Pruning many small networks quickly.
+"""Prune many small networks quickly.
 
-Nine tenths of the time of a prune go into torch.export: capturing with dynamic sizes, and counting
-operators for a column of the report. A graph that is not checked ``thoroughly`` is captured once,
-with closed sizes, for all its prunes, nothing is counted, and the network is not run to see whether
-it is a function of its input, nor to compare the outputs before and after: the fuzzer does that
-with a reference of its own. The decisions and the rewrite, which the fuzzer is about, run every
-time.
+Nine tenths of the time of a prune go into torch.export: to capture with dynamic sizes, and to count
+operators for the report. A graph that is not checked ``thoroughly`` is captured only once, with
+fixed sizes, for all its prunes, and no operators are counted. The network is not run to check that
+it is a function of its input, nor to compare outputs, since the fuzzer has its own reference. The
+decisions and the rewrite, which are what the fuzzer tests, run every time.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ OWN_LAYERS = AdoptionCheck(False, "own_layers")
 
 @contextlib.contextmanager
 def quick_prunes() -> Iterator[None]:
-    """While this lasts, all prunes must be those of one network and one kind of input."""
+    """Speed up pruning; meanwhile all prunes must be of one network and one kind of input."""
     known: list[Any] = []
     original = pruning.capture
 

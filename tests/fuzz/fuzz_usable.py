@@ -16,7 +16,7 @@ NOISE_LIMIT = 1e-12
 
 
 def is_usable(graph: Graph) -> bool:
-    """Whether a graph tests anything: has a layer, and outputs that vary and can be computed.
+    """Whether a graph tests anything: it has a layer, and outputs that vary and can be computed.
 
     Graphs with an undefined variance are usable: they must be refused.
     """

@@ -19,8 +19,8 @@ from fuzz_shrink import as_python, failure_kind, shrink
 GRAPHS = 200  # 100,000 before a release: release/
 ONNX_EVERY = 5
 SEARCHED = 200
-# At most one graph in a hundred may miss the literal bound; see fuzz_rounding. Which ones do
-# depends on the order in which a processor's kernels sum, so the limit holds for all together.
+# At most one graph in a hundred may exceed the literal bound; see fuzz_rounding. Which graphs do so
+# depends on the summation order of a processor's kernels, so the limit is for all together.
 MOST_REDRAWN = GRAPHS // 100
 
 
@@ -37,7 +37,7 @@ def _quiet_on_one_thread(monkeypatch):
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[Outcome]:
-    """What the chunks of seeds gave."""
+    """The outcomes of the chunks of seeds."""
     return []
 
 

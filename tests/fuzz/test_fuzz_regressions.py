@@ -1,4 +1,4 @@
-"""Graphs that once failed, or that random graphs seldom hit, as small as they get."""
+"""Graphs that once failed, or that are rarely drawn at random, shrunk as far as possible."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(graph: Graph) -> None:
 
 
 def check_ill_conditioned(graph: Graph) -> None:
-    """Where the original is exact by luck: held to the conditioning, which must be needed."""
+    """Check a graph whose original is exact by luck; the bound must need its conditioning."""
     assert check_graph(graph).outcome.ill_conditioned == 1
 
 

@@ -1,4 +1,4 @@
-"""Classes of tools that are not installed here, as far as their pickles show them."""
+"""Classes of tools that are not installed here, as their pickles show them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class _Object:
-    """Keeps what it is given, as most options and records do."""
+    """Keeps its arguments, like most option and record classes."""
 
     def __init__(self, **fields: Any) -> None:
         self.__dict__.update(fields)
@@ -29,7 +29,7 @@ def enumeration(module: str, name: str, members: dict[str, Any], base: type | No
 
 @contextmanager
 def importable(*classes: Any) -> Iterator[None]:
-    """The classes can be found by pickle inside."""
+    """Meanwhile, pickle can import the classes."""
     added = []
     for kind in classes:
         parts = kind.__module__.split(".")

@@ -1,6 +1,6 @@
-"""Checkpoints as training tools write them: sound weights beside inert metadata of all kinds.
+"""Checkpoints as training tools write them: sound weights with inert metadata of all kinds.
 
-Each entry of the tables is a value that stands beside the weights, or a way to write the file.
+Each entry of the tables is a value stored next to the weights, or a way to write the file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Mode = enumeration("my_project.training", "Mode", {"TRAIN": "train", "TEST": "te
 
 
 def network() -> Network:
-    """The sound network with numbers as after a training."""
+    """The sound network with values as after training."""
     torch.manual_seed(0)
     model = Network().eval()
     with torch.no_grad():
@@ -82,7 +82,7 @@ def _schedulers() -> dict[str, Any]:
 
 
 def _tools() -> dict[str, Any]:
-    """What other tools put beside the weights, with classes that pickle under their names."""
+    """Metadata that other tools store, with classes that pickle under their names."""
     options = {"lr": 0.1, "betas": (0.9, 0.999), "path": pathlib.PurePosixPath("/data")}
     attribute_dict = stand_in("lightning.fabric.utilities.data", "AttributeDict", dict)
     old_dict = stand_in("pytorch_lightning.utilities.parsing", "AttributeDict", dict)
@@ -149,7 +149,7 @@ def _tools() -> dict[str, Any]:
 TOOLS = _tools()
 CLASSES = TOOLS.pop("_classes")
 
-# What stands beside the weights.
+# Values stored next to the weights.
 METADATA: dict[str, Any] = {
     **_optimizers(),
     **_schedulers(),
@@ -229,7 +229,7 @@ def _save(content: Any, **options: Any) -> Writer:
 
 
 def _tagged(tag: str, legacy: bool) -> Writer:
-    """As a file from another device."""
+    """A file written on another device."""
 
     def write(path: pathlib.Path) -> None:
         own = torch.serialization.location_tag

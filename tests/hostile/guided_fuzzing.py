@@ -1,10 +1,10 @@
-"""Fuzzing that follows the branches taken, of each part that reads bytes of a file.
+"""Coverage-guided fuzzing of each part that reads bytes of a file.
 
     python tests/hostile/guided_fuzzing.py pickle|zip|safetensors|planted [OPTIONS OF LIBFUZZER]
 
 such as ``-max_total_time=600``. Anything but a result or a typed error ends it with a traceback and
-leaves the input in a file ``crash-...``; so do 5 seconds and 1 GB for one input. It starts from the
-hostile files, without the large ones.
+leaves the input in a file ``crash-...``, as does an input that takes 5 seconds or 1 GB. It starts
+from the hostile files, except for the large ones.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def fall_over(data: bytes) -> None:
 
 
 def in_a_file(read: Callable[[object], object]) -> Callable[[bytes], None]:
-    """A reader of open files as one of bytes."""
+    """Turn a reader of open files into a reader of bytes."""
     descriptor, name = tempfile.mkstemp()
     path = Path(name)
 
@@ -98,7 +98,7 @@ def beginnings(target: str) -> Iterator[bytes]:
 
 
 def _values() -> Iterator[bytes]:
-    """Each hostile value alone."""
+    """Each hostile value by itself."""
     import hostile_calls
     import hostile_code
     import hostile_structures

@@ -1,4 +1,4 @@
-"""Calls that a pickle can ask for: code that runs here, and code that is only asked for."""
+"""Calls that a pickle can request: some would run here, others are only requested."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def data(value: bytes) -> bytes:
     return b"B" + len(value).to_bytes(4, "little") + value
 
 
-# Python's own unpickler runs each of these and the canary dies.
+# Python's own unpickler executes each of these, and the canary dies.
 LIVE: dict[str, bytes] = {
     "os.system": SYSTEM,
     "posix.system": call(name("posix", "system"), text(TOUCH)),
@@ -178,7 +178,7 @@ LIVE: dict[str, bytes] = {
     + SYSTEM,
     "popped": SYSTEM + POP + NONE,
 }  # fmt: skip
-# These are only asked for: they do not run here, or would end or upset the process.
+# These are only requested: they do not run here, or would end or disturb the process.
 ASKED: dict[str, bytes] = {
     f"{module}.{function}": call(name(module, function), *arguments)
     for module, function, arguments in (

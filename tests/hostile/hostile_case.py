@@ -1,4 +1,4 @@
-"""One hostile file: how it is written, and what a reader may do with it."""
+"""One hostile file: how to write it, and what a reader may make of it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 UNSAFE = "unsafe"
-"""Refused because it asks for something that could execute code; the name is told."""
+"""Refused because it requests something that could execute code; the message names it."""
 REFUSED = "refused"
 """Refused with a typed error of any kind."""
 HARMLESS = "harmless"
-"""Refused with a typed error, or the sound weights are read, all and exactly."""
+"""Refused with a typed error, or all sound weights are read exactly."""
 READ = "read"
-"""The sound weights are read: what is odd about the file does no harm."""
+"""The sound weights are read: the oddity of the file does no harm."""
 TYPED = "typed"
-"""A typed error, or any reading within the bounds: the weights of the file are not the sound ones,
-but they are what it says."""
+"""A typed error, or any reading within the limits: the file's weights are not the sound ones, but
+they are what the file says."""
 
 CANARY = "canary"
-"""A file that only executed code makes, in the folder of the process."""
+"""A file in the folder of the process that only executed code touches."""
 
 
 @dataclass(frozen=True)

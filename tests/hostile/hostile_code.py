@@ -1,4 +1,4 @@
-"""Files that ask for code: every known way to reach a function from a pickle."""
+"""Files that request code: every known way to reach a function from a pickle."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ DANGERS = {key: LIVE[key] for key in ("os.system", "builtins.eval", "INST", "OBJ
 
 
 def _in_layout(index: int, body: bytes) -> bytes:
-    """Beside the weights in one of the layouts and protocols."""
+    """A value stored next to the weights, in one of the layouts and protocols."""
     beside = [(text("x"), body)]
     protocol = 2 + index % 4
     if index % 2:

@@ -1,4 +1,4 @@
-"""Every hostile file, whole."""
+"""All hostile files."""
 
 from __future__ import annotations
 

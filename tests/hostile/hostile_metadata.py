@@ -1,4 +1,4 @@
-"""Sound weights beside facts that would upset whoever prints, counts or builds from them."""
+"""Sound weights with metadata that could break code that prints, counts or builds from it."""
 
 from __future__ import annotations
 

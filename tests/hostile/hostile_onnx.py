@@ -1,7 +1,7 @@
 """All ONNX files that no conversion writes.
 
 Most are a sound file with one thing changed; ``verify`` compares them with the network of the sound
-one. Weights that lie elsewhere are the right ones: who reads them passes.
+one. External weights are the right ones, so that reading them would pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One ONNX file that no conversion writes, and what ``verify`` and ``bench`` may make of it."""
+"""One ONNX file that no conversion writes, and the expected results of ``verify`` and ``bench``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Place:
     """Where a file is made.
 
     Attributes:
-        folder: Of the file alone.
+        folder: A folder for this file alone.
         sound: The bytes of the sound file.
     """
 
@@ -39,7 +39,7 @@ class Place:
 
     @property
     def outside(self) -> Path:
-        """A folder beside the file's, which nothing may be read from."""
+        """A folder next to the file's, from which nothing may be read."""
         return self.folder.parent / f"{self.folder.name}-outside"
 
 
@@ -48,13 +48,13 @@ class OnnxCase:
     """One file.
 
     Attributes:
-        name: Unique.
+        name: A unique name.
         make: Makes it.
-        verify: What becomes of it there: ``ok`` or the code of an error.
-        bench: The same there.
-        found: What an error of bench says of it; without bench, one of verify.
-        seconds: The time that it is given.
-        options: Of bench, beside the file.
+        verify: The result of ``verify``: ``ok`` or the code of an error.
+        bench: The result of ``bench``.
+        found: Text in the error of ``bench``; without ``bench``, in that of ``verify``.
+        seconds: Time limit.
+        options: Options of ``bench``, besides the file.
     """
 
     name: str
@@ -83,7 +83,7 @@ def content(data: bytes) -> Callable[[Place], object]:
 
 
 def instead(*nodes: onnx.NodeProto, inputs=None, outputs=None, weights=(), functions=(), **options):
-    """A file of its own, from x of shape (N, 1, 8, 8) to y of shape (N, 3)."""
+    """A separate file, from x of shape (N, 1, 8, 8) to y of shape (N, 3)."""
 
     def make(place: Place) -> object:
         x = [value("x", FLOAT, ["N", 1, 8, 8])] if inputs is None else inputs
@@ -121,6 +121,6 @@ def weight(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
 
 
 def fill(shape, **names):
-    """A constant of a shape that is known when it runs."""
+    """A constant whose shape is only known at run time."""
     sizes = constant("shape", np.array(shape, np.int64))
     return instead(node("ConstantOfShape", ["shape"], ["y"]), weights=[sizes], **names)

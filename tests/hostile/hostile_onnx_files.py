@@ -1,4 +1,4 @@
-"""ONNX files whose weights lie elsewhere, and what is no ONNX file."""
+"""ONNX files with external weights, and files that are not ONNX files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hostile_onnx_case import (
 )
 from onnx import TensorProto, helper
 
-# Weights elsewhere.
+# External weights.
 
 
 def elsewhere(
@@ -155,7 +155,7 @@ EXTERNAL = [
 ]  # fmt: skip
 
 
-# What is no ONNX file.
+# Files that are not ONNX files.
 
 
 def bound_socket(place: Place) -> object:

@@ -1,4 +1,4 @@
-"""ONNX files with graphs that cannot run, or run without end."""
+"""ONNX files with graphs that cannot run, or that never end."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def dims(*sizes: int) -> Edit:
 
 
 def renamed(old: str, new: str) -> Edit:
-    """Another name for a value, everywhere."""
+    """Rename a value everywhere."""
 
     def edit(model: onnx.ModelProto) -> None:
         for entry in model.graph.node:

@@ -1,4 +1,4 @@
-"""Sound ONNX files that say wrong things of themselves."""
+"""Sound ONNX files with wrong metadata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def says(**values: str) -> Edit:
 
 
 def wrong(model: onnx.ModelProto) -> None:
-    """Other numbers, so that the file's own words on its layers and its source count."""
+    """Change the weights, so that the file's metadata on its layers and source matter."""
     bias = weight(model, "fc.bias")
     bias.CopyFrom(constant("fc.bias", numpy_helper.to_array(bias) + 1))
 

@@ -1,4 +1,4 @@
-"""ONNX files with inputs, outputs and sizes that no network has."""
+"""ONNX files with impossible inputs, outputs and sizes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def output_of(*nodes: onnx.NodeProto, kind: onnx.TypeProto | None = None, **opti
 
 
 def cast(number: int):
-    """The right shape, as other numbers."""
+    """Outputs of the right shape with another element type."""
     nodes = [
         node("ReduceMax", ["x"], ["m"], axes=[2, 3], keepdims=0),
         node("Concat", ["m", "m", "m"], ["f"], axis=1),

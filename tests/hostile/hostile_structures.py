@@ -1,4 +1,4 @@
-"""Files that would eat time, memory or the stack: hashes, sharing, cycles, depth, sizes."""
+"""Files that would exhaust time, memory or the stack: hashes, sharing, cycles, depth, sizes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from sound_content import checkpoint, state_dict
 from zip_assembly import zipped
 
 EQUAL_HASHES = (1 << 61) - 1
-"""Python hashes integers modulo this, so its multiples all meet in one slot of a dict."""
+"""Python hashes integers modulo this, so all its multiples collide in a dict."""
 DEPTH = 100_000
 
 
@@ -59,7 +59,7 @@ def shared_lists(levels: int, width: int = 10) -> bytes:
 
 
 def shared_dicts(levels: int, width: int = 10) -> bytes:
-    """As above, of dicts."""
+    """Like ``shared_lists``, with dicts."""
     body = EMPTY_DICT + put(1000) + POP
     for level in range(levels):
         pairs = [(text(str(i)), get(1000 + level)) for i in range(width)]

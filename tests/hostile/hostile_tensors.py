@@ -34,7 +34,7 @@ from zip_assembly import zipped
 KEY = "n.weight"  # four float32 in storage "1"
 HUGE = 1 << 40
 
-# Arguments of the assembly of one tensor whose true ones are ("1", 4, (4,)).
+# Arguments for the assembly of one tensor; the true ones are ("1", 4, (4,)).
 LIES: dict[str, tuple[str, dict[str, Any]]] = {
     "offset outside": (REFUSED, {"offset": 1}),
     "offset at the end": (REFUSED, {"offset": 4}),

@@ -29,7 +29,7 @@ BOMB = bomb(GIGABYTE)
 
 
 def _one(inner: str, **fields: Any) -> bytes:
-    """An archive in which one member has other fields."""
+    """An archive in which the fields of one member are changed."""
     data = PICKLE if inner == "data.pkl" else DATA
     member = Member(**{"name": f"net/{inner}".encode(), "data": data, **fields})
     return archive(members(changes={inner: member}))
@@ -106,7 +106,7 @@ _TRUE_OF_PICKLE = ("method 8, not compressed", "offset of another member")
 
 
 def _ends() -> dict[str, tuple[str, bytes]]:
-    """Lies of the end records."""
+    """Wrong fields in the end records."""
     sound = members()
 
     def lie(**fields: Any) -> bytes:
@@ -152,7 +152,7 @@ def _ends() -> dict[str, tuple[str, bytes]]:
 
 
 def _torn(whole: bytes) -> Iterator[tuple[str, bytes]]:
-    """Cut at every structure of the archive."""
+    """Archives truncated at every structure."""
     for signature, label in (
         (b"PK\1\2", "directory"),
         (b"PK\3\4", "local header"),

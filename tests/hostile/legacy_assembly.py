@@ -38,14 +38,14 @@ def legacy(
 
     Args:
         content: Pickle of the objects; the sound content by default.
-        magic: First pickle.
-        protocol: Second.
-        system: Third.
+        magic: The first pickle.
+        protocol: The second pickle.
+        system: The third pickle.
         keys: Pickle of the list of storage keys.
         counts: Elements that each storage claims.
         storages: Data by key.
         order: Order in which the storages follow.
-        after: What follows at the end.
+        after: Bytes at the end.
     """
     storages = STORAGES if storages is None else storages
     order = sorted(storages) if order is None else order

@@ -1,10 +1,10 @@
-"""Small checkpoints with random damage: refused, or read as what they were.
+"""Small checkpoints with random damage: they are refused, or read as the undamaged ones.
 
     python tests/hostile/mutations.py [--seeds 12] [--count 1000]
 
-Where a format has no checksum, damage inside the numbers of a tensor or a fact such as the epoch
-cannot be seen: these readings are counted, as ``silent``. Everything else is a fault, printed with
-the call that makes its file.
+In a format without checksums, damage inside the values of a tensor or metadata such as the epoch
+cannot be detected; such readings are counted as ``silent``. Everything else is a fault, printed
+with the call that makes its file.
 """
 
 from __future__ import annotations
@@ -48,34 +48,34 @@ WITH_CHECKSUMS = ("zip",)
 
 
 def flip(data: bytearray, chance: random.Random) -> None:
-    """One bit."""
+    """Flip one bit."""
     data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
 
 
 def replace(data: bytearray, chance: random.Random) -> None:
-    """One byte by a telling one."""
+    """Replace one byte by a special one."""
     data[chance.randrange(len(data))] = chance.choice(b"\0\1\x7f\x80\xff().cRbQ\x81\x93")
 
 
 def insert(data: bytearray, chance: random.Random) -> None:
-    """A few bytes more."""
+    """Insert a few bytes."""
     at = chance.randrange(len(data) + 1)
     data[at:at] = chance.randbytes(chance.randint(1, 9))
 
 
 def delete(data: bytearray, chance: random.Random) -> None:
-    """A few bytes less."""
+    """Delete a few bytes."""
     at = chance.randrange(len(data))
     del data[at : at + chance.randint(1, 9)]
 
 
 def truncate(data: bytearray, chance: random.Random) -> None:
-    """The end cut off."""
+    """Cut off the end."""
     del data[chance.randrange(len(data)) :]
 
 
 def swap(data: bytearray, chance: random.Random) -> None:
-    """Two pieces exchanged."""
+    """Swap two pieces."""
     size = chance.randint(1, 32)
     one, other = sorted(chance.randrange(len(data)) for _ in range(2))
     first, second = data[one : one + size], data[other : other + size]
@@ -84,13 +84,13 @@ def swap(data: bytearray, chance: random.Random) -> None:
 
 
 def repeat(data: bytearray, chance: random.Random) -> None:
-    """A piece twice."""
+    """Repeat a piece."""
     at = chance.randrange(len(data))
     data[at:at] = data[at : at + chance.randint(1, 64)]
 
 
 def enlarge(data: bytearray, chance: random.Random) -> None:
-    """Four or eight bytes as a large number."""
+    """Replace four or eight bytes by a large number."""
     size = chance.choice((2, 4, 8))
     at = chance.randrange(len(data))
     value = chance.choice((0, 1, (1 << 8 * size) - 1, 1 << (8 * size - 1)))
@@ -120,18 +120,18 @@ def damage(sound: bytes, chance: random.Random) -> bytes:
 
 @dataclass
 class Outcomes:
-    """What came of damaged files.
+    """The outcomes of damaged files.
 
     Attributes:
         counts: By format and outcome: refused, identical, silent.
-        faults: A line for each that came out as it must not.
+        faults: One line for each wrong outcome.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
     def add(self, label: str, form: str, reading: Reading, sound: Reading) -> None:
-        """Count one file beside the reading of the sound one."""
+        """Count one file, compared with the reading of the sound one."""
         problems = list(reading.problems)
         kind = "refused" if reading.kind in ("refused", "unsafe") else "identical"
         if reading.kind == "read" and (reading.changed or reading.facts != sound.facts):

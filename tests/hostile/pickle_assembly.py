@@ -16,7 +16,7 @@ BINPERSID, NEWOBJ, NEWOBJ_EX, STACK_GLOBAL, OBJ = b"Q", b"\x81", b"\x92", b"\x93
 
 
 def put(index: int) -> bytes:
-    """Note the top of the stack in the memo."""
+    """Store the top of the stack in the memo."""
     return b"r" + struct.pack("<I", index)
 
 
@@ -103,12 +103,12 @@ def tensor(
     """A tensor as ``torch.save`` writes it.
 
     Args:
-        key: Of the storage.
-        count: Elements of the storage.
-        shape: Sizes.
-        stride: Steps; those of a contiguous tensor if None.
-        offset: First element.
-        storage: Name of torch's class.
+        key: Key of the storage.
+        count: Number of elements in the storage.
+        shape: Shape of the tensor.
+        stride: Strides; those of a contiguous tensor if None.
+        offset: Index of the first element.
+        storage: Name of torch's storage class.
         location: Device tag.
         view: Further items of the persistent id; None in the legacy layout.
     """
@@ -119,7 +119,7 @@ def tensor(
 
 
 def rebuilt(storage: bytes, shape: Iterable[int], stride: Iterable[int], offset: int) -> bytes:
-    """A call of torch's function that makes a tensor of a storage."""
+    """A call of torch's function that makes a tensor from a storage."""
     return call(
         name("torch._utils", "_rebuild_tensor_v2"),
         storage,

@@ -1,4 +1,4 @@
-"""Reads files in a worker process, which may hang, crash, or eat memory."""
+"""Read files in a worker process, which may hang, crash or exhaust memory."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from typing import Any
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SECONDS = 5.0
-"""Longest reading of a file, in the time of the processor."""
+"""Limit for reading a file, in CPU time."""
 PATIENCE = 60.0
-"""After so many seconds of waiting a reading counts as hanging: other processes run, too."""
+"""Seconds of waiting after which a reading counts as hanging; other processes run, too."""
 MEMORY = 200 << 20
 ADDRESS_SPACE = 64 << 30
-"""Saves the machine: torch reserves much, but nothing sound comes near this."""
+"""Protects the machine. torch reserves much address space, but no sound file comes near this."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of one file.
+    """The outcome of one file.
 
     Attributes:
         kind: ``read``, ``refused``, ``unsafe``, or ``failed``.
         text: The message.
-        problems: What must not have happened.
+        problems: What happened but must not.
         changed: Keys of the sound weights that were read differently.
-        facts: The metadata beside the weights.
-        seconds: Time of the processor.
-        memory: Bytes above the process after its imports.
+        facts: The metadata next to the weights.
+        seconds: CPU time.
+        memory: Peak memory in bytes, above that of the process after its imports.
     """
 
     kind: str

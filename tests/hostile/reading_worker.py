@@ -1,4 +1,4 @@
-"""The process that reads hostile files: one path a line in, one outcome a line out, as JSON.
+"""The process that reads hostile files: one path per line in, one outcome per line out, as JSON.
 
 It is told what to do with a file: load it (``load``), load it with the network that it names
 (``named``), or run a command on it (``inspect``, ``json``).
@@ -33,7 +33,7 @@ FOREIGN = ("Traceback", "error: unexpected", "weights_only", "please report")
 
 
 def problems_of_text(text: str) -> list[str]:
-    """What is wrong with a message that people read."""
+    """The faults of a message for people."""
     found = [f"says {phrase!r}" for phrase in FOREIGN if phrase in text]
     odd = {c for c in text if not c.isprintable() and c != "\n"}
     found += [f"holds the characters {sorted(map(ascii, odd))}"] if odd else []
@@ -86,7 +86,7 @@ def command(path: Path, *options: str) -> dict[str, Any]:
     except ValueError as error:
         problems.append(f"printed what is no text or JSON: {error}")
         text = ""
-    # A table is as long as its network is deep; only messages have a greatest length.
+    # The length of a table depends on the network; only messages have a maximum length.
     problems += [p for p in problems_of_text(text) if code or "long" not in p]
     stdout.detach(), stderr.detach()
     kind = "refused" if code else "read"
@@ -102,7 +102,7 @@ ACTIONS = {
 
 
 def misdeed(kind: str, folder: Path) -> dict[str, Any]:
-    """Do what reading a file must not do, so that the tests know that it would be seen."""
+    """Do what reading a file must not do, to check that it would be detected."""
     match kind:
         case "write":
             (folder / "written").write_text("x")
@@ -128,7 +128,7 @@ def misdeed(kind: str, folder: Path) -> dict[str, Any]:
 
 
 def failed(error: BaseException) -> dict[str, Any]:
-    """The outcome of an error that is none of ours."""
+    """The outcome of an error that is not one of this package."""
     text = f"{type(error).__name__}: {str(error)[:300]}"
     return {"kind": "failed", "text": text, "problems": [f"raised {text}"]}
 

@@ -14,7 +14,7 @@ DATA = b"".join(stored.data for stored in STATE)
 
 
 def header() -> dict[str, Any]:
-    """That of the sound content."""
+    """The header of the sound content."""
     entries, at = {}, 0
     for stored in STATE:
         end = at + len(stored.data)
@@ -35,9 +35,9 @@ def safetensors(
 
     Args:
         changes: Entries of the header to add or to replace.
-        text: The header as it is written.
-        length: What the first eight bytes say.
-        data: What follows the header.
+        text: The header as text.
+        length: Length that the first eight bytes claim.
+        data: Bytes after the header.
     """
     if text is None:
         text = json.dumps({**header(), **(changes or {})}).encode()
@@ -46,5 +46,5 @@ def safetensors(
 
 
 def changed(key: str, **fields: Any) -> bytes:
-    """A file in which some fields of one entry are others."""
+    """A file in which some fields of one entry are changed."""
     return safetensors({key: {**header()[key], **fields}})

@@ -1,6 +1,6 @@
 """The sound weights that every hostile file carries: a convolution and one switchable layer.
 
-Whatever else a file says, a reader may only refuse it or give exactly these.
+Whatever else a file contains, a reader may only refuse it or return exactly these.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Stored:
     """One tensor.
 
     Attributes:
-        key: In the state dict.
-        shape: Sizes.
-        values: Elements.
-        storage: Name of torch's class.
+        key: Key in the state dict.
+        shape: Shape of the tensor.
+        values: Its elements.
+        storage: Name of torch's storage class.
     """
 
     key: str
@@ -94,6 +94,6 @@ def checkpoint(
     beside: Iterable[tuple[bytes, bytes]] = (),
     view: bytes = b"",
 ) -> bytes:
-    """Opcodes that make a training checkpoint with ``state_dict``, ``epoch`` and what is beside."""
+    """Opcodes that make a training checkpoint with ``state_dict``, ``epoch`` and other pairs."""
     pairs = [(text("epoch"), number(7)), (text("state_dict"), state_dict(changes, view=view))]
     return mapping([*pairs, *beside])

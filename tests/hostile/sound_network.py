@@ -1,4 +1,4 @@
-"""The network that the sound weights are of."""
+"""The network that the sound weights belong to."""
 
 from __future__ import annotations
 

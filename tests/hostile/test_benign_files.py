@@ -1,4 +1,4 @@
-"""Files of other tools: inert metadata beside the weights refuses nothing and changes nothing."""
+"""Files of other tools: inert metadata does not get a file refused, and changes nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_the_weights_are_read_as_they_were_written(tmp_path, name):
 )
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
 def test_names_of_numpy_1(tmp_path, value, legacy):
-    """The module was called numpy.core before NumPy 2."""
+    """Before NumPy 2, the module was called numpy.core."""
     path, old = tmp_path / "net.pth", tmp_path / "old.pth"
     content = {"state_dict": STATE, "best": value}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)

@@ -1,4 +1,4 @@
-"""Fuzzing that follows the branches taken, for each part that reads bytes of a file."""
+"""Coverage-guided fuzzing of each part that reads bytes of a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile files are refused, or read as what they truly hold; whatever they ask for, nothing runs.
+"""Hostile files are refused, or read as what they really hold; nothing that they request runs.
 
 They are read in another process, by the function and by the commands.
 """
@@ -32,7 +32,7 @@ SAMPLES = {
     "g.pth": zipped(program(checkpoint(beside=[(text("arch"), text("timm:none"))]))),
     "h.pth": zipped(program(mapping((text("a." * 100 + k), v) for k, v in tensors().items()))),
 }
-# Python's own unpickler on every program: the payloads are live.
+# Python's own unpickler on every program, to show that the payloads are live.
 UNPROTECTED = """
 import os, pickle, sys
 for path in sys.argv[1:]:
@@ -49,7 +49,7 @@ for path in sys.argv[1:]:
 
 
 def allowed(outcome: str, reading: Reading) -> bool:
-    """Whether what came of a file is what may come of it."""
+    """Whether the reading of a file is allowed."""
     refused = reading.kind in ("refused", "unsafe")
     sound = reading.kind == "read" and not reading.changed
     return {
@@ -73,7 +73,7 @@ def session(tmp_path_factory):
 
 
 def faults(session: ReadingSession, folder: Path, cases: list[Case], action: str) -> list[str]:
-    """Read all; a line for each that came out as it must not."""
+    """Read all files; one line for each wrong outcome."""
     found = []
     path = folder / "net.pth"
     for case in cases:

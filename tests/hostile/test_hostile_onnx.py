@@ -1,6 +1,6 @@
-"""ONNX files that mean harm end in a typed error of ``verify`` and ``bench``, in bounded time.
+"""Hostile ONNX files end in a typed error of ``verify`` and ``bench``, in bounded time.
 
-A process of its own runs each; here one process serves many files, as long as it lives.
+Usually each file runs in a separate process; here one process serves many files while it lives.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from ssn_prune.verification import onnx_runtime, verify
 
 EXIT_CODES = {OK: 0, RUNTIME: 1, ARGUMENT: 2, VERIFICATION: 3}
 PATIENCE = 30
-"""Seconds beyond those that a file is given: other processes run, too."""
+"""Seconds beyond the limit of a file, since other processes run, too."""
 
 
 class SharedProcess:
-    """Stands in for ``runtime_process``: a start takes longer than most files."""
+    """Replaces ``runtime_process``, since starting a process takes longer than most files."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -55,7 +55,7 @@ class SharedProcess:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """The bytes of a sound file; what ``verify`` makes of its checkpoint alone is made once."""
+    """The bytes of a sound file; ``verify`` processes its checkpoint only once."""
     folder = tmp_path_factory.mktemp("sound")
     torch.save(tiny_network().state_dict(), folder / "net.pth")
     converted = run_cli("convert", str(folder / "net.pth"), *ARCH, "-o", str(folder / "net.onnx"))

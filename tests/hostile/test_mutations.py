@@ -1,4 +1,4 @@
-"""Damaged files are refused, or read as they were wherever a checksum can tell."""
+"""Damaged files are refused or read as the undamaged ones, wherever a checksum can tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that are no regular files, files that change while they are read, and large files."""
+"""Files that are not regular, files that change while they are read, and large files."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_file_that_changes_between_two_looks_is_refused(tmp_path, change):
 
 
 def test_another_file_under_the_same_name_does_not_matter(tmp_path):
-    """The one that was opened is read to its end."""
+    """The file that was opened is read to its end."""
     path = tmp_path / "net.pth"
     path.write_bytes(zipped())
     with open_checkpoint(path) as file:

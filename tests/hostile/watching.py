@@ -1,4 +1,4 @@
-"""What a process did while it read a file: executions, memory, and changes that stay."""
+"""Watch a process while it reads a file: code execution, memory, and lasting changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class Watch:
-    """Notes forbidden events while it is armed; an audit hook can never be taken off."""
+    """Records forbidden events while it is armed; an audit hook can never be removed."""
 
     def __init__(self) -> None:
         self.armed = False
@@ -55,13 +55,13 @@ class Watch:
 
 
 def _flushes(event: str, arguments: tuple[object, ...]) -> bool:
-    """Whether it is the call that empties the C library's buffers before stdout is turned."""
+    """Whether it is the call that flushes the C library's buffers before stdout is redirected."""
     opens = event == "ctypes.dlopen" and arguments == (None,)
     return opens or (event == "ctypes.dlsym" and arguments[1] == "fflush")
 
 
 def process_state() -> dict[str, object]:
-    """What reading a file must leave as it was."""
+    """The state that reading a file must leave unchanged."""
     return {
         "safe globals": sorted(map(str, torch.serialization.get_safe_globals())),
         "warning filters": len(warnings.filters),
@@ -83,13 +83,13 @@ _C = ctypes.CDLL(None)
 
 
 def forget() -> None:
-    """Give freed memory back, and forget the peak of the memory of this process so far."""
+    """Return freed memory to the system, and reset the peak memory of this process."""
     _C.malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_and_now() -> tuple[int, int]:
-    """Peak of the memory since then, and what is used now, in bytes."""
+    """The peak memory since :func:`forget`, and the memory in use now, in bytes."""
     text = Path("/proc/self/status").read_text()
     peak, now = (re.search(rf"{name}:\s+(\d+) kB", text) for name in ("VmHWM", "VmRSS"))
     assert peak

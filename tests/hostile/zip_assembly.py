@@ -15,7 +15,7 @@ _DESCRIPTOR_AND_UTF8 = 0x0808
 
 @dataclass(frozen=True)
 class Member:
-    """One member; what is None follows from its data.
+    """One member; fields that are None follow from its data.
 
     Attributes:
         name: As bytes, since it need not be text.
@@ -51,16 +51,16 @@ class End:
 
     Attributes:
         entries: Number of members.
-        size: Of the central directory.
-        offset: Of the central directory.
+        size: Size of the central directory.
+        offset: Offset of the central directory.
         disk: Number of this disk.
         zip64: Fields (entries, size, offset) of the 64-bit record; None for no such record.
         locator: Where its locator says it is; None for the truth.
         comment: Comment.
         claimed: Length of the comment; None for the truth.
-        before: Bytes in front of the archive.
+        before: Bytes before the archive.
         gap: Bytes between the members and the directory.
-        after: Bytes behind everything.
+        after: Bytes after everything.
     """
 
     entries: int | None = None
@@ -167,7 +167,7 @@ def _central(member: Member, begin: int) -> bytes:
 
 
 def deflated(data: bytes) -> bytes:
-    """Compressed as zip wants it."""
+    """Compress as a zip archive requires."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     return packer.compress(data) + packer.flush()
 

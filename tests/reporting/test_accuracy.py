@@ -39,7 +39,7 @@ NUMBERS = replace(accuracy(0, TargetKind.NONE), agreement=None, largest_differen
         (SAME, "Both get 87.0 % of the images right; the file gives all images the same class"),
         (MAPS, "The file gets 58.0 % mean IoU, the original 61.2 %: that is more than chance"),
         (UNLABELLED, "The file gives 2 images another class"),
-        (NUMBERS, "The outputs of no image differ by more than 8.5e-6"),
+        (NUMBERS, "Outputs differ by at most 8.5e-6 on every image"),
         (replace(NUMBERS, differing=1), "The outputs of 1 image clearly differ"),
     ],
 )
@@ -55,7 +55,7 @@ def test_notes_say_how_sure_that_is_and_what_was_left_out():
         "The file gives 1.7 % of the pixels another class",
         "Outputs differ by 2 % of their mean magnitude on average, and by 40 % at most",
         "3 % of the pixels have a label that is no class",
-        "resized to a shorter side of 9 (bicubic) and cut to the central 8x8",
+        "resized to a shorter side of 9 (bicubic) and cropped to the central 8x8",
         "inputs are (x / 255 - [0.5, 0.4, 0.3]) / 0.5 of pixels x",
     ):
         assert text in notes

@@ -57,9 +57,9 @@ def test_every_format_that_compares_names_what_changed(entry) -> None:
 
 def test_accuracy_on_images_is_compared_where_there_is_one() -> None:
     rows = {row.label: row for row in comparison_of(run(), Run(run().report, None)).rows}
-    assert "right on images" not in rows
+    assert "accuracy on images" not in rows
     rows = {
         row.label: row for row in comparison_of(run(), replace(run(), accuracy=accuracy())).rows
     }
-    found = rows["right on images"]
+    found = rows["accuracy on images"]
     assert (found.old, found.new.replace("\u00a0", " ")) == ("–", "86.0 % of 300 images")

@@ -144,7 +144,7 @@ def test_without_javascript_everything_can_be_read(browser, files) -> None:
         assert tab.locator(".layers tbody tr").count() == 21
         assert tab.locator("button").count() == 0
         assert tab.get_by_text("Same answers").is_visible()
-        tab.get_by_text("ONNX operators of the file").click()
+        tab.get_by_text("ONNX operators in the file").click()
         assert tab.get_by_role("cell", name="Conv", exact=True).is_visible()
 
 

@@ -72,7 +72,7 @@ def test_a_search_never_hides_a_check(parts: dict[str, Any], status: str) -> Non
     verdict = page_of(found).verdict
     assert verdict.status == status
     assert "exactly" not in verdict.sentence + verdict.detail
-    assert "A search made another network" in verdict.detail
+    assert "This is not the checkpoint's network: a search" in verdict.detail
 
 
 def test_a_search_that_changed_nothing_leaves_the_answers_the_same() -> None:
@@ -273,10 +273,16 @@ def test_without_labels_a_loss_is_a_change_of_the_outputs() -> None:
 
 def test_the_notes_count_images_and_say_how_far_predictions_are_off() -> None:
     notes = plain(" ".join(view(REPORT).notes))
-    for said in ("100 images", "200 others", "149 that were opened once", "nats", "0.4 % of that"):
+    for said in (
+        "100 images",
+        "200 others",
+        "another 149, which were opened",
+        "nats",
+        "0.4 % of that",
+    ):
         assert said in notes
-    assert "computed once" in notes
-    assert "computed whole" in " ".join(view(replace(REPORT, shared_prefixes=False)).notes)
+    assert "computed only once" in notes
+    assert "run from the start" in " ".join(view(replace(REPORT, shared_prefixes=False)).notes)
 
 
 def section(text: str) -> str:
@@ -343,7 +349,7 @@ def test_a_search_that_cannot_be_is_refused_by_its_field(path, value, named) -> 
 
 
 def test_a_front_without_the_chosen_point_is_no_report() -> None:
-    with pytest.raises(ArgumentError, match="none of the front"):
+    with pytest.raises(ArgumentError, match="not in the front"):
         replace(REPORT, front=())
 
 
@@ -366,8 +372,8 @@ def test_a_card_says_what_was_changed() -> None:
 def test_two_runs_compare_what_their_searches_found() -> None:
     found = {row.label: (row.old, row.new) for row in comparison_of(run(), FOUND).rows}
     assert found["layers changed by a search"] == ("–", str(len(CHANGES)))
-    assert found["latency then, no norms = 1"] == ("–", "1.046")
-    assert found["accuracy then, on unseen images"] == ("–", "−0.7 points")
+    assert found["latency after the search, no norms = 1"] == ("–", "1.046")
+    assert found["change in accuracy, on unseen images"] == ("–", "−0.7 points")
     assert "layers changed by a search" not in {
         row.label for row in comparison_of(run(), run()).rows
     }

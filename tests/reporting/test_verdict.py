@@ -63,7 +63,7 @@ def test_rounded_gates_change_answers() -> None:
     verdict = judged(run(rounded=rounded()), bench())
     assert verdict.status == "changed"
     assert text(verdict) == (
-        "Answers changed: 3 unfinished layers were rounded; outputs move by 2 % of scale."
+        "Answers changed: the gates of 3 layers were rounded; outputs change by 2 % of scale."
     )
 
 
@@ -130,10 +130,10 @@ def test_what_was_not_verified_is_never_the_same(part: dict[str, object], words:
 
 
 def test_the_layers_are_counted() -> None:
-    assert judged(run()).detail.startswith("Every one of 20 layers uses one normalizer")
+    assert judged(run()).detail.startswith("Each of the 20 layers uses one normalizer")
     soft = judged(run(soft=(2, 5))).detail
     assert soft.startswith("18 of 20 layers use one normalizer")
     assert soft.endswith("; the others keep the weighted form.")
-    assert judged(run(soft=range(20))).detail.startswith("No layer of 20")
+    assert judged(run(soft=range(20))).detail.startswith("None of the 20 layers")
     assert judged(run(layers=layers(["a"]))).detail.startswith("The only layer uses")
     assert judged(run(layers=())).detail == "There is no switchable layer."

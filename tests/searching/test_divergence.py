@@ -71,5 +71,5 @@ def test_without_labels_the_worst_output_counts() -> None:
 
 
 def test_outputs_that_are_no_scores_are_refused_where_there_are_labels() -> None:
-    with pytest.raises(ArgumentError, match="no scores of classes"):
+    with pytest.raises(ArgumentError, match="not class scores"):
         Divergence(classes=True).reference(torch.zeros(4, 1))

@@ -1,4 +1,4 @@
-"""How the tests call the command line on input that must fail."""
+"""Run the command line on input that must fail."""
 
 import json
 
@@ -19,7 +19,7 @@ def contents(folder):
 
 
 def fails(folder, code, *arguments):
-    """Run twice, for people and for machines; give both messages."""
+    """Run twice, once with text and once with JSON output; return both messages."""
     before = contents(folder)
     plain = run_cli(*arguments)
     assert plain.exit_code == code, plain.stderr

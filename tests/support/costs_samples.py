@@ -1,4 +1,4 @@
-"""Costs that are made up."""
+"""Made-up costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def cheap_costs(
     channels: int = 4,
     norm_free: float | None = 10.0,
 ) -> Costs:
-    """All pairs at every layer, 1, 2, ... ms in their order, or what a table says."""
+    """Costs of all pairs at every layer: 1, 2, ... ms in their order, or those of a table."""
     table = table or {pair: 1.0 + index for index, pair in enumerate(ALL_PAIRS)}
     return Costs(
         schema_version=SCHEMA_VERSION,

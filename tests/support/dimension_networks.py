@@ -1,4 +1,4 @@
-"""Layers of every dimension and option with values as after training, and networks of them."""
+"""Layers of every dimension and option, with values as after training, and networks of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sample(kind: str, batch: int = 3, seed: int = 0, dtype: torch.dtype = torch.
 
 
 def randomize_layer(layer: SwitchableNorm, seed: int = 0) -> SwitchableNorm:
-    """Affine parameters of either sign and running statistics, in place."""
+    """Set random affine parameters of either sign and running statistics, in place."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         if layer.affine:
@@ -52,12 +52,12 @@ def producer(kind: str, bias: bool = True) -> nn.Module:
 
 
 class Branches(nn.Module):
-    """One branch per layer, each with a convolution or linear layer of its own as producer.
+    """One branch per layer, each with its own convolution or linear layer as producer.
 
     Args:
-        kind: Of the inputs.
+        kind: Kind of the inputs.
         layers: One per branch.
-        adjacent: Whether the layer follows it directly, else an activation lies between.
+        adjacent: Whether the layer follows its producer directly, without an activation between.
         bias: Whether the producer has a bias.
     """
 
@@ -88,13 +88,13 @@ class Parallel(nn.Module):
 
 
 def all_pairs(kind: str, correction: int) -> list[NormalizerPair]:
-    """The pairs that are defined: a corrected variance of one position is 0/0."""
+    """The pairs that are defined; the corrected variance of a single position is 0/0."""
     bn_only = kind == "vectors" and correction
     return [pair for pair in ALL_PAIRS if not bn_only or pair.var.name == "BN"]
 
 
 def formula(x: Tensor, layer: SwitchableNorm, pair: NormalizerPair) -> Tensor:
-    """A layer with one-hot gates at inference, from the paper and apart from the package.
+    """A layer with one-hot gates at inference, by the paper's formula, independent of the package.
 
     LN's variance is taken over all entries of a sample in one go where that is the definition; a
     corrected one is built from corrected instance variances, as in the reference implementation.

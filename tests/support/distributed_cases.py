@@ -1,4 +1,4 @@
-"""What one process computes on its rows of a batch; all rows give what several must agree with."""
+"""What one process computes on its rows of a batch; all rows together give the reference."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def residual_network():
 
 
 def train(model, rows):
-    """STEPS steps whose radius reaches the vertices in the middle; the gate gradients of each."""
+    """Train for STEPS steps, with all gates one-hot halfway; return the gate gradients of each."""
     groups = param_groups(model, lr=0.1, weight_decay=1e-4, gate_lr_ratio=5.0)
     gates = gate_parameters(model)
     optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.9)
@@ -144,7 +144,7 @@ def train(model, rows):
 
 
 def trained_state(model):
-    """Everything that training changes; the radius schedule has put frozen gates back."""
+    """Everything that training changes, after the radius schedule has reset frozen gates."""
     state = {name: value.clone() for name, value in model.state_dict().items()}
     layers = [m for m in model.modules() if isinstance(m, SwitchableNorm)]
     state["gates"] = torch.stack([gate for layer in layers for gate in layer.gates()]).detach()

@@ -1,4 +1,4 @@
-"""Two processes for test_distributed.py: each runs every scenario and saves what it found."""
+"""Two processes for test_distributed.py: each runs every scenario and saves its results."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SYNC_BUFFERS = next(n for n in ("forward_sync_buffers", "broadcast_buffers") if 
 
 
 def run_two_processes(folder):
-    """Run :func:`main` in two processes, with the environment and the store of torchrun's agent."""
+    """Run :func:`main` in two processes, in torchrun's environment and with its store."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # any free port
     started = []
     for rank in range(2):

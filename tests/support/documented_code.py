@@ -1,4 +1,4 @@
-"""The code in the user pages, for the tests that run it."""
+"""The code in the documentation, for the tests that run it."""
 
 from __future__ import annotations
 

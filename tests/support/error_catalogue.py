@@ -1,4 +1,4 @@
-"""One way or more to each error, and its cure: a command or an option, taken from the hint."""
+"""At least one way to get each error, and its cure: a command or option taken from the hint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Command = list[str]
 
 
 class Cure(Protocol):
-    """What to run instead, from the hint and what was run; it may do something first."""
+    """Gives the command to run instead, from the hint and the first command; may prepare files."""
 
     def __call__(self, hint: str, command: Command, /) -> Command: ...
 
@@ -74,16 +74,16 @@ CONVERT = ("convert", "net.pth", *ARCH)
 
 @dataclass(frozen=True)
 class Failure:
-    """A command that fails, in a folder with ``net.pth``, and what cures it.
+    """A command that fails in a folder with ``net.pth``, and its cure.
 
     Attributes:
-        code: Of the error.
+        code: The code of the error.
         command: The command.
-        cure: The cure; None if it is something else than a command or an option.
-        words: In the message.
-        prepare: Makes other files of the folder.
-        patch: Changes what the commands meet.
-        repeat: How often the cure may have to be taken.
+        cure: The cure; None if it is neither a command nor an option.
+        words: Words that the message contains.
+        prepare: Creates other files in the folder.
+        patch: Monkeypatches what the commands use.
+        repeat: How often the cure may have to be applied.
     """
 
     code: str
@@ -97,7 +97,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Without:
-    """Leave an option and its value out, which the hint names."""
+    """Leave out an option that the hint names, and its value."""
 
     name: str
 
@@ -109,7 +109,7 @@ class Without:
 
 @dataclass(frozen=True)
 class Flag:
-    """Pass an option, which the hint names, with values that are for the user to know."""
+    """Pass an option that the hint names, with values that only the user knows."""
 
     name: str
     values: tuple[str, ...] = ()
@@ -122,7 +122,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Option:
-    """Pass an option with the value that the hint names, instead of another value."""
+    """Pass an option with the value that the hint names, in place of another value."""
 
     name: str
 
@@ -132,7 +132,7 @@ class Option:
 
 
 def shell(pattern: str) -> Cure:
-    """Run a command of the hint, then the same again."""
+    """Run a command from the hint, then the first command again."""
 
     def cured(hint: str, command: Command) -> Command:
         subprocess.run(shlex.split(re.search(pattern, hint)[0]), check=True)
@@ -142,7 +142,7 @@ def shell(pattern: str) -> Cure:
 
 
 def in_order(hint: str, command: Command) -> Command:
-    """Run the command of the hint, with the same options."""
+    """Run the command from the hint, with the same options."""
     _, names = hint.split("with the same options: ssn-prune ")
     return [*shlex.split(names), *command[3:]]
 
@@ -262,17 +262,17 @@ def zips_images() -> None:
 
 
 def named_folder(hint: str, command: Command) -> Command:
-    """Take the folder inside of the zip from the hint."""
+    """Take the folder inside the zip file from the hint."""
     return [*command[:-1], re.findall(r"give (\S+)", hint)[0]]
 
 
 def made_up_costs(patch: pytest.MonkeyPatch) -> None:
-    """Nothing is measured, which takes seconds."""
+    """Replace the measurement, which would take seconds."""
     patch.setattr(measuring, "measure_costs", lambda *_, **__: cheap_costs(["sn1", "sn2"]))
 
 
 def made_up_latencies(patch: pytest.MonkeyPatch) -> None:
-    """The same in every run: those of a network this small are noise."""
+    """Make latencies equal in every run; real ones of so small a network are noise."""
 
     def latencies(_loaded: object, networks: Mapping[str, object], *_: object) -> Any:
         times = {name: 2.0 - 0.1 * place for place, name in enumerate(networks)}

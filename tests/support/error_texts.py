@@ -1,4 +1,4 @@
-"""The texts of the library and the arguments that they name."""
+"""The library's texts, and the arguments that they name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ssn_prune.costs.matching import require_costs_of
 
 PACKAGE = Path(ssn_prune.__file__).parent
 RUNNER = Path("costs", "run.py")
-"""A program for other devices, with a command line of its own."""
+"""A program for other devices, with its own command line."""
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Every string literal of the library with its place; what is formatted in becomes a 1."""
+    """Every string literal of the library with its place; formatted values become 1."""
     for path in sorted(PACKAGE.rglob("*.py")):
         place = path.relative_to(PACKAGE)
         if place.parts[0] in ("cli", "console") or place == RUNNER:
@@ -36,7 +36,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def named_arguments() -> dict[str, str]:
-    """Arguments that texts name in backticks, such as ```force=True```, with one of the places."""
+    """Arguments that texts name in backticks, such as ```force=True```, each with a place."""
     pattern = r"(?<!`)`(\w+)=[^`]*`(?!`)"
     return {name: place for place, text in texts() for name in re.findall(pattern, text)}
 
@@ -46,7 +46,7 @@ def parameters_of(*functions: object) -> set[str]:
 
 
 def converting() -> set[str]:
-    """Arguments of what the commands call."""
+    """Arguments of the functions that the commands call."""
     records = (
         *(ssn_prune.ConvertOptions, ssn_prune.ExportOptions, BenchOptions),
         ssn_prune.SearchOptions,

@@ -1,10 +1,10 @@
-"""Extract the gates of the reference code that the tests ship with.
+"""Extract the reference gates that the tests ship with.
 
 Usage: python tests/support/extract_golden_gates.py OFFICIAL_GATES.pt TARGET.csv
 
-Taken are the gates that leave the simplex, those that differ from the definition by more than 1e-6,
-those that float64 would give otherwise by more than 1e-6, those next to a vertex, and every 40th of
-the others. A line has three logits, the radius and three ratios.
+It takes the gates that leave the simplex, those that differ from the definition or from float64 by
+more than 1e-6, those next to a vertex, and every 40th of the others. A line has three logits, the
+radius and three ratios.
 """
 
 from __future__ import annotations

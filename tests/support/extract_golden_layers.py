@@ -1,10 +1,10 @@
-"""Extract the runs of the reference layers that the tests ship with.
+"""Extract the reference layer runs that the tests ship with.
 
 Usage: python tests/support/extract_golden_layers.py OFFICIAL_LAYERS.pt TARGET.pt
 
-Taken are: on the smallest map, (4, 3, 2, 2), every pair of normalizers, every radius and SN, in
+It takes, on the smallest map, (4, 3, 2, 2), every pair of normalizers, every radius and SN, in
 evaluation and in training; on (2, 6, 1, 4), (1, 8, 7, 7) and (2, 4, 5, 7) a few runs of each mode.
-Of several runs with the same description the last one is taken.
+Of several runs with the same description, it takes the last one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests of folds share."""
+"""Helpers for the tests of folds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def conv(inputs: int = 3, **options: object) -> nn.Conv2d:
 
 
 def pruned(network: nn.Module, x: Tensor = X) -> PruneResult:
-    """Prune and require the same outputs, at the end and at every layer that is exposed."""
+    """Prune, and require the same outputs at the end and at every exposed layer."""
     network = network.double().eval()
     result = prune(network, x)
     with torch.no_grad():
@@ -32,13 +32,13 @@ def pruned(network: nn.Module, x: Tensor = X) -> PruneResult:
 
 
 def folds(result: PruneResult) -> list[tuple[str, str] | None]:
-    """Of each layer the code and the target of its fold."""
+    """The code and the target of the fold of each layer."""
     layers = result.plan.layers
     return [None if la.fold is None else (la.fold.code, la.fold.target) for la in layers]
 
 
 def scale_by_hand(layer: SwitchableNorm) -> Tensor:
-    """w / sqrt(running_var + eps), (C,), apart from the package."""
+    """w / sqrt(running_var + eps), (C,), independent of the package."""
     deviations = [(float(v) + layer.eps) ** 0.5 for v in layer.running_var]
     return layer.weight.detach().double() / torch.tensor(deviations, dtype=torch.float64)
 

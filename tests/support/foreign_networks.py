@@ -1,4 +1,4 @@
-"""Networks with a layer that the tests wrote independently: pruned and right, or refused."""
+"""Networks with layers that do not come from the package: pruned correctly, or refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def network(scale: float = 1.0, kind: Callable[..., nn.Module] = HabitualSwitch,
 
 
 def checked(model: nn.Module, x: Tensor = X):
-    """Prune; the result agrees with the model itself, in its own code."""
+    """Prune, and require that the result agrees with the model's own code."""
     result = prune(model, x, on_unconverged="exact")
     with torch.no_grad():
         expected = model.double()(x.double())

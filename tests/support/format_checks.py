@@ -1,4 +1,4 @@
-"""What every export format has to do; shared by the table's rows and the example in the docs."""
+"""Checks for every export format: those of the table, and the example in the docs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssn_prune.verification.compare import rounding_bound
 
 
 def assert_writes_and_runs(entry: ExportFormat, folder: Path) -> None:
-    """A file that is written reproduces the network, at other batch sizes, too."""
+    """The written file reproduces the network, also at other batch sizes."""
     network, x = tiny_network(), torch.randn(2, 1, 8, 8)
     pruned, path = prune(network, x).model, folder / f"m{entry.suffix}"
     steps: list[str] = []
@@ -38,7 +38,7 @@ def assert_writes_and_runs(entry: ExportFormat, folder: Path) -> None:
 
 
 def assert_refuses_other_files(entry: ExportFormat, folder: Path) -> None:
-    """Opening something else raises an error of this package."""
+    """Opening another kind of file raises an error of this package."""
     path = folder / f"m{entry.suffix}"
     path.write_bytes(b"something else")
     with pytest.raises(SsnPruneError):

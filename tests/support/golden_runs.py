@@ -1,4 +1,4 @@
-"""Runs of the reference layers: how our layers reproduce them, and by which margin.
+"""Compare our layers with recorded runs of the reference layers.
 
 Every tensor is measured against a float64 evaluation of the formula. Ours passes if its error is
 at most 4 times the error of the reference implementation's own float32 result, plus 1e-6 of the
@@ -42,7 +42,7 @@ def label(run):
 
 
 def golden_tensors(run):
-    """What the reference layer gave, flattened to our shapes."""
+    """The reference layer's results, reshaped to our shapes."""
     tensors = {"y": run["y"], "grad_input": run["grad_input"]}
     tensors |= {f"grad_{k}": v.flatten() for k, v in run["param_grads"].items()}
     if run["training"]:
@@ -90,7 +90,7 @@ def reference_tensors(run, *, correction=1):
 
 
 def our_tensors(run, *, correction=1, gate_order=(0, 1, 2)):
-    """What the package's layer gives; the two options make wrong layers, as negative controls."""
+    """The results of our layer; the two options make it wrong, as negative controls."""
     layer_class = {"SSN2d": SSN2d, "SwitchNorm2d": SwitchNorm2d}[run["kind"]]
     channels = run["x"].shape[1]
     layer = layer_class(channels, EPS, MOMENTUM[run["kind"]], correction=correction)

@@ -1,4 +1,4 @@
-"""Exported graphs before the passes, and what comes out of them with some passes."""
+"""Exported graphs before the passes, and the results of selected passes."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Exported:
     def with_passes(
         self, passes: Sequence[OnnxPass]
     ) -> tuple[onnx.ModelProto, tuple[PassRecord, ...]]:
-        """The graph after some passes, which must be valid."""
+        """The graph after some passes; it must be valid."""
         model = ir.from_proto(onnx.load_from_string(self.data))
         unknown = _without_shape(model)
         records = apply_passes(model, self.network, passes)
-        assert _without_shape(model) <= unknown  # later passes go by shapes
+        assert _without_shape(model) <= unknown  # later passes rely on shapes
         proto = ir.to_proto(model)
         onnx.checker.check_model(proto, full_check=True)
         return proto, records
@@ -63,7 +63,7 @@ def exported(network: nn.Module, x: Tensor, dynamic: Dynamic) -> Exported:
 
 
 def outputs(model: onnx.ModelProto, x: Tensor) -> list[Tensor]:
-    """The graph as it stands, without the runtime's own rewrites."""
+    """Outputs of the unchanged graph, without the runtime's own rewrites."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -86,5 +86,5 @@ def passes_of(target: str) -> list[OnnxPass]:
 
 
 def layer_passes() -> list[OnnxPass]:
-    """The passes that are shown the nodes of our layers only."""
+    """The passes that see only the nodes of our layers."""
     return [entry for entry in PASSES if entry.layers]

@@ -1,4 +1,4 @@
-"""Memory around tensors that nobody may touch, and outputs that must be written."""
+"""Guard bands around tensors, and outputs that must be written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BAND = 64  # entries on either side
 
 @dataclass
 class GuardedMemory:
-    """Every tensor that was made within, with the memory that it lies in."""
+    """All tensors made in the context, with the memory around them."""
 
     whole: list[Tensor] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class GuardedMemory:
         return inner.permute([order.index(axis) for axis in range(values.dim())])
 
     def assert_untouched(self) -> None:
-        """The bands are as they were."""
+        """The bands are unchanged."""
         for memory in self.whole:
             for band in (memory[:BAND], memory[-BAND:]):
                 kept = band.isnan() if band.is_floating_point() else band == -(2**40)
@@ -49,7 +49,7 @@ _FULL = torch.full
 
 @contextlib.contextmanager
 def guarded_memory() -> Iterator[GuardedMemory]:
-    """Within, ``torch.empty``, ``empty_like`` and ``new_empty`` make guarded tensors."""
+    """In this context, ``torch.empty``, ``empty_like`` and ``new_empty`` make guarded tensors."""
     guard = GuardedMemory()
 
     def empty(*size, dtype=torch.float32, device="cpu", **_):

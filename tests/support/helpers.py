@@ -48,7 +48,7 @@ def one_hot_gates(layer: nn.Module, mean_index: int, var_index: int) -> None:
 
 
 def randomize(model: nn.Module, seed: int = 0) -> None:
-    """Affine parameters and running statistics of the switchable layers as after training."""
+    """Set affine parameters and running statistics of switchable layers as after training."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for layer in model.modules():

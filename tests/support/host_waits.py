@@ -1,4 +1,4 @@
-"""Proof that code never makes the host wait for a device, without having one."""
+"""Check without a GPU that code never makes the host wait for a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class TransferError(Exception):
-    """An operator reads or writes tensors of the host and of the device."""
+    """An operator mixes tensors on the host with tensors on the device."""
 
 
 class NoTransfers(TorchDispatchMode):
@@ -30,6 +30,6 @@ class NoTransfers(TorchDispatchMode):
 
 @contextmanager
 def pretended_gpu() -> Iterator[None]:
-    """Everything made inside is on a ``cuda`` device without values; reading one raises."""
+    """Tensors made inside are on a ``cuda`` device without values; reading one raises."""
     with FakeTensorMode(), torch.device("cuda"):
         yield

@@ -1,4 +1,4 @@
-"""The layer's formula, written from the paper and apart from the package, for any dtype."""
+"""The layer's formula from the paper, independent of the package, for any dtype."""
 
 import torch
 

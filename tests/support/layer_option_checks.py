@@ -1,4 +1,4 @@
-"""What the tests of layer options share."""
+"""Helpers for the tests of layer options."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def normalize(x, p, q, offered, *, running=None, correction=0, eps=1e-5, groups=
 
 def output_gradient(y, kind):
     """A gradient of ``y`` in various layouts."""
-    if kind in ("sum", "mean"):  # what y.sum() and y.mean() hand out: expanded
+    if kind in ("sum", "mean"):  # expanded, as y.sum() and y.mean() give it
         return torch.full((), 1.0 if kind == "sum" else 1 / y.numel(), dtype=y.dtype).expand_as(y)
     generator = torch.Generator().manual_seed(y.numel())
     if kind == "strided":
@@ -129,7 +129,7 @@ def expected(layer, x, kind="random"):
 
 
 def measured(layer, x, kind="random"):
-    """The same of the layer itself."""
+    """The same values, from the layer itself."""
     layer.zero_grad()
     # detach keeps the layout, clone would not
     x = x.detach().requires_grad_()

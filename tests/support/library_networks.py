@@ -1,4 +1,4 @@
-"""Small networks to convert by the library, also ones that fail at every stage."""
+"""Small networks to convert with the library, including ones that fail at each stage."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def as_loaded(model: nn.Module) -> LoadedCheckpoint:
 
 
 def convert_one_layer(path: str) -> None:
-    """For processes that are spawned, which find modules of this folder only."""
+    """For spawned processes, which find only the modules of this folder."""
     convert(as_loaded(OneLayer()), path)
 
 

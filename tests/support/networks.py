@@ -1,4 +1,4 @@
-"""Networks of every pair, and set-ups that keep their activations alive."""
+"""Networks with every pair, and statistics that keep their activations alive."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class PairNetwork(nn.Module):
     """One branch per pair: conv, layer (or pooling, layer), summed.
 
     Args:
-        correction: Of every layer.
+        correction: The Bessel correction of every layer.
         conv_bias: Whether the convolutions have a bias.
         follows_conv: Put the layers after the convolution, or after a pooling that follows it.
     """
@@ -61,7 +61,7 @@ class PairNetwork(nn.Module):
 
 
 def settle_statistics(model: nn.Module, x: Tensor, seed: int = 0) -> nn.Module:
-    """Running statistics from one float64 pass, perturbed by 30 %, in place."""
+    """Set running statistics from one float64 pass, perturbed by 30 %, in place."""
     generator = torch.Generator().manual_seed(seed)
 
     def hook(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -98,7 +98,7 @@ def random_selection(
 
 
 def relative_error(actual: Any, expected: Any) -> float:
-    """Largest difference in units of the largest expected value, over nested outputs."""
+    """Largest difference relative to the largest expected value, over nested outputs."""
     pairs = zip(_flat(actual), _flat(expected), strict=True)
     return max(float((a - e).detach().abs().max() / e.detach().abs().max()) for a, e in pairs)
 

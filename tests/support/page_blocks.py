@@ -1,4 +1,4 @@
-"""The blocks of README.md and docs/, by Sybil: what is run, and the comments that say otherwise.
+"""The code blocks of README.md and docs/, found by Sybil, and which of them to run.
 
 Blocks in ``bash``, ``console`` and ``python`` are run, a page's in order, in one folder
 (:mod:`page_folder`). An HTML comment above a block may say something else:
@@ -36,7 +36,7 @@ PAGES = [REPOSITORY / "README.md", *sorted(set(DOCS.rglob("*.md")) - set(GENERAT
 RUN = ("bash", "console", "python")
 """Languages that are run."""
 CODE = ("c", "cpp", "html", "javascript", "js")
-"""Languages that are not: such blocks are files, or say why they are not run."""
+"""Languages that are not run: such blocks are files, or say why they are not run."""
 DATA = ("csv", "ini", "json", "text", "toml", "yaml")
 KINDS = ("not run", "run by", "given", "file", "exit")
 _MARKER = re.compile(r"<!-- ([a-z ]+): ((?:(?!-->).)*?) -->\s*\Z", re.S)
@@ -69,7 +69,7 @@ def page_name(page: Path) -> str:
 
 
 def languages(page: Path) -> list[str]:
-    """What follows the opening fences of a page, directives left out."""
+    """The languages after the opening fences of a page, without directives."""
     found = _FENCE.findall(page.read_text(encoding="utf-8"))[::2]
     return [language.strip() for language in found if not language.startswith("{")]
 
@@ -88,7 +88,7 @@ def block_of(example: Example) -> Block:
 
 
 def evaluate(page: Path, evaluator: Evaluator, namespace: dict[str, object]) -> None:
-    """Hand every block of a page to a function, in order.
+    """Pass every block of a page to a function, in order.
 
     Args:
         page: A Markdown file.
@@ -120,7 +120,7 @@ def commands(block: Block) -> list[str]:
 
 
 def prompts(block: Block) -> list[tuple[str, str]]:
-    """The commands of a console block, each with what it prints."""
+    """The commands of a console block, each with its output."""
     parts = re.split(r"^\$ ", block.text, flags=re.M)[1:]
     split = (part.partition("\n") for part in parts)
     return [(command, printed) for command, _, printed in split]

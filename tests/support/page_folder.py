@@ -1,8 +1,8 @@
 """The folder that the commands of the pages run in, and how they are run.
 
 It has what a reader has: the repository's ``examples/``, checkpoints, images, and two reports.
-The checkpoints are of :mod:`page_network`, but that of ``runs/``, which another process converts,
-and what the demonstration leaves in ``ssn_prune_demo/``.
+The checkpoints hold the network of :mod:`page_network`, except that of ``runs/``, which another
+process converts, and the one that the demo leaves in ``ssn_prune_demo/``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PROGRAMS = {
     "ssn-prune": f"'{page_network.__file__}'",
     "torchrun": "-m torch.distributed.run",
 }
-"""What this Python runs, by the names of programs."""
+"""What to run with this Python, by program name."""
 _SIMPLE = re.compile(r"ssn-prune [^|&;<>$`*?(){}]+((?<=\s)> \S+)?")
 """A command of the package, whose output may go to a file."""
 _OUTPUT = doctest.OutputChecker()
@@ -49,7 +49,7 @@ _ANY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def write_folder(folder: Path) -> None:
-    """Make the files that the pages name.
+    """Create the files that the pages name.
 
     Args:
         folder: Exists and is empty.
@@ -75,7 +75,7 @@ def write_folder(folder: Path) -> None:
 
 
 def _write_images(folder: Path) -> None:
-    """Digits as PNG files, a folder a class."""
+    """Digits as PNG files, one folder per class."""
     digits = load_digits()
     for digit in range(10):
         (folder / str(digit)).mkdir(parents=True)
@@ -151,7 +151,7 @@ def _in_bash(script: str, folder: Path, status: int) -> str:
 
 
 def run_python(example: Example) -> None:
-    """Run a Python block in what its page has defined so far; annotations must be true."""
+    """Run a Python block with the names that its page has defined; check its annotations."""
     PythonEvaluator()(example)
     for node in ast.walk(ast.parse(example.parsed)):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):

@@ -1,4 +1,4 @@
-"""Names that Python blocks use and leave to the reader, who has them: ``<!-- given: ... -->``."""
+"""Names that Python blocks use but do not define: ``<!-- given: ... -->``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def batches(count: int = 5) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def given() -> dict[str, object]:
-    """Every name with its value, made anew."""
+    """Every name with a new value."""
     images, labels = digits()
     return {
         "Network": Network,

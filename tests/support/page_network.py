@@ -1,6 +1,6 @@
-"""The network of the checkpoints that the pages convert: small, since they convert it often.
+"""The network of the checkpoints that the pages convert; small, since they do so often.
 
-As a program this is ``ssn-prune`` that knows the network, too.
+Run as a program, this is ``ssn-prune`` with this network registered.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NETWORKS = (*registry.NETWORKS, ROW)
 
 
 def as_trained(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A network with random numbers and a random selection."""
+    """A network with random parameters and a random selection."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = build()

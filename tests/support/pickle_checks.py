@@ -1,4 +1,4 @@
-"""What the tests of the unpickler share: storages, and the comparison with Python's pickle."""
+"""Helpers for the tests of the unpickler: storages, and a comparison with Python's pickle."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read(data: bytes, find_storage=no_storage):
 
 
 def read_torch(content, protocol=2):
-    """What a zip file of torch.save holds, with its storages."""
+    """The content of a zip file from torch.save, with its storages."""
     buffer = io.BytesIO()
     torch.save(content, buffer, pickle_protocol=protocol)
     archive = zipfile.ZipFile(buffer)
@@ -73,7 +73,7 @@ def read_torch(content, protocol=2):
 
 
 def assert_same(ours, theirs) -> None:
-    """Ours is what Python's pickle made: of the same types and bit for bit the same numbers."""
+    """Our result equals that of Python's pickle: the same types, and bitwise equal numbers."""
     if isinstance(theirs, dict):
         assert type(ours) is Pairs
         assert len(ours) == len(theirs)

@@ -1,4 +1,4 @@
-"""Small networks whose layers stand in surroundings of every kind."""
+"""Small networks whose layers have surroundings of every kind."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Small(nn.Module):
 
 
 class Uncapturable(nn.Module):
-    """Its code follows the data, and only ``inner`` can be captured; ``outer`` cannot."""
+    """Its control flow depends on the data; only ``inner`` can be captured, ``outer`` cannot."""
 
     input_size = (3, 12)
 

@@ -1,4 +1,4 @@
-"""Batches, and their population statistics by hand."""
+"""Batches, and their population statistics, computed independently."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""What a process and a network are, to be compared before and after something."""
+"""The state of a process and of a network, to compare before and after."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FROZEN = "objects that the collector passes over"
 
 
 def process_state() -> dict[str, Any]:
-    """Everything that the threads of a process share and could be changed for them."""
+    """Everything that the threads of a process share and that code could change."""
     return {
         **_streams(),
         **_python(),
@@ -37,7 +37,7 @@ def process_state() -> dict[str, Any]:
 
 
 def held_by_process() -> dict[str, Any]:
-    """Descriptors with what they are of, threads, and files in the temporary folder."""
+    """Descriptors with their targets, threads, and files in the temporary folder."""
     gc.collect()
     threads = {thread.name for thread in threading.enumerate()}
     files = sorted(path.name for path in Path(tempfile.gettempdir()).iterdir())
@@ -51,7 +51,7 @@ def held_by_process() -> dict[str, Any]:
 
 
 def threads_of_process() -> int:
-    """Also those that are not Python's."""
+    """All threads, including those that are not Python's."""
     return len(os.listdir("/proc/self/task"))
 
 
@@ -144,7 +144,7 @@ def _random() -> dict[str, Any]:
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Entries that are there before and have changed; new loggers are those of new modules."""
+    """Entries that existed before and have changed; new ones, such as loggers, do not count."""
     return {
         name: (value, after[name])
         for name, value in before.items()
@@ -158,7 +158,7 @@ def _frozen_or_thawed(before: int, after: int) -> bool:
 
 
 def network_state(model: nn.Module) -> dict[str, Any]:
-    """A network: identities, values, modes, gradients, hooks and attributes."""
+    """The state of a network: identities, values, modes, gradients, hooks and attributes."""
     state: dict[str, Any] = {}
     for path, module in model.named_modules(remove_duplicate=False):
         state[f"{path}: module"] = (id(module), type(module), module.training)

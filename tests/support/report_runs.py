@@ -1,4 +1,4 @@
-"""Runs to make reports of: records as a conversion fills them, without a conversion."""
+"""Sample runs for reports: records as a conversion fills them, without a conversion."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def run(
     first_off: int | None = None,
     **parts: Any,
 ) -> Run:
-    """A conversion; ``parts`` replace fields of its report."""
+    """The run of a conversion; ``parts`` replace fields of its report."""
     report = ConversionReport(
         SCHEMA_VERSION,
         "0.2.0",
@@ -183,7 +183,7 @@ PICTURE = (
 
 
 def accuracy(differing: int = 30, kind: TargetKind = TargetKind.CLASSES) -> AccuracyReport:
-    """300 images, of which some get another class."""
+    """Results on 300 images, some of which get another class."""
     images = [
         DifferingImage(f"{i % 3}/{i}{HOSTILE}.png", "7", "7", "1", 1.0, 0.04, PICTURE)
         for i in range(differing)

@@ -54,7 +54,7 @@ def residual(seed: int = 0, **options: object) -> Residual:
 
 
 def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
-    """The reference recipe: momentum, decay of the weights, a tenth for the gates."""
+    """The reference recipe: momentum, weight decay, a tenth of the learning rate for gates."""
     return torch.optim.SGD(param_groups(model, 0.05, weight_decay=1e-3), momentum=0.9)
 
 

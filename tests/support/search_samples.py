@@ -1,4 +1,4 @@
-"""Reports of a search, without a search."""
+"""Sample reports of a search, without a search."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def searched(
         points: Points of the front.
         others: Single changes of each layer.
         labels: Whether there were classes.
-        soft: Layers whose gates weighed several normalizers.
+        soft: Layers whose gates were not one-hot.
         **parts: Fields to replace.
     """
     random = np.random.default_rng(5)
@@ -109,7 +109,7 @@ def searched(
 
 
 def searched_run(names: Sequence[str], report: SearchReport) -> Run:
-    """The conversion of what a search chose."""
+    """The run that converts the result of a search."""
     point = report.finetuned or report.front[report.chosen]
     new = {change.layer: change.after for change in point.changes}
     old = {one.layer: one.before for one in report.singles}

@@ -1,6 +1,6 @@
 """Brute force for SparsestMax: every face of the simplex, searched numerically in float64.
 
-No knowledge of the closed form enters. On the face with m corners, p = centre + rho * d with a
+It does not use the closed form. On the face with m corners, p = centre + rho * d with a
 unit vector d in the face's plane. For a given d the objective is a parabola in rho, so the best
 feasible rho is known; the directions are searched on a dense grid, and the best one near each
 corner is refined by a shrinking local grid. A minimum on the edge of a face is an inner minimum
@@ -49,7 +49,7 @@ def _along(direction, z, radius):
 
 
 def _search_face(z, radius):
-    """The best point of one face's inside; z (B, m), radius (B,) inside the face."""
+    """The best point inside one face; z (B, m), radius (B,) within the face."""
     m, basis = z.shape[1], _plane_basis(z.shape[1])
     grid = _direction_grid(m)
     _, value = _along(grid @ basis, z.unsqueeze(1), radius.unsqueeze(1))

@@ -1,4 +1,4 @@
-"""Small data sets of images, in each of the layouts that are read."""
+"""Small image data sets, in each layout that can be read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def class_folders(folder: Path, classes: tuple[str, ...] = ("a", "b", "c"), each
 
 
 def pairs(folder: Path, count: int = 3, classes: int = 3) -> Path:
-    """``test`` beside ``testannot``, whose value ``classes`` means no class."""
+    """Folders ``test`` and ``testannot``, whose value ``classes`` means no class."""
     for name in ("test", "testannot"):
         (folder / name).mkdir(parents=True)
     for index in range(count):

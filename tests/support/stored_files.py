@@ -1,4 +1,4 @@
-"""What a checkpoint holds, as plain Python objects and torch tensors."""
+"""The content of a checkpoint as plain Python objects and torch tensors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ssn_prune.checkpoint.unpickling import Pairs
 
 
 def read_all(path: Path) -> Any:
-    """The whole content, with every tensor read; stand-ins of metadata stay what they are."""
+    """The whole content, with every tensor read; stand-ins for metadata stay unchanged."""
     with open_checkpoint(path) as file:
         return plain(file.content)
 
 
 def plain(value: Any) -> Any:
-    """Mappings as dicts, descriptions of tensors of an open file as tensors."""
+    """Turn mappings into dicts, and tensor descriptions of an open file into tensors."""
     if isinstance(value, Pairs):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""What a command prints on a terminal of some width."""
+"""The output of a command on a terminal of a given width."""
 
 from __future__ import annotations
 

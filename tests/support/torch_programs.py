@@ -1,4 +1,4 @@
-"""Torch programs for tests: converted ones, and ones that mean harm."""
+"""Torch programs for tests: converted and malicious ones."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def convert_tiny(folder: Path, *options: str) -> None:
 
 
 def members(path: Path) -> dict[str, bytes]:
-    """What is in a program, by the name in the archive."""
+    """The members of a program, by their names in the archive."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 def write_members(path: Path, content: dict[str, bytes]) -> None:
-    """Write an archive as torch does, without compression."""
+    """Write an archive without compression, like torch."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in content.items():
             archive.writestr(name, data)

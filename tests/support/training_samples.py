@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-torch.backends.cudnn.deterministic = True  # a GPU may otherwise add up in any order
+torch.backends.cudnn.deterministic = True  # otherwise a GPU may sum in any order
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -1,11 +1,11 @@
-"""SN layers with other formulas, each of which somebody's code has; nothing here is ssn_prune's."""
+"""SN layers with other formulas, each found in public code; nothing here uses ssn_prune."""
 
 import torch
 from torch import nn
 
 
 class UnlikeSwitch(nn.Module):
-    """One thing at a time differs.
+    """SN with one thing at a time changed.
 
     ``order`` of the gates' entries; ``divisors`` of the variances of IN and LN: ``n``, ``n-1``,
     ``cn-1`` or, for an LN variance from corrected planes, ``planes``; what is divided by, ``root``;
@@ -57,7 +57,7 @@ class UnlikeSwitch(nn.Module):
 
 
 class VectorSwitch(nn.Module):
-    """SN over (N, C) with LN and BN, as every copy of the reference code has it; it also trains."""
+    """SN over (N, C) with LN and BN, as copies of the reference code have it; it also trains."""
 
     def __init__(self, channels, eps=1e-5, momentum=0.9, one_hot=None, frozen=False):
         super().__init__()

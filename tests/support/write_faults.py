@@ -1,4 +1,4 @@
-"""Writes a model with a weights file, and does something at the n-th call that changes files.
+"""Write a model with a weights file, and act before the n-th call that changes files.
 
 As a command: ``python write_faults.py TARGET TEXT TAG INDEX SIGNAL`` sends itself the signal there.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 from ssn_prune.files import external_name, replacing
 
 CALLS = ("mkdir", "chmod", "open", "fsync", "replace", "rename", "unlink", "rmdir")
-"""Everything by which ssn_prune.files changes something, or gets a descriptor to do so."""
+"""Every call with which ssn_prune.files changes files, or opens them to do so."""
 
 
 def write(target: Path, text: str, tag: str = "") -> None:
@@ -29,7 +29,7 @@ def write(target: Path, text: str, tag: str = "") -> None:
 
 
 def is_complete(target: Path, *texts: str) -> bool:
-    """Whether a target holds one of the texts, and the weights that it names theirs."""
+    """Whether a target holds one of the texts, and its weights file belongs to it."""
     if not target.exists():
         return False
     text, *weights = target.read_text().split()
@@ -40,7 +40,7 @@ def is_complete(target: Path, *texts: str) -> bool:
 
 @contextmanager
 def fault(index: int, act: Callable[[], None]) -> Iterator[list[str]]:
-    """Call ``act`` before the call number ``index``; gives the names of the calls so far."""
+    """Call ``act`` before call number ``index``; yields the names of the calls so far."""
     seen: list[str] = []
     kept = {name: getattr(os, name) for name in CALLS}
 

@@ -30,7 +30,7 @@
   ]));
   let pair = null;
 
-  // The row that opens above the table: what is typed, and how many rows are left.
+  // The filter above the table: a search field, and the number of rows left.
   const filter = document.createElement("div");
   filter.className = "filter";
   const label = document.createElement("label");
@@ -90,7 +90,7 @@
     cell.replaceWith(button);
   }
 
-  // A column of the strip leads to its row, also when the row was filtered away.
+  // A column of the strip links to its row, even if the row was filtered out.
   for (const link of links.values()) {
     link.addEventListener("click", () => {
       if (link.classList.contains("dim")) clear.click();
@@ -103,7 +103,7 @@
     return key === "" ? null : Number.isNaN(Number(number)) ? key : Number(number);
   };
   const compare = (a, b) => {
-    if (a === null || b === null) return a === b ? 0 : a === null ? 1 : -1; // what is missing, last
+    if (a === null || b === null) return a === b ? 0 : a === null ? 1 : -1; // missing values last
     if (typeof a === "number" && typeof b === "number") return a - b;
     return String(a).localeCompare(String(b), "en", { numeric: true });
   };

@@ -1,5 +1,5 @@
-// A click on a trajectory shows the gate's path among the three normalizers, and the circle around
-// their centre that has grown at that time: a gate outside of it may be anywhere, none is inside.
+// A click on a trajectory shows the gate's path among the three normalizers. The circle around their
+// centre is the radius at that time: no gate can be inside it.
 (() => {
   const all = (selector) => [...document.querySelectorAll(selector)];
   const WIDTH = 260, HEIGHT = WIDTH * Math.sqrt(3) / 2, LEFT = 20, TOP = 18;

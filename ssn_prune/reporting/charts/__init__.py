@@ -1,1 +1,1 @@
-"""Charts as SVG: a file each. Colours come from the page's style, by class."""
+"""Charts as SVG, one file each. Colours come from the style sheet of the page, by class."""

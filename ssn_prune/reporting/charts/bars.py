@@ -1,4 +1,4 @@
-"""Latencies: a bar a network with its quartiles, and the floor as a line."""
+"""Latencies: one bar per network with its quartiles, and the floor as a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ROW = 44
 
 
 def bars(gains: Gains) -> Markup:
-    """Draw them from 0 on."""
+    """Draw the bars, starting at 0."""
     longest = max(max(bar.upper, bar.median) for bar in gains.bars)
     parts = []
     for row, bar in enumerate(gains.bars):

@@ -1,4 +1,4 @@
-"""The error of every layer by depth, against a bound of its own, on a logarithmic scale."""
+"""The error of every layer by depth, against its bound, on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def depth(profile: Profile) -> Markup:
         y = _y(10.0**exponent, low, high)
         parts.append(element("line", class_="grid", x1="0", x2="100%", y1=y, y2=y))
         parts.append(element("text", power(exponent), class_="side", x=-8, y=y + 4))
-    # Dots are lines without length: a page of any width stretches places, not marks.
+    # Dots are zero-length lines: stretching to the page's width moves them, but keeps their size.
     marks = {"bound": "", "dot": "", "off": ""}
     half = 350 / len(points)
     for index, point in enumerate(points):

@@ -1,7 +1,7 @@
-"""The front of a search: latency to the right, what is lost upwards, so down and left is better.
+"""The Pareto front of a search: latency on the x axis, loss on the y axis.
 
-Losses are drawn as log(1 + loss / 0.25 points): 0 has a place, and what matters below one point is
-as wide as what lies between 10 and 50.
+Losses are drawn as log(1 + loss / 0.25 points). So 0 can be drawn, and the range below one point,
+which matters most, takes as much room as that between 10 and 50.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UNIT = 0.25
 _LOSSES = (0, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 _LEAST_APART = 18
 _NARROWEST = 0.01
-"""Of the axis of latencies; less is noise."""
+"""Smallest range of the latency axis; smaller differences are noise."""
 
 
 def front(found: Front) -> Markup:
@@ -47,7 +47,7 @@ def front(found: Front) -> Markup:
 
 
 class _Places:
-    """Where a latency and a loss are, as a share of the width and in pixels."""
+    """Maps a latency to a share of the width, and a loss to pixels."""
 
     def __init__(self, found: Front) -> None:
         ratios = [1.0, *(r for mark in found.marks for r in (mark.lower, mark.upper))]
@@ -108,7 +108,7 @@ def _bounds(found: Front, place: _Places) -> list[Markup]:
 
 
 def _line(marks: Sequence[FrontMark], place: _Places) -> Markup:
-    """Through what no other mark beats. A page of any width stretches it, not its strokes."""
+    """A line through the undominated marks. It scales with the page, its stroke does not."""
     ordered: list[FrontMark] = []
     for mark in sorted(marks, key=lambda mark: (mark.ratio, mark.drop)):
         if not ordered or mark.drop < ordered[-1].drop:
@@ -120,7 +120,7 @@ def _line(marks: Sequence[FrontMark], place: _Places) -> Markup:
 
 
 def _distillation(marks: Sequence[FrontMark], place: _Places) -> list[Markup]:
-    """From the network before the distillation to the one after it."""
+    """A line from the network before distillation to the one after it."""
     parts = []
     for after in (mark for mark in marks if mark.kind == "distilled"):
         for before in marks:
@@ -149,7 +149,7 @@ def _drawn(mark: FrontMark, place: _Places) -> Markup:
 
 
 def _label(mark: FrontMark, at: float, y: float) -> Markup:
-    """The original's label is below its mark, all BN's beside it, the chosen one's above."""
+    """A label: below the original's mark, beside that of all BN, above that of the chosen one."""
     anchor = "mark" if at < 0.4 else "mark end" if at > 0.6 else "mark middle"
     if mark.kind == "all-bn":
         return element(

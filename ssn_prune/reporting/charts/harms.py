@@ -1,4 +1,4 @@
-"""Harm by depth, on a logarithmic scale: halves of a dot in the colours of the new pair."""
+"""Harm by depth, on a logarithmic scale; the halves of a dot have the colours of the new pair."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MANY = 40
 
 
 def harms(found: Harms) -> Markup:
-    """A dot for each change, at its layer; what does no harm is at the lower edge."""
+    """A dot for each change, at its layer; harmless changes are at the lower edge."""
     low, high = decades([dot.harm for dot in found.dots])
     step = max(1, (high - low + 4) // 5)
     parts = []

@@ -1,4 +1,4 @@
-"""A difference with its interval, against no difference and against what was allowed."""
+"""A difference in accuracy with its confidence interval, against 0 and the allowed loss."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LINE = 34
 
 
 def interval(found: PairedDifference, allowed: float | None) -> Markup:
-    """Draw it in points, better to the right.
+    """Draw the difference in points; further right is better.
 
     Args:
-        found: Shares.
+        found: The difference, as shares between -1 and 1.
         allowed: Points that may be lost; None for no bound.
     """
     ends = [100 * value for value in (found.lower, found.mean, found.upper)]

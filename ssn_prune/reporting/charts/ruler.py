@@ -1,4 +1,4 @@
-"""The ruler: the original's own error, ours, and what is allowed, on a logarithmic scale."""
+"""The ruler: the original's own error, the file's, and the bound, on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROW = 26
 
 
 def ruler(marks: Sequence[Mark]) -> Markup:
-    """Draw marks below each other, with their labels beside them."""
+    """Draw the marks one below the other, each with its label."""
     low, high = decades([mark.value for mark in marks])
     bottom = _ROW * len(marks) + 6
     parts = []

@@ -1,6 +1,6 @@
-"""The strip: a cell for the mean above one for the variance, a column a layer.
+"""The strip: one column per layer, with a cell for the mean above one for the variance.
 
-A stage is a picture of its own, and a long one is cut, so that a narrow page breaks between them.
+Each stage is a separate picture, and a long one is cut, so that lines can break between them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ssn_prune.reporting.view.choice import Stage
 from ssn_prune.reporting.view.layers import Cell, Layer
 
 CELL = 20
-"""Side of a cell with its margin."""
+"""Side length of a cell with its margin."""
 _LONGEST = 16
-"""Layers in one picture."""
+"""Largest number of layers in one picture."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class StagePictures:
     """The cells of one stage.
 
     Attributes:
-        label: For people.
-        title: Its path.
-        pictures: Parts that stand side by side where there is room.
+        label: The text above it.
+        title: The path of the stage.
+        pictures: Parts to place side by side if there is room.
     """
 
     label: str
@@ -42,8 +42,8 @@ def strip(
 
     Args:
         stages: The layers.
-        marked: Paths of layers; the others are pale, and nothing is a link. None for a page of one
-            run.
+        marked: Paths of the layers to mark; the others are pale, and there are no links. None for
+            the page of one run.
     """
     return tuple(
         StagePictures(
@@ -94,10 +94,10 @@ def _cell(cell: Cell, x: int, y: int) -> Markup:
 
 
 def symbols() -> Markup:
-    """What the cells refer to, once in a page."""
+    """The symbols that the cells refer to, once per page."""
     looks = ("", "h", "u", "hu")
     cells = [_symbol(letter, look) for letter in "ILB" for look in looks]
-    cells.append(_symbol("", "u"))  # of gates of which no more is known
+    cells.append(_symbol("", "u"))  # for gates of which only that is known
     return element("svg", element("defs", *cells), class_="symbols", aria_hidden="true")
 
 
@@ -120,8 +120,8 @@ def whole(stages: Sequence[Stage], style: str, title: str) -> Markup:
 
     Args:
         stages: The layers.
-        style: Rules for its classes.
-        title: What it is, for readers that cannot see it.
+        style: CSS rules for its classes.
+        title: Description for readers who cannot see it.
     """
     left, top, gap = 74, 24, 8
     parts: list[Markup] = []

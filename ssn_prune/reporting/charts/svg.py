@@ -1,4 +1,4 @@
-"""Elements of SVG as safe text: whatever goes into them is escaped."""
+"""SVG elements as safe text: everything that goes into them is escaped."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from markupsafe import Markup, escape
 
 Attribute = str | int | float
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-"""Characters that no XML may hold, whatever their escape."""
+"""Characters that XML cannot hold, not even escaped."""
 
 
 def element(name: str, *children: Markup | str, **attributes: Attribute | None) -> Markup:
     """One element.
 
     Args:
-        name: Its tag.
+        name: The tag.
         *children: Elements, or text, which is escaped.
-        **attributes: Those that are None are left out; ``_`` stands for ``-``, and one at the end
-            is dropped, as in ``class_``.
+        **attributes: Attributes; those that are None are left out. ``_`` stands for ``-``, and a
+            trailing one is dropped, as in ``class_``.
     """
     pairs = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{_escaped(_written(value))}"'
@@ -38,7 +38,7 @@ def _escaped(content: Markup | str) -> Markup:
 
 
 def joined(parts: Sequence[Markup]) -> Markup:
-    """Elements one after the other."""
+    """Concatenate elements."""
     return Markup("").join(parts)
 
 
@@ -48,7 +48,7 @@ def percent(value: float) -> str:
 
 
 def logarithmic(value: float, low: float, high: float) -> float:
-    """Where a value is between two powers of ten, 0 to 1; what is beyond an end is at it."""
+    """Position of a value between two others on a logarithmic scale, clipped to 0 to 1."""
     if not value > low:
         return 0.0
     if not value < high:
@@ -57,9 +57,9 @@ def logarithmic(value: float, low: float, high: float) -> float:
 
 
 def decades(values: Sequence[float]) -> tuple[int, int]:
-    """The powers of ten around values; at least two apart.
+    """Exponents of the powers of ten that enclose the values, 2 to 20 apart.
 
-    Values that are 0 or not finite do not count, and no more than 20 decades are shown.
+    Values that are 0 or not finite do not count.
     """
     known = [value for value in values if 0 < value < math.inf] or [1e-6]
     low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
@@ -68,7 +68,7 @@ def decades(values: Sequence[float]) -> tuple[int, int]:
 
 
 def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
-    """Round values between two others, with their texts; at most ``most``, at least one apart."""
+    """Round values between two others, with their texts; at most ``most + 1``."""
     step = 10.0 ** math.floor(math.log10((high - low) / most))
     step *= next(factor for factor in (1, 2, 5, 10, 20) if factor * step * most >= high - low)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
@@ -78,7 +78,7 @@ def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
 
 
 def power(exponent: int) -> str:
-    """``1e-6``."""
+    """A power of ten as text: ``1e-6``."""
     return f"1e{exponent}"
 
 

@@ -1,4 +1,4 @@
-"""Gate trajectories: the leading normalizer as colour, its margin as opacity."""
+"""Gate trajectories: the colour shows the leading normalizer, the opacity its margin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssn_prune.reporting.view.trajectories import Trajectory
 
 
 def trajectory(gate: Trajectory) -> Markup:
-    """One gate as a line of coloured parts; equal neighbours are one part."""
+    """One gate as a row of coloured parts; equal neighbours are merged."""
     count = len(gate.leaders)
     parts = []
     start = 0

@@ -1,1 +1,1 @@
-"""The formats of a report: a file each, and one table."""
+"""The formats of a report: one file each, and one table."""

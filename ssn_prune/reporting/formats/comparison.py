@@ -1,4 +1,4 @@
-"""A page of two runs."""
+"""The HTML page that compares two runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssn_prune.reporting.view.verdict import verdict_of
 
 
 def compared_html(old: Run, new: Run) -> str:
-    """The page of two runs, the old one first."""
+    """The page that compares two runs, the old one first."""
     found = comparison_of(old, new)
     different = {change.name for change in found.changes}
     sides = []

@@ -1,4 +1,4 @@
-"""One row a layer, for spreadsheets."""
+"""CSV with one row per layer, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssn_prune.text import spreadsheet_cell
 
 
 def csv(run: Run) -> str:
-    """The layers of a run, in the order of the calls, in RFC 4180's form."""
+    """The layers of a run in the order of the calls, as RFC 4180 defines CSV."""
     head = ("number", "layer", "stage", "mean", "variance", "one_hot", "channels")
     before, searched = before_of(run), run.search is not None
     return _written(

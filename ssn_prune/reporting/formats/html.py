@@ -1,4 +1,4 @@
-"""A page: one file that needs nothing else."""
+"""The HTML page of a run: one self-contained file."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def html(run: Run) -> str:
 
 @dataclass(frozen=True)
 class _SearchCharts:
-    """Pictures of the section about the search."""
+    """The charts of the section about the search."""
 
     front: Markup
     before: tuple[StagePictures, ...]
@@ -98,6 +98,6 @@ def _finding(layers: tuple[Layer, ...]) -> str:
     gone = sum(layer.folded for layer in layers)
     partly = sum(layer.mean.folded != layer.var.folded for layer in layers)
     return (
-        f"Of {counted(len(layers), 'layer')} {gone} cost nothing any more, and {partly} lost their "
-        "mean or the scale of their variance to a neighbour"
+        f"Of {counted(len(layers), 'layer')}, {gone} cost nothing any more, and {partly} folded "
+        "their mean or the scale of their variance into a neighbour"
     )

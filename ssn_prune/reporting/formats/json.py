@@ -1,4 +1,4 @@
-"""The document itself."""
+"""JSON: the document itself."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ssn_prune.reporting.view.comparison import comparison_of
 
 
 def json(run: Run) -> str:
-    """The document of a run, one field a line."""
+    """The document of a run, with one field per line."""
     return written(run.document())
 
 
 def compared_json(old: Run, new: Run) -> str:
-    """What differs between two runs."""
+    """The differences between two runs."""
     return written(to_json(comparison_of(old, new)))
 
 
 def written(document: dict[str, Any]) -> str:
-    """JSON as this package writes it."""
+    """JSON text in the layout of this package."""
     return encoding.dumps(document, indent=2, allow_nan=False) + "\n"

@@ -17,13 +17,13 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 
 
 def markdown(run: Run) -> str:
-    """The card of a run."""
+    """The model card of a run."""
     page = page_of(run)
     return "\n\n".join([_front_matter(run), *_sections(page)]) + "\n"
 
 
 def _front_matter(run: Run) -> str:
-    """YAML, in the part of it that is JSON: names are anybody's."""
+    """YAML whose values are JSON, which is safe for any name."""
     report = run.report
     fields: dict[str, object] = {
         "library_name": "onnx",
@@ -62,11 +62,11 @@ def _sections(page: Page) -> list[str]:
         labels = [bar.label for bar in page.gains.bars]
         times = ("latency", *(bar.text for bar in page.gains.bars))
         rows_of = ((label, *values) for label, values in page.gains.rows)
-        parts += ["## What it wins", f"{text(page.gains.finding)}. {text(page.gains.how)}"]
+        parts += ["## What it gains", f"{text(page.gains.finding)}. {text(page.gains.how)}"]
         parts.append(_table(("", *labels), (times, *rows_of)))
     if page.trust is not None:
         words = {True: "passed", False: "failed", None: "–"}
-        parts += ["## Can I trust it", f"{text(page.trust.finding)}."]
+        parts += ["## Can I trust it?", f"{text(page.trust.finding)}."]
         parts.append(
             _table(
                 ("check", "result", "error", "allowed", "what was compared"),
@@ -113,7 +113,7 @@ def _search(found: SearchView) -> list[str]:
 
 
 def compared_markdown(old: Run, new: Run) -> str:
-    """What differs between two runs."""
+    """The differences between two runs."""
     found = comparison_of(old, new)
     parts = [
         f"# {text(found.title)}",
@@ -122,7 +122,7 @@ def compared_markdown(old: Run, new: Run) -> str:
     ]
     if found.changes:
         changes = ((c.name, c.old, c.new, c.old_form, c.new_form) for c in found.changes)
-        parts.append(_table(("layer", "old", "new", "became", "becomes"), changes))
+        parts.append(_table(("layer", "old", "new", "old form", "new form"), changes))
     return "\n\n".join(parts) + "\n"
 
 
@@ -132,10 +132,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _code(content: str) -> str:
-    """An indented block, which nothing in it can end."""
+    """An indented code block, which no content can end."""
     return "\n".join(f"    {line}" for line in content.splitlines())
 
 
 def text(content: str) -> str:
-    """Text that Markdown and HTML take for nothing else, on one line."""
+    """Text on one line, escaped so that neither Markdown nor HTML interprets it."""
     return _SPECIAL.sub(r"\\\1", " ".join(content.split(" ")).replace("\n", " "))

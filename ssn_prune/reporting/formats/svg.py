@@ -1,4 +1,4 @@
-"""The strip alone, as a picture."""
+"""SVG: the strip alone, as a picture."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ class ReportFormat:
     """One format.
 
     Attributes:
-        suffix: Of its files.
-        title: What it is, for people.
+        suffix: Suffix of its files.
+        title: Short description, for messages.
         write: Gives the text of a file for one run.
-        compare: The same for two runs, the old one first; None if there is no such file.
+        compare: The same for two runs, the old one first; None if the format has no comparison.
     """
 
     suffix: str
@@ -36,7 +36,7 @@ class ReportFormat:
 FORMATS: tuple[ReportFormat, ...] = (
     ReportFormat(".html", "a page", html, compared_html),
     ReportFormat(".json", "the whole document", json, compared_json),
-    ReportFormat(".csv", "a row a layer", csv, compared_csv),
+    ReportFormat(".csv", "a row per layer", csv, compared_csv),
     ReportFormat(".md", "a model card", markdown, compared_markdown),
     ReportFormat(".svg", "the strip of layers", svg, None),
 )
@@ -46,7 +46,7 @@ def format_for(path: Path, *, comparison: bool = False) -> ReportFormat:
     """The format of a file, by its suffix.
 
     Raises:
-        ArgumentError: There is none, or none for two runs.
+        ArgumentError: No format has this suffix, or none that compares two runs.
     """
     known = [entry for entry in FORMATS if not comparison or entry.compare is not None]
     for entry in known:
@@ -63,12 +63,12 @@ def format_for(path: Path, *, comparison: bool = False) -> ReportFormat:
 
 
 def report_text(path: Path, run: Run) -> str:
-    """What a file about a run holds, in the format of its suffix."""
+    """The content of a file about one run, in the format of its suffix."""
     return format_for(path).write(run)
 
 
 def comparison_text(path: Path, old: Run, new: Run) -> str:
-    """What a file about two runs holds, in the format of its suffix."""
+    """The content of a file that compares two runs, in the format of its suffix."""
     compare = format_for(path, comparison=True).compare
-    assert compare is not None  # of the formats that are looked at
+    assert compare is not None  # format_for returns only formats with a comparison
     return compare(old, new)

@@ -1,1 +1,1 @@
-"""What a page shows, as plain data: a file for each section, made from a run only."""
+"""The content of a page as plain data: one file per section, made from a run alone."""

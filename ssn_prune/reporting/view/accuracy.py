@@ -1,4 +1,4 @@
-"""What was found on images, in words and figures."""
+"""The results on images, in words and figures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ssn_prune.reporting.view.preprocessing import normalization_text, resizing_
 
 @dataclass(frozen=True)
 class ShownImage:
-    """An image of which the file says something else.
+    """An image for which the file's answer differs from the original's.
 
     Attributes:
-        name: Of the image.
-        what: What both say of it.
+        name: Name of the image.
+        what: The answers of both.
         picture: PNG in base64; None if there is none.
     """
 
@@ -31,13 +31,13 @@ class AccuracyView:
     """Both networks on images.
 
     Attributes:
-        finding: What it comes to.
-        what: Which images.
-        columns: The networks.
+        finding: The result in one sentence.
+        what: The number and the source of the images.
+        columns: Names of the networks.
         rows: Figures of both, each with its label.
-        notes: What else there is to know.
-        images: Those that differ, as many as are listed.
-        differing: How many differ.
+        notes: Further remarks.
+        images: Images with different answers, as many as are listed.
+        differing: Number of images with different answers.
     """
 
     finding: str
@@ -50,11 +50,11 @@ class AccuracyView:
 
 
 def accuracy_view(found: AccuracyReport, how: Preprocessing | None) -> AccuracyView:
-    """Describe what was found.
+    """Describe the results on images.
 
     Args:
-        found: On images.
-        how: How they became inputs; None if they came ready, or that is not known.
+        found: The results.
+        how: The preprocessing of the images; None if they came as inputs, or if it is not known.
     """
     before, after = found.original, found.file
     figures = (
@@ -103,7 +103,7 @@ def _agreement(found: AccuracyReport) -> str:
     if found.agreement is None:
         if found.differing:
             return f"The outputs of {counted(found.differing, 'image')} clearly differ"
-        return f"The outputs of no image differ by more than {_part(found.largest_difference)}"
+        return f"Outputs differ by at most {_part(found.largest_difference)} on every image"
     if not found.differing:
         what = "all pixels" if found.kind is TargetKind.MAPS else "all images"
         return f"The file gives {what} the same class"
@@ -118,7 +118,7 @@ def _notes(found: AccuracyReport, how: Preprocessing | None) -> list[str]:
     if difference is not None:
         ends = f"{points(difference.lower)} to {points(difference.upper)}"
         notes.append(
-            f"File less original: {points(difference.mean)} points; the "
+            f"File minus original: {points(difference.mean)} points; the "
             f"{100 * difference.confidence:.0f} % interval of the paired difference is {ends}"
         )
         if difference.mean:
@@ -130,7 +130,7 @@ def _notes(found: AccuracyReport, how: Preprocessing | None) -> list[str]:
     if found.without_class is not None:
         notes.append(
             f"{share(found.without_class)} of the pixels have a label that is no class of the "
-            "network, and do not count"
+            "network; they do not count"
         )
     if how is not None:
         notes.append(

@@ -1,4 +1,4 @@
-"""What the network chose: the layers by stage, and how often each pair occurs."""
+"""The selection of the network: the layers by stage, and how often each pair occurs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NAMES = tuple(normalizer.name for normalizer in Normalizer)
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers that follow each other in one part of the network.
+    """Consecutive layers of one part of the network.
 
     Attributes:
-        name: Its path.
-        label: The path, without what it shares with the stage before.
-        layers: In the order of the calls.
+        name: The path of that part.
+        label: The path, without the prefix that it shares with the stage before.
+        layers: The layers in the order of their calls.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Choice:
     """The selection of a network.
 
     Attributes:
-        finding: What is chosen most.
-        stages: In the order of the calls.
+        finding: The most frequent choices in one sentence.
+        stages: The stages in the order of their calls.
         counts: Layers by mean (row) and variance (column), IN, LN and BN each.
-        folded: Whether a statistic of a layer is folded away.
-        unfinished: Whether a gate is not one-hot.
+        folded: Whether any statistic of a layer is folded away.
+        unfinished: Whether any gate is not one-hot.
     """
 
     finding: str
@@ -46,7 +46,7 @@ class Choice:
 
 
 def choice_of(layers: tuple[Layer, ...]) -> Choice:
-    """Sort layers by stage and by pair."""
+    """Group layers by stage and count them by pair."""
     pairs = Counter((layer.mean.normalizer, layer.var.normalizer) for layer in layers)
     cells = [cell for layer in layers for cell in (layer.mean, layer.var)]
     return Choice(
@@ -65,7 +65,7 @@ def _finding(layers: tuple[Layer, ...]) -> str:
         )
     mixed = sum(layer.mean.normalizer != layer.var.normalizer for layer in layers)
     if not mixed:
-        first = f"Each of {len(layers)} layers uses one normalizer for both"
+        first = f"Each of {len(layers)} layers uses one normalizer for both statistics"
     else:
         first = (
             f"{mixed} of {len(layers)} layers {'mixes' if mixed == 1 else 'mix'} two normalizers"
@@ -90,7 +90,7 @@ def _stages(layers: tuple[Layer, ...]) -> tuple[Stage, ...]:
             groups[-1].append(layer)
         else:
             groups.append([layer])
-    if len(groups) == len(layers):  # stages of one layer each are none
+    if len(groups) == len(layers):  # stages of one layer each show nothing
         return (Stage("", "", layers),) if layers else ()
     stages = []
     parent = ""

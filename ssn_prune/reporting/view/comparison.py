@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed from the old one to the new one."""
+"""Compare two runs: what changed from the old one to the new one."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Change:
 
     Attributes:
         name: Its path.
-        old: Mean and variance in the old run; a dash if there is no such layer.
-        new: The same in the new run.
-        old_form: What it became.
-        new_form: What it becomes.
+        old: Mean and variance in the old run; a dash if it has no such layer.
+        new: Mean and variance in the new run.
+        old_form: The form that it became in the old run.
+        new_form: The form that it became in the new run.
     """
 
     name: str
@@ -54,10 +54,10 @@ class Comparison:
     """Two runs.
 
     Attributes:
-        title: Both names.
-        finding: What changed.
-        rows: Figures.
-        changes: Layers that differ, in the order of the new run; those that are gone come last.
+        title: The names of both checkpoints.
+        finding: The changes in one sentence.
+        rows: Figures of both.
+        changes: Layers that differ, in the order of the new run; those that it lacks come last.
     """
 
     title: str
@@ -157,7 +157,7 @@ def _error(run: Run) -> str:
 
 
 def _accuracy(run: Run) -> str:
-    """Of the file: top-1 accuracy, or mean intersection over union."""
+    """The file's top-1 accuracy, or its mean intersection over union."""
     found = run.accuracy
     if found is None:
         return _ABSENT
@@ -194,9 +194,9 @@ _FIGURES: dict[str, Callable[[Run], str]] = {
     "opset": _opset,
     "latency": _latency,
     "layers changed by a search": _changed,
-    "latency then, no norms = 1": _searched_latency,
-    "accuracy then, on unseen images": _searched_loss,
+    "latency after the search, no norms = 1": _searched_latency,
+    "change in accuracy, on unseen images": _searched_loss,
     "error, of what is allowed": _error,
-    "right on images": _accuracy,
+    "accuracy on images": _accuracy,
     "versions": _versions,
 }

@@ -1,4 +1,4 @@
-"""The front of a search: latency against what is lost, as marks of a chart."""
+"""The Pareto front of a search: latency against loss, as marks of a chart."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class FrontMark:
     """One network.
 
     Attributes:
-        kind: What it is.
-        label: Words beside it; empty for points that are nothing but a part of the front.
-        what: All about it.
-        ratio: Latency, in units of the network without norms.
-        lower: First quartile of that; equal to ``ratio`` if only predicted.
-        upper: Third quartile.
-        drop: What it loses, in points.
-        least: Lower end of the 95 % interval of that.
-        most: Upper end.
+        kind: The kind of network.
+        label: Text next to the mark; empty for the other points of the front.
+        what: Full description, for the tooltip.
+        ratio: Latency, relative to the network without norms.
+        lower: First quartile of the latency; equal to ``ratio`` if it is only predicted.
+        upper: Third quartile of the latency.
+        drop: Loss in points.
+        least: Lower end of the 95 % interval of the loss.
+        most: Upper end of that interval.
     """
 
     kind: Kind
@@ -45,11 +45,11 @@ class Front:
     """The chart.
 
     Attributes:
-        finding: What the chosen network comes to.
-        axis: What is lost, with its unit.
-        marks: The front from the original to the fastest, and the networks beside it.
-        allowed: The bound on what is lost; None for none.
-        budget: The bound on the latency; None for none.
+        finding: The result for the chosen network in one sentence.
+        axis: Label of the axis of losses, with the unit.
+        marks: The front from the original to the fastest, then the other networks.
+        allowed: The bound on the loss, in points; None for no bound.
+        budget: The bound on the latency; None for no bound.
     """
 
     finding: str
@@ -70,7 +70,7 @@ def lost(report: SearchReport, drop: float) -> str:
 
 
 def front_of(report: SearchReport) -> Front:
-    """The marks of a search; networks without a known place are left out."""
+    """The marks of a search; networks with an unknown latency or loss are left out."""
     options = report.options
     points: list[tuple[Kind, FrontPoint]] = []
     for index, point in enumerate(report.front):
@@ -92,7 +92,7 @@ def front_of(report: SearchReport) -> Front:
 
 
 def _finding(report: SearchReport) -> str:
-    """What it wins and loses on the images of the search."""
+    """The gain, and the loss on the search images."""
     found, gain = delivered(report), gain_of(report)
     if not found.changes:
         return gain

@@ -1,4 +1,4 @@
-"""What the conversion wins: times, and what each remaining normalizer costs."""
+"""The gains of the conversion: latencies, and the cost of each remaining normalizer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Bar:
     """The latency of one network, in milliseconds.
 
     Attributes:
-        label: Its name for people.
+        label: The name to show.
         median: Median.
         lower: First quartile.
         upper: Third quartile.
-        text: The median for people.
+        text: The median as text.
     """
 
     label: str
@@ -31,14 +31,14 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one normalizer still costs.
+    """The cost of one remaining normalizer.
 
     Attributes:
-        layer: Its path.
+        layer: Path of its layer.
         pair: Mean and variance.
-        form: What it became.
-        text: Its time for people.
-        share: Its share of all nodes' time, 0 to 1.
+        form: The form that it became.
+        text: Its time as text.
+        share: Its share of the time of all nodes, 0 to 1.
     """
 
     layer: str
@@ -50,16 +50,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Gains:
-    """What was measured.
+    """The measured gains.
 
     Attributes:
-        finding: What it comes to.
+        finding: The result in one sentence.
         how: How it was measured.
         bars: The networks; the last one is the floor if there is one.
-        floor: The latency without norms; None if unknown.
+        floor: The latency without norms in milliseconds; None if unknown.
         costs: Remaining normalizers, the most expensive first.
-        costs_finding: What they come to.
-        rows: Label and one figure for each of ``bars``: nodes, bytes, memory.
+        costs_finding: Their total in one sentence.
+        rows: Label and one figure for each of ``bars``: nodes, file size, memory.
     """
 
     finding: str
@@ -79,7 +79,7 @@ _LABELS = {
 
 
 def gains_of(run: Run) -> Gains | None:
-    """What was measured; None if nothing was."""
+    """The gains of a run; None if nothing was measured."""
     speed = speed_of(run.bench)
     if run.bench is None or speed is None:
         return None
@@ -96,7 +96,7 @@ def gains_of(run: Run) -> Gains | None:
         tuple(_bar(network) for network in networks),
         None if speed.floor is None else speed.floor.median_ms,
         costs,
-        f"The normalizers that are left take {share(together)} of the nodes’ time",
+        f"The remaining normalizers take {share(together)} of the nodes’ time",
         _rows(networks),
     )
 
@@ -121,7 +121,7 @@ def _how(bench: BenchReport) -> str:
     noisy = " The machine was busy: the quartiles are far apart." if bench.noisy else ""
     return (
         f"ONNX Runtime {bench.onnxruntime_version}, {bench.provider}, {threads}, batch "
-        f"{options.batch}, medians of {options.runs} runs taking turns, on {bench.processor}. "
+        f"{options.batch}, medians of {options.runs} interleaved runs, on {bench.processor}. "
         f"Whiskers are quartiles.{noisy}"
     )
 

@@ -13,7 +13,7 @@ _PLACES = 4
 
 @dataclass(frozen=True)
 class Operator:
-    """How often an operator occurs; None in a graph that is not counted."""
+    """How often an operator occurs; None for a graph whose operators were not counted."""
 
     name: str
     before: int | None
@@ -22,15 +22,15 @@ class Operator:
 
 @dataclass(frozen=True)
 class Graph:
-    """What the network was made of, and what the file is.
+    """The graphs of the network and of the file.
 
     Attributes:
-        finding: What it comes to.
-        operators: Of torch, before and after, the most frequent first.
-        nodes: ONNX operators of the file, the most frequent first.
+        finding: The size of the graph in one sentence.
+        operators: PyTorch operators before and after, the most frequent first.
+        nodes: ONNX operators in the file, the most frequent first.
         passes: Code, count and places of the passes that fired.
         notes: What a user of the file should know.
-        signature: Inputs and outputs: name, shape.
+        signature: ``"input"`` or ``"output"``, name, and element type with shape.
     """
 
     finding: str
@@ -89,17 +89,17 @@ def _notes(run: Run) -> list[str]:
         parts = listed(report.captured_parts, _PLACES) or "none"
         notes.append(f"Captured in parts ({parts}): {report.capture_error}")
     for condition in report.size_conditions[:_PLACES]:
-        notes.append(f"The network’s code supposes of its inputs: {condition}")
+        notes.append(f"The network’s code assumes of its inputs: {condition}")
     if onnx is not None:
         if onnx.external_data is not None:
             notes.append(
-                f"The weights are in {onnx.external_data}, which must lie beside the file."
+                f"The weights are in {onnx.external_data}, which must be next to the file."
             )
         if onnx.left_out:
-            notes.append(f"Left out, since they are no tensors: {', '.join(onnx.left_out)}")
+            notes.append(f"Left out, because they are not tensors: {', '.join(onnx.left_out)}")
         for wrong in onnx.misread:
             places = listed(wrong.modules, _PLACES)
-            cure = "" if wrong.target is None else f"; a file for {wrong.target} has none of it"
+            cure = "" if wrong.target is None else f"; a file for {wrong.target} avoids it"
             what = f"{wrong.what} in {places}{cure}"
             notes.append(f"{wrong.runtime} misreads without an error: {what}")
     return notes

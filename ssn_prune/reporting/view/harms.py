@@ -1,4 +1,4 @@
-"""Single changes by the depth of their layer: where a network needs its normalizers."""
+"""The harm of single changes by depth: where a network needs its normalizers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ssn_prune.reporting.view.searched import delivered
 from ssn_prune.searching.results import SearchReport, SingleHarm
 
 _MOST = 160
-"""Dots; a picture of more says no more."""
+"""Largest number of dots; more would show no more."""
 _MOST_OF_IT = 0.9
 
 
 @dataclass(frozen=True)
 class HarmDot:
-    """One layer under one other pair.
+    """One layer with another pair.
 
     Attributes:
-        depth: Place of the layer, from 0.
+        depth: Index of the layer, from 0.
         pair: The other pair.
-        harm: Its harm alone.
-        chosen: Whether it was chosen, with others.
-        what: All about it.
+        harm: The harm of this change alone.
+        chosen: Whether the change is part of the chosen network.
+        what: Full description, for the tooltip.
     """
 
     depth: int
@@ -38,11 +38,11 @@ class Harms:
     """The chart.
 
     Attributes:
-        finding: What it comes to.
-        how: What a dot is.
-        unit: Of the harm.
-        dots: Chosen ones last, so that they are on top.
-        layers: Layers of the network.
+        finding: The result in one sentence.
+        how: What a dot means.
+        unit: Unit of the harm.
+        dots: The dots; chosen ones come last, so that they are drawn on top.
+        layers: Number of layers of the network.
     """
 
     finding: str
@@ -72,7 +72,7 @@ def harms_of(report: SearchReport) -> Harms | None:
 
 
 def _finding(report: SearchReport) -> str:
-    """How few layers carry most of the harm, each at its cheapest."""
+    """How few layers carry most of the harm, each at its cheapest pair."""
     cheapest: dict[str, SingleHarm] = {}
     for one in report.singles:
         if one.layer not in cheapest or one.saved_ms > cheapest[one.layer].saved_ms:
@@ -94,7 +94,7 @@ def _finding(report: SearchReport) -> str:
 def _thinned(
     singles: tuple[SingleHarm, ...], chosen: set[tuple[str, NormalizerPair]]
 ) -> list[SingleHarm]:
-    """So few that a picture shows them: of every layer the chosen one, then the cheapest ones."""
+    """At most ``_MOST`` changes: for each layer the chosen one first, then those that save most."""
     by_layer: dict[str, list[SingleHarm]] = {}
     for one in singles:
         by_layer.setdefault(one.layer, []).append(one)

@@ -1,4 +1,4 @@
-"""Every layer as the strip, the table and the rows of a CSV file show it."""
+"""Every layer, as the strip, the table and the CSV file show it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssn_prune.pruning.results import GateReport, LayerReport
 from ssn_prune.reporting.figures import NBSP
 from ssn_prune.surgery.results import LayerError
 
-if TYPE_CHECKING:  # inspect shows layers without what a run needs
+if TYPE_CHECKING:  # inspect shows layers without the imports of a run
     from ssn_prune.report import ConversionReport
     from ssn_prune.reporting.run import Run
 
@@ -22,7 +22,7 @@ MOVED = {
     "running_mean": "its mean into {}",
     "centring": "nothing; the dead bias of {} centres its input",
 }
-"""What a fold moves, by its code; the braces stand for the module."""
+"""What a fold moves, by its code; the braces stand for the name of the module."""
 _BOTH = ("scale_and_shift", "absorbed_by_preceding_norm", "scale_and_shift_into_following")
 
 
@@ -31,10 +31,10 @@ class Cell:
     """One statistic of one layer.
 
     Attributes:
-        normalizer: ``"IN"``, ``"LN"`` or ``"BN"``: the largest ratio.
+        normalizer: ``"IN"``, ``"LN"`` or ``"BN"``, the one with the largest ratio.
         folded: Whether it moved into another module and costs nothing any more.
         unfinished: Whether its gate is not one-hot.
-        ratios: All ratios for people, if it is not.
+        ratios: All ratios as text, if the gate is not one-hot.
     """
 
     normalizer: str
@@ -58,13 +58,13 @@ class Layer:
         stage: The part of the network that it belongs to.
         mean: Its mean.
         var: Its variance.
-        channels: Its channels.
+        channels: Number of channels; None if unknown.
         positions: Positions of a plane, if that is one fixed number.
-        form: What it became; None before that.
+        form: The form that it became; None before a conversion.
         fate: What folded and where to, or why nothing did.
-        milliseconds: What it still costs in one run; None if that was not measured, or nothing.
-        error: Its error inside the file, else in the algebra check; None if that was not measured.
-        producer: The operator that makes its input.
+        milliseconds: Its remaining time in one run; None if it was not measured or has no nodes.
+        error: Its error inside the file, or else in the algebra check; None without either.
+        producer: The operator that computes its input.
     """
 
     number: int
@@ -82,7 +82,7 @@ class Layer:
 
     @property
     def shape(self) -> str:
-        """Channels and positions, for people."""
+        """Channels and positions as text."""
         channels = "?" if self.channels is None else str(self.channels)
         return channels if self.positions is None else f"{channels}{NBSP}×{NBSP}{self.positions}"
 
@@ -93,23 +93,23 @@ class Layer:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a gate of it is not one-hot."""
+        """Whether one of its gates is not one-hot."""
         return self.mean.unfinished or self.var.unfinished
 
     @property
     def folded(self) -> bool:
-        """Whether nothing is left of it."""
+        """Whether both its mean and its variance are folded away."""
         return self.mean.folded and self.var.folded
 
 
 def layers_of(run: Run) -> tuple[Layer, ...]:
-    """The layers of a run, in the order of the calls; those that are not called come last."""
+    """The layers of a run in the order of their calls; layers that are not called come last."""
     costs = {} if run.bench is None else {c.layer: c.milliseconds for c in run.bench.layers}
     return _layers(run.report, costs, {error.layer: error for error in profile_of(run)})
 
 
 def layers_of_report(report: ConversionReport) -> tuple[Layer, ...]:
-    """The layers of a report alone, without what was measured."""
+    """The layers of a report, without costs and errors."""
     return _layers(report, {}, {})
 
 
@@ -138,7 +138,10 @@ def _layers(
 
 
 def profile_of(run: Run) -> tuple[LayerError, ...]:
-    """The errors of all layers: inside the file if they were measured, else of the algebra."""
+    """The errors of all layers: those inside the file if measured, or else of the algebra check.
+
+    If the algebra check failed, its errors are the ones to look at.
+    """
     checks = run.report.verification
     if checks is None:
         return ()

@@ -1,4 +1,4 @@
-"""What the names of concrete normalizers mean."""
+"""The meaning of the names of concrete normalizers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable
 
 MEANINGS = {
     "Identity": "nothing is left",
-    "BatchNorm": "running statistics: one scale and one shift a channel",
+    "BatchNorm": "running statistics: one scale and one shift per channel",
     "InstanceNorm": "mean and variance of each channel of an image",
     "GroupNorm": "mean and variance of a whole image",
     "MomentNorm": "a mean and a variance of different kinds",
     "InstanceCentre": "subtracts the mean of each channel",
     "LayerCentre": "subtracts the mean of the whole image",
 }
-"""By the name of the class without its dimensions."""
+"""Meanings by the name of the class, without its dimensions."""
 
 
 def legend(forms: Iterable[str | None]) -> dict[str, str]:
-    """The meanings of the forms that occur, by their names as they occur.
+    """The meanings of the given forms, by their full names.
 
     Args:
         forms: Class names, such as ``InstanceCentre2d``.

@@ -22,17 +22,17 @@ class Page:
     """A page; sections without content are None.
 
     Attributes:
-        title: Of the whole: the network and its file.
-        verdict: What a reader has to know.
-        choice: What the network chose.
+        title: The architecture and the checkpoint.
+        verdict: The verdict.
+        choice: The selection of the network.
         search: How the selection was found.
-        gains: What the conversion wins.
-        trust: Whether it can be trusted.
+        gains: The gains of the conversion.
+        trust: Whether the result can be trusted.
         accuracy: Both networks on images.
-        trajectories: How the gates came about.
-        layers: Every layer.
+        trajectories: The gates over the course of the training.
+        layers: All layers.
         graph: The graph.
-        reproduce: How to do it again.
+        reproduce: How to reproduce the run.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""How pictures become inputs, in words."""
+"""How images become inputs, in words."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from ssn_prune.images.preprocessing import Preprocessing
 
 
 def resizing_text(how: Preprocessing) -> str:
-    """What part of a picture is taken, and at which size."""
+    """How images are resized and cropped."""
     _, height, width = how.size
     if how.resize is None:
         return f"resized to {height}x{width} ({how.interpolation})"
     side = f"{how.resize} ({how.interpolation})"
-    return f"resized to a shorter side of {side} and cut to the central {height}x{width}"
+    return f"resized to a shorter side of {side} and cropped to the central {height}x{width}"
 
 
 def normalization_text(how: Preprocessing) -> str:
-    """What is done to pixels."""
+    """The formula that is applied to pixels x."""
     return f"(x / 255 - {_numbers(how.mean)}) / {_numbers(how.std)}"
 
 

@@ -1,4 +1,4 @@
-"""How to do it again: command, options, versions, machine, hashes and times."""
+"""How to reproduce a run: command, options, versions, machine, hashes and times."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Reproduce:
 
     Attributes:
         command: The command line; None if Python was called.
-        facts: Label and text, in groups with a title.
-        steps: Name and duration, of steps that took a tenth of a second and more.
+        facts: Labels and texts, in groups with a title.
+        steps: Name and duration of each step that took a tenth of a second or more.
     """
 
     command: str | None
@@ -52,11 +52,11 @@ def _shown(value: object) -> str:
 
 def _checkpoint(run: Run) -> list[tuple[str, str]]:
     source = run.report.source
-    facts = [("file", source.file_name), ("SHA-256", source.sha256 or "not taken")]
+    facts = [("file", source.file_name), ("SHA-256", source.sha256 or "not computed")]
     facts += [("architecture", source.arch)] if source.arch else []
     facts += [(name, str(value)) for name, value in source.arch_args.items()]
     facts += [("weights entry", source.entry)] if source.entry else []
-    facts += [("prefix taken off", source.prefix)] if source.prefix else []
+    facts += [("prefix removed", source.prefix)] if source.prefix else []
     return facts + [(name, str(value)) for name, value in source.facts.items()]
 
 

@@ -1,4 +1,4 @@
-"""How the selection was found: what changed, what it wins, what it costs, and how that is known."""
+"""How the selection was found: the changes, their gain and loss, and how they were measured."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class ChangeRow:
 
     Attributes:
         layer: Its path.
-        before: Names of its mean and variance; None for gates that weighed several.
-        after: Names of the new ones.
-        saved: What that saves, for people.
-        harm: What it does alone; empty if that is not known.
+        before: Names of its mean and variance; None for gates that were not one-hot.
+        after: Names of the new mean and variance.
+        saved: The time that this saves, as text.
+        harm: The harm of this change alone, as text; empty if it is not known.
     """
 
     layer: str
@@ -47,16 +47,16 @@ class SearchView:
     """A search.
 
     Attributes:
-        finding: What it comes to.
+        finding: The result in one sentence.
         front: Latency against loss.
         before: The original's layers by stage; empty if nothing was changed.
-        after: Those of the network that was delivered.
+        after: The layers of the delivered network by stage.
         changed: Paths of the layers that differ.
         changes: The same layers, those that save most first.
         harms: Single changes by depth; None if there were none.
-        test_finding: What the final test says.
-        tested: Label, original and chosen network.
-        notes: What else there is to know.
+        test_finding: The result of the final test in one sentence.
+        tested: Rows of a label and the figures of the original and the chosen network.
+        notes: Further remarks.
     """
 
     finding: str
@@ -97,7 +97,7 @@ def search_of(run: Run, layers: tuple[Layer, ...]) -> SearchView | None:
 
 
 def _finding(report: SearchReport) -> str:
-    """What was changed, and what that costs on images that the search has not seen."""
+    """The number of changed layers, and the loss on images that the search has not seen."""
     changes = delivered(report).changes
     if not changes:
         return gain_of(report)
@@ -105,7 +105,7 @@ def _finding(report: SearchReport) -> str:
 
 
 def _test_finding(report: SearchReport) -> str:
-    """What the images say that nothing else has seen."""
+    """The result on the images of the final test, which nothing else has seen."""
     found, images = report.test.difference, counted(report.images.test, "image")
     if found is None:
         return f"Final test on {images}: {loss_of(report)}"
@@ -113,7 +113,7 @@ def _test_finding(report: SearchReport) -> str:
 
 
 def _solid(cell: Cell) -> Cell:
-    """The selection alone: what folds is the business of the network that was converted."""
+    """A cell without its fold, which belongs to the converted network, not to the selection."""
     return replace(cell, folded=False)
 
 
@@ -160,9 +160,9 @@ def _tested(report: SearchReport) -> tuple[tuple[str, str, str], ...]:
 def _notes(report: SearchReport) -> list[str]:
     images, options = report.images, report.options
     notes = [
-        f"Statistics and single harms are of {counted(images.calibration, 'image')}, candidates of "
-        f"{images.search:,} others, and the final test of {images.test:,} that were opened once, "
-        "at its end; no image served two purposes",
+        f"Statistics and single harms were measured on {counted(images.calibration, 'image')}, "
+        f"candidates on {images.search:,} others. The final test used another {images.test:,}, "
+        "which were opened only once, at the end. No image served two purposes",
     ]
     notes += [REFUTED] if report.is_refuted else []
     if report.test.same_class is not None:
@@ -174,15 +174,15 @@ def _notes(report: SearchReport) -> list[str]:
         moved = "" if _is_maps(report.test.original) else _MOVED
         notes.append(
             "Harm is the Kullback-Leibler divergence from the original’s probabilities, in nats; "
-            "it needs no labels. A loss is what was measured, or what the original’s "
-            f"probabilities expect if that is more{moved}"
+            "it needs no labels. A loss is the measured one, or the one expected by the original’s "
+            f"probabilities if that is larger{moved}"
         )
     else:
-        notes.append("Harm is the mean change of the outputs, in units of their mean magnitude")
+        notes.append("Harm is the mean change of the outputs, relative to their mean magnitude")
     threads = counted(options.threads, "thread")
     notes.append(
-        f"Latencies are of whole files in one run: {threads}, batch {options.batch}, medians of "
-        f"{options.runs} runs taking turns; the network without norms takes "
+        f"Latencies were measured on whole files in one run: {threads}, batch {options.batch}, "
+        f"medians of {options.runs} interleaved runs; the network without norms takes "
         f"{milliseconds(report.norm_free_ms)}"
     )
     if report.additive_error is not None and math.isfinite(report.additive_error):
@@ -191,9 +191,9 @@ def _notes(report: SearchReport) -> list[str]:
             f"{100 * report.additive_error:.1f}{NBSP}% of that (root mean square)"
         )
     shared = (
-        "what they have in common was computed once"
+        "what they have in common was computed only once"
         if report.shared_prefixes
-        else "each was computed whole"
+        else "each was run from the start"
     )
     notes.append(
         f"{counted(report.candidates, 'candidate')} and "
@@ -202,7 +202,7 @@ def _notes(report: SearchReport) -> list[str]:
     return notes
 
 
-_MOVED = "; images of the search are shifted and scaled a little, so that they are new"
+_MOVED = ". Search images are shifted and scaled slightly, so that they are new to the networks"
 
 
 def _is_maps(accuracy: Accuracy) -> bool:

@@ -1,4 +1,4 @@
-"""What a search comes to, in words: what it changed, wins and loses."""
+"""The result of a search in words: its changes, its gain and its loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ssn_prune.reporting.figures import NBSP, counted, points, share
 from ssn_prune.searching.choosing import latency
 from ssn_prune.searching.results import DEVIATIONS
 
-if TYPE_CHECKING:  # a terminal shows searches without what a run needs
+if TYPE_CHECKING:  # the terminal shows searches without the imports of a run
     from ssn_prune.reporting.run import Run
     from ssn_prune.searching.results import FrontPoint, SearchReport
 
@@ -22,7 +22,7 @@ def delivered(report: SearchReport) -> FrontPoint:
 
 
 def gain_of(report: SearchReport) -> str:
-    """What the delivered network wins, as the beginning of a sentence."""
+    """The gain of the delivered network, as the beginning of a sentence."""
     found = delivered(report)
     if not found.changes:
         return "Nothing faster is within the bounds: the network stays as it is"
@@ -34,7 +34,7 @@ def gain_of(report: SearchReport) -> str:
 
 
 def certain(report: SearchReport) -> bool:
-    """Whether latencies differ by more than half of the wider of both quartile ranges."""
+    """Whether the latencies differ by more than half of the larger interquartile range."""
     first, last = report.front[0], delivered(report)
     spreads = [(p.upper or 0.0) - (p.lower or 0.0) for p in (first, last)]
     return abs(latency(first) - latency(last)) > max(spreads) / 2
@@ -63,7 +63,7 @@ REFUTED = (
 
 
 def ends_of(report: SearchReport) -> str:
-    """The interval of the difference in the final test; empty without labels."""
+    """The confidence interval of the difference in the final test; empty without labels."""
     found = report.test.difference
     if found is None:
         return ""
@@ -72,14 +72,14 @@ def ends_of(report: SearchReport) -> str:
 
 
 def changed_layers(report: SearchReport) -> str:
-    """``9 of 20 layers have another pair``."""
+    """The number of changed layers: ``9 of 20 layers have another pair``."""
     count = len(delivered(report).changes)
     verb = "has" if count == 1 else "have"
     return f"{count} of {counted(report.layers, 'layer')} {verb} another pair"
 
 
 def searched_sentence(run: Run) -> str | None:
-    """That the network is knowingly another one; None if it is not."""
+    """A sentence that says how a search changed the network; None if it did not."""
     report = run.search
     if report is None or not delivered(report).changes:
         return None
@@ -92,7 +92,7 @@ def searched_sentence(run: Run) -> str | None:
 
 
 def searched_figures(run: Run) -> list[tuple[str, str, str]]:
-    """Value, label and note of what the search wins and loses; nothing if it changed nothing."""
+    """Value, label and note of the gain and the loss; empty if the search changed nothing."""
     report = run.search
     if report is None or not delivered(report).changes:
         return []
@@ -114,7 +114,7 @@ def before_of(run: Run) -> dict[str, str]:
 
 
 def loss_interval(report: SearchReport, point: FrontPoint) -> tuple[float, ...]:
-    """The 95 % interval of what is lost, in points; empty if it is not known."""
+    """The 95 % interval of the loss, in points; empty if it is not known."""
     found = point.difference
     if found is not None:
         ends = (-100 * found.upper, -100 * found.lower)

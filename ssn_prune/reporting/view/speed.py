@@ -1,4 +1,4 @@
-"""The three networks of a benchmark, and whether a difference between them can be believed."""
+"""The three networks of a benchmark, and whether a difference between them is beyond noise."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ssn_prune.benchmarking.records import (
 
 @dataclass(frozen=True)
 class Speed:
-    """Latencies of the pruned network and of what it is compared with.
+    """Latencies of the pruned network and of the networks to compare it with.
 
     Attributes:
-        original: The network with all statistics computed and its gates as constants.
-        pruned: The network that was converted.
+        original: The original network, with constant gates, which computes all statistics.
+        pruned: The converted network.
         floor: The same network without any normalization.
     """
 
@@ -29,18 +29,18 @@ class Speed:
 
     @property
     def gain(self) -> float:
-        """The share of the original's time that is saved; negative if the result is slower."""
+        """The share of the original's latency that is saved; negative if the result is slower."""
         return 1 - self.pruned.median_ms / self.original.median_ms
 
     @property
     def certain(self) -> bool:
-        """Whether the medians are further apart than half of the wider of both quartile ranges."""
+        """Whether the medians differ by more than half of the larger interquartile range."""
         spreads = [n.upper_ms - n.lower_ms for n in (self.original, self.pruned)]
         return abs(self.original.median_ms - self.pruned.median_ms) > max(spreads) / 2
 
     @property
     def shares(self) -> tuple[float, float] | None:
-        """The share of the time that normalization takes, before and after."""
+        """The share of the latency that normalization takes, before and after; None if unknown."""
         if self.floor is None:
             return None
         before, after = (
@@ -50,7 +50,7 @@ class Speed:
 
 
 def speed_of(bench: BenchReport | None) -> Speed | None:
-    """The speed that a benchmark found; None if it has no such networks."""
+    """The speed in a benchmark; None if it lacks the original or the pruned network."""
     if bench is None:
         return None
     named = {n.name: n for n in bench.networks if n.median_ms > 0}

@@ -1,4 +1,4 @@
-"""How the gates came about: the leading normalizer of every gate over the training."""
+"""The gates over the course of the training: the leading normalizer of each."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Trajectory:
         gate: ``"mean"`` or ``"var"``.
         leaders: The leading normalizer in each equal part of the training, as a letter.
         margins: How far it led there, 0 to 1.
-        frozen: The first part in which it was one-hot for good; None if it is not.
-        since: The step of that.
-        index: Its place in the document's history.
+        frozen: The first part from which on it was one-hot; None if it is not one-hot.
+        since: The training step from which on it was one-hot; None if it is not.
+        index: Its index in the document's history.
         points: Its ratios of IN and LN in each part, 0 to 1; empty if they are not known.
     """
 
@@ -40,10 +40,10 @@ class Trajectories:
     """All gates.
 
     Attributes:
-        finding: What they come to.
-        gates: In the network's order.
-        radii: The radius of the circle that the gates keep out of, in each part: the smallest
-            distance of a gate to the centre; empty if that is not known.
+        finding: The result in one sentence.
+        gates: The gates in the network's order.
+        radii: The radius of the circle that the gates stay outside of, in each part: the smallest
+            distance of a gate to the centre. Empty if it is not known.
     """
 
     finding: str
@@ -86,7 +86,10 @@ def _points(digits: str, count: int) -> tuple[tuple[float, float], ...]:
 
 
 def _radii(paths: Sequence[tuple[tuple[float, float], ...]]) -> tuple[float, ...]:
-    """How far all gates are from the centre; gates of two normalizers have another centre."""
+    """The smallest distance of the gates to the centre, in each part of the training.
+
+    Gates of only two normalizers have another centre and do not count.
+    """
     whole = [path for path in paths if path and not _on_an_edge(path)]
     if not whole or len({len(path) for path in whole}) > 1:
         return ()

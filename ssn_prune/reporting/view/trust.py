@@ -1,4 +1,4 @@
-"""Whether the result can be trusted: the checks, their errors, and what is allowed."""
+"""Whether the result can be trusted: the checks, their errors and their bounds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ssn_prune.surgery.results import AdoptionCheck
 from ssn_prune.verification.results import VerificationReport
 
 LITTLE = 0.001
-"""A share of a bound that needs no figure."""
+"""Shares of a bound below this need no figure."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A mark on the ruler of errors, relative to the largest value of the output.
+    """A mark on the ruler of errors, relative to the scale of the output.
 
     Attributes:
-        label: What it is.
-        value: Where it is.
+        label: Its label.
+        value: The error or bound.
         kind: ``"own"``, ``"file"`` or ``"allowed"``.
     """
 
@@ -35,10 +35,10 @@ class Point:
     """The error of one layer.
 
     Attributes:
-        layer: Its number.
-        name: Its path.
-        error: Relative to the largest value of its output.
-        bound: What that may be.
+        layer: Number of the layer.
+        name: Path of the layer.
+        error: Error relative to the scale of the layer's output.
+        bound: The largest error that is allowed.
     """
 
     layer: int
@@ -52,9 +52,9 @@ class Profile:
     """The errors by depth.
 
     Attributes:
-        finding: What they come to.
+        finding: The result in one sentence.
         what: What was compared with what.
-        points: In the order of the calls.
+        points: The layers in the order of their calls.
     """
 
     finding: str
@@ -67,11 +67,11 @@ class Check:
     """One row of the table of checks.
 
     Attributes:
-        name: Of the check.
+        name: Name of the check.
         what: What was compared.
-        passed: None if it was not made.
-        error: Its largest error.
-        allowed: What that may be.
+        passed: Whether it passed; None if it was not run.
+        error: The largest error, as text.
+        allowed: The largest error that is allowed, as text.
     """
 
     name: str
@@ -83,13 +83,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Trust:
-    """What the checks found.
+    """The results of the checks.
 
     Attributes:
-        finding: What they come to.
-        marks: The ruler; empty if the file was not run.
+        finding: The result in one sentence.
+        marks: The marks on the ruler; empty if the file was not run.
         profiles: Errors by depth.
-        checks: One row for each.
+        checks: One row for each check.
     """
 
     finding: str
@@ -99,7 +99,7 @@ class Trust:
 
 
 def trust_of(run: Run, layers: tuple[Layer, ...]) -> Trust | None:
-    """What the checks found; None if none was made."""
+    """The results of the checks; None if none was run."""
     checks = run.report.verification
     if checks is None or (checks.algebra is None and checks.rounding is None):
         return None
@@ -131,7 +131,7 @@ def _finding(checks: VerificationReport) -> str:
     if not rounding.passed and not used <= 1:
         return f"The file is off by {times(used)} times what is allowed"
     if not rounding.passed:
-        return "The file gives other top-1 classes"
+        return "The file gives different top-1 classes"
     return f"The file uses {share(used)} of the error that is allowed"
 
 

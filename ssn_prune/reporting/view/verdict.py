@@ -24,8 +24,8 @@ class Figure:
 
     Attributes:
         value: The number.
-        label: What it counts.
-        note: What it was before, or is allowed to be.
+        label: What it measures.
+        note: What to compare it with, such as the value before or the bound.
     """
 
     value: str
@@ -35,14 +35,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reader has to know.
+    """The verdict on a run.
 
     Attributes:
-        status: Its colour.
+        status: Determines the colour.
         lead: Whether the result can be used, in a few words.
-        sentence: What follows on that, with the comma or blank between them.
+        sentence: The text after the lead, including the comma or blank between them.
         detail: A second sentence, about the layers.
-        command: A command to run next; None if there is nothing to be said for one.
+        command: A command that measures the speed; None if it is measured or not needed.
         figures: Up to three numbers.
     """
 
@@ -60,11 +60,11 @@ def verdict_of(run: Run, layers: tuple[Layer, ...]) -> Verdict:
     status, lead, sentence = _judged(run, speed)
     measured = speed is not None or status == "failed" or not run.report.has_file
     changed, about = searched_sentence(run), _about_layers(run, layers)
-    if changed is not None and status == "same":  # as what was chosen, not as the checkpoint
+    if changed is not None and status == "same":  # as the chosen network, not the checkpoint
         sentence = f" {changed} The file computes exactly that network."
         status, lead = "changed", "Another network:"
     elif changed is not None:
-        about = f"A search made another network of the checkpoint: {changed} {about}"
+        about = f"This is not the checkpoint's network: {changed} {about}"
     return Verdict(
         status,
         lead,
@@ -76,11 +76,11 @@ def verdict_of(run: Run, layers: tuple[Layer, ...]) -> Verdict:
 
 
 _BENCH_OPTIONS = ("arch", "arch-args", "prefix", "weights", "input-size", "correction")
-"""Options with a value that a benchmark needs, too."""
+"""Options with a value that a benchmark also needs."""
 
 
 def _bench_command(run: Run) -> str:
-    """How to measure, with what the conversion was told of the network."""
+    """The command to measure the speed, with the options of the conversion about the network."""
     typed = run.report.command
     of_file = len(typed) > 2 and typed[1] in ("convert", "verify")
     words = ["ssn-prune", "bench", typed[2] if of_file else run.report.source.file_name]
@@ -114,9 +114,8 @@ def _judged(run: Run, speed: Speed | None) -> tuple[Status, str, str]:
 
 def _rounded(rounded: RoundedGates) -> str:
     moved = share(rounded.max_error / rounded.scale) if rounded.scale else "an unknown share"
-    layers = counted(len(rounded.layers), "unfinished layer")
-    verb = "was" if len(rounded.layers) == 1 else "were"
-    return f"{layers} {verb} rounded; outputs move by {moved} of scale."
+    layers = counted(len(rounded.layers), "layer")
+    return f"the gates of {layers} were rounded; outputs change by {moved} of scale."
 
 
 def _failure(checks: VerificationReport, *, written: bool) -> str:
@@ -150,7 +149,7 @@ def _failure(checks: VerificationReport, *, written: bool) -> str:
 
 
 def _gain(run: Run, speed: Speed | None) -> str:
-    """What was won, with the punctuation before it."""
+    """The gains, with the punctuation before them."""
     won = []
     rest = " Speed not measured."
     if speed is not None:
@@ -190,11 +189,11 @@ def _about_layers(run: Run, layers: tuple[Layer, ...]) -> str:
     if not soft:
         if len(layers) == 1:
             return f"The only layer {one}."
-        return f"Every one of {len(layers)} layers {one}; {mix}."
+        return f"Each of the {len(layers)} layers {one}; {mix}."
     converted = run.report.has_file and run.report.rounded is None
     kept = "; the others keep the weighted form" if converted else ""
     if soft == len(layers):
-        return f"No layer of {len(layers)} {one} yet."
+        return f"None of the {len(layers)} layers {one} yet."
     return f"{len(layers) - soft} of {len(layers)} layers {one.replace('uses', 'use')}{kept}."
 
 
