@@ -21,8 +21,8 @@ from ssn_prune.cli.verify import verify
 
 app = typer.Typer(
     help="Turn a network trained with Sparse Switchable Normalization into a lean, verified ONNX "
-    "model.\n\nExit codes: 0 ok, 1 failure, 2 usage, 3 verification failed or the bound of a search "
-    "refuted, 4 gates not one-hot.",
+    "model.\n\nExit codes: 0 ok, 1 failure, 2 usage, 3 verification failed or the bound of a "
+    "search refuted, 4 gates not one-hot.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,  # its tables cut long names

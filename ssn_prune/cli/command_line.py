@@ -9,13 +9,13 @@ from typing import Any
 import typer
 
 OWN = ("config", "no_config", "save_config")
-"""Parameters about the options file itself."""
+"""Parameters about the configuration file itself."""
 
 
 def typed_command(context: typer.Context) -> tuple[str, ...]:
     """The words of a command: its arguments, then the options that were given, in long form.
 
-    Options from an options file are among them; the file itself is not, since they replace it.
+    Options from a configuration file are among them; the file itself is not, since they replace it.
 
     Args:
         context: The context of the running command.
@@ -50,7 +50,7 @@ def typed_options(context: typer.Context, without: Collection[str] = ()) -> list
 
 
 def given(context: typer.Context) -> Iterator[tuple[Any, Sequence[Any]]]:
-    """The parameters that were typed or came from an options file, with their values."""
+    """The parameters that were typed or came from a configuration file, with their values."""
     for parameter in context.command.params:
         if _source(context, parameter) in ("COMMANDLINE", "DEFAULT_MAP"):
             value = context.params[parameter.name or ""]

@@ -1,4 +1,4 @@
-"""The options file: ``ssn-prune.toml``, or ``[tool.ssn-prune]`` in ``pyproject.toml``."""
+"""The configuration file: ``ssn-prune.toml``, or ``[tool.ssn-prune]`` in ``pyproject.toml``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def named_file(path: Path) -> OptionsFile:
 
 
 def nearest_file(folder: Path) -> OptionsFile | None:
-    """The options file of a folder or of the nearest folder above it; None if there is none.
+    """The configuration file of a folder or of the nearest folder above it; None if there is none.
 
     A ``pyproject.toml`` without the table, or one that cannot be read, is another tool's business.
 

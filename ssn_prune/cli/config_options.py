@@ -1,4 +1,4 @@
-"""From the keys of an options file to the values of a command's options.
+"""From the keys of a configuration file to the values of a command's options.
 
 Keys are options without their dashes. Those at the top apply to every command that has the option.
 A table holds the options of one command, which take precedence::
@@ -51,9 +51,9 @@ def option_values(
     The whole file is checked, with the options' own parsers.
 
     Args:
-        file: The options file.
+        file: The configuration file.
         command: The command that runs.
-        commands: The options of all commands that read an options file.
+        commands: The options of all commands that read a configuration file.
         context: The context of the running command.
 
     Raises:

@@ -1,4 +1,4 @@
-"""``--save-config``: the options of a run as an options file."""
+"""``--save-config``: the options of a run as a configuration file."""
 
 from __future__ import annotations
 
