@@ -1,7 +1,8 @@
-"""A short distillation: train the weights and biases of normalizers on the original's outputs.
+"""A short distillation: train the weights of a network on the original's outputs.
 
 The original gives the targets, so no labels are needed and any input will do: images are shifted
-and scaled at random.
+and scaled at random. All weights learn; training those of the normalizers alone takes as long and
+recovers less (``benchmarks/results/search.md``). Gates and running statistics stay as they are.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ssn_prune.images.image_set import TargetKind
-from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.moving import moved
 from ssn_prune.searching.selections import switchable_layers
 from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.surgery.nested import tensor_leaves
 
-LEARNING_RATE = 4e-3
+LEARNING_RATE = 1e-3
 IMAGES_PER_STEP = 16
 _SHIFT, _SCALE = 0.1, 0.15
 
@@ -31,7 +31,7 @@ def distil(
     seed: int,
     progress: TimeLeft,
 ) -> None:
-    """Train the weights and biases of a network's layers, in place.
+    """Train the weights of a network, in place.
 
     Args:
         original: The network that gives the targets; not changed.
@@ -41,11 +41,10 @@ def distil(
         seed: Seed for the order, shifts and scales of the images.
         progress: Called after each step.
     """
-    layers = switchable_layers(student)
-    trained = [p for layer in layers.values() for p in _affine(layer)]
     needed = [(p, p.requires_grad) for p in student.parameters()]
     for parameter, _ in needed:
         parameter.requires_grad_(False)
+    trained = _weights(student)
     for parameter in trained:
         parameter.requires_grad_(True)
     optimizer = torch.optim.Adam(trained, LEARNING_RATE)
@@ -69,8 +68,11 @@ def distil(
         parameter.requires_grad_(wanted)
 
 
-def _affine(layer: SwitchableNorm) -> list[nn.Parameter]:
-    return [p for p in (layer.weight, layer.bias) if isinstance(p, nn.Parameter)]
+def _weights(network: nn.Module) -> list[nn.Parameter]:
+    """All floating-point parameters but the gates."""
+    layers = switchable_layers(network).values()
+    gates = {id(gate) for layer in layers for gate in (layer.mean_weight, layer.var_weight)}
+    return [p for p in network.parameters() if id(p) not in gates and p.is_floating_point()]
 
 
 def _loss(outputs: list[Tensor], targets: list[Tensor], *, classes: bool) -> Tensor:
