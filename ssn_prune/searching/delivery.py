@@ -28,8 +28,6 @@ from ssn_prune.selection import Selection, select
 
 _NEAR_BOUND = 3
 """Points of the front just within the allowed drop that are always measured."""
-_TRIES = 3
-"""Largest number of networks to distil."""
 _WORTH_DISTILLING = 15.0
 """Loss in points; a short distillation does not recover a larger one."""
 
@@ -171,7 +169,10 @@ def distilled_point(
     chosen: int,
     training: Batches,
 ) -> Distilled | None:
-    """Distil faster points, or with a budget the chosen one, until one is good enough.
+    """Distil points that are faster than the chosen one, or with a budget the chosen one.
+
+    What distillation recovers is known only afterwards. A faster point loses more, so bisection
+    finds the fastest one that ends within the bound.
 
     Args:
         explorer: The explorer that measured the candidates and their repairs.
@@ -185,41 +186,54 @@ def distilled_point(
     """
     options, points = explorer.options, measured.points
     allowed = options.allowed_drop
-    for index in _to_distil(measured, chosen, options.budget, allowed):
-        changes = measured.changes[index]
-        network = explorer.network(model, changes)
-        steps = options.finetune_steps
-        left = TimeLeft(explorer.progress, f"distilling {len(changes)} changes", steps)
-        distil(model, network, training, steps, options.seed, left)
-        original, outcome = compare(model, network, explorer.search, lambda: None)
-        result = joint_result(outcome, original)
-        good = result.drop <= (points[chosen].drop if allowed is None else allowed)
-        if good and (index != chosen or result.harm < points[chosen].harm):
-            found = replace(
-                points[index],
-                harm=result.harm,
-                error=result.error,
-                drop=result.drop,
-                accuracy=result.accuracy,
-                difference=result.difference,
-            )
-            return Distilled(index, found, network)
-    return None
+    indices = _to_distil(points, chosen, options.budget, allowed)
+    best: Distilled | None = None
+    low, high = 0, len(indices)
+    while low < high:
+        middle = (low + high) // 2
+        tried = _distilled(explorer, model, measured, indices[middle], training)
+        good = tried.point.drop <= (points[chosen].drop if allowed is None else allowed)
+        if tried.index == chosen:
+            good = good and tried.point.harm < points[chosen].harm
+        if good:
+            best, high = tried, middle
+        else:
+            low = middle + 1
+    return best
+
+
+def _distilled(
+    explorer: Explorer, model: nn.Module, measured: MeasuredPoints, index: int, training: Batches
+) -> Distilled:
+    changes, options = measured.changes[index], explorer.options
+    network, steps = explorer.network(model, changes), options.finetune_steps
+    left = TimeLeft(explorer.progress, f"distilling {len(changes)} changes", steps)
+    distil(model, network, training, steps, options.seed, left)
+    original, outcome = compare(model, network, explorer.search, lambda: None)
+    result = joint_result(outcome, original)
+    point = replace(
+        measured.points[index],
+        harm=result.harm,
+        error=result.error,
+        drop=result.drop,
+        accuracy=result.accuracy,
+        difference=result.difference,
+    )
+    return Distilled(index, point, network)
 
 
 def _to_distil(
-    measured: MeasuredPoints, chosen: int, budget: float | None, allowed: float | None
+    points: Sequence[FrontPoint], chosen: int, budget: float | None, allowed: float | None
 ) -> list[int]:
-    """Indices of the points to distil, the fastest first."""
-    points = measured.points
+    """Indices of the points to distil, the fastest first, each losing less than the one before."""
     if budget is not None or allowed is None:
         return [chosen]
-    limit = max(_WORTH_DISTILLING, allowed)
-    faster = [
-        index
-        for index, point in enumerate(points)
-        if latency(point) < latency(points[chosen]) and point.drop <= limit
-    ]
-    faster.sort(key=lambda index: latency(points[index]))
-    count = min(_TRIES, len(faster))
-    return [faster[place * len(faster) // count] for place in range(count)]
+    found: list[int] = []
+    least = max(_WORTH_DISTILLING, allowed)
+    for index in sorted(range(len(points)), key=lambda index: latency(points[index])):
+        if latency(points[index]) >= latency(points[chosen]):
+            break
+        if points[index].drop <= least:
+            found.append(index)
+            least = points[index].drop
+    return found
