@@ -53,7 +53,7 @@ def test_what_a_runtime_reads(version, options):
     assert document["convert_options"] == options
     assert document["version"] == version
     plain = run_cli("doctor", "--for", f"onnxruntime-gpu=={version}").stdout
-    assert (" ".join(options) or "by default") in plain
+    assert (" ".join(options) or "the default options") in plain
 
 
 @pytest.mark.parametrize("text", ["onnxruntime", "openvino==2026.1", "onnxruntime==1.6", "", "=="])
