@@ -66,7 +66,7 @@ class PruneResult:
 
     @property
     def reference(self) -> nn.Module:
-        """The network that a file is compared with: ``given`` if possible, else ``original``.
+        """The network that a file is compared with, ``given`` if possible, else ``original``.
 
         It is ``original`` where gates were rounded, where the given network does not run in
         float64, or where it has no layers of another implementation.
