@@ -1,8 +1,8 @@
 """A short distillation: train the weights of a network on the original's outputs.
 
 The original gives the targets, so no labels are needed and any input will do: images are shifted
-and scaled at random. All weights learn: training those of the normalizers alone takes as long and
-recovers less. Gates and running statistics stay as they are.
+and scaled at random. All weights learn, not only those of the normalizers: a step takes about as
+long. Gates and running statistics stay as they are.
 """
 
 from __future__ import annotations
