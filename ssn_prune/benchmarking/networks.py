@@ -17,7 +17,7 @@ from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.onnx_export.exporter import export_onnx
 from ssn_prune.onnx_export.options import ExportOptions
 from ssn_prune.pruning.counting import weighted_form
-from ssn_prune.surgery.copying import copy_model, replace_modules
+from ssn_prune.surgery.copying import copy_replacing
 from ssn_prune.surgery.from_reference import adopt_layers
 
 
@@ -27,8 +27,7 @@ def without_norms(model: nn.Module) -> nn.Module:
     Its outputs are meaningless; it takes the time that the network would take if normalization
     were free.
     """
-    result = copy_model(model)
-    result = replace_modules(result, [(layer, nn.Identity()) for layer in _layers(result)])
+    result = copy_replacing(model, [(layer, nn.Identity()) for layer in _layers(model)])
     for module in result.modules():
         if isinstance(module, _ConvNd) and module.bias is None:
             module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels))
@@ -37,9 +36,8 @@ def without_norms(model: nn.Module) -> nn.Module:
 
 def with_all_statistics(model: nn.Module) -> nn.Module:
     """A copy with constant gates that computes all statistics: the original, made exportable."""
-    result = copy_model(model)
-    pairs = [(layer, weighted_form(layer)) for layer in _layers(result)]
-    return replace_modules(result, pairs).eval()
+    pairs = [(layer, weighted_form(layer)) for layer in _layers(model)]
+    return copy_replacing(model, pairs).eval()
 
 
 def export_variants(

@@ -39,7 +39,7 @@ from ssn_prune.checkpoint.weight_check import require_numbers, require_usable
 from ssn_prune.checkpoint.weights import extract_weights
 from ssn_prune.errors import ArchitectureError, SsnPruneError, first_line
 from ssn_prune.nn.switchable import SwitchableNorm
-from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
+from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers, require_own_forward
 from ssn_prune.surgery.guest import guest
 
 
@@ -134,13 +134,15 @@ def load_checkpoint(
     stripped = strip_prefix(tensors, model.state_dict(), prefix)
     require_usable(model, stripped.tensors)
     load_weights(model, stripped.tensors, name, stripped.prefix)
-    given = None
+    given: nn.Module | None = None
     if architecture.given:
         if correction is None:
             take_reference_kind(model, stripped.tensors)
         model.eval()
-        given = model if foreign_layers(model) else None
-        model = adopt_layers(model)
+        if foreign_layers(model):
+            given, model = model, adopt_layers(model)
+        for path_of_module, module in model.named_modules():
+            require_own_forward(path_of_module, module)
         take_kind(model, stripped.tensors)
     if correction is not None:
         for module in model.modules():

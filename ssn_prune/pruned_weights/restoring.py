@@ -1,4 +1,4 @@
-"""From a network as its code builds it to the pruned one, without its values, in place."""
+"""From a network as its code builds it to the pruned one, without its values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssn_prune.pruned_weights.records import StoredLayer, StoredPlan
 from ssn_prune.pruning.capture.size_check import SizeCheck
 from ssn_prune.pruning.capture.size_conditions import SizeGuard
 from ssn_prune.pruning.forms.table import FORMS
-from ssn_prune.surgery.copying import carry_hooks, replace_modules
+from ssn_prune.surgery.copying import copy_replacing
 from ssn_prune.text import shown
 
 _META = torch.device("meta")  # sizes that come from a file must not allocate memory
@@ -26,13 +26,13 @@ def restored(
     """Give a network the modules and biases of the pruned one.
 
     Args:
-        network: As its code builds it, with any normalizers. It is changed.
+        network: As its code builds it, with any normalizers. It must not be used afterwards.
         plan: The plan in the file.
         tensors: The tensors of the file, by name.
         path: The file, for errors.
 
     Returns:
-        The network, or the module that replaces it. New modules and biases are on the meta device.
+        The network, with the very same tensors. New modules and biases are on the meta device.
 
     Raises:
         CheckpointError: The plan is for another network.
@@ -42,13 +42,12 @@ def restored(
         concrete = _concrete(layer, path)
         for name in (layer.name, *layer.aliases):
             old = _module_at(network, name, path)
-            carry_hooks(old, concrete)
             replaced.append((old, concrete))
     layers = {layer.name for layer in plan.layers}
     for step in (step for layer in plan.layers for step in layer.absorbs):
         if step.module not in layers:
             replaced.append((_module_at(network, step.module, path), nn.Identity()))
-    network = replace_modules(network, replaced)
+    network = copy_replacing(network, replaced)
     for name in plan.created_biases:
         _create_bias(network, name, tensors.get(name), path)
     if plan.size_conditions:

@@ -12,7 +12,7 @@ from torch import nn
 from ssn_prune.nn.axes import channel_weight
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.pruning.forms import batch_norm
-from ssn_prune.surgery.copying import copy_model, replace_modules
+from ssn_prune.surgery.copying import copy_replacing
 
 
 def batch_norm_twin(model: nn.Module) -> nn.Module:
@@ -24,9 +24,8 @@ def batch_norm_twin(model: nn.Module) -> nn.Module:
     Returns:
         The copy, in evaluation mode. A layer without running statistics has mean 0 and variance 1.
     """
-    twin = copy_model(model, share_tensors=True)
-    layers = [module for module in twin.modules() if isinstance(module, SwitchableNorm)]
-    twin = replace_modules(twin, [(layer, _batch_norm(layer)) for layer in layers])
+    layers = [module for module in model.modules() if isinstance(module, SwitchableNorm)]
+    twin = copy_replacing(model, [(layer, _batch_norm(layer)) for layer in layers])
     twin.eval()  # as a statement: overridden train methods need not return the module
     return twin
 

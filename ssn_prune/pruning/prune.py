@@ -28,6 +28,7 @@ from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
 from ssn_prune.surgery.from_reference import adopt_layers, foreign_layers
 from ssn_prune.surgery.guest import guest
 from ssn_prune.surgery.nested import max_error, tensor_leaves, to_dtype, top1_agreement
+from ssn_prune.surgery.registered_calls import require_registered_calls
 from ssn_prune.surgery.round_gates import round_gates
 
 OnUnconverged = Literal["error", "exact", "argmax"]
@@ -97,10 +98,10 @@ def prune(
     Args:
         model: A network with SSN or SN layers of any dimension, ours or those of the reference
             implementation.
-        example_inputs: Inputs of one call, with which the network is captured. The result is exact
-            for any values; real samples make float32 sums slightly more accurate than noise. Sizes
-            matter where the code branches on them: the result then refuses sizes for which it may
-            be wrong.
+        example_inputs: Inputs of one call, with which the network is captured. Their values do not
+            matter unless the network's code asks for them; real samples make float32 sums slightly
+            more accurate than noise. Sizes matter where the code branches on them: the result then
+            refuses sizes for which it may be wrong.
         on_unconverged: What to do with gates that are not one-hot. ``"error"`` refuses them,
             ``"exact"`` keeps the weighted form, ``"argmax"`` rounds them and measures the error.
         fold: Fold into convolutions and linear layers. Without it the result has concrete
@@ -124,7 +125,8 @@ def prune(
         UnsupportedLayerError: A layer of another implementation does not compute what its tensors
             suggest, cannot run here, or keeps sums instead of running statistics. Or a layer uses
             BN but keeps no running statistics. Or the network's outputs do not depend on its inputs
-            only, or they change once its layers are replaced. Or the reference code's SparsestMax
+            only, or they change once its layers are replaced, or its code calls a layer through a
+            closure or a global variable. Or the reference code's SparsestMax
             leaves the simplex at a gate that is not rounded.
         VerificationError: A network with layers of another implementation returns NaN on the
             example inputs, so nothing can be compared with it.
@@ -193,6 +195,8 @@ def prune_shared(
         selection.require_on_simplex(own_layers=given is None)
     if on_unconverged == "error":
         selection.require_converged()
+    sources = (model,) if given is None else (model, given)
+    require_registered_calls(sources, original, [one.name for one in selection.layers], inputs)
     adoption = check_reference(given, original, inputs, allow_unverified=allow_unverified_layers)
     captured = capture(original, inputs, fixed_sizes=fixed_sizes)
     rounded: RoundedGates | None = None

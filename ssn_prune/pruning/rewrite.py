@@ -13,7 +13,7 @@ from ssn_prune.pruning.forms.table import FORMS
 from ssn_prune.pruning.plan import LayerPlan, Plan
 from ssn_prune.pruning.static_norm import Affine
 from ssn_prune.surgery._shared_parameters import shared_copy
-from ssn_prune.surgery.copying import carry_hooks, replace_modules
+from ssn_prune.surgery.copying import copy_replacing
 
 
 def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
@@ -33,7 +33,7 @@ def apply_plan(plan: Plan, model: nn.Module) -> nn.Module:
 
 
 def rewrite(plan: Plan, network: nn.Module) -> nn.Module:
-    """Apply a plan in place.
+    """Apply a plan to a network that is used up.
 
     Fold arithmetic is done in float64 and cast once to each kernel's dtype. A changed kernel gets
     new memory, and its old memory is released at once if nothing else holds it.
@@ -43,8 +43,7 @@ def rewrite(plan: Plan, network: nn.Module) -> nn.Module:
         network: Owned by the caller. It is changed and must not be used afterwards.
 
     Returns:
-        The network in which every planned layer is concrete: ``network``, or the module that
-        replaces it.
+        The network in which every planned layer is concrete, with the tensors of ``network``.
     """
     layers = sorted(plan.layers, key=lambda layer: layer.order)
     norms = {layer.name: _switchable(network.get_submodule(layer.name)) for layer in layers}
@@ -62,7 +61,7 @@ def rewrite(plan: Plan, network: nn.Module) -> nn.Module:
     for step in (step for layer in layers for step in layer.absorbs):
         if step.module not in norms:
             replaced.append((network.get_submodule(step.module), nn.Identity()))
-    return replace_modules(network, replaced)
+    return copy_replacing(network, replaced)
 
 
 def _switchable(module: nn.Module) -> SwitchableNorm:
@@ -73,7 +72,6 @@ def _switchable(module: nn.Module) -> SwitchableNorm:
 def _concrete(layer: LayerPlan, norm: SwitchableNorm, affine: Affine) -> nn.Module:
     concrete = FORMS[layer.form].build(layer, norm, affine)
     concrete.train(norm.training)
-    carry_hooks(norm, concrete)
     return concrete
 
 

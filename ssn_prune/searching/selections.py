@@ -12,7 +12,7 @@ from ssn_prune.nn.single_gate import is_vertex
 from ssn_prune.nn.ssn import SSN
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer, NormalizerPair
-from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.copying import copy_model, copy_replacing
 from ssn_prune.surgery.freeze import selected_norm
 from ssn_prune.surgery.round_gates import as_ssn
 
@@ -113,7 +113,6 @@ def changed_network(
         target = layer if isinstance(layer, SSN) else as_ssn(layer)
         target.fix(pair.mean, pair.var)
         if target is not layer:
-            carry_hooks(layer, target)
             replaced.append((layer, target))
             layers[name] = target
     for name, moments in (kept or {}).items():
@@ -126,7 +125,7 @@ def changed_network(
             scale, shift = repair.affine.to(layer.weight.device)
             layer.weight.mul_(scale)
             layer.bias.mul_(scale).add_(shift)
-    result = replace_modules(copied, replaced)
+    result = copy_replacing(copied, replaced)
     result.eval()
     return result
 

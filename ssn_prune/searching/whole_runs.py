@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.searching.network_graph import CallLayer, Finished
 from ssn_prune.searching.selections import Changes, switchable_layers
-from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.copying import copy_replacing
 
 
 class WholeRuns:
@@ -22,14 +22,12 @@ class WholeRuns:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        copied = copy_model(model, share_tensors=True)
         self._run = _Run()
         replaced: list[tuple[nn.Module, nn.Module]] = []
-        for name, layer in switchable_layers(copied).items():
+        for name, layer in switchable_layers(model).items():
             stand_in = StandIn(name, self._run)
-            carry_hooks(layer, stand_in)
             replaced.append((layer, stand_in))
-        self._model = replace_modules(copied, replaced)
+        self._model = copy_replacing(model, replaced)
         self._model.eval()
 
     def run(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ssn_prune.errors import CaptureError, first_line
+from ssn_prune.surgery.unregistered import held_objects
 
 Memo = dict[int, Any]
 """Objects of the copy by ``id`` of the original, as in :func:`copy.deepcopy`."""
@@ -121,6 +122,51 @@ def _all_tensors(model: nn.Module) -> list[Tensor]:
     return [tensor for _, tensor in named]
 
 
+def copy_replacing(
+    model: nn.Module, replacements: Iterable[tuple[nn.Module, nn.Module]]
+) -> nn.Module:
+    """Copy a model (not changed) with new modules wherever it holds old ones.
+
+    A Python list, a bound method or a helper object of the copy holds the new module, too. What
+    cannot be copied, such as a closure, still holds the old one: see
+    :mod:`ssn_prune.surgery.unregistered`.
+
+    Args:
+        model: Any module.
+        replacements: Pairs of an old and a new module.
+
+    Returns:
+        The copy, with the very same parameters and buffers, or what replaces ``model``. A new
+        module gets the hooks of the old one.
+
+    Raises:
+        CaptureError: The model cannot be copied.
+    """
+    pairs = list(replacements)
+    replaced = {id(old): new for old, new in pairs}
+    known: Memo = {**{id(tensor): tensor for tensor in _all_tensors(model)}, **replaced}
+    for _, value in held_objects(model):
+        if isinstance(value, MethodType) and id(value.__self__) in replaced:
+            known[id(value)] = getattr(replaced[id(value.__self__)], value.__name__, None)
+    # Hooks of an old module may refer to the model, so they are copied along with it.
+    together = _WithHooks(model, [_hooks_of(old) for old, _ in pairs])
+    copied = copy_with(together, known)
+    assert isinstance(copied, _WithHooks)  # a copy of this class's instance
+    for (_, new), tables in zip(pairs, copied.tables, strict=True):
+        for name, hooks in tables.items():
+            getattr(new, name).update(hooks)
+    return copied.model
+
+
+class _WithHooks(nn.Module):
+    """A model, and tables of hooks that are copied in one go with it."""
+
+    def __init__(self, model: nn.Module, tables: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self.model = model
+        self.tables = tables
+
+
 def replace_modules(
     model: nn.Module, replacements: Iterable[tuple[nn.Module, nn.Module]]
 ) -> nn.Module:
@@ -154,8 +200,12 @@ _HOOK_TABLES = (
 
 def carry_hooks(old: nn.Module, new: nn.Module) -> None:
     """Give ``new`` all hooks of ``old``, in place."""
-    for table in _HOOK_TABLES:
-        getattr(new, table).update(getattr(old, table))
+    for table, hooks in _hooks_of(old).items():
+        getattr(new, table).update(hooks)
+
+
+def _hooks_of(module: nn.Module) -> dict[str, Any]:
+    return {table: getattr(module, table) for table in _HOOK_TABLES}
 
 
 def has_hooks(module: nn.Module) -> bool:

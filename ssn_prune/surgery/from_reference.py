@@ -25,7 +25,7 @@ from ssn_prune.nn.ssn import SSN, SSN1d, SSN2d, SSN3d
 from ssn_prune.nn.switch_norm import SwitchNorm1d, SwitchNorm2d, SwitchNorm3d
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.nn.variance_kind import FROM_PLANES, OWN_COUNT
-from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.copying import copy_replacing
 from ssn_prune.surgery.probing import eps_candidates, probed
 
 _RADII = ("radius", "rad")
@@ -57,13 +57,12 @@ def adopt_layers(model: nn.Module) -> nn.Module:
         UnsupportedLayerError: A layer has the tensors but not their shapes, or computes something
             else, or is a subclass of ours that computes something of its own.
     """
-    adopted = copy_model(model, share_tensors=True)
     taken: list[tuple[nn.Module, nn.Module]] = []
-    for name, module in adopted.named_modules():  # each module once
+    for name, module in model.named_modules():  # each module once
         require_own_forward(name, module)
         if is_foreign(module):
             taken.append((module, _adopted(name, module)))
-    return replace_modules(adopted, taken)
+    return copy_replacing(model, taken)
 
 
 def foreign_layers(model: nn.Module) -> list[str]:
@@ -201,7 +200,6 @@ def _adopt(kind: str, module: nn.Module) -> SwitchableNorm:
         _take_radius(layer, module)
     found = probed(kind, module, layer, named_eps)
     layer.correction, layer.eps = found.correction, found.eps
-    carry_hooks(module, layer)
     return layer.train(module.training)
 
 

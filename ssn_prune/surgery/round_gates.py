@@ -7,7 +7,7 @@ from torch import nn
 from ssn_prune.nn.ssn import SSN, SSN1d, SSN2d, SSN3d
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.selection import select
-from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.copying import copy_model, copy_replacing
 
 _BY_DIMS: dict[tuple[int, ...], type[SSN]] = {kind.dims: kind for kind in (SSN1d, SSN2d, SSN3d)}
 
@@ -29,9 +29,8 @@ def round_gates(model: nn.Module) -> nn.Module:
         target = layer if isinstance(layer, SSN) else as_ssn(layer)
         target.fix(chosen.pair.mean, chosen.pair.var)
         if target is not layer:
-            carry_hooks(layer, target)
             replaced.append((layer, target))
-    return replace_modules(rounded, replaced)
+    return copy_replacing(rounded, replaced)
 
 
 def as_ssn(layer: SwitchableNorm) -> SSN:

@@ -138,3 +138,16 @@ def test_traced_layers_are_refused_with_advice_that_works(whole: bool) -> None:
         adopt_layers(traced)
     assert "before torch.jit.trace" in str(caught.value.hint)
     require_right(plain)
+
+
+class LargeBatches(HabitualSwitch):
+    """Treats large batches in another way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x)
+        return y if len(x) < 32 else y * 2
+
+
+def test_a_branch_on_the_batch_size_is_found() -> None:
+    with pytest.raises(UnsupportedLayerError, match="computes something else"):
+        prune(network(LargeBatches(8)), X, on_unconverged="exact")

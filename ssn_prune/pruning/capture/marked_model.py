@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.pruning.capture.records import BiasedModule
-from ssn_prune.surgery.copying import carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.copying import copy_replacing
 
 
 @torch.library.custom_op("ssn_prune::switchable_norm", mutates_args=())
@@ -54,15 +54,13 @@ def mark_layers(model: nn.Module) -> nn.Module:
     bias then appears in a call, the call really uses the module's ``bias``, whatever its class, and
     a fold may create one.
     """
-    marked = copy_model(model, share_tensors=True)
-    marked.eval()
     markers: list[tuple[nn.Module, nn.Module]] = []
-    for name, layer in marked.named_modules():
+    for name, layer in model.named_modules():
         if isinstance(layer, SwitchableNorm):
             marker = Marker(name)
-            carry_hooks(layer, marker)
             markers.append((layer, marker))
-    marked = replace_modules(marked, markers)
+    marked = copy_replacing(model, markers)
+    marked.eval()
     for module in marked.modules():
         if isinstance(module, BiasedModule) and module._parameters.get("bias", module) is None:
             features = module.out_channels if isinstance(module, _ConvNd) else module.out_features
