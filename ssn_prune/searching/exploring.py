@@ -103,8 +103,7 @@ class Explorer:
 
     def network(self, model: nn.Module, changes: Changes) -> nn.Module:
         """A copy of the original with changes and their repairs, which must have been measured."""
-        repairs = self._repairs.get(changes, {})
-        return changed_network(model, changes, repairs, kept=self.evaluator.layers.filled_in)
+        return changed_network(model, changes, self._repairs.get(changes, {}))
 
     def singles(self, alternatives: Sequence[Alternative]) -> tuple[SingleHarm, ...]:
         """The measured alternatives, for the report."""

@@ -15,12 +15,13 @@ def pareto(saved: Mapping[Changes, float], harm: Mapping[Changes, float]) -> lis
         harm: Harm by candidate.
 
     Returns:
-        The front, from the least to the most saved time.
+        The front, from the least to the most saved time. The original is always its first point,
+        even if another candidate does no harm.
     """
     found: list[Changes] = []
     best = float("inf")
     for changes in sorted(saved, key=lambda c: (-saved[c], harm[c])):
-        if harm[changes] < best:
+        if harm[changes] < best or not changes:
             found.append(changes)
             best = harm[changes]
     return found[::-1]

@@ -9,7 +9,10 @@ training even where nothing changed. Instead, the shift is measured on the same 
     mean = stored mean + (batch mean after the change - batch mean of the original)
     var = stored var x batch variance after the change / batch variance of the original
 
-So a change that shifts nothing leaves the stored statistics as they are.
+So a change that shifts nothing leaves the stored statistics as they are, to the last bit.
+
+A layer without BN has no statistics of its own. Its running mean is 0 and its variance 1 if it was
+never trained with BN; if it gets BN, the moments of the original's inputs take their place.
 
 Another pair also changes the layer's outputs: a mean that was computed for each image may now be a
 constant. The layer's weight and bias compensate for as much of this as they can. A scale and a
@@ -51,23 +54,25 @@ class Measured:
     """Accumulates the repairs of one candidate.
 
     Attributes:
-        sums: By layer and kind, the values of all calls, weighted by their samples and summed,
+        means: By layer and kind, the mean of the values of all calls, weighted by their samples,
             (2, C), and the number of samples.
     """
 
-    sums: dict[tuple[str, str], tuple[Tensor, int]] = field(default_factory=dict)
+    means: dict[tuple[str, str], tuple[Tensor, int]] = field(default_factory=dict)
 
     def add(self, name: str, kind: str, value: Tensor, samples: int) -> None:
         """Add the moments or the affine fit of one call."""
-        total, count = self.sums.get((name, kind), (torch.zeros_like(value), 0))
-        self.sums[name, kind] = total + samples * value, count + samples
+        mean, count = self.means.get((name, kind), (value, 0))
+        count += samples
+        # The mean of equal values is that value, to the last bit.
+        self.means[name, kind] = mean + (value - mean) * (samples / count), count
 
     @property
     def repairs(self) -> Repairs:
         """The averages over all samples."""
         found: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for (name, kind), (total, count) in self.sums.items():
-            found[name][kind] = total / count
+        for (name, kind), (mean, _) in self.means.items():
+            found[name][kind] = mean
         return {
             name: Repair(values.get("moments"), values.get("affine"))
             for name, values in found.items()
@@ -96,7 +101,11 @@ class SearchedLayers:
                 self.stored[name] = torch.stack([layer.running_mean, layer.running_var])
         self._outputs: dict[tuple[str, int], Tensor] = {}
         self._fittable: set[str] = set()
-        self.fresh = frozenset(n for n, m in self.stored.items() if _is_fresh(m))
+        self._unfilled = frozenset(
+            name
+            for name, moments in self.stored.items()
+            if _is_initial(moments) and not uses_bn(self.originals[name], None)
+        )
 
     def record(self, batch: int, name: str, call: int, x: Tensor) -> Tensor:
         """Call the original layer, and remember the moments of its input."""
@@ -107,16 +116,11 @@ class SearchedLayers:
         return self.original(name, x)
 
     def finish_recording(self) -> None:
-        """Set the statistics of layers without stored ones from the recorded moments."""
+        """Set the statistics of layers that were never trained with BN to the recorded moments."""
         self._fittable = {name for name, calls in self._calls.items() if calls == 1} & self._own
-        for name in self.fresh:
+        for name in self._unfilled:
             if self._pooled[name]:
                 self.stored[name] = _pool(self._pooled[name])
-
-    @property
-    def filled_in(self) -> Mapping[str, Tensor]:
-        """Statistics measured for layers for which the checkpoint stored none."""
-        return {name: self.stored[name] for name in self.fresh if self._pooled[name]}
 
     def original(self, name: str, x: Tensor) -> Tensor:
         """Call a layer unchanged."""
@@ -168,7 +172,7 @@ class SearchedLayers:
 
     def _moved(self, before: Tensor, after: Tensor, name: str) -> Tensor:
         stored = self.stored[name]
-        mean = stored[0] + after[0] - before[0]
+        mean = stored[0] + (after[0] - before[0])
         # A channel of zero variance has no ratio.
         ratio = torch.where(before[1] > 0, after[1] / before[1], torch.ones_like(after[1]))
         var = torch.where((before[1] > 0) | (after[1] == 0), stored[1] * ratio, after[1])
@@ -177,13 +181,10 @@ class SearchedLayers:
     def fixed(self, name: str, pair: NormalizerPair | None, x: Tensor, repairs: Repairs) -> Tensor:
         """Call a layer with the given repairs, or with its stored values if it has none."""
         repair = repairs.get(name, Repair(None, None))
-        moments = repair.moments
-        if moments is None and name in self.fresh:
-            moments = self.stored[name]
-        if moments is None and pair is None:
+        if repair.moments is None and pair is None:
             result = self.original(name, x)
         else:
-            moments = self.stored.get(name) if moments is None else moments
+            moments = self.stored.get(name) if repair.moments is None else repair.moments
             result = self._call(name, pair, x, moments)
         return result if repair.affine is None else _scaled(result, repair.affine)
 
@@ -272,5 +273,5 @@ def _pool(parts: list[tuple[Tensor, int]]) -> Tensor:
     return torch.stack([mean, var])
 
 
-def _is_fresh(moments: Tensor) -> bool:
+def _is_initial(moments: Tensor) -> bool:
     return bool((moments[0] == 0).all() and (moments[1] == 1).all())

@@ -68,7 +68,7 @@ def uses_bn(layer: SwitchableNorm, pair: NormalizerPair | None) -> bool:
     if not layer.using_bn:
         return False
     column = layer.normalizers.index(Normalizer.BN)
-    return any(float(gate[column]) != 0 for gate in layer.gates())
+    return any(float(gate[column].detach()) != 0 for gate in layer.gates())
 
 
 def with_pair(layer: SwitchableNorm, pair: NormalizerPair | None) -> nn.Module:
@@ -87,20 +87,13 @@ def with_pair(layer: SwitchableNorm, pair: NormalizerPair | None) -> nn.Module:
 
 
 @torch.no_grad()
-def changed_network(
-    model: nn.Module,
-    changes: Changes,
-    repairs: Repairs,
-    *,
-    kept: Mapping[str, Tensor] | None = None,
-) -> nn.Module:
+def changed_network(model: nn.Module, changes: Changes, repairs: Repairs) -> nn.Module:
     """A copy of a network with changes: SSN layers whose gates are fixed at the new pairs.
 
     Args:
         model: The original; not changed.
         changes: The layers that get another pair. SN layers among them become SSN layers.
         repairs: The repairs of the changed layers and of those after them.
-        kept: Running statistics, (2, C), of layers for which the checkpoint stored none.
 
     Returns:
         The copy in evaluation mode. Other layers stay as they are.
@@ -115,8 +108,6 @@ def changed_network(
         if target is not layer:
             replaced.append((layer, target))
             layers[name] = target
-    for name, moments in (kept or {}).items():
-        set_statistics(layers[name], moments)
     for name, repair in repairs.items():
         layer = layers[name]
         if repair.moments is not None:

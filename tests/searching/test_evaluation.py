@@ -110,7 +110,7 @@ def test_a_captured_network_and_its_code_give_the_same() -> None:
         assert one.harm.mean == pytest.approx(other.harm.mean, rel=1e-4, abs=1e-9)
         assert one.expected_drop == pytest.approx(other.expected_drop, abs=1e-6)
         assert torch.equal(one.results.predicted, other.results.predicted)
-    assert outcomes1[-1].harm.mean == pytest.approx(0, abs=1e-9)  # the original
+    assert outcomes1[-1].harm.mean == outcomes2[-1].harm.mean == 0  # the original
 
 
 def test_recorded_values_are_used_until_the_first_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,17 +259,80 @@ def test_statistics_that_the_file_did_not_store_are_measured() -> None:
     own = evaluator(model)
     x = own.calibration.images.inputs(range(16))[0]
     expected = moments_of(model[0](x).detach())
-    torch.testing.assert_close(own.layers.filled_in["1"], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(own.layers.stored["1"], expected, rtol=1e-5, atol=1e-5)
     ((harm, repairs),) = own.measure([(("1", NormalizerPair(BN, BN)),)])
     torch.testing.assert_close(repairs["1"].moments, expected, rtol=1e-5, atol=1e-5)
     assert harm.mean > 0
+
+
+@pytest.mark.parametrize("pair", [(BN, BN), (BN, IN), (IN, BN), None])
+@pytest.mark.parametrize("kind", [Residual, Branching])
+def test_statistics_in_use_are_trained_even_if_they_are_0_and_1(kind, pair) -> None:
+    """Layers whose mean, variance or soft gates use BN keep what the original computes with."""
+    model = network(kind)
+    if pair is None:
+        model.norm1 = SwitchNorm2d(6).eval()
+    else:
+        model.norm1.fix(*pair)
+        model.norm1.running_mean.zero_()
+        model.norm1.running_var.fill_(1)
+    own = evaluator(model)
+    images = Batches.of(Noise(), range(16, 24), 4, CPU)
+    same = change(norm=(LN, IN))  # moves nothing
+    ((harm, repairs),) = own.measure([same])
+    assert harm.mean < 1e-10
+    torch.testing.assert_close(
+        repairs["norm1"].moments, torch.stack([torch.zeros(6), torch.ones(6)]), rtol=1e-5, atol=1e-5
+    )
+    original, changed = own.outcomes(images, [((), {}), (same, repairs)])
+    assert original.harm.mean == 0
+    assert original.expected_drop == 0
+    assert changed.harm.mean < 1e-10
+    delivered = changed_network(model, (), {}).state_dict()
+    torch.testing.assert_close(delivered, model.state_dict(), rtol=0, atol=0)
+
+
+def test_only_layers_that_get_bn_get_its_statistics() -> None:
+    model = network()
+    model.norm1.running_mean.zero_()  # IN/IN
+    model.norm1.running_var.fill_(1)
+    changes = change(norm2=(BN, BN))
+    ((_, repairs),) = evaluator(model).measure([changes])
+    delivered = changed_network(model, changes, repairs)
+    for name in ("running_mean", "running_var"):
+        for layer in ("norm", "norm1"):
+            found, stored = (getattr(m.get_submodule(layer), name) for m in (delivered, model))
+            assert torch.equal(found, stored)
+
+
+class TwoBranches(Residual):
+    """The second branch does not see what happens in the first."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = self.norm1(self.conv1(F.relu(self.norm(self.stem(x)))))
+        other = self.norm2(self.conv2(F.relu(self.stem(x))))
+        return self.head(torch.mean(F.relu(one) + F.relu(other), (2, 3)))
+
+
+def test_a_branch_that_a_change_does_not_reach_keeps_its_values_to_the_last_bit() -> None:
+    model = network(TwoBranches)
+    for name in ("running_mean", "running_var"):
+        getattr(model.norm2, name).mul_(1e-3)  # rounds differently than the moments
+    changes = change(norm=(BN, BN))
+    batches = Batches.of(Noise(), range(21), 8, CPU)
+    ((_, repairs),) = Evaluator(model, batches).measure([changes])
+    delivered = changed_network(model, changes, repairs)
+    assert "norm2" in repairs
+    torch.testing.assert_close(
+        delivered.norm2.state_dict(), model.norm2.state_dict(), rtol=0, atol=0
+    )
 
 
 def test_the_delivered_network_gives_what_was_measured() -> None:
     model = network()
     own, images = evaluator(model), Noise()
     ((_, repairs),) = own.measure([CANDIDATES[4]])
-    delivered = changed_network(model, CANDIDATES[4], repairs, kept=own.layers.filled_in)
+    delivered = changed_network(model, CANDIDATES[4], repairs)
     batches = Batches.of(images, range(16, 24), 8, CPU)
     (outcome,) = own.outcomes(batches, [(CANDIDATES[4], repairs)])
     with torch.no_grad():
@@ -292,7 +355,7 @@ def test_soft_layers_may_stay_soft() -> None:
     assert harm.mean > 0
     assert repairs["norm1"].moments is not None
     assert repairs["norm2"].moments is not None  # soft gates weigh BN, too
-    delivered = changed_network(model, changes, repairs, kept=own.layers.filled_in)
+    delivered = changed_network(model, changes, repairs)
     assert isinstance(delivered.get_submodule("norm1"), SSN2d)
     assert isinstance(delivered.get_submodule("norm2"), SwitchNorm2d)
 

@@ -42,6 +42,15 @@ def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> N
     assert [saved[c] for c in front] == sorted({saved[c] for c in front})
 
 
+@pytest.mark.parametrize("harm", [0.0, 0.5])
+def test_the_original_is_always_the_first_point(harm: float) -> None:
+    """Even if a change does no harm, or none that the images show."""
+    saved = {(): 0.0, changes(1): 1.0, changes(2): 2.0}
+    front = pareto(saved, {(): 0.0, changes(1): 0.0, changes(2): harm})
+    assert front == [(), *([changes(1)] if harm else []), changes(2)]
+    assert spread(front, saved, 2)[0] == ()
+
+
 def test_points_are_spread_over_the_front() -> None:
     front = [changes(number) for number in range(30)]
     saved = {c: float(number) for number, c in enumerate(front)}
