@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ssn_prune.accuracy.per_image import PerImage, score
 from ssn_prune.images.image_set import ImageSet, TargetKind
+from ssn_prune.searching.divergence import floating
 from ssn_prune.searching.moving import moved
-from ssn_prune.surgery.nested import tensor_leaves
 
 _SHIFT, _SCALE = 0.05, 0.08
 
@@ -78,4 +78,4 @@ class Batches:
             DataError: The labels do not fit the outputs.
         """
         targets = self.images.targets(self.indices[batch])
-        return score(tensor_leaves(outputs)[0].cpu(), targets, self.images.kind)
+        return score(floating(outputs)[0].cpu(), targets, self.images.kind)

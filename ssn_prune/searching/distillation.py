@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.searching.batches import Batches
+from ssn_prune.searching.divergence import divergence_terms, floating
 from ssn_prune.searching.moving import moved
 from ssn_prune.searching.selections import switchable_layers
 from ssn_prune.searching.time_left import TimeLeft
-from ssn_prune.surgery.nested import tensor_leaves
 
 LEARNING_RATE = 1e-3
 IMAGES_PER_STEP = 16
@@ -57,8 +56,8 @@ def distil(
         found = training.images.inputs([places[index] for index in drawn])
         inputs = tuple(moved(t, _SHIFT, _SCALE, generator).to(training.device) for t in found)
         with torch.no_grad():
-            targets = tensor_leaves(original(*inputs))
-        outputs = tensor_leaves(student(*inputs))
+            targets = floating(original(*inputs))
+        outputs = floating(student(*inputs))
         loss = _loss(outputs, targets, classes=classes)
         optimizer.zero_grad()
         loss.backward()
@@ -75,15 +74,17 @@ def _weights(network: nn.Module) -> list[nn.Parameter]:
     return [p for p in network.parameters() if id(p) not in gates and p.is_floating_point()]
 
 
-def _loss(outputs: list[Tensor], targets: list[Tensor], *, classes: bool) -> Tensor:
+def _loss(outputs: tuple[Tensor, ...], targets: tuple[Tensor, ...], *, classes: bool) -> Tensor:
+    """The harm of a batch, but with root mean squares in place of mean magnitudes."""
+    parts = []
     if classes:
         given, expected = outputs[0].log_softmax(1), targets[0].log_softmax(1)
-        positions = given.numel() // (given.shape[0] * given.shape[1])
-        divergence = F.kl_div(given, expected, reduction="batchmean", log_target=True)
-        return divergence / positions
-    parts = [
+        positions = expected.numel() // expected.shape[1]
+        parts = [divergence_terms(given, expected).sum() / positions]
+        outputs, targets = outputs[1:], targets[1:]
+    parts += [
         (given - expected).square().mean() / expected.square().mean().clamp(min=1e-12)
         for given, expected in zip(outputs, targets, strict=True)
-        if expected.is_floating_point()
+        if expected.numel()
     ]
     return torch.stack(parts).sum()

@@ -73,11 +73,17 @@ class Outcome:
         expected_drop: Loss of accuracy expected by the original's probabilities, in [0, 1]; None
             without classes.
         results: The scores, image by image.
+        others: Relative change of the outputs other than the class scores; None without classes or
+            without other outputs.
+        same_class: Share of the images, or of the pixels of maps, that get the original's class;
+            None without classes.
     """
 
     harm: Harm
     expected_drop: float | None
     results: PerImage
+    others: Harm | None = None
+    same_class: float | None = None
 
 
 @dataclass
@@ -87,6 +93,8 @@ class _Collected:
     harms: list[Tensor] = field(default_factory=list)
     drops: list[Tensor] = field(default_factory=list)
     results: list[PerImage] = field(default_factory=list)
+    others: list[Tensor] = field(default_factory=list)
+    same: list[Tensor] = field(default_factory=list)
 
     def take(
         self, divergence: Divergence, reference: Reference, outputs: Any, results: PerImage
@@ -95,10 +103,19 @@ class _Collected:
         lost = divergence.expected_drops(reference, outputs)
         self.drops += [] if lost is None else [lost]
         self.results.append(results)
+        changed = divergence.other_changes(reference, outputs)
+        self.others += [] if changed is None else [changed]
+        same = divergence.same_classes(reference, outputs)
+        self.same += [] if same is None else [same]
 
     def outcome(self) -> Outcome:
-        drop = float(torch.cat(self.drops).mean()) if self.drops else None
-        return Outcome(Harm.of(torch.cat(self.harms)), drop, joined(self.results))
+        return Outcome(
+            harm=Harm.of(torch.cat(self.harms)),
+            expected_drop=float(torch.cat(self.drops).mean()) if self.drops else None,
+            results=joined(self.results),
+            others=Harm.of(torch.cat(self.others)) if self.others else None,
+            same_class=float(torch.cat(self.same).mean()) if self.same else None,
+        )
 
 
 class Evaluator:

@@ -38,7 +38,8 @@ def joint_result(outcome: Outcome, original: Outcome) -> JointResult:
     if outcome.expected_drop is None:
         return JointResult(harm.mean, harm.error, 100 * harm.mean, accuracy, difference)
     lost = main_accuracy(accuracy_of(original.results)) - main_accuracy(accuracy)
-    drop = 100 * max(lost, outcome.expected_drop)
+    others = 0.0 if outcome.others is None else outcome.others.mean
+    drop = 100 * max(lost, outcome.expected_drop, others)
     return JointResult(harm.mean, harm.error, drop, accuracy, difference)
 
 

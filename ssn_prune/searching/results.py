@@ -22,8 +22,8 @@ class SearchOptions:
         budget: Largest latency of the result, relative to the network without norms; None for no
             bound.
         max_drop: Accuracy that may be lost on the search images, in points: percentage points of
-            top-1 accuracy (mIoU for maps), or without labels percent of the outputs' magnitude.
-            None means no bound with a budget, and 0.5 without one.
+            top-1 accuracy (mIoU for maps), and percent of the magnitude of other outputs, or
+            without labels of all outputs. None means no bound with a budget, and 0.5 without one.
         finetune_steps: Steps of distillation for each network that is tried; 0 for none.
         search_images: Largest number of images to measure candidates with. One image of 160 is
             0.6 points, so a smaller bound needs more images.
@@ -120,8 +120,9 @@ class FrontPoint:
         harm: Divergence of the outputs on the search images.
         error: Standard error of the harm.
         drop: Accuracy lost on the search images, in points: the measured loss, or the one expected
-            by the original's probabilities if that is larger. Without labels, the change of the
-            outputs in percent. The images are shifted and scaled slightly, unless they have maps.
+            by the original's probabilities if that is larger, or the change of other outputs in
+            percent if that is larger still. Without labels, the change of the outputs in percent.
+            The images are shifted and scaled slightly, unless they have maps.
         accuracy: Accuracy on the same images.
         predicted_ratio: Latency predicted from the costs, relative to the network without norms.
         ratio: Measured latency of the whole file, relative to the network without norms; None if
@@ -156,6 +157,9 @@ class Tested:
         error: Standard error of the harm.
         same_class: Share of the images (pixels for maps) that get the same class from both; None
             without classes.
+        others: Mean relative change of the outputs other than the class scores; None without
+            classes or without other outputs.
+        others_error: Its standard error.
     """
 
     original: Accuracy
@@ -164,6 +168,8 @@ class Tested:
     harm: float
     error: float
     same_class: float | None
+    others: float | None = None
+    others_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,8 @@ class SearchReport:
         options: How it was searched.
         images: How many images served each purpose.
         layers: Number of layers of the network.
-        harm_unit: ``"nats"`` for classes (Kullback-Leibler), ``"relative"`` without labels.
+        harm_unit: ``"nats"`` for classes (Kullback-Leibler, and the squared relative change of
+            other outputs), ``"relative"`` without labels.
         singles: All alternatives, each measured alone.
         front: From the slowest, the original, to the fastest.
         chosen: Index of the chosen point in the front.
@@ -232,12 +239,24 @@ class SearchReport:
 
     @property
     def is_refuted(self) -> bool:
-        """Whether the whole 95 % interval of the loss in the final test is above the bound."""
-        allowed, found = self.options.allowed_drop, self.test.difference
+        """Whether a whole 95 % interval of the final test is above the bound.
+
+        That is the interval of the accuracy that is lost, or of the change of other outputs.
+        """
+        allowed, test = self.options.allowed_drop, self.test
         if allowed is None:
             return False
-        if found is not None:
-            return -100 * found.upper > allowed
-        if self.has_classes:  # without labels the points that are lost are unknown
-            return False
-        return 100 * (self.test.harm - DEVIATIONS * self.test.error) > allowed
+        if self.is_accuracy_refuted:
+            return True
+        least = []
+        if test.others is not None and test.others_error is not None:
+            least.append(test.others - DEVIATIONS * test.others_error)
+        if not self.has_classes:
+            least.append(test.harm - DEVIATIONS * test.error)
+        return any(100 * loss > allowed for loss in least)
+
+    @property
+    def is_accuracy_refuted(self) -> bool:
+        """Whether the whole interval of the accuracy that is lost is above the bound."""
+        allowed, found = self.options.allowed_drop, self.test.difference
+        return allowed is not None and found is not None and -100 * found.upper > allowed

@@ -29,6 +29,7 @@ from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.candidates import cheaper
 from ssn_prune.searching.choosing import choose, latency
 from ssn_prune.searching.delivery import distilled_point, measure_points
+from ssn_prune.searching.divergence import floating
 from ssn_prune.searching.evaluation import Evaluator, compare
 from ssn_prune.searching.exploring import Explorer, all_bn, explore
 from ssn_prune.searching.journal import Journal, file_of
@@ -46,7 +47,6 @@ from ssn_prune.selection import select
 from ssn_prune.surgery.adoption import check_reference
 from ssn_prune.surgery.copying import copy_model
 from ssn_prune.surgery.guest import guest
-from ssn_prune.surgery.nested import tensor_leaves
 
 _VALUES_A_PLACE = 16
 """How many activations of the largest layer may be alive at once, to choose the batch size."""
@@ -223,9 +223,9 @@ def _require_fitting(images: ImageSet | None, model: nn.Module, inputs: tuple[An
     """
     if images is not None and images.kind is TargetKind.CLASSES:
         with torch.no_grad():
-            outputs = tensor_leaves(model(*inputs))[0]
-        if outputs.dim() == 2:  # other shapes are refused later, by Divergence
-            require_fitting(images, outputs.shape[1])
+            outputs = floating(model(*inputs))
+        if outputs and outputs[0].dim() == 2:  # other shapes are refused later, by Divergence
+            require_fitting(images, outputs[0].shape[1])
 
 
 def images_a_batch(costs: Costs, memory: int) -> int:
@@ -241,17 +241,15 @@ def images_a_batch(costs: Costs, memory: int) -> int:
 def _tested(model: nn.Module, network: nn.Module, batches: Batches, progress: Progress) -> Tested:
     left = TimeLeft(progress, "the final test", len(batches))
     original, chosen = compare(model, network, batches, left)
-    before, after = original.results.predicted, chosen.results.predicted
-    same = None
-    if before is not None and after is not None:
-        same = float((before == after).double().mean())
     return Tested(
         original=accuracy_of(original.results),
         chosen=accuracy_of(chosen.results),
         difference=paired(original.results, chosen.results),
         harm=chosen.harm.mean,
         error=chosen.harm.error,
-        same_class=same,
+        same_class=chosen.same_class,
+        others=None if chosen.others is None else chosen.others.mean,
+        others_error=None if chosen.others is None else chosen.others.error,
     )
 
 
@@ -264,7 +262,7 @@ def _setting(loaded: LoadedCheckpoint, images: ImageSet, parts: Parts, size: int
         state.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return {
         "version": __version__,
-        "method": "moved statistics, fitted weight and bias, unfamiliar images",
+        "method": "moved statistics, fitted weight and bias, unfamiliar images, all outputs",
         "weights": state.hexdigest(),
         "images": names,
         "preprocessing": None if images.preprocessing is None else asdict(images.preprocessing),

@@ -122,6 +122,22 @@ def test_without_labels_the_change_of_the_outputs_refutes_a_bound(
     assert ("more than the 1 that may be lost" in view(report).finding) == refuted
 
 
+@pytest.mark.parametrize(("others", "refuted"), [(0.0131, True), (0.0128, False)])
+def test_the_change_of_other_outputs_refutes_a_bound(others: float, refuted: bool) -> None:
+    same = PairedDifference(0.0, -0.01, 0.01, 0.95)
+    test = replace(REPORT.test, difference=same, others=others, others_error=0.0015)
+    found = view(replace(REPORT, test=test))
+    assert any("does not hold" in note for note in found.notes) == refuted
+    assert any("outputs other than the classes" in note for note in found.notes)
+    said = "the accuracy is the same; the other outputs change by 1.3 %"
+    beyond = ", more than the 1 that may be lost"
+    assert plain(found.finding).endswith(said + beyond * refuted)
+    lost = replace(test, difference=PairedDifference(-0.07, -0.08, -0.06, 0.95))
+    finding = plain(view(replace(REPORT, test=lost)).finding)
+    assert "lost, which is more than the 1 that may be lost; the other" in finding
+    assert finding.count("may be lost") == 1
+
+
 def test_latencies_within_the_noise_are_no_gain() -> None:
     wide = tuple(replace(p, lower=p.ratio - 0.2, upper=p.ratio + 0.2) for p in REPORT.front)
     found = view(replace(REPORT, front=wide))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from noise_images import CLASSES, Noise
@@ -56,6 +58,38 @@ def test_weights_learn_and_nothing_else_changes(kind: TargetKind) -> None:
     assert learned == {"0.weight", "1.weight", "1.bias", "4.weight", "4.bias"}
     assert [p.requires_grad for p in student.parameters()] == needed
     torch.testing.assert_close(original.state_dict(), untouched, rtol=0, atol=0)
+
+
+class TwoHeads(nn.Module):
+    """Classes and a map; the second head has its own weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = network()[:3]
+        self.classes, self.depth = nn.Linear(6, CLASSES), nn.Conv2d(6, 1, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.stem(x)
+        place = torch.zeros(len(x)).long()  # not a floating-point output, and the first
+        return {"place": place, "classes": self.classes(x.mean((2, 3))), "depth": self.depth(x)}
+
+
+def test_all_outputs_learn_where_there_are_labels() -> None:
+    torch.manual_seed(0)
+    original, images = TwoHeads().eval(), Noise(48)
+    student = copy.deepcopy(original)
+    with torch.no_grad():
+        student.depth.weight.mul_(0.5)
+    batches = Batches(images, (tuple(range(48)),), torch.device("cpu"))
+
+    def distance() -> float:
+        with torch.no_grad():
+            one, other = (m(images.pictures)["depth"] for m in (original, student))
+        return float((one - other).square().mean())
+
+    first = distance()
+    distil(original, student, batches, STEPS, 0, TimeLeft(no_progress, "", STEPS))
+    assert distance() < first / 2
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

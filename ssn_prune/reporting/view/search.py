@@ -177,6 +177,7 @@ def _notes(report: SearchReport) -> list[str]:
             "it needs no labels. A loss is the measured one, or the one expected by the original’s "
             f"probabilities if that is larger{moved}"
         )
+        notes += [] if report.test.others is None else [_OTHERS]
     else:
         notes.append("Harm is the mean change of the outputs, relative to their mean magnitude")
     threads = counted(options.threads, "thread")
@@ -202,6 +203,10 @@ def _notes(report: SearchReport) -> list[str]:
     return notes
 
 
+_OTHERS = (
+    "The network has outputs other than the classes. Their mean change, relative to their mean "
+    "magnitude, counts as a loss in percent if it is larger, and its square is added to the harm"
+)
 _MOVED = ". Search images are shifted and scaled slightly, so that they are new to the networks"
 
 

@@ -49,11 +49,17 @@ def loss_of(report: SearchReport) -> str:
     if found is None:
         change = f"the outputs change by {share(report.test.harm)}"
         return ", ".join(filter(None, (change, beyond)))
+    others = report.test.others
+    refuted = beyond if report.is_accuracy_refuted else ""
+    also = "" if others is None else f"; the other outputs change by {share(others)}"
+    if also and beyond and not refuted:
+        also += f", {beyond}"
     if found.mean == 0:
-        return "the accuracy is the same"
+        return f"the accuracy is the same{also}"
     chance = "within chance" if found.lower <= 0 <= found.upper else "more than chance"
     better = "gained" if found.mean > 0 else "lost"
-    return f"{points(abs(found.mean)).lstrip('+')} points are {better}, which is {beyond or chance}"
+    lost = f"{points(abs(found.mean)).lstrip('+')} points are {better}"
+    return f"{lost}, which is {refuted or chance}{also}"
 
 
 REFUTED = (
