@@ -60,7 +60,7 @@ from ssn_prune.searching.latencies import NORM_FREE, whole_latencies
 from ssn_prune.searching.parts import divide
 from ssn_prune.searching.results import SearchReport
 from ssn_prune.searching.search import images_a_batch, search
-from ssn_prune.searching.selections import Changes, changed_network
+from ssn_prune.searching.selections import Changes, Repair, changed_network
 from ssn_prune.selection import select
 
 RANDOM = 10
@@ -234,19 +234,19 @@ def baselines(
     for index, changes in enumerate(random_selections(alternatives, wanted)):
         candidates[f"random {index}"] = changes
     measured = evaluator.measure(list(candidates.values()))
-    kept = evaluator.layers.filled_in
     networks: dict[str, nn.Module] = {
         "original": loaded.model,
         "search": found.checkpoint.model,
     }
     counts = {"original": 0, "search": len(chosen)}
     for (name, changes), (_, moved) in zip(candidates.items(), measured, strict=True):
-        networks[name] = changed_network(loaded.model, changes, moved, kept=kept)
+        networks[name] = changed_network(loaded.model, changes, moved)
         counts[name] = len(changes)
     if "all BN, repaired" in candidates:
         changes = candidates["all BN, repaired"]
-        networks["all BN, stored"] = changed_network(loaded.model, changes, {}, kept=kept)
-        again = changed_network(loaded.model, changes, {}, kept=kept)
+        stored = {name: Repair(evaluator.layers.stored[name], None) for name, _ in changes}
+        networks["all BN, stored"] = changed_network(loaded.model, changes, stored)
+        again = changed_network(loaded.model, changes, stored)
         recalibrate(again, [calibration.inputs(batch) for batch in range(len(calibration))])
         networks["all BN, measured"] = again
         counts |= dict.fromkeys(("all BN, stored", "all BN, measured"), len(changes))

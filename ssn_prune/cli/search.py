@@ -177,6 +177,7 @@ def search(
                 from ssn_prune.files import require_writable, resolved
                 from ssn_prune.json_values import to_json
                 from ssn_prune.reporting.run import document_of
+                from ssn_prune.searching.latencies import require_norm_free
                 from ssn_prune.searching.results import SearchOptions
                 from ssn_prune.selection import select
 
@@ -184,6 +185,18 @@ def search(
                     for entry in (path, *([] if saved is None else [saved])):
                         require_writable(resolved(entry), force=force)
                 require_reports(reports, force=force)
+                options = SearchOptions(
+                    budget=budget,
+                    max_drop=max_drop,
+                    finetune_steps=finetune_steps,
+                    search_images=search_images,
+                    points=points,
+                    memory=round(memory * 2**30),
+                    threads=threads,
+                    batch=batch,
+                    runs=runs,
+                    seed=seed,
+                )
                 loaded = load_checkpoint(
                     checkpoint,
                     arch=arch,
@@ -197,18 +210,7 @@ def search(
                     data=data,
                     test_data=test_data,
                     costs=costs,
-                    search=SearchOptions(
-                        budget=budget,
-                        max_drop=max_drop,
-                        finetune_steps=finetune_steps,
-                        search_images=search_images,
-                        points=points,
-                        memory=round(memory * 2**30),
-                        threads=threads,
-                        batch=batch,
-                        runs=runs,
-                        seed=seed,
-                    ),
+                    search=options,
                     conversion=conversion.ConvertOptions(
                         target=target.value,
                         dynamic=None if dynamic is None else dynamic.value,
@@ -225,6 +227,7 @@ def search(
                 if dry_run:
                     loaded = as_switchable(loaded)
                     found = costs_for(loaded, request, progress)
+                    require_norm_free(found, loaded, request.conversion)
                 else:
                     with failures_reported(reports if first else [], typed_command(context)):
                         done = run_search(loaded, request, path, saved, progress, force=force)

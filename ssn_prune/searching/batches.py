@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ssn_prune.accuracy.per_image import PerImage, score
 from ssn_prune.images.image_set import ImageSet, TargetKind
-from ssn_prune.searching.divergence import floating
+from ssn_prune.searching.divergence import floating_outputs
 from ssn_prune.searching.moving import moved
 
 _SHIFT, _SCALE = 0.05, 0.08
@@ -20,7 +20,7 @@ _SHIFT, _SCALE = 0.05, 0.08
 
 @dataclass(frozen=True)
 class Batches:
-    """Images in batches of about equal size.
+    """Images in batches of about equal size, the largest ones first.
 
     Attributes:
         images: The set that they come from.
@@ -47,9 +47,9 @@ class Batches:
         *,
         unfamiliar: bool = False,
     ) -> Batches:
-        """Split images into batches of at most ``size``."""
+        """Split images into batches of at most ``size``, with the largest ones first."""
         count = max(1, -(-len(indices) // size))
-        ends = [len(indices) * part // count for part in range(count + 1)]
+        ends = [-(-len(indices) * part // count) for part in range(count + 1)]
         parts = (tuple(indices[a:b]) for a, b in pairwise(ends))
         found = tuple(part for part in parts if part)
         moving = unfamiliar and images.kind is not TargetKind.MAPS
@@ -78,4 +78,4 @@ class Batches:
             DataError: The labels do not fit the outputs.
         """
         targets = self.images.targets(self.indices[batch])
-        return score(floating(outputs)[0].cpu(), targets, self.images.kind)
+        return score(floating_outputs(outputs)[0].cpu(), targets, self.images.kind)

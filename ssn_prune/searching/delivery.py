@@ -25,6 +25,7 @@ from ssn_prune.searching.results import FrontPoint, PairChange
 from ssn_prune.searching.selections import Changes
 from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.selection import Selection, select
+from ssn_prune.surgery.copying import copy_model
 
 _NEAR_BOUND = 3
 """Points of the front just within the allowed drop that are always measured."""
@@ -164,6 +165,7 @@ class Distilled:
 
 def distilled_point(
     explorer: Explorer,
+    running: nn.Module,
     model: nn.Module,
     measured: MeasuredPoints,
     chosen: int,
@@ -176,7 +178,8 @@ def distilled_point(
 
     Args:
         explorer: The explorer that measured the candidates and their repairs.
-        model: The original on its device.
+        running: The original on its device, which gives the targets.
+        model: The original; not changed.
         measured: The front.
         chosen: Index of the point that would be delivered without distillation.
         training: Images to distil with.
@@ -191,7 +194,7 @@ def distilled_point(
     low, high = 0, len(indices)
     while low < high:
         middle = (low + high) // 2
-        tried = _distilled(explorer, model, measured, indices[middle], training)
+        tried = _distilled(explorer, running, model, measured, indices[middle], training)
         good = tried.point.drop <= (points[chosen].drop if allowed is None else allowed)
         if tried.index == chosen:
             good = good and tried.point.harm < points[chosen].harm
@@ -203,13 +206,19 @@ def distilled_point(
 
 
 def _distilled(
-    explorer: Explorer, model: nn.Module, measured: MeasuredPoints, index: int, training: Batches
+    explorer: Explorer,
+    running: nn.Module,
+    model: nn.Module,
+    measured: MeasuredPoints,
+    index: int,
+    training: Batches,
 ) -> Distilled:
     changes, options = measured.changes[index], explorer.options
-    network, steps = explorer.network(model, changes), options.finetune_steps
+    network = explorer.network(model, changes).to(training.device)
+    steps = options.finetune_steps
     left = TimeLeft(explorer.progress, f"distilling {len(changes)} changes", steps)
-    distil(model, network, training, steps, options.seed, left)
-    original, outcome = compare(model, network, explorer.search, lambda: None)
+    distil(running, network, training, steps, options.seed, left)
+    original, outcome = compare(running, copy_model(network), explorer.search, lambda: None)
     result = joint_result(outcome, original)
     point = replace(
         measured.points[index],

@@ -2,7 +2,7 @@
 
 The original gives the targets, so no labels are needed and any input will do: images are shifted
 and scaled at random. All weights learn, not only those of the normalizers: a step takes about as
-long. Gates and running statistics stay as they are.
+long. Gates, running statistics and other buffers stay as they are.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.searching.batches import Batches
-from ssn_prune.searching.divergence import divergence_terms, floating
+from ssn_prune.searching.divergence import divergence_terms, floating_outputs
 from ssn_prune.searching.moving import moved
 from ssn_prune.searching.selections import switchable_layers
 from ssn_prune.searching.time_left import TimeLeft
@@ -22,6 +22,7 @@ IMAGES_PER_STEP = 16
 _SHIFT, _SCALE = 0.1, 0.15
 
 
+@torch.enable_grad()
 def distil(
     original: nn.Module,
     student: nn.Module,
@@ -40,6 +41,7 @@ def distil(
         seed: Seed for the order, shifts and scales of the images.
         progress: Called after each step.
     """
+    buffers = {name: buffer.clone() for name, buffer in student.named_buffers()}
     needed = [(p, p.requires_grad) for p in student.parameters()]
     for parameter, _ in needed:
         parameter.requires_grad_(False)
@@ -56,8 +58,8 @@ def distil(
         found = training.images.inputs([places[index] for index in drawn])
         inputs = tuple(moved(t, _SHIFT, _SCALE, generator).to(training.device) for t in found)
         with torch.no_grad():
-            targets = floating(original(*inputs))
-        outputs = floating(student(*inputs))
+            targets = floating_outputs(original(*inputs))
+        outputs = floating_outputs(student(*inputs))
         loss = _loss(outputs, targets, classes=classes)
         optimizer.zero_grad()
         loss.backward()
@@ -65,6 +67,9 @@ def distil(
         progress()
     for parameter, wanted in needed:
         parameter.requires_grad_(wanted)
+    with torch.no_grad():
+        for name, buffer in buffers.items():  # the network's code may write into them
+            student.get_buffer(name).copy_(buffer)
 
 
 def _weights(network: nn.Module) -> list[nn.Parameter]:

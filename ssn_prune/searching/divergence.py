@@ -56,22 +56,21 @@ class Divergence:
         Raises:
             ArgumentError: They should hold class scores, but do not.
         """
-        leaves = floating(outputs)
+        leaves = floating_outputs(outputs)
         if not self.classes:
             return Reference(leaves, None)
-        first = f"outputs of shape {tuple(leaves[0].shape)}" if leaves else "no such output"
-        if not leaves or leaves[0].dim() < 2 or leaves[0].shape[1] < 2:
+        if leaves[0].dim() < 2 or leaves[0].shape[1] < 2:
             raise ArgumentError(
                 "the images have labels, but the network's outputs are not class scores",
                 expected="outputs of shape (N, classes) or (N, classes, H, W)",
-                found=first,
+                found=f"outputs of shape {tuple(leaves[0].shape)}",
                 hint="give the images without labels, to compare the outputs themselves",
             )
         return Reference(leaves, leaves[0].double().log_softmax(1))
 
     def harms(self, reference: Reference, outputs: Any) -> Tensor:
         """The divergence of each image, (n,) float64, at least 0; NaN where the outputs are NaN."""
-        leaves = floating(outputs)
+        leaves = floating_outputs(outputs)
         if reference.log_shares is None:
             images = next((len(leaf) for leaf in reference.outputs if leaf.dim()), 1)
             return _relative_changes(leaves, reference.outputs, images)
@@ -89,13 +88,13 @@ class Divergence:
         if reference.log_shares is None or len(reference.outputs) < 2:
             return None
         images = len(reference.log_shares)
-        return _relative_changes(floating(outputs)[1:], reference.outputs[1:], images)
+        return _relative_changes(floating_outputs(outputs)[1:], reference.outputs[1:], images)
 
     def same_classes(self, reference: Reference, outputs: Any) -> Tensor | None:
         """The share of positions of each image with the same class, (n,); None without classes."""
         if reference.log_shares is None:
             return None
-        same = floating(outputs)[0].argmax(1) == reference.outputs[0].argmax(1)
+        same = floating_outputs(outputs)[0].argmax(1) == reference.outputs[0].argmax(1)
         return same.double().reshape(len(same), -1).mean(1).cpu()
 
     def expected_drops(self, reference: Reference, outputs: Any) -> Tensor | None:
@@ -110,7 +109,7 @@ class Divergence:
         if reference.log_shares is None:
             return None
         shares = reference.log_shares.exp()
-        chosen = floating(outputs)[0].argmax(1, keepdim=True)
+        chosen = floating_outputs(outputs)[0].argmax(1, keepdim=True)
         lost = shares.amax(1) - shares.gather(1, chosen).squeeze(1)
         return lost.reshape(len(lost), -1).mean(1).cpu()
 
@@ -143,6 +142,18 @@ def _relative_changes(
     return torch.stack(found).amax(0)
 
 
-def floating(outputs: Any) -> tuple[Tensor, ...]:
-    """The floating-point tensors of nested outputs, in a fixed order."""
-    return tuple(leaf for leaf in tensor_leaves(outputs) if leaf.is_floating_point())
+def floating_outputs(outputs: Any) -> tuple[Tensor, ...]:
+    """The floating-point tensors of nested outputs, in a fixed order.
+
+    Raises:
+        ArgumentError: There are none.
+    """
+    found = tuple(leaf for leaf in tensor_leaves(outputs) if leaf.is_floating_point())
+    if not found:
+        raise ArgumentError(
+            "the network has no floating-point outputs, so candidates cannot be compared",
+            expected="outputs such as class scores",
+            found="none",
+            hint="let the network return its scores, and take the largest outside of it",
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -290,14 +291,22 @@ def _runner_of(model: nn.Module, inputs: tuple[Any, ...], memory: int) -> Runner
     """The first way to run candidates that gives the outputs of the network's code.
 
     The ways are the captured graph, the code with recorded modules, and the code alone.
+
+    Args:
+        model: The network.
+        inputs: The first batch, the largest one. With two images or fewer, others may have one.
+        memory: Bytes that recorded values may take.
     """
     layers = SearchedLayers(model)
+    sizes = [inputs]
+    if len(inputs[0]) <= 2:  # a graph of one sample would take no other number
+        sizes = [tuple(torch.cat((t[:1], t[-1:])) for t in inputs), tuple(t[:1] for t in inputs)]
     with torch.no_grad():
-        expected = tensor_leaves(model(*clone_tensors(inputs)))
-    for build in (lambda: NetworkGraph(model, inputs), lambda: ReplayedRuns(model, memory)):
+        expected = [tensor_leaves(model(*clone_tensors(batch))) for batch in sizes]
+    for build in (lambda: NetworkGraph(model, sizes[0]), lambda: ReplayedRuns(model, memory)):
         try:
             runner: Runner = build()
-            if _computes(runner, layers, inputs, expected):
+            if all(map(functools.partial(_computes, runner, layers), sizes, expected)):
                 return runner
         # torch.export and the network's code may raise anything; the next way may work.
         except Exception:  # noqa: BLE001

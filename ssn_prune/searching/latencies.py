@@ -16,6 +16,8 @@ from ssn_prune.benchmarking.networks import without_norms
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.conversion.steps import export_options, prune_loaded
+from ssn_prune.costs.records import Costs
+from ssn_prune.errors import ExportError, SearchError
 from ssn_prune.example_inputs import example_inputs
 from ssn_prune.onnx_export.exporter import export_onnx
 from ssn_prune.onnx_export.options import ExportOptions
@@ -42,6 +44,43 @@ class Latency:
     upper: float
 
 
+def require_norm_free(costs: Costs, loaded: LoadedCheckpoint, how: ConvertOptions) -> None:
+    """Refuse costs without the latency of the network without norms, which all others refer to.
+
+    Raises:
+        SearchError: There is none. The error says why the network cannot be exported without norms,
+            if that is the reason.
+    """
+    if costs.norm_free_ms is not None:
+        return
+    inputs = example_inputs(loaded, how.fixed_batch)
+    with TemporaryDirectory() as folder:
+        try:
+            _export_norm_free(loaded, inputs.export, how, Path(folder) / "norm-free.onnx")
+        except ExportError as error:
+            raise SearchError(
+                "latencies are compared with that of the network without norms, which cannot be "
+                "exported",
+                expected=error.expected,
+                found=error.found,
+                hint=error.hint,
+            ) from error
+    raise SearchError(
+        "the costs do not say how long the network takes without norms",
+        expected="costs of a network that can be exported without its norms",
+        found="none",
+        hint="leave `costs=` out, which measures them here",
+    )
+
+
+def _export_norm_free(
+    loaded: LoadedCheckpoint, inputs: tuple[Any, ...], how: ConvertOptions, path: Path
+) -> None:
+    options = ExportOptions(target=how.target, opset=how.opset, dynamic=how.dynamic_axes)
+    with torch.no_grad():
+        export_onnx(without_norms(loaded.model), inputs, path, options=options)
+
+
 def whole_latencies(
     loaded: LoadedCheckpoint,
     networks: Mapping[str, nn.Module],
@@ -66,8 +105,7 @@ def whole_latencies(
     how = replace(how, algebra=False, rounding=False, trust_running_statistics=True)
     with TemporaryDirectory() as folder, torch.no_grad():
         files = {NORM_FREE: Path(folder) / f"{NORM_FREE}.onnx"}
-        free = ExportOptions(target=how.target, opset=how.opset, dynamic=how.dynamic_axes)
-        export_onnx(without_norms(loaded.model), inputs.export, files[NORM_FREE], options=free)
+        _export_norm_free(loaded, inputs.export, how, files[NORM_FREE])
         for index, (name, model) in enumerate(networks.items()):
             progress(f"exporting network {index + 1} of {len(networks)} to measure it")
             variant = replace(loaded, model=model, given=None)

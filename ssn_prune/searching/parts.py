@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ssn_prune.errors import ArgumentError, DataError
+from ssn_prune.errors import DataError
 from ssn_prune.images.image_set import ImageSet, TargetKind, spread_evenly
 
 CALIBRATION_IMAGES = 64
 """Upper limit; more images do not improve statistics and single harms."""
 LEAST = 8
-"""Smallest ``search_images``. A search needs 4 times as many images, or twice with a test set."""
+"""A search needs 4 times as many images, or twice with a test set."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,7 @@ def divide(images: ImageSet, test: ImageSet | None, seed: int = 0, *, search_ima
 
     Raises:
         DataError: There are too few.
-        ArgumentError: ``search_images`` is too small.
     """
-    if search_images < LEAST:
-        raise ArgumentError(
-            f"{search_images} images are too few to measure candidates with",
-            expected=f"`search_images={LEAST}` or more",
-            found=str(search_images),
-            hint="leave `search_images=` out",
-        )
     count = len(images)
     least = (2 if test is not None else 4) * LEAST
     if count < least:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from numbers import Integral
 
 from ssn_prune.accuracy.results import Accuracy, PairedDifference
 from ssn_prune.errors import ArgumentError
@@ -12,6 +14,29 @@ SCHEMA_VERSION = 1
 
 DEVIATIONS = 1.96
 """Standard errors on each side of a 95 % interval."""
+
+
+_LEAST = {
+    "finetune_steps": 0,
+    "search_images": 8,
+    "points": 2,
+    "rounds": 1,
+    "memory": 1,
+    "threads": 1,
+    "batch": 1,
+    "runs": 1,
+    "seed": None,
+}
+"""The smallest value of each option that is a whole number; None for any."""
+
+
+def _unusable(name: str, value: object, expected: str, hint: str) -> ArgumentError:
+    return ArgumentError(
+        f"`{name}={value}` is no option to search with",
+        expected=f"`{name}=` with {expected}",
+        found=f"`{name}={value}`",
+        hint=hint,
+    )
 
 
 @dataclass(frozen=True)
@@ -48,6 +73,26 @@ class SearchOptions:
     runs: int = 40
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse values that no search could use.
+
+        Raises:
+            ArgumentError: There is one.
+        """
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or (least is not None and value < least):
+                what = "a whole number" + ("" if least is None else f" of {least} or more")
+                raise _unusable(name, value, what, f"leave `{name}=` out for the usual one")
+        for name, bound in (("budget", "more than 0"), ("max_drop", "of 0 or more")):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            low = value <= 0 if name == "budget" else value < 0
+            if low or not math.isfinite(value):
+                hint = f"leave `{name}=` out for the usual bound"
+                raise _unusable(name, value, f"a finite number {bound}", hint)
+
     @property
     def allowed_drop(self) -> float | None:
         """The bound on the drop, in points."""
@@ -63,7 +108,7 @@ class ImageCounts:
     Attributes:
         calibration: To measure statistics and single harms.
         search: To measure candidates.
-        test: For the final test; opened once, at the end.
+        test: For the final test, at the end; no network sees them before.
     """
 
     calibration: int

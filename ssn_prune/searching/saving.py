@@ -44,10 +44,13 @@ def save_chosen(chosen: LoadedCheckpoint, path: Path) -> None:
     Raises:
         OutputError: It cannot be written.
     """
+    size = chosen.input_size
+    if chosen.more_inputs:  # the file names one size; the others would be taken to be missing
+        size = None
     content = {
         "model": chosen.source.arch,
         "state_dict": chosen.model.state_dict(),
-        "input_size": None if chosen.input_size is None else list(chosen.input_size),
+        "input_size": None if size is None else list(size),
     }
     with replacing(resolved(path)) as temporary:
         torch.save(content, temporary)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ssn_prune._version import __version__
 from ssn_prune.accuracy.metrics import accuracy_of
 from ssn_prune.accuracy.paired import paired
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
@@ -20,7 +18,7 @@ from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.records import FREE, CostOptions, Costs
-from ssn_prune.errors import SearchError
+from ssn_prune.errors import ArgumentError, SearchError
 from ssn_prune.example_inputs import example_batches
 from ssn_prune.images.fitting import require_fitting
 from ssn_prune.images.image_set import ImageSet, TargetKind
@@ -29,10 +27,11 @@ from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.candidates import cheaper
 from ssn_prune.searching.choosing import choose, latency
 from ssn_prune.searching.delivery import distilled_point, measure_points
-from ssn_prune.searching.divergence import floating
+from ssn_prune.searching.divergence import floating_outputs
 from ssn_prune.searching.evaluation import Evaluator, compare
 from ssn_prune.searching.exploring import Explorer, all_bn, explore
 from ssn_prune.searching.journal import Journal, file_of
+from ssn_prune.searching.latencies import require_norm_free
 from ssn_prune.searching.parts import Parts, divide
 from ssn_prune.searching.processes import by_first
 from ssn_prune.searching.results import (
@@ -42,6 +41,7 @@ from ssn_prune.searching.results import (
     SearchReport,
     Tested,
 )
+from ssn_prune.searching.setting import READ_AT_ONCE, read_images, setting_of
 from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.selection import select
 from ssn_prune.surgery.adoption import check_reference
@@ -75,6 +75,7 @@ class SearchResult:
 
 
 @guest()
+@torch.inference_mode(False)
 def search(
     loaded: LoadedCheckpoint,
     images: ImageSet,
@@ -91,6 +92,9 @@ def search(
     Under ``torchrun``, all processes call this with the same arguments, after
     ``torch.distributed.init_process_group``. The candidates are divided among them, and all get the
     result.
+
+    All images are read once before the work starts, so that a bad one is found at once; no network
+    sees those of the final test before its end.
 
     Args:
         loaded: The checkpoint; not changed. It may also be an ordinary network with BatchNorm,
@@ -114,33 +118,34 @@ def search(
         SsnPruneError: See its subclasses.
     """
     options, conversion = options or SearchOptions(), conversion or ConvertOptions()
+    how = cost_options(options, conversion)
+    # What runs is a copy, because code may write into buffers, and the copy that is delivered never
+    # runs. Tensors made under inference mode become ordinary ones.
     loaded = as_switchable(loaded)
+    loaded = replace(loaded, model=copy_model(loaded.model))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = _on(loaded.model, device)
+    model = copy_model(loaded.model).to(device)
     inputs = example_batches(loaded, [2])[0]
     check_reference(
         loaded.given, loaded.model, inputs, allow_unverified=conversion.allow_unverified_layers
     )
     if not conversion.trust_running_statistics:
         require_averages(loaded.model, inputs)
+    with torch.no_grad():
+        outputs = floating_outputs(model(*(tensor.to(device) for tensor in inputs)))
     for given in (images, test_images):
-        _require_fitting(given, loaded.model, inputs)
+        _require_fitting(given, outputs)
+    parts = divide(images, test_images, options.seed, search_images=options.search_images)
+    example = outputs[0][:1].cpu() if outputs[0].dim() else outputs[0].cpu()
+    contents = by_first(lambda: _read(images, test_images, parts, example, options, progress))
     selection = select(model)
     if selection.unconverged and conversion.on_unconverged == "error":
         conversion = replace(
             conversion, on_unconverged="exact"
         )  # gates that are not one-hot may stay so
     if costs is None:
-        how = cost_options(options, conversion)
         costs = by_first(lambda: measure_costs(loaded, how, progress=progress))
-    norm_free = costs.norm_free_ms
-    if norm_free is None:
-        raise SearchError(
-            "the costs do not say how long the network takes without norms",
-            expected="costs of a network that can be exported without its norms",
-            found="none",
-            hint="leave `costs=` out, which measures them here",
-        )
+    require_norm_free(costs, loaded, conversion)
     alternatives = cheaper(selection, costs)
     if not alternatives:
         raise SearchError(
@@ -149,14 +154,13 @@ def search(
             found=f"{len(selection.layers)} layers, all at their cheapest",
             hint="convert the network as it is",
         )
-    parts = divide(images, test_images, options.seed, search_images=options.search_images)
     size = images_a_batch(costs, options.memory)
     calibration = Batches.of(images, parts.calibration, size, device)
     on_search = Batches.of(images, parts.search, size, device, unfamiliar=True)
     progress("capturing the network")
     evaluator = Evaluator(model, calibration, options.memory)
     original = evaluator.outcomes(on_search, [((), {})])[0]
-    setting = _setting(loaded, images, parts, size)
+    setting = setting_of(loaded.model, model, images, parts, contents, calibration)
     kept = by_first(lambda: Journal(file_of(journal, setting), setting).load())
     explorer = Explorer(evaluator, on_search, original, kept, options, progress)
     alternatives = explorer.with_harms(alternatives)
@@ -165,17 +169,16 @@ def search(
     explorer.measure([] if plain is None else [plain])
     measured = measure_points(explorer, model, loaded, costs, conversion, front, plain)
     index = choose(measured.points, options)
-    network = explorer.network(model, measured.changes[index])
+    network = explorer.network(loaded.model, measured.changes[index])
     finetuned = None
     if options.finetune_steps:
-        finetuned = distilled_point(
-            explorer, model, measured, index, Batches.of(images, parts.training, size, device)
-        )
+        training = Batches.of(images, parts.training, size, device)
+        finetuned = distilled_point(explorer, model, loaded.model, measured, index, training)
     if finetuned is not None:
         index, network = finetuned.index, finetuned.network
     tested = _tested(
         model,
-        network,
+        copy_model(network).to(device),
         Batches.of(test_images or images, parts.test, size, device),
         progress,
     )
@@ -201,31 +204,59 @@ def search(
         candidates=len(kept.joint),
         shared_prefixes=evaluator.shares_prefixes,
     )
-    found = replace(loaded, model=_on(network, torch.device("cpu")), given=None)
+    found = replace(loaded, model=network.to("cpu"), given=None)
     return SearchResult(found, report, costs)
 
 
 def cost_options(options: SearchOptions, conversion: ConvertOptions) -> CostOptions:
-    """How to measure costs for the files that a search delivers."""
+    """How to measure costs for the files that a search delivers.
+
+    Raises:
+        ArgumentError: The files have a fixed batch size, and latencies are measured with another.
+    """
+    fixed = conversion.fixed_batch
+    if fixed not in (None, options.batch):
+        raise ArgumentError(
+            "latencies cannot be measured with another batch size than that of the file",
+            expected=f"`batch={fixed}`, the fixed batch size of the file",
+            found=f"`batch={options.batch}`",
+            hint=f"pass `batch={fixed}`",
+        )
     return CostOptions(
         threads=options.threads,
         batch=options.batch,
         target=conversion.target,
-        static=conversion.fixed_batch is not None,
+        static=fixed is not None,
     )
 
 
-def _require_fitting(images: ImageSet | None, model: nn.Module, inputs: tuple[Any, ...]) -> None:
+def _read(
+    images: ImageSet,
+    test_images: ImageSet | None,
+    parts: Parts,
+    example: Tensor,
+    options: SearchOptions,
+    progress: Progress,
+) -> list[str]:
+    """Read all images that will be used; hashes of those that harms are measured on."""
+    tested = images if test_images is None else test_images
+    measured = [(images, parts.calibration), (images, parts.search)]
+    rest = set(parts.training).difference(parts.calibration) if options.finetune_steps else ()
+    others = [(images, tuple(rest)), (tested, parts.test)]
+    count = sum(-(-len(indices) // READ_AT_ONCE) for _, indices in (*measured, *others))
+    left = TimeLeft(progress, "reading the images", count)
+    found = [read_images(own, indices, example, left) for own, indices in (*measured, *others)]
+    return found[: len(measured)]
+
+
+def _require_fitting(images: ImageSet | None, outputs: Sequence[Tensor]) -> None:
     """Refuse images whose classes are not those of the network, before the work starts.
 
     Raises:
         DataError: The number of classes differs.
     """
-    if images is not None and images.kind is TargetKind.CLASSES:
-        with torch.no_grad():
-            outputs = floating(model(*inputs))
-        if outputs and outputs[0].dim() == 2:  # other shapes are refused later, by Divergence
-            require_fitting(images, outputs[0].shape[1])
+    if images is not None and images.kind is TargetKind.CLASSES and outputs[0].dim() == 2:
+        require_fitting(images, outputs[0].shape[1])  # other shapes are refused later
 
 
 def images_a_batch(costs: Costs, memory: int) -> int:
@@ -251,30 +282,3 @@ def _tested(model: nn.Module, network: nn.Module, batches: Batches, progress: Pr
         others=None if chosen.others is None else chosen.others.mean,
         others_error=None if chosen.others is None else chosen.others.error,
     )
-
-
-def _setting(loaded: LoadedCheckpoint, images: ImageSet, parts: Parts, size: int) -> dict[str, Any]:
-    """What the measured harms depend on."""
-    names = hashlib.sha256("\n".join(images.names).encode()).hexdigest()
-    state = hashlib.sha256()
-    for name, tensor in loaded.model.state_dict().items():
-        state.update(name.encode())
-        state.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return {
-        "version": __version__,
-        "method": "moved statistics, fitted weight and bias, unfamiliar images, all outputs",
-        "weights": state.hexdigest(),
-        "images": names,
-        "preprocessing": None if images.preprocessing is None else asdict(images.preprocessing),
-        "calibration": list(parts.calibration),
-        "search": list(parts.search),
-        "images_a_batch": size,
-    }
-
-
-def _on(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model on a device; the model itself if it is there already."""
-    tensors = (*model.parameters(), *model.buffers())
-    if all(tensor.device == device for tensor in tensors):
-        return model
-    return copy_model(model).to(device)

@@ -26,7 +26,8 @@ def delivered(
     """The delivered index if distillation keeps that share of every loss, and what was tried."""
     tried: list[int] = []
 
-    def distilled(_explorer: Any, _model: Any, measured: Any, index: int, _training: Any) -> Any:
+    def distilled(*arguments: Any) -> Any:
+        *_, measured, index, _ = arguments
         tried.append(index)
         point = measured.points[index]
         point = replace(point, drop=kept * point.drop, harm=kept * point.harm)
@@ -35,7 +36,7 @@ def delivered(
     monkeypatch.setattr(delivery, "_distilled", distilled)
     explorer: Any = SimpleNamespace(options=SearchOptions(finetune_steps=1, **options))
     measured: Any = SimpleNamespace(points=points)
-    found = delivery.distilled_point(explorer, None, measured, chosen, None)
+    found = delivery.distilled_point(explorer, None, None, measured, chosen, None)
     return (None if found is None else found.index), tried
 
 

@@ -145,5 +145,6 @@ def test_the_share_of_the_same_class_is_that_of_the_pixels_of_maps() -> None:
 def test_outputs_that_are_no_scores_are_refused_where_there_are_labels() -> None:
     with pytest.raises(ArgumentError, match="not class scores"):
         Divergence(classes=True).reference(torch.zeros(4, 1))
-    with pytest.raises(ArgumentError, match="no such output"):
-        Divergence(classes=True).reference(torch.zeros(4, 2).long())
+    for classes in (True, False):
+        with pytest.raises(ArgumentError, match="no floating-point outputs"):
+            Divergence(classes).reference(torch.zeros(4, 2).long())

@@ -113,6 +113,41 @@ def test_a_captured_network_and_its_code_give_the_same() -> None:
     assert outcomes1[-1].harm.mean == outcomes2[-1].harm.mean == 0  # the original
 
 
+@pytest.mark.parametrize(("count", "size"), [(15, 2), (7, 3), (16, 1), (1, 2), (5, 4)])
+@pytest.mark.parametrize("kind", [Residual, Branching])
+def test_any_number_of_images_and_any_size_of_batches_will_do(kind, count, size) -> None:
+    batches = Batches.of(Noise(), range(count), size, CPU)
+    lengths = [len(part) for part in batches.indices]
+    assert sorted(i for part in batches.indices for i in part) == list(range(count))
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] <= size
+    own = Evaluator(network(kind), batches)
+    assert isinstance(own._runner, NetworkGraph if kind is Residual else ReplayedRuns)
+    ((harm, repairs),) = own.measure([CANDIDATES[3]])
+    others = Batches.of(Noise(), range(15, 22), size, CPU)
+    one, original = own.outcomes(others, [(CANDIDATES[3], repairs), ((), {})])
+    assert min(harm.mean, one.harm.mean) > 0
+    assert original.harm.mean == 0
+
+
+class OnePerCall(Residual):
+    """Does something else for one sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(2 * x if len(x) == 1 else x)
+
+
+def test_a_graph_that_does_not_hold_for_one_sample_is_not_used_for_it() -> None:
+    model = network(OnePerCall)
+    batches = Batches.of(Noise(), range(15), 2, CPU)
+    own = Evaluator(model, batches)
+    assert not isinstance(own._runner, NetworkGraph)
+    (outcome,) = own.outcomes(batches, [((), {})])
+    with torch.no_grad():
+        last = model(*batches.inputs(7)).argmax(1)
+    assert torch.equal(outcome.results.predicted[-1:], last)
+
+
 def test_recorded_values_are_used_until_the_first_change(monkeypatch: pytest.MonkeyPatch) -> None:
     own = evaluator(network(Branching), size=16)
     convolutions: list[tuple[int, ...]] = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -162,5 +164,25 @@ def test_the_search_may_have_more_images_but_not_too_few() -> None:
     few, many = (divide(images, None, search_images=count) for count in (160, 1000))
     assert (len(few.search), len(many.search)) == (160, 400)
     assert few.test == many.test
-    with pytest.raises(ArgumentError, match="search_images=8"):
-        divide(images, None, search_images=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("budget", (0, -1.0, math.nan, math.inf), (None, 1e-9, 3)),
+        ("max_drop", (-1e-9, math.nan, math.inf), (None, 0, 100)),
+        ("finetune_steps", (-1, 2.0), (0, 7)),
+        ("search_images", (7, math.nan), (8,)),
+        ("points", (0, 1), (2,)),
+        *((name, (0, -3, 1.5, "4"), (1, np.int64(4))) for name in ("rounds", "runs", "memory")),
+        *((name, (0, -3, 1.5), (1, 64)) for name in ("threads", "batch")),
+        ("seed", (0.5,), (-3, 0)),
+    ],
+)
+def test_values_that_no_search_could_use_are_refused_at_once(name, bad, good) -> None:
+    for value in bad:
+        with pytest.raises(ArgumentError, match=f"leave `{name}=` out") as raised:
+            SearchOptions(**{name: value})
+        assert raised.value.found == f"`{name}={value}`"
+    for value in good:
+        SearchOptions(**{name: value})

@@ -162,7 +162,7 @@ def _notes(report: SearchReport) -> list[str]:
     notes = [
         f"Statistics and single harms were measured on {counted(images.calibration, 'image')}, "
         f"candidates on {images.search:,} others. The final test used another {images.test:,}, "
-        "which were opened only once, at the end. No image served two purposes",
+        "which no network saw before the end. No image served two purposes",
     ]
     notes += [REFUTED] if report.is_refuted else []
     if report.test.same_class is not None:
