@@ -30,12 +30,13 @@ _LEAST = {
 """The smallest value of each option that is a whole number; None for any."""
 
 
-def _unusable(name: str, value: object, expected: str, hint: str) -> ArgumentError:
+def _unusable(name: str, value: object, expected: str) -> ArgumentError:
+    option = f"{name}="
     return ArgumentError(
-        f"`{name}={value}` is no option to search with",
-        expected=f"`{name}=` with {expected}",
-        found=f"`{name}={value}`",
-        hint=hint,
+        f"a search cannot use `{option}{value}`",
+        expected=f"`{option}` with {expected}",
+        found=f"`{option}{value}`",
+        hint=f"leave `{option}` out",
     )
 
 
@@ -83,15 +84,14 @@ class SearchOptions:
             value = getattr(self, name)
             if not isinstance(value, Integral) or (least is not None and value < least):
                 what = "a whole number" + ("" if least is None else f" of {least} or more")
-                raise _unusable(name, value, what, f"leave `{name}=` out for the usual one")
-        for name, bound in (("budget", "more than 0"), ("max_drop", "of 0 or more")):
+                raise _unusable(name, value, what)
+        for name, bound in (("budget", "above 0"), ("max_drop", "of 0 or more")):
             value = getattr(self, name)
             if value is None:
                 continue
             low = value <= 0 if name == "budget" else value < 0
             if low or not math.isfinite(value):
-                hint = f"leave `{name}=` out for the usual bound"
-                raise _unusable(name, value, f"a finite number {bound}", hint)
+                raise _unusable(name, value, f"a finite number {bound}")
 
     @property
     def allowed_drop(self) -> float | None:

@@ -203,7 +203,7 @@ def test_a_dry_run_shows_costs_and_writes_nothing(inside):
         (("--data", "none"), FAILURE, ("none",)),
         (("--data", "others"), FAILURE, ("15 images are too few", "32 images or more")),
         (("--max-drop", "-1"), USAGE, ("max-drop",)),
-        *((("--budget", text), USAGE, ("--budget", "more than 0")) for text in ("0", "-1", "nan")),
+        *((("--budget", text), USAGE, ("--budget", "above 0")) for text in ("0", "-1", "nan")),
         (("--static-batch", "4"), USAGE, ("--batch 4",)),
         (("--costs", "net.pth"), FAILURE, ("net.pth",)),
         (("--memory", "0"), USAGE, ("memory",)),

@@ -292,7 +292,7 @@ def test_the_notes_count_images_and_say_how_far_predictions_are_off() -> None:
     for said in (
         "100 images",
         "200 others",
-        "another 149, which were opened",
+        "another 149, which no network saw before",
         "nats",
         "0.4 % of that",
     ):
