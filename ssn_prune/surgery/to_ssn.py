@@ -12,7 +12,13 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from ssn_prune.errors import ArgumentError, NoSwitchableLayerError
 from ssn_prune.normalizer import Normalizer, offered_normalizers
-from ssn_prune.surgery.copying import all_names, carry_hooks, copy_model, replace_modules
+from ssn_prune.surgery.copying import (
+    all_names,
+    carry_hooks,
+    copy_model,
+    copy_replacing,
+    replace_modules,
+)
 from ssn_prune.surgery.foreign_norms import norms_of, read_norm
 from ssn_prune.surgery.norm_patterns import NamePattern, NormFilter
 from ssn_prune.surgery.replacement import (
@@ -116,8 +122,9 @@ def convert_to_ssn(
     such a Linear, else that of the network's convolutions if all are of one kind, else 1 if there
     are only Linear layers, else 2.
 
-    A network may also hold a norm unregistered, in a Python list or a closure, and call it there.
-    The record's reason then says where the old layer still is, and a warning is given.
+    A network may also hold a norm unregistered and call it there: in a closure or a global
+    variable, which no copy reaches, and with ``inplace`` in a Python list or any other object. The
+    record's reason then says where the old layer still is, and a warning is given.
 
     Args:
         model: Any network; not changed unless ``inplace``.
@@ -154,9 +161,12 @@ def convert_to_ssn(
     if not swaps:
         restricted = include is not None or exclude is not None
         raise _nothing_to_swap(model, records, restricted)
-    for norm, replacement in swaps:
-        carry_hooks(norm, replacement)
-    replaced = replace_modules(converted, swaps)
+    if inplace:
+        for norm, replacement in swaps:
+            carry_hooks(norm, replacement)
+        replaced = replace_modules(converted, swaps)
+    else:
+        replaced = copy_replacing(converted, swaps)
     return SwapResult(replaced, _with_other_ways(model, replaced, swaps, records))
 
 

@@ -75,22 +75,25 @@ def in_a_cycle(model: Base) -> None:
     model.ring = ring
 
 
-WAYS = [
+BEYOND_COPIES = [in_a_closure, in_a_default, in_a_hook]
+IN_COPIES = [
     in_a_list,
     in_a_nested_dict,
-    in_a_closure,
-    in_a_default,
     in_a_bound_method,
     in_a_partial,
     in_an_object,
     in_an_unregistered_module,
-    in_a_hook,
     in_a_cycle,
 ]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize(
+    ("way", "inplace"),
+    [
+        *((way, inplace) for way in BEYOND_COPIES for inplace in (False, True)),
+        *((way, True) for way in IN_COPIES),
+    ],
+)
 def test_a_layer_that_is_reached_another_way_is_reported(
     way: Callable[[Base], None], inplace: bool
 ) -> None:
@@ -101,6 +104,18 @@ def test_a_layer_that_is_reached_another_way_is_reported(
     assert (first.names, first.new) == (("bn",), "SSN2d")
     assert "the old layer is still in " in first.reason
     assert second.reason == ""
+
+
+@pytest.mark.parametrize("way", IN_COPIES)
+def test_a_copy_holds_the_new_layer_there(way: Callable[[Base], None]) -> None:
+    model = Base()
+    way(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        converted = convert_to_ssn(model)
+    assert [record.reason for record in converted.layers] == ["", ""]
+    found = unregistered_references(converted.model, [converted.model.bn, model.bn])
+    assert list(found) == [id(converted.model.bn)]
 
 
 def test_the_forward_of_a_local_class_is_looked_at() -> None:
