@@ -55,9 +55,13 @@ FLAGS = {
     "recursive": "--recursive",
     "every_layer": "--report",
 }
-COMMANDS = {"select(model)": "ssn-prune inspect CKPT --json"}
+COMMANDS = {
+    "select(model)": "ssn-prune inspect CKPT --json",
+    "algebra=False": "--verify rounding",
+    "rounding=False": "--verify algebra",
+}
 _ARGUMENT = re.compile(r"`(\w+)=([^`]*)`")
-_CALL = re.compile(r"`([^`=]+)`")
+_CALL = re.compile(r"`([^`]+)`")
 
 
 def with_flags(text: str) -> str:

@@ -173,7 +173,7 @@ def _convert(
         progress("verifying: running the file")
         gc.collect()
         check = partial(
-            check_file, file_format, temporary, networks.original, every_layer=options.every_layer
+            check_file, file_format, temporary, networks, every_layer=options.every_layer
         )
         checks = VerificationReport(algebra, check_every_size(check, batches, outputs), adoption)
         report = replace(report, verification=checks)

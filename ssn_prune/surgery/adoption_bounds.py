@@ -24,6 +24,8 @@ from ssn_prune.surgery.results import AdoptionCheck, LayerError, layer_error
 FLOAT64_TOLERANCE = 1e-11
 PRECISION_RATIO = 2.0**-29
 ERROR_FACTOR = 4.0
+NEAR = 10.0
+"""How many times what is allowed an error of rounding may be, if it exceeds that at all."""
 FLOAT32_TOLERANCE = 1e-5
 """Where float64 is impossible: added to 4 x the adopted network's own float32 error."""
 
@@ -45,6 +47,15 @@ def float64_bound(own_error: float) -> float:
     """The bound in float64; an own error that is not finite counts as 1."""
     known = own_error if math.isfinite(own_error) else 1.0
     return FLOAT64_TOLERANCE + ERROR_FACTOR * PRECISION_RATIO * known
+
+
+def is_rounding(error: float, bound: float) -> bool:
+    """Whether an error in float64 is explained by the digits that the network itself loses.
+
+    Float32 kernels sum in float64, so the float32 error may understate the loss by a few times: ten
+    times the second term counts as rounding. A mistake in code or in a formula is far above it.
+    """
+    return error <= max(bound, NEAR * (bound - FLOAT64_TOLERANCE))
 
 
 def float32_bound(own_error: float) -> float:

@@ -56,7 +56,8 @@ def check_every_size(
 
     Raises:
         VerificationError: The file is right at the size of the example only, or at every batch size
-            but 1: torch.export records no condition for a branch on a batch size of 1.
+            but 1: torch.export records no condition for a branch on a batch size of 1. An error of
+            rounding is not blamed on a size.
         InferenceRuntimeError: The runtime cannot run it, not even at the size of the example.
     """
     try:
@@ -64,7 +65,7 @@ def check_every_size(
     except InferenceRuntimeError as error:
         _require_no_cause(check, batches, outputs, str(error.found))
         raise
-    if not found.passed:
+    if not found.passed and not found.near:
         wrong = f"an error of {found.max_error:.3g} at {found.output} (allowed {found.bound:.3g})"
         _require_no_cause(check, batches, outputs, wrong)
     return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from ssn_prune.surgery.adoption_bounds import NEAR, is_rounding
 from ssn_prune.surgery.results import AdoptionCheck, LayerError
 
 
@@ -12,7 +14,8 @@ class AlgebraCheck:
     """The pruned network against the original, both in float64: relative errors, and their bound.
 
     ``layers`` are the errors of all layers, in execution order. ``first_layer_off`` is the first
-    of them above the bound.
+    of them above its bound. ``tolerance`` is the largest of all bounds: 1e-11, if no error exceeds
+    that.
     """
 
     passed: bool
@@ -23,6 +26,13 @@ class AlgebraCheck:
     tolerance: float
     layers: tuple[LayerError, ...] = ()
 
+    @property
+    def near(self) -> bool:
+        """Whether the errors are at most ten times what the network loses in float64 by itself."""
+        pairs = [(layer.error, layer.bound) for layer in self.layers]
+        pairs += [(self.output_error, self.tolerance)]
+        return all(is_rounding(error, bound) for error, bound in pairs)
+
 
 @dataclass(frozen=True)
 class RoundingCheck:
@@ -32,7 +42,9 @@ class RoundingCheck:
     range of the ``activation`` that makes it. ``provider`` is the execution provider that the
     session names; None for formats without one. ``runtime`` is what ran the file. ``layers`` are
     the errors inside the file, in execution order; they are measured if asked for, or if the check
-    failed.
+    failed. ``selected_float32_error`` is the error in float32 of the network with the selected
+    normalizers, before anything is folded. It counts in the bound if it is larger than
+    ``original_float32_error``, and is measured only if the file exceeds the bound without it.
     """
 
     passed: bool
@@ -49,6 +61,16 @@ class RoundingCheck:
     provider: str | None = None
     layers: tuple[LayerError, ...] = ()
     runtime: str = "ONNX Runtime"
+    selected_float32_error: float | None = None
+
+    @property
+    def near(self) -> bool:
+        """Whether the error is one of rounding, at most ten times the bound, with the same classes.
+
+        Code or a file that does something else is far off.
+        """
+        within = math.isfinite(self.bound) and self.max_error <= NEAR * self.bound
+        return within and self.top1_agreement in (None, 1.0)
 
 
 @dataclass(frozen=True)

@@ -197,7 +197,7 @@ def test_convert_stores_provenance_selection_and_notes(checkpoint: Path, tmp_pat
 def test_a_failed_verification_leaves_no_file(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssn_prune.verification.algebra.ALGEBRA_TOLERANCE", 0.0)
+    monkeypatch.setattr("ssn_prune.verification.algebra.float64_bound", lambda _: -1.0)
     monkeypatch.setattr("ssn_prune.verification.compare.ERROR_FACTOR", 0.0)
     monkeypatch.setattr("ssn_prune.verification.compare.SCALE_FACTOR", 0.0)
     with pytest.raises(VerificationError):

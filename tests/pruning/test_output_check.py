@@ -62,6 +62,18 @@ def test_a_subclass_that_changes_the_call_is_refused() -> None:
         prune(Asking(lambda _: 1.0, Doubled(8)), X, on_unconverged="exact")
 
 
+@pytest.mark.parametrize("pair", [(0, 0)])
+def test_what_float64_itself_loses_is_no_difference(pair: tuple[int, int]) -> None:
+    model = Asking(lambda _: 1.0)
+    with torch.no_grad():
+        model.conv.bias.fill_(1e5)
+        model.norm.running_mean.fill_(1e5)
+        for gate, choice in zip(("mean", "var"), pair, strict=True):
+            getattr(model.norm, f"{gate}_weight").copy_(torch.eye(3)[choice])
+            getattr(model.norm, f"{gate}_fixed").fill_(1)
+    prune(model, X)
+
+
 class HalfInside(Asking):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).half()

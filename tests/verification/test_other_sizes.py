@@ -11,7 +11,8 @@ import torch
 from ssn_prune.errors import InferenceRuntimeError, VerificationError
 from ssn_prune.verification.other_sizes import check_every_size
 from ssn_prune.verification.reference_outputs import ReferenceOutputs
-from ssn_prune.verification.results import RoundingCheck
+from ssn_prune.verification.results import RoundingCheck, VerificationReport
+from ssn_prune.verification.verify import require_passed
 
 SIZES = (8, 8, 8, 12, 16)
 BATCHES = [(torch.zeros(2, 3, size, size),) for size in SIZES]
@@ -31,7 +32,7 @@ def checked(
         off = bool(set(wrong) & set(sizes))
         if off and raises:
             raise InferenceRuntimeError("it does not run", found="a shape")
-        return RoundingCheck(not off, float(off), 0.0, 0.5, 1.0, None, 0, (), None, "y", None)
+        return RoundingCheck(not off, float(off), 0.0, 1e-5, 1.0, None, 0, (), None, "y", None)
 
     count = len(batches)
     outputs = ReferenceOutputs(VALUES[:count], (VALUES[:count],) * 2)
@@ -68,7 +69,7 @@ def at_batches(wrong: tuple[int, ...], sizes: tuple[int, ...], *, raises: bool =
         off = any(len(batch[0]) in wrong for batch in some)
         if off and raises:
             raise InferenceRuntimeError("it does not run", found="a shape")
-        return RoundingCheck(not off, float(off), 0.0, 0.5, 1.0, None, 0, (), None, "y", None)
+        return RoundingCheck(not off, float(off), 0.0, 1e-5, 1.0, None, 0, (), None, "y", None)
 
     values = [[torch.zeros(size)] for size in sizes]
     batches = [(torch.zeros(size, 3, 8, 8),) for size in sizes]
@@ -85,6 +86,22 @@ def test_a_batch_of_one_is_blamed_if_only_it_is_off(raises: bool) -> None:
     assert "not at 1" in text
     assert "`static_batch=1`" in text
     assert "report" not in text
+
+
+def test_an_error_of_rounding_is_not_blamed_on_a_size() -> None:
+    def check(some: Sequence[tuple[torch.Tensor, ...]], _: ReferenceOutputs) -> RoundingCheck:
+        error = 3e-5 if any(len(batch[0]) == 1 for batch in some) else 0.0
+        return RoundingCheck(not error, error, 0.0, 1e-5, 1.0, None, 0, (), None, "y", None)
+
+    values = [[torch.zeros(size)] for size in (1, 2, 3)]
+    batches = [(torch.zeros(size, 3, 8, 8),) for size in (1, 2, 3)]
+    found = check_every_size(check, batches, ReferenceOutputs(values, (values,)))
+    assert not found.passed
+    with pytest.raises(VerificationError) as caught:
+        require_passed(VerificationReport(None, found))
+    assert "rounding" in caught.value.hint
+    assert "`rounding=False`" in caught.value.hint
+    assert "report" not in caught.value.hint
 
 
 def test_a_batch_of_one_is_not_blamed_for_other_errors() -> None:

@@ -23,12 +23,15 @@ from ssn_prune import (
 )
 from ssn_prune.errors import CaptureError, InferenceRuntimeError, VerificationError
 from ssn_prune.pruning.plan import LayerPlan, Plan
+from ssn_prune.pruning.rewrite import apply_plan
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import max_error, top1_agreement
+from ssn_prune.surgery.results import LayerError
 from ssn_prune.verification.compare import check_rounding, rounding_bound
 from ssn_prune.verification.onnx_runtime import open_onnx
 from ssn_prune.verification.reference_outputs import ReferenceOutputs, float32_outputs, run_float64
-from ssn_prune.verification.results import RoundingCheck
+from ssn_prune.verification.results import RoundingCheck, VerificationReport
+from ssn_prune.verification.selected_forms import selected_outputs
 from ssn_prune.verification.verify import require_passed
 
 BATCHES = random_batches([(1, 8, 8)], (1, 2, 3))
@@ -236,6 +239,78 @@ def test_the_smaller_float32_error_bounds_that_of_the_file(
 def test_a_bound_that_is_not_finite_fails(pruned: PruneResult, exported: Path) -> None:
     spoilt = Spoilt(pruned.original, float("nan"))
     assert not compared(exported, outputs_of(pruned.original, spoilt)).passed
+
+
+def far_from_zero(pair: tuple[int, int], mean: float) -> nn.Module:
+    """A network whose layers select one pair on values with this mean and deviations below 1."""
+    torch.manual_seed(1)
+    network = nn.Sequential(
+        *(nn.Conv2d(1, 8, 3, padding=1), SSN2d(8), nn.ReLU()),
+        *(nn.Conv2d(8, 8, 3, padding=1), SSN2d(8), nn.ReLU(), nn.AvgPool2d(8)),
+    )
+    with torch.no_grad():
+        for conv, norm in ((network[0], network[1]), (network[3], network[4])):
+            conv.bias.fill_(mean)
+            norm.running_mean.fill_(mean)
+            for gate, choice in zip(("mean", "var"), pair, strict=True):
+                getattr(norm, f"{gate}_weight").copy_(torch.eye(3)[choice])
+                getattr(norm, f"{gate}_fixed").fill_(1)
+    return network.eval()
+
+
+def test_what_float64_itself_loses_is_allowed() -> None:
+    found = prune(far_from_zero((0, 0), 2e4), BATCHES[1])
+    check = verify(found, None, BATCHES, rounding=False).algebra
+    assert check is not None
+    assert check.passed
+    assert 1e-11 < check.worst_layer_error <= check.tolerance < 1e-9
+
+
+def test_a_loss_in_float64_is_told_from_a_mistake(pruned: PruneResult) -> None:
+    found = verify(pruned, None, BATCHES, rounding=False).algebra
+    assert found is not None
+    for bound, near in ((1e-11, False), (3e-11, True)):
+        layers = (LayerError("sn1", 5e-11, bound),)
+        check = dataclasses.replace(
+            found, passed=False, layers=layers, tolerance=bound, first_layer_off="sn1"
+        )
+        with pytest.raises(VerificationError) as caught:
+            require_passed(VerificationReport(check, None))
+        assert ("`algebra=False`" in caught.value.hint) == near
+
+
+def test_what_the_selected_formula_loses_in_float32_is_allowed(tmp_path: Path) -> None:
+    found = prune(far_from_zero((1, 1), 100.0), BATCHES[1])
+    path = tmp_path / "m.onnx"
+    export_onnx(found.model, BATCHES[1], path)
+    usual = outputs_of(found.original, found.original)
+    lost = selected_outputs(found.original, found.plan, BATCHES)
+    check = verify(found, path, BATCHES).rounding
+    assert check is not None
+    assert check.passed
+    # Given a reference that loses nothing itself, only the formula's own error explains the file's.
+    exact = ReferenceOutputs(usual.exact, (usual.exact,))
+    assert not compared(path, exact).passed
+    allowed = compared(path, dataclasses.replace(exact, selected=lost))
+    assert allowed.passed
+    assert allowed.original_float32_error == 0
+    assert allowed.bound == rounding_bound(allowed.selected_float32_error, allowed.scale)
+    nothing = [[torch.full_like(value, float("nan")) for value in run] for run in lost]
+    assert not compared(path, dataclasses.replace(exact, selected=nothing)).passed
+
+
+def test_a_fold_that_is_wrong_does_not_raise_the_bound(pruned: PruneResult) -> None:
+    first = pruned.plan.layers[0]
+    assert first.fold is not None
+    lost = tuple(1e7 for _ in range(first.num_features))
+    wrong = altered(pruned, "sn1", centre=lost)
+    folded = float32_outputs(apply_plan(wrong.plan, wrong.original), BATCHES)
+    right = selected_outputs(pruned.original, pruned.plan, BATCHES)
+    for value, expected in zip(
+        selected_outputs(wrong.original, wrong.plan, BATCHES), right, strict=True
+    ):
+        assert max_error(value[0], expected[0])[0] < 1e-6
+    assert max_error(folded[0][0], right[0][0])[0] > 1e-3
 
 
 def test_what_cannot_run_in_float64_is_a_typed_error(pruned: PruneResult) -> None:
