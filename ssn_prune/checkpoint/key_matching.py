@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from ssn_prune.checkpoint.layer_kind import require_same_kind
 from ssn_prune.checkpoint.prefixes import prefixes_with
@@ -19,6 +20,7 @@ from ssn_prune.text import listed
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 _OPTIONAL = ("mean_fixed", "var_fixed", "radius", "_extra_state")
 _SHOWN = 12
+_KERNELS = (nn.Linear, _ConvNd)
 
 
 def misshaped_keys(
@@ -56,12 +58,12 @@ def load_weights(
         CheckpointError: A layer was trained with other normalizers, or with two gates where the
             network has one.
     """
-    require_same_keys(model, tensors, where, taken)
     layers = _switchable_prefixes(model)
     own = _tensor_state(model)
-    for name, layer in layers.items():
+    for name, layer in layers.items():  # first: the sizes of gates differ, too
         if isinstance(layer, SwitchableNorm):
             require_same_kind(name, layer, tensors)
+    require_same_keys(model, tensors, where, taken)
     loaded = {k: v for k, v in tensors.items() if k in own}
     for key in loaded.keys() & _reshaped_keys(layers):
         loaded[key] = loaded[key].reshape(own[key].shape)
@@ -97,7 +99,7 @@ def require_same_keys(
     ]
     if missing or unexpected or misshaped:
         prefixes = prefixes_with(tensors, [key for key in own if not optional(key)])
-        cause = _cause(tensors, missing, unexpected, shapes)
+        cause = _cause(model, tensors, missing, unexpected, shapes)
         if prefixes:
             options = " or ".join(f"`prefix={taken + prefix!r}`" for prefix in prefixes[:3])
             cause = f"every key is there under a prefix: pass {options}. "
@@ -189,30 +191,54 @@ def _mismatch(
 Shapes = dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
 
 
+_GATES = ("mean_weight", "var_weight")
+
+
 def _cause(
-    tensors: Mapping[str, object], missing: list[str], unexpected: list[str], shapes: Shapes
+    model: nn.Module,
+    tensors: Mapping[str, object],
+    missing: list[str],
+    unexpected: list[str],
+    shapes: Shapes,
 ) -> str:
     """What the differences have in common, as a sentence; empty if there is nothing."""
-    gates = ("mean_weight", "var_weight")
+    gates = _GATES
     if any(key.endswith(gates) for key in missing) and not any(k.endswith(gates) for k in tensors):
         return "the checkpoint has no gates: it was not trained with SSN or SN layers. "
     if missing or unexpected or not shapes:
         return ""
+    for key, (a, b) in shapes.items():
+        if key.rpartition(".")[2] in gates and len(a) == len(b) == 1:
+            layer = key.rpartition(".")[0] or "the layer"
+            return (
+                f"{layer} was trained with {a[0]} normalizers and offers {b[0]} in the network: "
+                "build it with the normalizers that it was trained with, such as "
+                "normalizers=('IN', 'LN') for two. "
+            )
     changes = {(a[0], b[0]) for a, b in shapes.values() if a and b and a[1:] == b[1:]}
-    owners = {key.rpartition(".")[0] for key in shapes}
-    if len(owners) == 1 and len(changes) == 1 and all(a[1:] == b[1:] for a, b in shapes.values()):
+    same_inputs = all(a[1:] == b[1:] for a, b in shapes.values())
+    last = _last_kernel(model)
+    of_last = {key for key in tensors if last is not None and key.rpartition(".")[0] == last}
+    if of_last == shapes.keys() and len(changes) == 1 and same_inputs:
         ((theirs, ours),) = changes
         return (
-            f"{owners.pop()} has {theirs} outputs in the checkpoint and {ours} in the network, "
+            f"{last} has {theirs} outputs in the checkpoint and {ours} in the network, "
             f"which is another number of classes: pass `arch_args={{'num_classes': {theirs}}}`, or "
             "the name that your network has for it. "
         )
-    if all(len(a) == len(b) for a, b in shapes.values()):
+    of_radius = any(key.rpartition(".")[2] == "radius" for key in shapes)
+    if all(len(a) == len(b) for a, b in shapes.values()) and not of_radius:
         return (
             "every key is there, and only sizes differ: the checkpoint is of a network of another "
             "width, or of other inputs. "
         )
     return ""
+
+
+def _last_kernel(model: nn.Module) -> str | None:
+    """The path of the last linear layer or convolution, which gives the classes."""
+    named = [name for name, module in model.named_modules() if isinstance(module, _KERNELS)]
+    return named[-1] if named else None
 
 
 def _switchable_prefixes(model: nn.Module) -> dict[str, nn.Module]:

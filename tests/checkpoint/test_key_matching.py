@@ -8,7 +8,7 @@ from torch import nn
 from ssn_prune import SSN2d, SwitchNorm1d, load_checkpoint
 from ssn_prune.checkpoint.key_matching import load_weights, take_reference_kind
 from ssn_prune.checkpoint.prefixes import strip_prefix
-from ssn_prune.errors import ArgumentError, KeyMismatchError
+from ssn_prune.errors import ArgumentError, CheckpointError, KeyMismatchError
 
 ARCH = "helpers:TinyNetwork"
 
@@ -273,3 +273,33 @@ def test_a_checkpoint_is_without_gates_only_if_it_has_none():
     more = nn.Sequential(*switchable, nn.Conv2d(4, 4, 3), SSN2d(4))
     assert "has no gates" not in mismatch_of(more, switchable.state_dict()).hint
     assert "has no gates" not in mismatch_of(plain, switchable.state_dict()).hint
+
+
+def resized(name, shape):
+    """The cause that is given for one tensor of another size."""
+    return mismatch({**tiny_network().state_dict(), name: torch.ones(shape)}).hint
+
+
+def test_only_the_last_layer_gives_another_number_of_classes():
+    state = tiny_network().state_dict()
+    classes, features = state["fc.weight"].shape
+    state |= {"fc.weight": torch.ones(classes + 3, features), "fc.bias": torch.ones(classes + 3)}
+    assert f"`arch_args={{'num_classes': {classes + 3}}}`" in mismatch(state).hint
+    for name, shape in (
+        ("conv1.weight", (9, 1, 3, 3)),
+        ("sn1.weight", (9,)),
+        ("sn1.radius", (3,)),
+        ("fc.bias", (classes + 3,)),
+        ("sn2.mean_weight", (2,)),
+    ):
+        assert "number of classes" not in resized(name, shape), name
+
+
+def test_gates_of_another_size_are_of_other_normalizers():
+    assert "normalizers that it was trained with" in resized("sn2.mean_weight", (2,))
+    assert "width" not in resized("sn1.radius", (3,))
+    network = TinyNetwork()
+    network.sn2 = SSN2d(network.sn2.num_features, normalizers=("LN", "BN"))
+    with pytest.raises(CheckpointError, match="other normalizers") as caught:
+        load_weights(TinyNetwork(), network.state_dict(), "tiny")
+    assert "normalizers=('LN', 'BN')" in caught.value.hint
