@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ssn_prune.checkpoint.reference_format import (
@@ -65,6 +65,7 @@ class GateState:
         margin: Largest minus second largest ratio: 1 for a one-hot gate, 0 on a tie.
         on_simplex: Whether the ratios are at least 0 and sum to 1. On ties the reference code may
             give other values, or NaN; the choice is then that of the paper's gate.
+        frozen: Whether its flag says that the stored weight is the gate.
     """
 
     ratios: tuple[float, ...]
@@ -72,6 +73,7 @@ class GateState:
     one_hot: bool
     margin: float
     on_simplex: bool = True
+    frozen: bool = False
 
     @property
     def converged(self) -> bool:
@@ -139,26 +141,42 @@ class Selection:
         return tuple(layer for layer in self.layers if not layer.converged)
 
     def require_converged(self) -> None:
-        """Raise :class:`UnconvergedGatesError` unless every gate is one-hot."""
+        """Raise :class:`UnconvergedGatesError` unless every gate is one-hot.
+
+        Frozen gates that are not one-hot raise :class:`UnsupportedLayerError`, since no training
+        would change them, unless they look like averages.
+        """
+        broken = self._named(lambda state: state.frozen and not state.one_hot)
+        if broken and not any(layer.averaged for layer in self.unconverged):
+            raise _broken_gates(broken)
         if self.unconverged:
             raise UnconvergedGatesError(self.unconverged, len(self.layers))
 
     @property
     def off_simplex(self) -> tuple[str, ...]:
         """The gates that left the simplex, such as ``"layer1.0.sn1.mean_weight"``."""
-        return tuple(
-            f"{layer.name}.{gate}_weight".removeprefix(".")
+        return tuple(self._named(lambda state: not state.on_simplex))
+
+    def _named(self, chosen: Callable[[GateState], bool]) -> dict[str, GateState]:
+        """The chosen gates by the names of their weights."""
+        return {
+            f"{layer.name}.{gate}_weight".removeprefix("."): state
             for layer in self.layers
             for gate, state in (("mean", layer.mean), ("var", layer.var))
-            if not state.on_simplex
-        )
+            if chosen(state)
+        }
 
     def require_on_simplex(self, *, own_layers: bool) -> None:
         """Raise :class:`UnsupportedLayerError` if the reference code puts a gate off the simplex.
 
+        The same holds for a frozen gate whose stored ratios are off it.
+
         Args:
             own_layers: Whether all layers are ssn_prune's, so that rounding the gates is possible.
         """
+        broken = self._named(lambda state: state.frozen and not state.on_simplex)
+        if broken:
+            raise _broken_gates(broken)
         if self.off_simplex:
             raise UnsupportedLayerError(
                 f"the reference code's SparsestMax leaves the simplex at "
@@ -170,6 +188,20 @@ class Selection:
                 + "pass `on_unconverged='argmax'` (rounds every gate to its largest logit and "
                 "reports the error this causes), or train until every gate is one-hot",
             )
+
+
+def _broken_gates(gates: Mapping[str, GateState]) -> UnsupportedLayerError:
+    """The error for frozen gates whose stored weights are no gates."""
+    (name, state), *_ = gates.items()
+    ratios = ", ".join(f"{value:.4g}" for value in state.ratios)
+    flag = name.replace("_weight", "_fixed")
+    return UnsupportedLayerError(
+        f"{listed(list(gates), 4)}: marked as frozen, but not one-hot",
+        expected="one entry of 1 and zeros, which is what training freezes",
+        found=f"{name} ({ratios}), while {flag} is set",
+        hint="the file was changed after training: take the original. If the weights are logits "
+        f"that were not frozen, set {flag} to 0 in the file",
+    )
 
 
 def select(source: nn.Module | Mapping[str, Tensor] | Mapping[str, StoredTensor]) -> Selection:
@@ -213,14 +245,29 @@ def _select_from_modules(model: nn.Module) -> list[LayerSelection]:
         if isinstance(module, SwitchableNorm):
             definition = module.gate_definition if isinstance(module, SSN) else None
             features, offered = module.num_features, module.normalizers
-            layers.append(_select_layer(name, _numbers_of(module), offered, features, definition))
+            layers.append(
+                _select_layer(name, _numbers_of(name, module), offered, features, definition)
+            )
     return layers
 
 
-def _numbers_of(module: SwitchableNorm) -> dict[str, list[float]]:
+def _require_values(name: str, tensor: Tensor | None) -> None:
+    """Refuse a tensor of a gate that is not there or has no values."""
+    if tensor is None or tensor.is_meta:
+        raise UnsupportedLayerError(
+            f"{name} has no values, so nothing can be selected",
+            expected="gates on the CPU or on a GPU, with the values of a checkpoint",
+            found="None" if tensor is None else "a tensor on the meta device",
+            hint="build the network on the CPU, and load its checkpoint with load_state_dict",
+        )
+
+
+def _numbers_of(path: str, module: SwitchableNorm) -> dict[str, list[float]]:
     """The gates of a layer, read as attributes: a parametrized tensor has other keys."""
     names = ("mean_weight", "var_weight", "mean_fixed", "var_fixed", "radius")
     tensors = {name: getattr(module, name) for name in names if hasattr(module, name)}
+    for key, tensor in tensors.items():
+        _require_values(f"{path}.{key}".removeprefix("."), tensor)
     # An optimizer may still change the stored weight of a frozen gate.
     for gate, ratios in zip(("mean", "var"), module.gates(), strict=True):
         if f"{gate}_fixed" in tensors and tensors[f"{gate}_fixed"].any():
@@ -248,6 +295,13 @@ def _select_layer(
 ) -> LayerSelection:
     """Apply the rules above to the gates of one layer; without a definition they are softmax."""
     radius = values["radius"][0] if "radius" in values else None
+    if radius is not None and radius < 0:
+        raise UnsupportedLayerError(
+            f"{name or 'the layer'} has a negative radius",
+            expected="a radius between 0 and sqrt((K-1)/K) for K normalizers",
+            found=f"{radius:g}",
+            hint="the file was changed after training: take the original",
+        )
     states, soft, averaged = {}, False, False
     for gate in ("mean", "var"):
         logits, fixed = values[f"{gate}_weight"], values.get(f"{gate}_fixed")
@@ -256,7 +310,7 @@ def _select_layer(
         if definition is None:
             states[gate] = _gate_state(softmax_gate(logits).ratios, logits, offered)
         elif frozen:
-            states[gate] = _gate_state(logits, logits, offered)
+            states[gate] = replace(_gate_state(logits, logits, offered), frozen=True)
         else:
             ratios = solved(logits, radius or 0.0, definition).ratios
             states[gate], soft = _gate_state(ratios, logits, offered), True

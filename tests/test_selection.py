@@ -9,9 +9,14 @@ from layer_formula import OFFERED
 from torch import nn
 
 from ssn_prune import SSN2d, SwitchNorm2d, select
-from ssn_prune.errors import NoSwitchableLayerError, UnconvergedGatesError
+from ssn_prune.errors import (
+    NoSwitchableLayerError,
+    UnconvergedGatesError,
+    UnsupportedLayerError,
+)
 from ssn_prune.nn.sparsestmax import sparsestmax
 from ssn_prune.normalizer import ALL_PAIRS, Normalizer, NormalizerPair
+from ssn_prune.selection import Selection
 
 AS_MODULE_AND_FILE = pytest.mark.parametrize("form", ["module", "state dict", "reference layout"])
 
@@ -220,3 +225,39 @@ def test_select_changes_nothing():
     select(model)
     assert model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def require_gates(selection: Selection) -> None:
+    selection.require_on_simplex(own_layers=True)
+    selection.require_converged()
+
+
+@pytest.mark.parametrize("values", [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+def test_a_frozen_gate_that_is_not_one_hot_is_named(values: list[float]) -> None:
+    layer = SSN2d(4)
+    layer.fix(Normalizer.IN, Normalizer.BN)
+    state = {**layer.state_dict(), "mean_weight": torch.tensor(values)}
+    selection = select(state)
+    with pytest.raises(UnsupportedLayerError, match="marked as frozen") as caught:
+        require_gates(selection)
+    assert "mean_fixed" in str(caught.value.found)
+    assert "mean_fixed to 0" in str(caught.value.hint)
+    thawed = state | {"mean_fixed": torch.zeros_like(state["mean_fixed"])}
+    select(thawed).require_on_simplex(own_layers=True)  # as logits at radius 0
+
+
+def test_a_negative_radius_is_refused() -> None:
+    state = {**SSN2d(4).state_dict(), "radius": torch.tensor([-1.0])}
+    with pytest.raises(UnsupportedLayerError, match="negative radius"):
+        select(state)
+
+
+def test_gates_without_values_are_refused() -> None:
+    with pytest.raises(UnsupportedLayerError, match="has no values"):
+        select(SSN2d(4, device="meta"))
+    layer = SSN2d(4)
+    layer.radius = None
+    with pytest.raises(UnsupportedLayerError, match="radius has no values"):
+        select(layer)
+    with pytest.raises(TypeError, match="radius must be a number"):
+        sparsestmax(torch.zeros(3), None)  # type: ignore[arg-type]

@@ -199,7 +199,7 @@ def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
         the lowest index. A NaN logit makes its whole gate NaN.
 
     Raises:
-        TypeError: ``z`` is not floating-point.
+        TypeError: ``z`` is not floating-point, or ``radius`` is neither a number nor a tensor.
         ValueError: ``dim`` is out of range or empty, or ``radius`` is a negative or NaN number.
 
     Source: arXiv 1903.03793, section 3.2. Unlike the reference implementation, this solves the
@@ -211,6 +211,8 @@ def sparsestmax(z: Tensor, radius: float | Tensor, dim: int = -1) -> Tensor:
         raise ValueError(f"dim {dim} is out of range for logits of shape {tuple(z.shape)}")
     if z.shape[dim] == 0:
         raise ValueError(f"sparsestmax needs at least one choice, got shape {tuple(z.shape)}")
+    if not isinstance(radius, Tensor | int | float):
+        raise TypeError(f"radius must be a number or a tensor, got {radius!r}")
     if not isinstance(radius, Tensor) and not radius >= 0:
         raise ValueError(f"radius must be a number >= 0, got {radius}")
     work = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z
