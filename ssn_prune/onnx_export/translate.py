@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as ir
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ssn_prune.errors import ExportError
 from ssn_prune.onnx_export.failures import translation_errors
@@ -65,6 +66,8 @@ def translate(
             became fixed.
         ArgumentError: The number of names is not that of the inputs or outputs.
     """
+    given = _output_values(program, len(outputs))
+    _require_real(given, outputs)
     inputs = program.call_spec.in_spec
     opset = max(options.opset, EXPORTED_OPSET)
     with translation_errors():
@@ -87,15 +90,43 @@ def translate(
     kept = {value.name for node in graph.graph for value in node.outputs}
     clean(graph)
     if settings.dynamic != "none":
-        _require_dynamic_batch(graph)
+        _require_dynamic_batch(graph, given)
     name_dynamic_axes(graph)
     return Translation(
         graph, {layer: value for layer, value in values.items() if value in kept}, passes
     )
 
 
-def _require_dynamic_batch(graph: ir.Model) -> None:
-    for value in [*graph.graph.inputs, *graph.graph.outputs]:
+def _output_values(program: torch.export.ExportedProgram, count: int) -> list[Any]:
+    """What the tracer knows of the outputs: tensors without values, with symbols for sizes."""
+    (output,) = (node for node in program.graph.nodes if node.op == "output")
+    return [getattr(node, "meta", {}).get("val") for node in output.args[0][-count:]]
+
+
+def _require_real(values: Sequence[Any], names: Sequence[str]) -> None:
+    """Refuse complex outputs, which torch's exporter turns into pairs of real numbers.
+
+    Raises:
+        ExportError: An output is complex.
+    """
+    for value, name in zip(values, names, strict=False):
+        if isinstance(value, Tensor) and value.is_complex():
+            raise ExportError(
+                f"{name} is complex, and ONNX files have no complex outputs",
+                expected="real outputs",
+                found=str(value.dtype).removeprefix("torch."),
+                hint="return torch.view_as_real(output), whose last axis holds the two parts",
+            )
+
+
+def _require_dynamic_batch(graph: ir.Model, given: Sequence[Any]) -> None:
+    """Refuse a batch axis that became fixed in translation.
+
+    An output whose first axis the network itself fixes, such as a constant, has no batch axis.
+    """
+    own = [isinstance(v, Tensor) and v.dim() > 0 and isinstance(v.shape[0], int) for v in given]
+    outputs = [v for v, fixed in zip(graph.graph.outputs, own, strict=False) if not fixed]
+    for value in [*graph.graph.inputs, *outputs]:
         shape = value.shape
         if shape is not None and len(shape) and isinstance(shape[0], int):
             raise ExportError(

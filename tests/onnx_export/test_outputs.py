@@ -96,3 +96,36 @@ def test_a_hook_of_the_users_own_is_kept_and_seen(tmp_path: Path) -> None:
     (value,) = open_onnx(tmp_path / "m.onnx", "m.onnx")((X,))
     torch.testing.assert_close(value, 2 * model.fc(X))
     assert len(model._forward_hooks) == 1
+
+
+class Anchors(nn.Module):
+    """Returns a constant next to its output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+        self.register_buffer("anchors", torch.rand(6, 2))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.conv(x), self.anchors
+
+
+def test_an_output_without_a_batch_axis_is_exported(tmp_path: Path) -> None:
+    stats = export_onnx(Anchors(), torch.zeros(2, 1, 5, 5), tmp_path / "m.onnx")
+    assert [shape[0] for shape in stats.outputs.values()] == ["batch", 6]
+
+
+def test_a_complex_output_is_refused(tmp_path: Path) -> None:
+    class Spectrum(Anchors):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.fft.fft2(self.conv(x))
+
+    class Pairs(Spectrum):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.view_as_real(super().forward(x))
+
+    x = torch.zeros(2, 1, 5, 5)
+    with pytest.raises(ExportError, match="is complex") as caught:
+        export_onnx(Spectrum(), x, tmp_path / "m.onnx")
+    assert "view_as_real" in str(caught.value.hint)
+    export_onnx(Pairs(), x, tmp_path / "m.onnx")
