@@ -16,8 +16,10 @@ def each_input(
     model: nn.Module,
     given: tuple[int, ...] | tuple[tuple[int, ...], ...] | None,
     known: tuple[int, ...] | None,
+    *,
+    stated: bool = False,
 ) -> list[tuple[int, ...]]:
-    """The size of each input; no sizes if nothing is given or known.
+    """The size of each input; no sizes if nothing is given or known; see :func:`input_size_of`.
 
     Several sizes are taken as they are, with channels, since inputs may differ in their axes.
     """
@@ -25,12 +27,16 @@ def each_input(
     if len(several) > 1:
         return several
     single = several[0] if several else tuple(n for n in given or () if isinstance(n, int))
-    size = input_size_of(model, single or None, known)
+    size = input_size_of(model, single or None, known, stated=stated)
     return [] if size is None else [size]
 
 
 def input_size_of(
-    model: nn.Module, given: tuple[int, ...] | None, known: tuple[int, ...] | None
+    model: nn.Module,
+    given: tuple[int, ...] | None,
+    known: tuple[int, ...] | None,
+    *,
+    stated: bool = False,
 ) -> tuple[int, ...] | None:
     """Find the size of one input without its batch axis.
 
@@ -40,6 +46,8 @@ def input_size_of(
         given: The user's size, with or without channels. One number stands for all spatial sizes,
             or for the number of features of a network on vectors.
         known: The network's usual size, used if nothing is given.
+        stated: Whether ``known`` is the network's own attribute. Its channels then count, and not
+            those of the first convolution, which may follow an operation that changes them.
 
     Returns:
         Channels and spatial sizes, (C, H, W) for images; (C,) for a network on feature vectors;
@@ -64,8 +72,11 @@ def input_size_of(
             hint=f"for example `input_size={(64,) if vectors else _EXAMPLES[spatial]}`",
         )
     if len(size) == spatial and not vectors:
-        size = (first.in_channels if first is not None else 3, *size)
-    elif given is None and first is not None:
+        channels = first.in_channels if first is not None else 3
+        if stated and known is not None and len(known) == spatial + 1:
+            channels = known[0]
+        size = (channels, *size)
+    elif given is None and first is not None and not stated:
         size = (first.in_channels, *size[1:])  # arch_args may have changed the usual number
     return tuple(int(value) for value in size)
 

@@ -150,8 +150,9 @@ def load_checkpoint(
                 module.correction = correction
     source = source_of(file, found, stripped, digest, name, arguments)
     model.eval()
-    known = found.input_size or architecture.input_size or getattr(model, "input_size", None)
-    sizes = each_input(model, input_size, known)
+    own = getattr(model, "input_size", None)
+    known = found.input_size or architecture.input_size or own
+    sizes = each_input(model, input_size, known, stated=own is not None and known == own)
     if len(sizes) == 1:
         sizes *= architecture.inputs
     return LoadedCheckpoint(
