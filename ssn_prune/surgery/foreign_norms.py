@@ -17,7 +17,7 @@ from ssn_prune.nn.plane_norm import PlaneNorm
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 
-Fit = Literal["exact", "in training", "nearest"]
+Fit = Literal["exact", "in evaluation", "nearest"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class NormSource:
         weight: Scale, (C,), or None.
         bias: Shift, (C,), or None.
         tracked: Whether it, or its replacement, evaluates with running statistics.
-        fit: Whether it is ``choice`` exactly, only in training, or not at all.
+        fit: Whether it is ``choice`` exactly, only in evaluation, or not at all.
         note: Why it is not exact, or what else its replacement needs.
     """
 
@@ -52,7 +52,7 @@ _SYNC = (
     "it shares its statistics among processes: "
     "call ssn_prune.synchronize on the converted network for that"
 )
-_TRACKED_INSTANCE = "it is IN in training, but evaluates with running statistics, as BN does"
+_TRACKED_INSTANCE = "it evaluates with running statistics, as BN does, but is IN in training"
 _TENSORS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -145,7 +145,8 @@ def _instance(spatial_axes: int) -> Callable[[nn.Module, nn.Module], NormSource 
         assert isinstance(norm, _InstanceNorm)  # by the table
         source = NormSource(Normalizer.IN, norm.num_features, spatial_axes, norm.weight, norm.bias)
         if norm.track_running_stats:
-            return replace(source, fit="in training", note=_TRACKED_INSTANCE)
+            choice = Normalizer.BN
+            return replace(source, choice=choice, fit="in evaluation", note=_TRACKED_INSTANCE)
         return source
 
     return read

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models.convnext import LayerNorm2d
 
-from ssn_prune import convert_to_ssn
+from ssn_prune import convert_to_ssn, select
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.normalizer import Normalizer
 
@@ -164,8 +164,10 @@ def test_instance_norm_with_running_statistics_has_one_choice_for_each_mode():
     old = randomized(partial(nn.InstanceNorm2d, 4, affine=True, track_running_stats=True))
     result = convert_to_ssn(nn.Sequential(old))
     record, new = result.layers[0], result.model[0]
-    assert (record.new, record.choice, record.equivalent) == ("SSN2d", IN, False)
+    assert (record.new, record.choice, record.equivalent) == ("SSN2d", BN, False)
     assert "evaluates with running statistics" in record.reason
+    kept = select(convert_to_ssn(nn.Sequential(old), keep_choice=0.9).model).layers[0]
+    assert (kept.pair.mean, kept.pair.var) == (BN, BN)
     x = torch.randn(SHAPES[2], dtype=torch.float64)
     trained, bn = copy.deepcopy(new), copy.deepcopy(new).eval()
     trained.fix(IN, IN)
