@@ -216,6 +216,34 @@ def format_of(path: Path, name: str | None = None) -> ExportFormat:
     )
 
 
+_OF_OTHER_KINDS = {
+    *(".pth", ".pt", ".ckpt", ".bin", ".pkl", ".safetensors", ".npz"),
+    *(".tflite", ".mlmodel", ".engine"),
+}
+"""Suffixes of weights, and of programs for which there is no format here."""
+
+
+def require_fitting_name(path: Path) -> None:
+    """Refuse to write a file whose name promises another kind of file.
+
+    Args:
+        path: The file to write. An unknown suffix, and none, mean ONNX.
+
+    Raises:
+        ArgumentError: The suffix belongs to weights or to another kind of program, or has spaces.
+    """
+    suffix = path.suffix.lower()
+    spaced = suffix != suffix.strip() and suffix.strip() in {e.suffix for e in EXPORT_FORMATS}
+    if suffix in _OF_OTHER_KINDS or spaced:
+        raise ArgumentError(
+            f"{printable(path.name)!r} is no name for an exported file",
+            expected=f"a name that ends in {' or '.join(e.suffix for e in EXPORT_FORMATS)}",
+            found=f"the suffix {printable(path.suffix)!r}, which belongs to another kind of file",
+            hint=f"write to {printable(path.with_suffix(EXPORT_FORMATS[0].suffix).name)}; "
+            "`save_weights=` writes the pruned weights",
+        )
+
+
 def require_trusted(path: Path, trust: Trust) -> None:
     """Refuse a file whose content would be executed and that the user does not vouch for.
 

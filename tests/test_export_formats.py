@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from format_checks import assert_refuses_other_files, assert_writes_and_runs
 
-from ssn_prune.export_formats import EXPORT_FORMATS, ExportFormat
+from ssn_prune.errors import ArgumentError
+from ssn_prune.export_formats import EXPORT_FORMATS, ExportFormat, require_fitting_name
 
 
 @pytest.mark.parametrize("entry", EXPORT_FORMATS, ids=lambda entry: entry.name)
@@ -24,3 +25,15 @@ def test_names_and_suffixes_are_those_of_one_format() -> None:
     for values in ([e.name for e in EXPORT_FORMATS], [e.suffix for e in EXPORT_FORMATS]):
         assert len(set(values)) == len(values)
     assert all(entry.suffix.startswith(".") for entry in EXPORT_FORMATS)
+
+
+@pytest.mark.parametrize("name", ["m.pth", "m.safetensors", "m.PT", "m.pt2 ", "m.onnx "])
+def test_a_name_of_another_kind_of_file_is_refused(name: str) -> None:
+    with pytest.raises(ArgumentError, match="no name for an exported file") as caught:
+        require_fitting_name(Path(name))
+    assert "m.onnx" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["m", "m.onnx", "m.pt2", "m.v1", "m.ort"])
+def test_other_names_are_taken(name: str) -> None:
+    require_fitting_name(Path(name))

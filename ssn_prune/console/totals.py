@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ssn_prune.console.text import escape, plain
 from ssn_prune.reporting.figures import counted, size
-from ssn_prune.text import listed
+from ssn_prune.text import listed, shortened
 from ssn_prune.torch_export.results import TorchProgramStats
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def capture_lines(report: ConversionReport) -> list[str]:
             f"folded ({escape(report.capture_error)})"
         )
     if report.size_conditions:
-        shown = "; ".join(report.size_conditions[:3])
+        shown = "; ".join(map(shortened, report.size_conditions[:3]))
         more = len(report.size_conditions) - 3
         rest = f" and {more} more" if more > 0 else ""
         lines.append(f"[dim]the network's code assumes of its inputs: {escape(shown)}{rest}[/]")

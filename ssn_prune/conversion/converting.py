@@ -22,7 +22,7 @@ from ssn_prune.conversion.steps import (
 )
 from ssn_prune.errors import OutputError
 from ssn_prune.example_inputs import ExampleInputs, example_inputs
-from ssn_prune.export_formats import format_of
+from ssn_prune.export_formats import format_of, require_fitting_name
 from ssn_prune.files import put_back_on_failure, replacing, require_writable, resolved
 from ssn_prune.onnx_export.options import require_versions
 from ssn_prune.progress import Progress, StepTimes, no_progress
@@ -73,6 +73,7 @@ def convert(
     require_versions(options.opset, options.ir_version)
     path = resolved(target)
     format_of(path, options.format)
+    require_fitting_name(path)
     require_utf8(path)
     weights = None if save_weights is None else resolved(save_weights)
     for target_path in (path,) if weights is None else (path, weights):

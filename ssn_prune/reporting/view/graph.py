@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ssn_prune.onnx_export.results import OnnxStats
 from ssn_prune.reporting.run import Run
-from ssn_prune.text import listed
+from ssn_prune.text import listed, shortened
 
 _PLACES = 4
 
@@ -89,7 +89,7 @@ def _notes(run: Run) -> list[str]:
         parts = listed(report.captured_parts, _PLACES) or "none"
         notes.append(f"Captured in parts ({parts}): {report.capture_error}")
     for condition in report.size_conditions[:_PLACES]:
-        notes.append(f"The network’s code assumes of its inputs: {condition}")
+        notes.append(f"The network’s code assumes of its inputs: {shortened(condition)}")
     if onnx is not None:
         if onnx.external_data is not None:
             notes.append(
