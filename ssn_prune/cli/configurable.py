@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +19,9 @@ from ssn_prune.cli.config_saving import config_path, save_config
 from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.console import Output, escape
 from ssn_prune.errors import ArgumentError
+
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+"""The base class of what the parser raises; typer does not export it."""
 
 _ADDED = {
     "config": Annotated[
@@ -42,7 +46,26 @@ class ConfigurableCommand(TyperCommand):
     """A command that also reads options from a file; the command line takes precedence."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Fill in options that were not typed from the file, before any is used."""
+        """Fill in options that were not typed from the file, before any is used.
+
+        With ``--json`` a wrong command line is a document, too.
+        """
+        typed = list(args)
+        if "--json" not in typed:
+            return self._parsed(ctx, args)
+        with exit_on_error(Output(as_json=True), debug=False):
+            try:
+                return self._parsed(ctx, args)
+            except _USAGE_ERROR as error:
+                raise ArgumentError(
+                    error.format_message(),
+                    expected=f"the arguments and options of {ctx.command_path}",
+                    found=shlex.join(typed),
+                    hint=f"{ctx.command_path} --help lists them; a file whose name begins with a "
+                    "dash is written as ./-NAME",
+                ) from error
+
+    def _parsed(self, ctx: Any, args: list[str]) -> list[str]:
         if not ctx.resilient_parsing:
             typed = self.make_parser(ctx).parse_args(args=list(args))[0]
             if "help" not in typed:

@@ -1,5 +1,7 @@
 """The command line on wrong input: exit code, message, JSON, and nothing left behind."""
 
+import json
+
 import pytest
 import torch
 from cli_checks import ARCH, contents, fails, run_cli
@@ -262,4 +264,15 @@ def test_a_wrong_command_line_is_a_usage_error(folder, arguments):
     assert result.exit_code == USAGE
     assert "Traceback" not in result.stderr
     assert "Usage" in result.stderr
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("line", [["-dash.pth"], ["net.pth", "--nothing"], []])
+def test_a_wrong_command_line_is_a_document_with_json(folder, line):
+    before = contents(folder)
+    result = run_cli("convert", *line, "--json", "--no-config")
+    assert result.exit_code == USAGE
+    error = json.loads(result.stdout)["error"]
+    assert error["code"] == "bad_argument"
+    assert "--help" in error["hint"]
     assert contents(folder) == before
