@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -37,13 +37,29 @@ def other_sizes(inputs: tuple[Any, ...]) -> Iterable[tuple[Any, ...]]:
 def accepted_sizes(
     model: nn.Module, inputs: tuple[Any, ...], guards: Iterable[SizeGuard]
 ) -> list[tuple[Any, ...]]:
-    """The inputs from :func:`other_sizes` that meet all conditions of a capture."""
+    """The inputs from :func:`other_sizes` that meet all conditions of a capture.
+
+    There are none if the conditions fix the width or the height: a file with open sizes would give
+    the outputs of the fixed one.
+    """
     known = list(guards)
-    return [
+    accepted = [
         other
         for other in other_sizes(inputs)
         if all(guard.holds(arguments_by_name(model, other, {})) for guard in known)
     ]
+    return accepted if _vary(inputs, accepted) else []
+
+
+def _vary(inputs: tuple[Any, ...], others: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether each of the last two spatial axes of each input has another size somewhere."""
+    leaves = [pytree.tree_leaves(other) for other in others]
+    return all(
+        any(other[index].shape[axis] != leaf.shape[axis] for other in leaves)
+        for index, leaf in enumerate(pytree.tree_leaves(inputs))
+        if isinstance(leaf, Tensor)
+        for axis in range(max(2, leaf.dim() - 2), leaf.dim())
+    )
 
 
 def require_dynamic_sizes(
@@ -60,8 +76,8 @@ def require_dynamic_sizes(
 
 
 def fixed_size_error(guards: Iterable[SizeGuard]) -> ExportError:
-    """The error for a network that accepts one spatial size only."""
-    conditions = [guard.readable for guard in guards]
+    """The error for a network that fixes a spatial size; equations are named first."""
+    conditions = sorted((guard.readable for guard in guards), key=lambda text: "==" not in text)
     return ExportError(
         "the network fixes its spatial size, so it cannot be exported with dynamic ones",
         expected="a network that takes several spatial sizes, such as one with adaptive pooling",

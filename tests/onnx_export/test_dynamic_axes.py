@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,23 @@ def test_the_command_makes_dynamic_what_was_asked_for(dynamic: str, tmp_path: Pa
     assert len(batches) == (6 if dynamic == "spatial" else 4 if dynamic == "none" else 3)
     verified = run("verify", path, path.with_suffix(".onnx"), *arguments[2:6])
     assert verified.exit_code == 0, verified.output
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_a_network_that_fixes_one_of_two_sizes_is_refused(axis: int, tmp_path: Path) -> None:
+    def resized(_: nn.Module, x: Tensor) -> Tensor:
+        sizes = [x.shape[2] // 2, x.shape[3] // 2]
+        sizes[axis - 2] = int(x.shape[axis] * 0.75)  # the tracer knows no symbol for this
+        return nn.functional.interpolate(x, size=sizes)
+
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), trained_layer(4, NormalizerPair(IN, LN)))
+    network.append(Lambda(resized))
+    x = torch.zeros(2, 3, 16, 16)
+    model = prune(network.eval(), x, any_size=True).model
+    with pytest.raises(ExportError, match="fixes its spatial size") as info:
+        export_onnx(model, x, tmp_path / "m.onnx", options=ExportOptions(dynamic="spatial"))
+    assert re.match(rf"code that needs .*\.shape\[{axis}\]\)\) == ", str(info.value.found))
+    assert not (tmp_path / "m.onnx").exists()
 
 
 def test_a_network_that_fixes_its_size_is_refused_with_the_reason(tmp_path: Path) -> None:
