@@ -51,12 +51,17 @@ class ConfigurableCommand(TyperCommand):
         With ``--json`` a wrong command line is a document, too.
         """
         typed = list(args)
-        if "--json" not in typed:
-            return self._parsed(ctx, args)
-        with exit_on_error(Output(as_json=True), debug=False):
-            try:
-                return self._parsed(ctx, args)
-            except _USAGE_ERROR as error:
+        try:
+            if not ctx.resilient_parsing:
+                options = self.make_parser(ctx).parse_args(args=list(args))[0]
+                if "help" not in options:
+                    with exit_on_error(Output(as_json="json" in options), "debug" in options):
+                        _read_options(ctx, options.get("config"), without="no_config" in options)
+            return super().parse_args(ctx, args)
+        except _USAGE_ERROR as error:
+            if "--json" not in typed:
+                raise
+            with exit_on_error(Output(as_json=True), debug=False):
                 raise ArgumentError(
                     error.format_message(),
                     expected=f"the arguments and options of {ctx.command_path}",
@@ -64,14 +69,6 @@ class ConfigurableCommand(TyperCommand):
                     hint=f"{ctx.command_path} --help lists them; a file whose name begins with a "
                     "dash is written as ./-NAME",
                 ) from error
-
-    def _parsed(self, ctx: Any, args: list[str]) -> list[str]:
-        if not ctx.resilient_parsing:
-            typed = self.make_parser(ctx).parse_args(args=list(args))[0]
-            if "help" not in typed:
-                with exit_on_error(Output(as_json="json" in typed), "debug" in typed):
-                    _read_options(ctx, typed.get("config"), without="no_config" in typed)
-        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Say which options came from a file, run, and save the options."""

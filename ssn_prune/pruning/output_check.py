@@ -15,16 +15,16 @@ from ssn_prune.errors import UnsupportedLayerError, first_line
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.rewrite import rewrite
 from ssn_prune.surgery._shared_parameters import run_float32_copy
-from ssn_prune.surgery.adoption_bounds import float64_bound, is_rounding
 from ssn_prune.surgery.float64 import float64_arithmetic, float64_copy
 from ssn_prune.surgery.nested import relative_error, tensor_leaves, to_dtype
+from ssn_prune.surgery.rounding_bounds import float64_bound, is_rounding
 
 
 def require_same_outputs(original: nn.Module, plan: Plan, inputs: tuple[Any, ...]) -> None:
     """Run a float64 copy before and after the plan is applied to it, and compare the outputs.
 
     They may differ by what the network itself loses in float64; see
-    :mod:`ssn_prune.surgery.adoption_bounds`. Where an operator does not compute in float64, only
+    :mod:`ssn_prune.surgery.rounding_bounds`. Where an operator does not compute in float64, only
     shapes and the places of NaN and infinity are compared. A network that cannot run in float64 is
     not checked.
 

@@ -3,7 +3,7 @@
 Taking over another implementation's layers means trusting the names of their tensors. Whether that
 was right is measured: the network as it was built and loaded, soft gates included, and the adopted,
 unpruned one both run in float64. Their outputs must agree, at the end and at every call of every
-switchable layer, within the bounds of :mod:`ssn_prune.surgery.adoption_bounds`.
+switchable layer, within the bounds of :mod:`ssn_prune.surgery.rounding_bounds`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,7 @@ from ssn_prune.errors import (
 )
 from ssn_prune.nn.switchable import SwitchableNorm
 from ssn_prune.surgery._shared_parameters import run_float32_copy
-from ssn_prune.surgery.adoption_bounds import (
-    FLOAT64_TOLERANCE,
-    Errors,
-    float32_bound,
-    float64_bound,
-    judged,
-)
+from ssn_prune.surgery.adoption_bounds import Errors, judged
 from ssn_prune.surgery.adoption_errors import cannot_run, require_same_kind
 from ssn_prune.surgery.difference import difference_at
 from ssn_prune.surgery.float64 import (
@@ -49,6 +43,7 @@ from ssn_prune.surgery.output_hooks import (
 )
 from ssn_prune.surgery.repeated_runs import Repeated, run_repeatedly
 from ssn_prune.surgery.results import AdoptionCheck
+from ssn_prune.surgery.rounding_bounds import FLOAT64_TOLERANCE, float32_bound, float64_bound
 from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.surgery.unreached import compare_unreached
 

@@ -3,7 +3,7 @@
 Rounding errors are far below 1e-11, so any larger deviation is a mistake in a formula, a fold or a
 record of the graph. The exception are values whose mean is 10,000 deviations and more, where
 float64 itself loses that much: if an error is above 1e-11, what the original loses in float64 is
-estimated from its float32 error, as in :mod:`ssn_prune.surgery.adoption_bounds`, and allowed, too.
+estimated from its float32 error, as in :mod:`ssn_prune.surgery.rounding_bounds`, and allowed, too.
 
 The network runs, the plan is applied to that same copy, and it runs again, so there is never more
 than one float64 copy.
@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from ssn_prune.pruning.plan import Plan
 from ssn_prune.pruning.rewrite import rewrite
-from ssn_prune.surgery.adoption_bounds import FLOAT64_TOLERANCE, Errors, float64_bound
+from ssn_prune.surgery.adoption_bounds import Errors
 from ssn_prune.surgery.float64 import float64_copy
 from ssn_prune.surgery.nested import relative_error
 from ssn_prune.surgery.output_hooks import ComparedOutputs, SpilledOutputs
 from ssn_prune.surgery.results import LayerError, layer_error
+from ssn_prune.surgery.rounding_bounds import FLOAT64_TOLERANCE, float64_bound
 from ssn_prune.surgery.undefined import require_defined
 from ssn_prune.verification.reference_outputs import float32_outputs, run_float64
 from ssn_prune.verification.results import AlgebraCheck

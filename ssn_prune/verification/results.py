@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ssn_prune.surgery.adoption_bounds import NEAR, is_rounding
 from ssn_prune.surgery.results import AdoptionCheck, LayerError
+from ssn_prune.surgery.rounding_bounds import NEAR, is_rounding
 
 
 @dataclass(frozen=True)

@@ -281,8 +281,8 @@ FAULTS = (
     Fault(
         "a failing probe adopts a factory's network unchecked",
         "checkpoint/loading.py",
-        "given = model if foreign_layers(model) else None",
-        "given = None if foreign_layers(model) else model",
+        "given, model = model, adopt_layers(model)",
+        "model = adopt_layers(model)",
         _ADOPTED,
     ),
     Fault(
@@ -294,7 +294,7 @@ FAULTS = (
     ),
     Fault(
         "the bound in float64 is the own error in float32",
-        "surgery/adoption_bounds.py",
+        "surgery/rounding_bounds.py",
         "PRECISION_RATIO = 2.0**-29",
         "PRECISION_RATIO = 1.0",
         _ADOPTED,

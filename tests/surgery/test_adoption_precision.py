@@ -9,7 +9,7 @@ from foreign_networks import GUARDS, X, network, raising, refused
 from torch import Tensor
 
 from ssn_prune import prune
-from ssn_prune.surgery.adoption_bounds import float32_bound, float64_bound
+from ssn_prune.surgery.rounding_bounds import float32_bound, float64_bound
 
 
 def test_a_float32_step_inside_a_layer_is_said() -> None:
