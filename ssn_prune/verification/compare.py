@@ -114,7 +114,7 @@ def errors_of_outputs(
             value = torch.empty(0) if missing else given[index]
             errors.add(value, [own[batch][index] for own in outputs.float32], exact[index])
             if selected is not None:
-                errors.add_selected(selected[batch][index], exact[index])
+                errors.add_selected(*(precision[batch][index] for precision in selected))
     return errors_of
 
 
@@ -139,7 +139,7 @@ class OutputErrors:
         self.scale = max(self.scale, scale)
 
     def add_selected(self, value: Tensor, exact: Tensor) -> None:
-        """Add a batch of the network with the selected normalizers, in float32."""
+        """Add a batch of the network with the selected normalizers, in float32 and in float64."""
         self.selected_error = max(self.selected_error or 0.0, max_error(value, exact)[0])
 
     @property

@@ -27,14 +27,14 @@ class ReferenceOutputs:
         exact: Outputs of the reference in float64.
         float32: Outputs in float32 of the reference and networks equivalent to it, each for all
             batches. The smallest of their errors bounds that of the file.
-        selected: Outputs in float32 of the network with the selected normalizers, before anything
-            is folded. Its error raises the bound: the file computes these formulas. None if it was
-            not run, since few files need it.
+        selected: Outputs in float32 and in float64 of the network with the selected normalizers,
+            before anything is folded. Their distance raises the bound: the file computes these
+            formulas. None if it was not run, since few files need it.
     """
 
     exact: Outputs
     float32: tuple[Outputs, ...]
-    selected: Outputs | None = None
+    selected: tuple[Outputs, Outputs] | None = None
 
 
 def run_float64(
