@@ -59,8 +59,10 @@ def test_the_same_numbers_in_other_operators(kind: str, dynamic: str) -> None:
         torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("dynamic", ["none", "spatial"])
-@pytest.mark.parametrize("kind", ["1d", "2d", "3d"])
+@pytest.mark.parametrize(
+    ("kind", "dynamic"),  # the 3-d sample's width becomes 1, which fixes it
+    [("1d", "none"), ("1d", "spatial"), ("2d", "none"), ("2d", "spatial"), ("3d", "none")],
+)
 def test_opencv_gets_no_instance_norm_and_means_axis_by_axis(kind: str, dynamic: str) -> None:
     network = network_of(kind)
     x = sample(kind, 2, dtype=torch.float32)
