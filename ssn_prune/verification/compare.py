@@ -9,8 +9,8 @@ its error and that of the network with layers of ssn_prune.
 A file that exceeds this bound may do so because a formula of one normalizer loses more digits than
 the layer with gates does: the mean over a layer whose values are 100 and deviate by 0.5, for
 example. So what these formulas lose in float32, measured on the same inputs before anything is
-folded, counts instead if it is larger (:mod:`ssn_prune.verification.selected_forms`). A fold that
-loses digits is found all the same.
+folded, counts instead if it is larger (:mod:`ssn_prune.verification.selected_forms`), up to ten
+times the bound. A fold that loses digits is found all the same.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ssn_prune.runtime.file_outputs import FileOutput
 from ssn_prune.surgery.nested import max_error, top1_agreement
+from ssn_prune.surgery.rounding_bounds import NEAR
 from ssn_prune.verification.reference_outputs import ReferenceOutputs
 from ssn_prune.verification.results import RoundingCheck
 
@@ -159,7 +160,9 @@ class OutputErrors:
         """The largest error that passes."""
         selected = self.selected_error
         more = selected if selected is not None and math.isfinite(selected) else 0.0
-        return rounding_bound(max(self.own_error, more), self.scale)
+        usual = rounding_bound(self.own_error, self.scale)
+        # Our own formulas must not excuse any loss: at most ten times the usual bound.
+        return min(rounding_bound(max(self.own_error, more), self.scale), NEAR * usual)
 
     @property
     def passed(self) -> bool:
