@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from seeds import seed
 from training_samples import EXAMPLES, street, zipped
 
 # Files are handed out in this order, and a long one that begins last is waited for.
@@ -31,6 +32,23 @@ def pytest_collection_modifyitems(items):
     """The longest files first, the others as they were found."""
     order = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+def pytest_collectstart():
+    """Networks that a module makes while it is imported."""
+    seed(0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Fixtures that many tests share."""
+    seed(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_draws():
+    """What shared fixtures drew, in the first of their tests only, changes nothing."""
+    seed(2)
 
 
 @pytest.fixture(scope="module", autouse=True)

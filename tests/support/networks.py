@@ -99,7 +99,8 @@ def random_selection(
 
 def relative_error(actual: Any, expected: Any) -> float:
     """Largest difference relative to the largest expected value, over nested outputs."""
-    pairs = zip(_flat(actual), _flat(expected), strict=True)
+    pairs = list(zip(_flat(actual), _flat(expected), strict=True))
+    assert all(e.detach().abs().max() > 0 for _, e in pairs), "zeros have no relative error"
     return max(float((a - e).detach().abs().max() / e.detach().abs().max()) for a, e in pairs)
 
 
