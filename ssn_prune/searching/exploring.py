@@ -25,6 +25,8 @@ from ssn_prune.searching.time_left import TimeLeft
 _ORIGINAL: Changes = ()
 _STEPS_TO_BOUND = 4
 """Candidates per round between the points on both sides of the allowed drop."""
+_OFFSETS = 3
+"""Rounds until the savings to solve for repeat; only then a front without new points is final."""
 
 
 @dataclass
@@ -148,8 +150,6 @@ def explore(explorer: Explorer, alternatives: Sequence[Alternative]) -> list[Cha
     """
     options, results = explorer.options, explorer.journal.joint
     worth = worth_choosing(alternatives)
-    noise = max((one.error for one in worth), default=0.0) / 10
-    noise = max(noise, 1e-9)
     singles = surrogate = Surrogate.of_singles(worth)
     saved_by = {(one.layer, one.pair): one.saved for one in worth}
 
@@ -161,15 +161,15 @@ def explore(explorer: Explorer, alternatives: Sequence[Alternative]) -> list[Cha
     front: list[Changes] = []
     for round_number in range(options.rounds):
         goals = _goals(explorer, front, saved, most, round_number)
-        proposed = [cheapest_harm(worth, surrogate, goal, noise) for goal in goals]
+        proposed = [cheapest_harm(worth, surrogate, goal) for goal in goals]
         known = set(explorer.journal.joint)
         explorer.measure([changes for changes in proposed if changes is not None])
         results = explorer.journal.joint
         measured = {c: r.harm for c, r in results.items() if all(x in saved_by for x in c)}
-        surrogate = singles.fitted(measured, noise)
+        surrogate = singles.fitted(measured)
         before, front = front, pareto({c: saved(c) for c in measured}, measured)
-        new = set(results) - known
-        if not new or (round_number > 1 and front == before and len(front) >= options.points):
+        settled = front == before and len(front) >= options.points
+        if round_number + 1 >= _OFFSETS and (settled or not set(results) - known):
             break
     return front
 
@@ -183,7 +183,7 @@ def _goals(
 ) -> list[float]:
     """Savings to solve for, in milliseconds: evenly spaced, and some around the allowed drop."""
     count = explorer.options.points
-    offset = (round_number % 3) / 3  # other savings in each round
+    offset = (round_number % _OFFSETS) / _OFFSETS  # other savings in each round
     goals = [most * (place + offset) / count for place in range(1, count + 1)]
     results, allowed = explorer.journal.joint, explorer.options.allowed_drop
     if allowed is not None and front:

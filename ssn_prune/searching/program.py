@@ -19,15 +19,15 @@ _SECONDS = 10.0
 
 
 def cheapest_harm(
-    alternatives: Sequence[Alternative], surrogate: Surrogate, saving: float, noise: float
+    alternatives: Sequence[Alternative], surrogate: Surrogate, saving: float
 ) -> Changes | None:
     """The changes of least predicted harm that save at least a given time.
 
     Args:
         alternatives: The pairs to choose from; a layer without a choice stays as it is.
-        surrogate: Predicts the harms.
+        surrogate: Predicts the harms. A difference within a term's tolerance counts as none; the
+            faster choice then wins.
         saving: Milliseconds to save, at least.
-        noise: Harms that differ by less count as equal; the faster choice then wins.
 
     Returns:
         The changes in the order of the alternatives; None if that much cannot be saved, or if the
@@ -41,6 +41,7 @@ def cheapest_harm(
     if saving > most * (1 + 1e-9):
         return None
     harms = np.array([surrogate.terms[one.layer, one.pair] for one in alternatives])
+    noise = np.array([surrogate.tolerances[one.layer, one.pair] for one in alternatives])
     one_each = np.array([[float(one.layer == layer) for one in alternatives] for layer in layers])
     found = milp(
         harms - noise * saved / most,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +48,7 @@ def test_no_selection_saves_as_much_at_less_harm(problem: tuple[list[Alternative
     most = sum(max(o.saved for o in alternatives if o.layer == layer) for layer in layers)
     goal = share * most
     surrogate = Surrogate.of_singles(alternatives)
-    found = cheapest_harm(alternatives, surrogate, goal, 0.0)
+    found = cheapest_harm(alternatives, surrogate, goal)
     assert found is not None
     assert len({layer for layer, _ in found}) == len(found)
     assert saved(alternatives, found) >= goal * (1 - 1e-6)
@@ -62,16 +63,24 @@ def test_no_selection_saves_as_much_at_less_harm(problem: tuple[list[Alternative
 def test_of_selections_within_the_noise_the_faster_one_is_chosen() -> None:
     slow = Alternative("layer", ALL_PAIRS[0], 5.0, 1.0, harm=0.100)
     fast = Alternative("layer", ALL_PAIRS[1], 1.0, 5.0, harm=0.101)
-    surrogate = Surrogate.of_singles([slow, fast])
-    exact = cheapest_harm([slow, fast], surrogate, 0.5, 0.0)
-    within = cheapest_harm([slow, fast], surrogate, 0.5, 0.01)
-    assert exact == (("layer", ALL_PAIRS[0]),)
-    assert within == (("layer", ALL_PAIRS[1]),)
+    for error, chosen in ((0.0, slow), (0.1, fast)):
+        both = [replace(one, error=error) for one in (slow, fast)]
+        found = cheapest_harm(both, Surrogate.of_singles(both), 0.5)
+        assert found == (("layer", chosen.pair),)
+
+
+def test_the_noise_of_a_harmful_layer_does_not_hide_what_others_do() -> None:
+    layers = [Alternative(f"layer{i}", ALL_PAIRS[0], 0.0, 1.0, harm=0.001) for i in range(9)]
+    layers.append(Alternative("harmful", ALL_PAIRS[0], 0.0, 1.0, harm=1.0, error=0.1))
+    for count in range(1, 11):
+        found = cheapest_harm(layers, Surrogate.of_singles(layers), count)
+        assert found is not None
+        assert len(found) == count
 
 
 def test_more_than_all_alternatives_save_is_impossible() -> None:
     only = Alternative("layer", ALL_PAIRS[0], 5.0, 1.0, harm=0.1)
-    assert cheapest_harm([only], Surrogate.of_singles([only]), 1.5, 0.0) is None
+    assert cheapest_harm([only], Surrogate.of_singles([only]), 1.5) is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,7 +110,7 @@ def test_the_fit_follows_measurements_and_keeps_the_rest() -> None:
     a, b, c = (Alternative(name, ALL_PAIRS[0], 0.0, 1.0, harm=1e-2) for name in "abc")
     singles = Surrogate.of_singles([a, b, c])
     both = (("a", ALL_PAIRS[0]), ("b", ALL_PAIRS[0]))
-    fitted = singles.fitted({both: 0.1}, noise=1e-6)
+    fitted = singles.fitted({both: 0.1})
     assert fitted.harm(both) == pytest.approx(0.1, rel=0.35)
     assert fitted.harm(both) > 0.05
     assert fitted.terms["c", ALL_PAIRS[0]] == pytest.approx(1e-2, rel=1e-6)
