@@ -18,6 +18,7 @@ from ssn_prune.reporting.view.searched import (
     gain_of,
     loss_interval,
     loss_of,
+    predicted_sentence,
 )
 from ssn_prune.searching.choosing import latency
 
@@ -51,6 +52,8 @@ def show_search(out: Output, report: SearchReport, *, every: bool) -> None:
     if not out.shows_text:
         return
     out.table(_front(report, out.width))
+    if report.predicted_for is not None:
+        out.message(escape(predicted_sentence(report.predicted_for)) + ".")
     changes = sorted(delivered(report).changes, key=lambda change: -change.saved_ms)
     if not changes:
         out.message(f"[bold]{escape(gain_of(report))}[/]")
@@ -95,11 +98,14 @@ def show_potential(out: Output, selection: Selection, costs: Costs) -> None:
 def _front(report: SearchReport, width: int) -> Table:
     """The front and the other networks; those that lose more than allowed are dim."""
     options, wide = report.options, width >= _WIDE
-    threads = counted(options.threads, "thread")
-    title = f"Pareto front, latency without norms = 1 ({threads}, batch {options.batch})"
+    how = f"{counted(options.threads, 'thread')}, batch {options.batch}"
+    if report.predicted_for is not None:
+        how = "predicted, not measured"
+    title = f"Pareto front, latency without norms = 1 ({how})"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    names = ("changed", "latency", *(("quartiles",) if wide else ()), "harm")
+    timed = report.predicted_for is None
+    names = ("changed", "latency", *(("quartiles",) if wide and timed else ()), "harm")
     lost = _LOST[report.has_classes]
     for name in (*names, *_measure(report), lost if wide else lost.replace(" ", "\n")):
         table.add_column(name, justify="right", no_wrap=True)
@@ -111,7 +117,7 @@ def _front(report: SearchReport, width: int) -> Table:
         table.add_column("95 % interval", justify="right", no_wrap=True)
     for mark, point in rows:
         cells = [str(len(point.changes)), f"{latency(point):.3f}"]
-        cells += [_quartiles(point)] if wide else []
+        cells += [_quartiles(point)] if wide and timed else []
         cells += [small(point.harm)] + [_percent(point.accuracy)] * len(_measure(report))
         beyond = options.allowed_drop is not None and point.drop > options.allowed_drop
         style = "bold" if mark in ("chosen", "distilled") else "dim" if beyond else ""

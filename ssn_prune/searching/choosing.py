@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ssn_prune.errors import SearchError
@@ -54,6 +55,23 @@ def choose(front: Sequence[FrontPoint], options: SearchOptions) -> int:
         f"{nearest.drop:.2f} points",
         hint=f"pass `budget={possible}`" + ("" if allowed is None else ", or a larger `max_drop=`"),
     )
+
+
+def choose_to_distil(
+    front: Sequence[FrontPoint], options: SearchOptions
+) -> tuple[int, SearchError | None]:
+    """Like :func:`choose`, but what loses too much may become better if it is distilled.
+
+    Returns:
+        The index, and None; or the index of the least harmful point within the budget, and the
+        error to raise if distillation does not bring it within the allowed drop.
+    """
+    try:
+        return choose(front, options), None
+    except SearchError as error:
+        if not options.finetune_steps or options.budget is None:
+            raise
+        return choose(front, replace(options, max_drop=None)), error
 
 
 def latency(point: FrontPoint) -> float:

@@ -41,7 +41,7 @@ class MeasuredPoints:
         changes: The changes of each point.
         points: From the slowest, the original, to the fastest.
         all_bn: The network with BN/BN everywhere; None if a layer does not offer it.
-        norm_free_ms: Latency without norms in the same run.
+        norm_free_ms: Latency without norms in the same run, or that of the costs.
         additive_error: See :class:`ssn_prune.searching.results.SearchReport`.
     """
 
@@ -60,6 +60,8 @@ def measure_points(
     conversion: ConvertOptions,
     front: Sequence[Changes],
     all_bn: Changes | None,
+    *,
+    timed: bool,
 ) -> MeasuredPoints:
     """Measure points of the front as whole files, all in one run.
 
@@ -71,6 +73,8 @@ def measure_points(
         conversion: How the result will be converted.
         front: From the original to the fastest candidate.
         all_bn: BN/BN everywhere; None if a layer does not offer it.
+        timed: Whether to time files. If not, the costs are those of another device, and predict the
+            latencies there.
     """
     chosen = _worth_measuring(explorer, front)
     wanted = [*chosen, *([] if all_bn is None or all_bn in chosen else [all_bn])]
@@ -83,11 +87,11 @@ def measure_points(
         return whole_latencies(loaded, networks, conversion, explorer.options, explorer.progress)
 
     explorer.learn_repairs(wanted)
-    found = by_first(latencies)
-    base = found[NORM_FREE].median
+    found = by_first(latencies) if timed else {}
+    base = found[NORM_FREE].median if timed else costs.norm_free_ms or math.nan
     selection = select(model)
     points = [
-        _point(explorer, selection, costs, changes, found[str(index)], base)
+        _point(explorer, selection, costs, changes, found.get(str(index)), base)
         for index, changes in enumerate(wanted)
     ]
     errors = [p.predicted_ratio - p.ratio for p in points if p.ratio is not None]
@@ -96,7 +100,7 @@ def measure_points(
         points=tuple(points[: len(chosen)]),
         all_bn=None if all_bn is None else points[wanted.index(all_bn)],
         norm_free_ms=base,
-        additive_error=math.sqrt(sum(e * e for e in errors) / len(errors)),
+        additive_error=math.sqrt(sum(e * e for e in errors) / len(errors)) if errors else None,
     )
 
 
@@ -118,7 +122,7 @@ def _point(
     selection: Selection,
     costs: Costs,
     changes: Changes,
-    measured: Latency,
+    measured: Latency | None,
     base: float,
 ) -> FrontPoint:
     result = explorer.journal.joint[changes]
@@ -141,9 +145,9 @@ def _point(
         drop=result.drop,
         accuracy=result.accuracy,
         predicted_ratio=1 + (spent - sum(change.saved_ms for change in changed)) / free,
-        ratio=measured.median / base,
-        lower=measured.lower / base,
-        upper=measured.upper / base,
+        ratio=None if measured is None else measured.median / base,
+        lower=None if measured is None else measured.lower / base,
+        upper=None if measured is None else measured.upper / base,
         difference=result.difference,
     )
 

@@ -171,7 +171,7 @@ class FrontPoint:
         accuracy: Accuracy on the same images.
         predicted_ratio: Latency predicted from the costs, relative to the network without norms.
         ratio: Measured latency of the whole file, relative to the network without norms; None if
-            only predicted.
+            it is only predicted, for another device.
         lower: First quartile of the measured latency.
         upper: Third quartile of the measured latency.
         difference: Accuracy minus that of the original on the same images, with its confidence
@@ -231,7 +231,8 @@ class SearchReport:
         singles: All alternatives, each measured alone.
         front: From the slowest, the original, to the fastest.
         chosen: Index of the chosen point in the front.
-        norm_free_ms: Latency of the network without norms, measured with the front.
+        norm_free_ms: Latency of the network without norms, measured with the front, or that of the
+            costs if latencies are predicted.
         all_bn: The network with BN/BN everywhere and its repairs; None if a layer does not offer
             it.
         saved: Share of the cost of normalization that is saved: 1 for a network as fast as the one
@@ -239,9 +240,12 @@ class SearchReport:
         finetuned: The chosen point after distillation; None if no distilled network was chosen.
         test: The result of the final test.
         additive_error: Root mean square difference between predicted and measured latencies,
-            relative to the network without norms.
+            relative to the network without norms; None if none were measured.
         candidates: Number of candidates whose joint harm was measured.
         shared_prefixes: Whether what candidates have in common was computed only once.
+        predicted_for: Runtime, device and settings of given costs if they are not those of this
+            machine and of the options. Latencies are then predicted from these costs, and none is
+            measured here. None otherwise.
     """
 
     schema_version: int
@@ -260,6 +264,7 @@ class SearchReport:
     additive_error: float | None
     candidates: int
     shared_prefixes: bool
+    predicted_for: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a chosen point that is not in the front.

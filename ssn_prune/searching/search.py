@@ -17,15 +17,16 @@ from ssn_prune.checkpoint.ordinary import as_switchable
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.measuring import measure_costs
+from ssn_prune.costs.origin import measured_elsewhere
 from ssn_prune.costs.records import FREE, CostOptions, Costs
-from ssn_prune.errors import ArgumentError, SearchError
+from ssn_prune.errors import ArgumentError, DataError, SearchError
 from ssn_prune.example_inputs import example_batches
 from ssn_prune.images.fitting import require_fitting
 from ssn_prune.images.image_set import ImageSet, TargetKind
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.candidates import cheaper
-from ssn_prune.searching.choosing import choose, latency
+from ssn_prune.searching.choosing import choose_to_distil, latency
 from ssn_prune.searching.delivery import distilled_point, measure_points
 from ssn_prune.searching.divergence import floating_outputs
 from ssn_prune.searching.evaluation import Evaluator, compare
@@ -102,7 +103,8 @@ def search(
         images: Images for the calibration, for the search and, without ``test_images``, for the
             final test; the parts are disjoint. Labels are used if there are any.
         test_images: Other images for the final test.
-        costs: The costs of the pairs at each layer; measured here if None.
+        costs: The costs of the pairs at each layer; measured here if None. Those of another device,
+            or measured with other settings, predict the latencies there, which the choice follows.
         options: How to search.
         conversion: How the result will be converted, for the latencies.
         journal: A file to add measured candidates to, or a folder in which each search has its own
@@ -135,6 +137,7 @@ def search(
         outputs = floating_outputs(model(*(tensor.to(device) for tensor in inputs)))
     for given in (images, test_images):
         _require_fitting(given, outputs)
+    _require_same_labels(images, test_images)
     parts = divide(images, test_images, options.seed, search_images=options.search_images)
     example = outputs[0][:1].cpu() if outputs[0].dim() else outputs[0].cpu()
     contents = by_first(lambda: _read(images, test_images, parts, example, options, progress))
@@ -145,6 +148,7 @@ def search(
         )  # gates that are not one-hot may stay so
     if costs is None:
         costs = by_first(lambda: measure_costs(loaded, how, progress=progress))
+    elsewhere = by_first(lambda: measured_elsewhere(costs, how))
     require_norm_free(costs, loaded, conversion)
     alternatives = cheaper(selection, costs)
     if not alternatives:
@@ -167,8 +171,10 @@ def search(
     front = explore(explorer, alternatives)
     plain = all_bn(alternatives, FREE)
     explorer.measure([] if plain is None else [plain])
-    measured = measure_points(explorer, model, loaded, costs, conversion, front, plain)
-    index = choose(measured.points, options)
+    measured = measure_points(
+        *(explorer, model, loaded, costs, conversion, front, plain), timed=elsewhere is None
+    )
+    index, refusal = choose_to_distil(measured.points, options)
     network = explorer.network(loaded.model, measured.changes[index])
     finetuned = None
     if options.finetune_steps:
@@ -176,6 +182,8 @@ def search(
         finetuned = distilled_point(explorer, model, loaded.model, measured, index, training)
     if finetuned is not None:
         index, network = finetuned.index, finetuned.network
+    elif refusal is not None:
+        raise refusal
     tested = _tested(
         model,
         copy_model(network).to(device),
@@ -203,6 +211,7 @@ def search(
         additive_error=measured.additive_error,
         candidates=len(kept.joint),
         shared_prefixes=evaluator.shares_prefixes,
+        predicted_for=elsewhere,
     )
     found = replace(loaded, model=network.to("cpu"), given=None)
     return SearchResult(found, report, costs)
@@ -257,6 +266,23 @@ def _require_fitting(images: ImageSet | None, outputs: Sequence[Tensor]) -> None
     """
     if images is not None and images.kind is TargetKind.CLASSES and outputs[0].dim() == 2:
         require_fitting(images, outputs[0].shape[1])  # other shapes are refused later
+
+
+def _require_same_labels(images: ImageSet, test_images: ImageSet | None) -> None:
+    """Refuse test images whose loss would be another quantity than that of the search.
+
+    Raises:
+        DataError: Only one of both has labels, or their labels are of another kind.
+    """
+    if test_images is not None and test_images.kind != images.kind:
+        what = {TargetKind.CLASSES: "classes", TargetKind.MAPS: "maps", TargetKind.NONE: "none"}
+        raise DataError(
+            "the test images have other labels than those of the search",
+            expected=f"the same labels: {what[images.kind]}",
+            found=what[test_images.kind],
+            hint="give both with the same kind of labels, or leave the test images out, so that a "
+            "part of the others is kept for the test",
+        )
 
 
 def images_a_batch(costs: Costs, memory: int) -> int:

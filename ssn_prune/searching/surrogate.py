@@ -65,7 +65,9 @@ class Surrogate:
         for changes, harm in measured.items():
             row = np.zeros(len(keys))
             row[[columns[change] for change in changes]] = 1
-            weight = 1 / (harm + max((self.tolerances[change] for change in changes), default=_LEAST))
+            weight = 1 / (
+                harm + max((self.tolerances[change] for change in changes), default=_LEAST)
+            )
             rows.append(row * weight)
             values.append(harm * weight)
         kept = _TRUST / (prior + noise)

@@ -7,9 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from cli_checks import ARCH, fails, run_cli
@@ -21,6 +23,7 @@ from torch import nn
 from ssn_prune import load_checkpoint, select
 from ssn_prune.cli.exit_codes import FAILURE, USAGE, VERIFICATION
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
+from ssn_prune.environment import processor_name
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import ALL_PAIRS
 
@@ -35,8 +38,8 @@ def costs() -> Costs:
     return Costs(
         schema_version=SCHEMA_VERSION,
         date="2026-01-01T00:00:00+00:00",
-        runtime="ONNX Runtime 1.0",
-        processor="none",
+        runtime=f"ONNX Runtime {onnxruntime.__version__}",
+        processor=processor_name(),
         provider="CPUExecutionProvider",
         threads=1,
         batch=1,
@@ -97,6 +100,21 @@ def test_a_search_writes_a_verified_file_a_checkpoint_and_a_report(inside):
     assert sorted(p.name for p in inside.iterdir() if not p.is_symlink()) == [
         *("chosen.pth", "lean.onnx", "r.html", "r.json"),
     ]
+
+
+def test_costs_of_a_board_decide_for_the_board(inside):
+    there = replace(costs(), processor="a [board]", threads=4)
+    Path("there.json").write_text(json.dumps(to_json(there)))
+    command = (*SEARCH[:-1], "there.json", *QUICK, "-o", "lean.onnx", "--report", "r.json")
+    result = run_cli(*command, "--budget", "1.01", "--report", "r.html")
+    assert result.exit_code == 0, result.stderr
+    said = " ".join(result.stdout.split())
+    assert "predicted, not measured" in said
+    assert "on a [board] (CPUExecutionProvider, 4 threads" in said
+    assert "nothing was timed here" in Path("r.html").read_text()
+    search = json.loads(Path("r.json").read_text())["search"]
+    assert "a [board]" in search["predicted_for"]
+    assert search["front"][search["chosen"]]["predicted_ratio"] <= 1.01
 
 
 def test_a_bound_that_other_images_refute_has_an_exit_code(inside):

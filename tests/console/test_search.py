@@ -49,6 +49,19 @@ def test_a_search_says_its_point_at_any_width(width: int) -> None:
     assert {"original", "chosen", "all"} <= set(rows)
 
 
+@pytest.mark.parametrize("width", [160, 80, 60])
+def test_predicted_latencies_are_called_that(width: int) -> None:
+    front = tuple(replace(p, ratio=None, lower=None, upper=None) for p in REPORT.front)
+    report = replace(REPORT, front=front, predicted_for="ONNX Runtime 1.20 on a [board] (1 thread)")
+    lines = printed(report, width).splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert "latency without norms = 1 (predicted, not measured)" in text
+    assert "measured with ONNX Runtime 1.20 on a [board] (1 thread); nothing was timed here" in text
+    assert "quartiles" not in text
+    assert f" {front[0].predicted_ratio:.3f} " in text
+
+
 def test_every_point_is_a_row() -> None:
     lines = printed(REPORT, 80).splitlines()
     for point in REPORT.front:

@@ -41,6 +41,19 @@ def view(report: SearchReport, names: list[str] = RESNET18) -> Any:
     return page_of(searched_run(names, report)).search
 
 
+def test_latencies_of_another_device_are_said_to_be_predicted() -> None:
+    points = tuple(replace(p, ratio=None, lower=None, upper=None) for p in REPORT.front)
+    device = "ONNX Runtime 1.20 on a <board>"
+    report = replace(REPORT, front=points, additive_error=None, predicted_for=device)
+    notes = " ".join(view(report).notes)
+    assert f"measured with {device}; nothing was timed here" in notes
+    assert "interleaved" not in notes
+    assert "off by" not in notes
+    assert "a &lt;board&gt;" in html(searched_run(RESNET18, report))
+    ratios = [mark.ratio for mark in view(report).front.marks]
+    assert ratios[0] == REPORT.front[0].predicted_ratio
+
+
 def distilled(report: SearchReport = REPORT) -> SearchReport:
     point = replace(report.front[report.chosen + 2], drop=0.2)
     return replace(report, chosen=report.chosen + 2, finetuned=point, saved=0.6)

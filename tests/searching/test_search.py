@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from noise_images import CLASSES, Noise
@@ -18,6 +19,7 @@ from ssn_prune import Normalizer, SSN2d
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
+from ssn_prune.environment import processor_name
 from ssn_prune.errors import ArgumentError, DataError, SearchError, SsnPruneError
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.normalizer import ALL_PAIRS
@@ -62,7 +64,8 @@ def checkpoint() -> LoadedCheckpoint:
 def costs(norm_free: float | None = 10.0) -> Costs:
     names = ("norm", "norm1")
     return Costs(
-        *(SCHEMA_VERSION, "", "", "", "CPUExecutionProvider", 1, 1, "portable", ((3, 8, 8),)),
+        *(SCHEMA_VERSION, "", f"ONNX Runtime {onnxruntime.__version__}", processor_name()),
+        *("CPUExecutionProvider", 1, 1, "portable", ((3, 8, 8),)),
         norm_free_ms=norm_free,
         shapes=tuple(LayerShapes(name, ((1, 6, 8, 8),)) for name in names),
         layers=tuple(
@@ -143,6 +146,67 @@ def test_a_second_output_is_not_given_away_for_free() -> None:
     assert worst.drop > 0.5
     assert found.report.front[found.report.chosen].changes == ()
     assert (found.report.test.others, found.report.test.others_error) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"runtime": "ONNX Runtime 1.0"},
+        {"processor": "a board"},
+        {"provider": "CUDAExecutionProvider"},
+        {"threads": 4},
+        {"target": "ncnn"},
+    ],
+    ids=str,
+)
+def test_costs_of_another_device_decide_and_nothing_is_timed_here(other, monkeypatch) -> None:
+    """On it the only layer that can change takes a hundred times as long as all the rest."""
+    monkeypatch.setattr(delivery, "whole_latencies", never)
+    there = replace(costs(norm_free=0.02), **other)
+    found = search(costs=there, options={"budget": 1.5, "max_drop": None}).report
+    assert [point.ratio for point in found.front] == [None] * len(found.front)
+    assert found.front[0].predicted_ratio == pytest.approx(1 + 2 / 0.02)
+    chosen = found.front[found.chosen]
+    assert [change.layer for change in chosen.changes] == ["norm1"]
+    assert chosen.predicted_ratio == pytest.approx(1)
+    assert (found.saved, found.additive_error, found.norm_free_ms) == (1, None, 0.02)
+    assert str(next(iter(other.values()))) in str(found.predicted_for)
+    with pytest.raises(SearchError, match=r"budget=1\.000"):
+        search(costs=there, options={"budget": 0.99})
+
+
+def test_costs_of_this_machine_do_not_replace_a_measurement() -> None:
+    found = search(options={"budget": 1.95, "max_drop": None}).report
+    assert found.predicted_for is None
+    assert all(point.ratio is not None for point in found.front)
+
+
+@pytest.mark.parametrize(("steps", "recovers"), [(0, True), (2, True), (2, False)])
+def test_what_loses_too_much_within_the_budget_is_distilled(monkeypatch, steps, recovers) -> None:
+    """It is delivered if that brings it within the allowed drop."""
+
+    def distilled(explorer, _, model, measured, index, training) -> delivery.Distilled:
+        drop = 0.4 if recovers else 0.6
+        point = replace(measured.points[index], harm=0.0, drop=drop)
+        return delivery.Distilled(index, point, explorer.network(model, measured.changes[index]))
+
+    monkeypatch.setattr(delivery, "_distilled", distilled)
+    options = {"finetune_steps": steps, "budget": 1.95, "max_drop": 0.5}
+    if steps and recovers:
+        found = search(options=options).report
+        assert found.finetuned is not None
+        assert found.finetuned.drop < 0.5 < found.front[found.chosen].drop
+    else:
+        with pytest.raises(SearchError, match=r"as fast as 1\.95"):
+            search(options=options)
+
+
+@pytest.mark.parametrize("kind", [TargetKind.NONE, TargetKind.MAPS])
+def test_test_images_with_other_labels_are_refused(kind: TargetKind) -> None:
+    """Their loss would be another quantity than the one that was bounded."""
+    for one, other in ((Noise(48), Noise(8, kind)), (Noise(48, kind), Noise(8))):
+        with pytest.raises(DataError, match="other labels"):
+            search(images=one, test_images=other)
 
 
 class Damaged(Noise):

@@ -19,6 +19,7 @@ from ssn_prune.reporting.view.searched import (
     ends_of,
     gain_of,
     loss_of,
+    predicted_sentence,
 )
 from ssn_prune.searching.results import PairChange, SearchReport
 
@@ -181,11 +182,14 @@ def _notes(report: SearchReport) -> list[str]:
     else:
         notes.append("Harm is the mean change of the outputs, relative to their mean magnitude")
     threads = counted(options.threads, "thread")
-    notes.append(
-        f"Latencies were measured on whole files in one run: {threads}, batch {options.batch}, "
-        f"medians of {options.runs} interleaved runs; the network without norms takes "
-        f"{milliseconds(report.norm_free_ms)}"
-    )
+    if report.predicted_for is not None:
+        notes.append(predicted_sentence(report.predicted_for))
+    else:
+        notes.append(
+            f"Latencies were measured on whole files in one run: {threads}, batch {options.batch}, "
+            f"medians of {options.runs} interleaved runs; the network without norms takes "
+            f"{milliseconds(report.norm_free_ms)}"
+        )
     if report.additive_error is not None and math.isfinite(report.additive_error):
         notes.append(
             f"Latencies predicted from the costs of single layers are off by "

@@ -68,6 +68,14 @@ REFUTED = (
 )
 
 
+def predicted_sentence(device: str) -> str:
+    """What latencies of another device are, as a sentence without its full stop."""
+    return (
+        f"Latencies are predicted from the costs that were measured with {device}; nothing was "
+        "timed here. Time the delivered file there"
+    )
+
+
 def ends_of(report: SearchReport) -> str:
     """The confidence interval of the difference in the final test; empty without labels."""
     found = report.test.difference
