@@ -63,6 +63,10 @@ class Batches:
         """Number of images."""
         return sum(map(len, self.indices))
 
+    def names(self, batch: int) -> list[str]:
+        """The names of the images of a batch."""
+        return [self.images.names[index] for index in self.indices[batch]]
+
     def inputs(self, batch: int) -> tuple[Tensor, ...]:
         """The inputs of a batch, on the device."""
         found = self.images.inputs(self.indices[batch])

@@ -141,7 +141,6 @@ class Evaluator:
         self.shares_prefixes = not isinstance(self._runner, WholeRuns) or isinstance(
             self._runner, ReplayedRuns
         )
-        self._references: list[Reference] = []
         for batch in range(len(calibration)):
 
             def record(
@@ -150,13 +149,13 @@ class Evaluator:
                 del pair, changed, members
                 return self.layers.record(batch, name, number, x)  # noqa: B023  # called at once
 
-            self._references.append(self._reference(calibration.inputs(batch), record))
+            self._reference(calibration, batch, calibration.inputs(batch), record)
         self.layers.finish_recording()
 
     @property
     def batches(self) -> int:
         """Number of batches of calibration images."""
-        return len(self._references)
+        return len(self.calibration)
 
     def measure(
         self, candidates: Sequence[Changes], step: Step = lambda: None
@@ -169,7 +168,9 @@ class Evaluator:
         """
         measured = [Measured() for _ in candidates]
         harms: list[list[Tensor]] = [[] for _ in candidates]
-        for batch, reference in enumerate(self._references):
+        for batch in range(self.batches):
+            inputs = self.calibration.inputs(batch)
+            reference = self._reference(self.calibration, batch, inputs, self._kept)
 
             def call(
                 name: str,
@@ -187,8 +188,6 @@ class Evaluator:
             def finished(index: int, outputs: Any) -> None:
                 harms[index].append(self._divergence.harms(reference, outputs))  # noqa: B023
 
-            inputs = self.calibration.inputs(batch)
-            self._reference(inputs, self._kept)
             self._run(inputs, candidates, call, finished)
             self.layers.forget_outputs()
             step()
@@ -213,7 +212,7 @@ class Evaluator:
         collected = [_Collected() for _ in candidates]
         for batch in range(len(batches)):
             inputs = batches.inputs(batch)
-            reference = self._reference(inputs, self._as_it_is)
+            reference = self._reference(batches, batch, inputs, self._as_it_is)
 
             def call(
                 name: str,
@@ -247,12 +246,14 @@ class Evaluator:
         del number, pair, changed, members
         return self.layers.original(name, x)
 
-    def _reference(self, inputs: tuple[Any, ...], call: CallLayer) -> Reference:
+    def _reference(
+        self, batches: Batches, batch: int, inputs: tuple[Any, ...], call: CallLayer
+    ) -> Reference:
         found: list[Reference] = []
 
         def finished(index: int, outputs: Any) -> None:
             del index
-            found.append(self._divergence.reference(outputs))
+            found.append(self._divergence.reference(outputs, batches.names(batch)))
 
         self._run(inputs, [()], call, finished)
         return found[0]
@@ -280,7 +281,7 @@ def compare(original: nn.Module, other: nn.Module, batches: Batches, step: Step)
         for batch in range(len(batches)):
             inputs = batches.inputs(batch)
             outputs = original(*inputs)
-            reference = divergence.reference(outputs)
+            reference = divergence.reference(outputs, batches.names(batch))
             for found, given in zip(collected, (outputs, other(*inputs)), strict=True):
                 found.take(divergence, reference, given, batches.score(batch, given))
             step()

@@ -34,6 +34,12 @@ from ssn_prune.searching.journal import Journal, file_of
 from ssn_prune.searching.latencies import require_norm_free
 from ssn_prune.searching.parts import Parts, divide
 from ssn_prune.searching.processes import by_first
+from ssn_prune.searching.reading import (
+    READ_AT_ONCE,
+    Contents,
+    read_images,
+    require_other_images,
+)
 from ssn_prune.searching.results import (
     SCHEMA_VERSION,
     ImageCounts,
@@ -41,7 +47,7 @@ from ssn_prune.searching.results import (
     SearchReport,
     Tested,
 )
-from ssn_prune.searching.setting import READ_AT_ONCE, read_images, setting_of
+from ssn_prune.searching.setting import setting_of
 from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.selection import select
 from ssn_prune.surgery.adoption import check_reference
@@ -240,13 +246,20 @@ def _read(
 ) -> list[str]:
     """Read all images that will be used; hashes of those that harms are measured on."""
     tested = images if test_images is None else test_images
-    measured = [(images, parts.calibration), (images, parts.search)]
     rest = set(parts.training).difference(parts.calibration) if options.finetune_steps else ()
-    others = [(images, tuple(rest)), (tested, parts.test)]
-    count = sum(-(-len(indices) // READ_AT_ONCE) for _, indices in (*measured, *others))
+    unscored = [(images, parts.calibration), (images, tuple(rest))]
+    scored = [(images, parts.search), (tested, parts.test)]
+    count = sum(-(-len(indices) // READ_AT_ONCE) for _, indices in (*unscored, *scored))
     left = TimeLeft(progress, "reading the images", count)
-    found = [read_images(own, indices, example, left) for own, indices in (*measured, *others)]
-    return found[: len(measured)]
+
+    def read(own: ImageSet, indices: Sequence[int], *, scored: bool) -> Contents:
+        return read_images(own, indices, example, left, scored=scored)
+
+    calibration, training = (read(*one, scored=False) for one in unscored)
+    search, test = (read(*one, scored=True) for one in scored)
+    if test_images is not None:
+        require_other_images([calibration, training, search], test)
+    return [calibration.digest, search.digest]
 
 
 def _require_fitting(images: ImageSet | None, outputs: Sequence[Tensor]) -> None:

@@ -172,6 +172,110 @@ def test_a_damaged_image_is_found_before_the_search(monkeypatch, place: int) -> 
         search(images=Noise(48), test_images=Damaged(place), costs=None)
 
 
+class Maps(Counting):
+    """The class of each pixel."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        _, depth = super().forward(x)
+        return (torch.cat([depth * (1 + place) for place in range(CLASSES)], 1),)
+
+
+def maps(count: int = 48) -> tuple[LoadedCheckpoint, Noise]:
+    loaded, images = checkpoint(), Noise(count, TargetKind.MAPS)
+    loaded.model.__class__ = Maps
+    generator = torch.Generator().manual_seed(2)
+    images.labels = torch.randint(CLASSES, (count, 8, 8), generator=generator)
+    return loaded, images
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", TargetKind)
+def test_an_image_with_a_number_that_is_not_finite_is_named(monkeypatch, kind, bad) -> None:
+    monkeypatch.setattr(searching, "Evaluator", never)
+    for place in (3, 40):
+        loaded, images = maps() if kind is TargetKind.MAPS else (checkpoint(), Noise(48, kind))
+        images.pictures[place, 0, 3, 3] = bad
+        with pytest.raises(DataError, match=rf"'{place}' holds nan or inf"):
+            search(loaded, images)
+
+
+class Overflowing(Counting):
+    """Its scores or its depth are nan for bright images."""
+
+    place = 0
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        found = list(super().forward(x))
+        bright = (x.amax((1, 2, 3)) > 50).view(-1, *[1] * (found[self.place].dim() - 1))
+        found[self.place] = found[self.place].masked_fill(bright, float("nan"))
+        return tuple(found)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("kind", [TargetKind.CLASSES, TargetKind.NONE])
+def test_an_image_that_the_network_overflows_for_is_named(monkeypatch, kind, place) -> None:
+    monkeypatch.setattr(Overflowing, "place", place)
+    for bright in (3, 40):
+        loaded, images = checkpoint(), Noise(48, kind)
+        loaded.model.__class__ = Overflowing
+        images.pictures[bright] = 100.0
+        with pytest.raises(DataError, match=rf"outputs for '{bright}' are not finite"):
+            search(loaded, images)
+
+
+def test_a_class_that_the_network_excludes_is_no_failure(monkeypatch) -> None:
+    forward = Counting.forward
+
+    def excluding(self: Counting, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores, depth = forward(self, x)
+        return torch.cat([scores[:, :-1], torch.full_like(scores[:, :1], -torch.inf)], 1), depth
+
+    monkeypatch.setattr(Counting, "forward", excluding)
+    assert search().report.front[0].harm == 0
+
+
+def test_label_maps_without_classes_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(searching, "Evaluator", never)
+    for value in (255, -1, CLASSES):
+        loaded, images = maps()
+        images.labels[:] = value
+        with pytest.raises(DataError, match="no pixel in the label maps of noise has a class"):
+            search(loaded, images)
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_a_class_saved_as_255_is_not_taken_for_no_class(only) -> None:
+    loaded, images = maps()
+    images.labels = torch.where(images.labels > 1, 255, only)
+    with pytest.raises(DataError, match=f"have class {only} alone, and 255") as caught:
+        search(loaded, images)
+    assert "labels[labels == 255] = 1" in caught.value.hint
+    images.labels[images.labels == 255] = 1 - only
+    search(loaded, images)
+    few = maps()[1]
+    few.labels[:] = only
+    few.labels[::6, 0, 0] = 255  # the edge of an object
+    search(loaded, few)
+
+
+def test_test_images_that_the_search_uses_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(searching, "Evaluator", never)
+    images, test = Noise(48), Noise(9)
+    with pytest.raises(DataError, match="48 of the test images are also among"):
+        search(images=images, test_images=images)
+    test.pictures[4] = images.pictures[20]
+    test.names = tuple(f"test {index}" for index in range(9))
+    with pytest.raises(DataError, match=r"^1 of the test images") as caught:
+        search(images=images, test_images=test)
+    assert "'test 4' of the test is '20' of the others" in caught.value.found
+
+
+def test_images_that_are_alike_in_one_set_may_be_divided() -> None:
+    images = Noise(48)
+    images.pictures[1::2] = images.pictures[::2]
+    search(images=images)
+
+
 def test_a_label_that_does_not_fit_is_found_before_the_search(monkeypatch) -> None:
     monkeypatch.setattr(searching, "Evaluator", never)
     test = Noise(8)

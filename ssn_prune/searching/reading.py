@@ -1,0 +1,156 @@
+"""Read all images before the work starts, so that a bad one is found at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ssn_prune.accuracy.per_image import VOID, score
+from ssn_prune.errors import DataError
+from ssn_prune.images.image_set import ImageSet
+from ssn_prune.text import printable, shown
+
+READ_AT_ONCE = 8
+_MANY = 0.005
+"""Share of the pixels without a class that is more than the unclear ones between objects."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What the images of one purpose hold.
+
+    Attributes:
+        digest: A hash of inputs and labels.
+        images: A hash of the inputs of each image, and its name.
+    """
+
+    digest: str
+    images: dict[str, str]
+
+
+def read_images(
+    images: ImageSet,
+    indices: Sequence[int],
+    example: Tensor,
+    step: Callable[[], None],
+    *,
+    scored: bool,
+) -> Contents:
+    """Read images and their labels.
+
+    Args:
+        images: A set.
+        indices: The images of it that will be used.
+        example: The first output of the network for one image, which the labels must fit.
+        step: Called after each ``READ_AT_ONCE`` images.
+        scored: Whether networks are scored on them: label maps must then have labelled pixels.
+
+    Raises:
+        DataError: An image or a label cannot be read, does not fit the network, or means nothing.
+    """
+    digest = hashlib.sha256()
+    names: dict[str, str] = {}
+    labels = _PixelLabels()
+    for start in range(0, len(indices), READ_AT_ONCE):
+        part = indices[start : start + READ_AT_ONCE]
+        inputs, targets = images.inputs(part), images.targets(part)
+        found = score(example.expand(len(part), *example.shape[1:]), targets, images.kind)
+        for place, index in enumerate(part):
+            tensors = [tensor[place] for tensor in inputs]
+            if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+                raise _not_finite(images, index)
+            one = hashlib.sha256()
+            for tensor in tensors:
+                one.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                one.update(as_bytes(tensor))
+            digest.update(one.digest())
+            names.setdefault(one.hexdigest(), images.names[index])
+        if targets is not None:
+            digest.update(f"{targets.dtype} {tuple(targets.shape)}".encode())
+            digest.update(as_bytes(targets))
+            if found.counts is not None:
+                labels.add(targets, found.counts[:, 2].sum(0))
+        step()
+    if scored and labels.pixels:
+        labels.require_classes(images)
+    return Contents(digest.hexdigest(), names)
+
+
+def require_other_images(used: Sequence[Contents], test: Contents) -> None:
+    """Refuse a test set with images that the search uses.
+
+    Args:
+        used: What the search reads.
+        test: The images of a test set that was given.
+
+    Raises:
+        DataError: There are some.
+    """
+    before = {one: name for contents in used for one, name in contents.images.items()}
+    shared = [one for one in test.images if one in before]
+    if shared:
+        raise DataError(
+            f"{len(shared)} of the test images are also among those of the search",
+            expected="a final test on images that nothing else has seen",
+            found=f"{shown(test.images[shared[0]])} of the test is {shown(before[shared[0]])} of "
+            "the others",
+            hint="give no test images: half of the others are then set aside for the test; or "
+            "remove the shared ones from either set",
+        )
+
+
+class _PixelLabels:
+    """How often pixels have which label."""
+
+    def __init__(self) -> None:
+        self.pixels, self.void, self.classes = 0, 0, torch.zeros(())
+
+    def add(self, targets: Tensor, classes: Tensor) -> None:
+        """Count label maps (n, H, W); ``classes`` are the pixels of each class, (classes,)."""
+        self.pixels += targets.numel()
+        self.void += int((targets == VOID).sum()) if len(classes) <= VOID else 0
+        self.classes = self.classes + classes
+
+    def require_classes(self, images: ImageSet) -> None:
+        """Refuse maps without a class, and maps of one class in which 255 stands for another.
+
+        Raises:
+            DataError: The maps are such.
+        """
+        present = self.classes.nonzero().flatten().tolist()
+        expected = f"classes 0 to {len(self.classes) - 1}; other values, such as {VOID}, are pixels"
+        if not present:
+            raise DataError(
+                f"no pixel in the label maps of {printable(images.source)} has a class",
+                expected=f"{expected} that do not count",
+                found="none of these classes",
+                hint="save the number of each pixel's class, or give the images alone, without "
+                "the maps next to them",
+            )
+        if len(present) == 1 and self.void > _MANY * self.pixels:
+            raise DataError(
+                f"the label maps of {printable(images.source)} have class {present[0]} alone, and "
+                f"{VOID}, which means no class",
+                expected=f"{expected} that do not count",
+                found=f"{VOID} in {self.void / self.pixels:.1%} of the pixels",
+                hint=f"if {VOID} stands for a class, save its number instead, such as 1: "
+                f"labels[labels == {VOID}] = 1; otherwise give images of other classes, too",
+            )
+
+
+def as_bytes(tensor: Tensor) -> bytes:
+    """The values of a tensor in memory."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _not_finite(images: ImageSet, index: int) -> DataError:
+    return DataError(
+        f"{printable(images.source)}: {shown(images.names[index])} holds nan or inf",
+        expected="finite numbers in every input, as float32",
+        found="an image whose outputs mean nothing",
+        hint="remove it, or replace these values: numpy.nan_to_num(array)",
+    )
