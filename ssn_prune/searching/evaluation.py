@@ -126,6 +126,7 @@ class Evaluator:
         model: The original, in evaluation mode on the device of the batches; not changed.
         calibration: Images to measure statistics and single harms on.
         memory: Bytes that recorded values may take.
+        others: Further images to run. Some code does something else for another number of images.
 
     Attributes:
         calibration: The calibration images.
@@ -133,11 +134,17 @@ class Evaluator:
         shares_prefixes: Whether what candidates have in common is computed only once.
     """
 
-    def __init__(self, model: nn.Module, calibration: Batches, memory: int = 2 << 30) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        calibration: Batches,
+        memory: int = 2 << 30,
+        others: Sequence[Batches] = (),
+    ) -> None:
         self.calibration = calibration
         self._divergence = Divergence(calibration.images.kind is not TargetKind.NONE)
         self.layers = SearchedLayers(model)
-        self._runner = _runner_of(model, calibration.inputs(0), memory)
+        self._runner = _runner_of(model, _of_each_size([calibration, *others]), memory)
         self.shares_prefixes = not isinstance(self._runner, WholeRuns) or isinstance(
             self._runner, ReplayedRuns
         )
@@ -288,20 +295,30 @@ def compare(original: nn.Module, other: nn.Module, batches: Batches, step: Step)
     return [found.outcome() for found in collected]
 
 
-def _runner_of(model: nn.Module, inputs: tuple[Any, ...], memory: int) -> Runner:
+def _of_each_size(given: Sequence[Batches]) -> list[tuple[Any, ...]]:
+    """The inputs of one batch of each size that occurs, the largest one first."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for batches in given:
+        for batch, indices in enumerate(batches.indices):
+            if len(indices) not in found:
+                found[len(indices)] = batches.inputs(batch)
+    return [found[size] for size in sorted(found, reverse=True)]
+
+
+def _runner_of(model: nn.Module, sizes: list[tuple[Any, ...]], memory: int) -> Runner:
     """The first way to run candidates that gives the outputs of the network's code.
 
     The ways are the captured graph, the code with recorded modules, and the code alone.
 
     Args:
         model: The network.
-        inputs: The first batch, the largest one. With two images or fewer, others may have one.
+        sizes: Inputs of one call for each number of images, the largest one first.
         memory: Bytes that recorded values may take.
     """
     layers = SearchedLayers(model)
-    sizes = [inputs]
-    if len(inputs[0]) <= 2:  # a graph of one sample would take no other number
-        sizes = [tuple(torch.cat((t[:1], t[-1:])) for t in inputs), tuple(t[:1] for t in inputs)]
+    first = sizes[0]
+    if len(first[0]) == 1:  # a graph of one sample would take no other number
+        sizes = [tuple(torch.cat((t, t)) for t in first), *sizes]
     with torch.no_grad():
         expected = [tensor_leaves(model(*clone_tensors(batch))) for batch in sizes]
     for build in (lambda: NetworkGraph(model, sizes[0]), lambda: ReplayedRuns(model, memory)):

@@ -164,7 +164,7 @@ def search(
     calibration = Batches.of(images, parts.calibration, size, device)
     on_search = Batches.of(images, parts.search, size, device, unfamiliar=True)
     progress("capturing the network")
-    evaluator = Evaluator(model, calibration, options.memory)
+    evaluator = Evaluator(model, calibration, options.memory, [on_search])
     original = evaluator.outcomes(on_search, [((), {})])[0]
     setting = setting_of(loaded.model, model, images, parts, contents, calibration)
     kept = by_first(lambda: Journal(file_of(journal, setting), setting).load())
