@@ -152,7 +152,7 @@ def divergence_terms(given: Tensor, expected: Tensor) -> Tensor:
     """
     shares = expected.exp()
     terms = shares * (expected - given)
-    return terms.where(shares != 0, torch.zeros_like(terms))
+    return terms.masked_fill(shares == 0, 0.0)
 
 
 def _relative_changes(

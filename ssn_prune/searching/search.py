@@ -56,6 +56,8 @@ from ssn_prune.surgery.guest import guest
 
 _VALUES_A_PLACE = 16
 """How many activations of the largest layer may be alive at once, to choose the batch size."""
+_BYTES_AN_OUTPUT = 48
+"""Bytes for each number of the outputs: a divergence takes about six copies in float64."""
 _LARGEST_BATCH = 32
 
 
@@ -160,7 +162,7 @@ def search(
             found=f"{len(selection.layers)} layers, all at their cheapest",
             hint="convert the network as it is",
         )
-    size = images_a_batch(costs, options.memory)
+    size = images_a_batch(costs, options.memory, outputs)
     calibration = Batches.of(images, parts.calibration, size, device)
     on_search = Batches.of(images, parts.search, size, device, unfamiliar=True)
     progress("capturing the network")
@@ -272,13 +274,22 @@ def _require_fitting(images: ImageSet | None, outputs: Sequence[Tensor]) -> None
         require_fitting(images, outputs[0].shape[1])  # other shapes are refused later
 
 
-def images_a_batch(costs: Costs, memory: int) -> int:
-    """The number of images in a batch whose activations fit the memory."""
+def images_a_batch(costs: Costs, memory: int, outputs: Sequence[Tensor]) -> int:
+    """The number of images in a batch whose activations and compared outputs fit the memory.
+
+    Args:
+        costs: The costs, which have the shapes of the layers' inputs.
+        memory: Bytes.
+        outputs: The network's outputs for any number of images.
+    """
     shapes = [shape for layer in costs.shapes for shape in layer.inputs]
     sizes = [4 * math.prod(shape[1:]) for shape in shapes]
-    image = sum(sizes) + _VALUES_A_PLACE * max(
-        sizes, default=1
-    )  # the original's outputs are kept, too
+    compared = _BYTES_AN_OUTPUT * sum(math.prod(output.shape[1:]) for output in outputs)
+    image = (
+        sum(sizes)  # the original's outputs of the layers are kept
+        + _VALUES_A_PLACE * max(sizes, default=1)
+        + compared
+    )
     return max(2, min(_LARGEST_BATCH, memory // image))
 
 

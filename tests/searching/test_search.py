@@ -26,7 +26,7 @@ from ssn_prune.searching import search as searching
 from ssn_prune.searching.latencies import NORM_FREE, Latency
 from ssn_prune.searching.results import SearchOptions
 from ssn_prune.searching.saving import save_chosen
-from ssn_prune.searching.search import SearchResult, cost_options
+from ssn_prune.searching.search import SearchResult, cost_options, images_a_batch
 
 IN, LN, BN = Normalizer
 
@@ -405,6 +405,25 @@ def test_a_saved_network_of_several_inputs_does_not_claim_to_have_one(tmp_path) 
         save_chosen(replace(loaded, more_inputs=more), tmp_path / "chosen.pth")
         saved = torch.load(tmp_path / "chosen.pth", weights_only=True)
         assert saved["input_size"] == size
+
+
+def test_large_outputs_make_batches_small() -> None:
+    maps = (torch.empty(2, 32, 256, 256, device="meta"), torch.empty((), device="meta"))
+    assert images_a_batch(costs(), 1 << 30, maps) == (1 << 30) // (48 * 32 * 256 * 256)
+    assert images_a_batch(costs(), 1 << 20, maps) == 2
+    assert images_a_batch(costs(), 1 << 20, (torch.empty(2, CLASSES),)) == 32
+
+
+def test_the_batches_of_a_search_fit_the_memory(monkeypatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def noted(_costs: Costs, _memory: int, outputs: Sequence[Tensor]) -> int:
+        asked.extend(tuple(output.shape[1:]) for output in outputs)
+        return 2
+
+    monkeypatch.setattr(searching, "images_a_batch", noted)
+    search()
+    assert asked == [(CLASSES,), (1, 8, 8)]
 
 
 def test_no_output_to_compare_is_said(monkeypatch) -> None:
