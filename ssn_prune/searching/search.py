@@ -32,6 +32,7 @@ from ssn_prune.searching.evaluation import Evaluator, compare
 from ssn_prune.searching.exploring import Explorer, all_bn, explore
 from ssn_prune.searching.journal import Journal, file_of
 from ssn_prune.searching.latencies import require_norm_free
+from ssn_prune.searching.moving import can_move
 from ssn_prune.searching.parts import Parts, divide
 from ssn_prune.searching.processes import by_first
 from ssn_prune.searching.reading import (
@@ -130,7 +131,7 @@ def search(
     # What runs is a copy, because code may write into buffers, and the copy that is delivered never
     # runs. Tensors made under inference mode become ordinary ones.
     loaded = as_switchable(loaded)
-    loaded = replace(loaded, model=copy_model(loaded.model))
+    loaded = replace(loaded, model=copy_model(loaded.model).eval())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = copy_model(loaded.model).to(device)
     inputs = example_batches(loaded, [2])[0]
@@ -211,6 +212,7 @@ def search(
         additive_error=measured.additive_error,
         candidates=len(kept.joint),
         shared_prefixes=evaluator.shares_prefixes,
+        moved_images=on_search.unfamiliar and can_move([tensor.shape for tensor in inputs]),
     )
     found = replace(loaded, model=network.to("cpu"), given=None)
     return SearchResult(found, report, costs)

@@ -44,7 +44,7 @@ def setting_of(
     layers = {name: repr(layer) for name, layer in switchable_layers(model).items()}
     return {
         "version": __version__,
-        "method": "moved statistics, fitted weight and bias, unfamiliar images, all outputs",
+        "method": "moved statistics, fitted weight and bias, images moved alike, all outputs",
         "weights": state.hexdigest(),
         "layers": hashlib.sha256(repr(layers).encode()).hexdigest(),
         "outputs": _outputs_of(running, calibration),

@@ -110,6 +110,21 @@ def test_buffers_that_code_writes_into_stay_as_they_were(steps: int) -> None:
     assert (original.changes, original.harm, original.drop) == ((), 0, 0)
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_network_in_training_mode_is_searched_in_evaluation_mode(given: bool) -> None:
+    """Only its copies change their mode."""
+    loaded = checkpoint()
+    loaded.model.norm.running_mean.uniform_(-1, 1)
+    expected = search(loaded)
+    if given:
+        loaded = replace(loaded, given=loaded.model)
+    loaded.model.train()
+    found = search(loaded)
+    assert found.report == expected.report
+    assert loaded.model.training
+    assert not found.checkpoint.model.training
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_search_distils_whatever_the_callers_mode_is(mode: Any, monkeypatch) -> None:
     """The network, too, may have been built under that mode."""
@@ -256,6 +271,12 @@ def test_a_class_saved_as_255_is_not_taken_for_no_class(only) -> None:
     few.labels[:] = only
     few.labels[::6, 0, 0] = 255  # the edge of an object
     search(loaded, few)
+
+
+@pytest.mark.parametrize("kind", TargetKind)
+def test_a_report_says_whether_images_were_moved(kind) -> None:
+    loaded, images = maps() if kind is TargetKind.MAPS else (checkpoint(), Noise(48, kind))
+    assert search(loaded, images).report.moved_images == (kind is not TargetKind.MAPS)
 
 
 def test_test_images_that_the_search_uses_are_refused(monkeypatch) -> None:
