@@ -70,6 +70,46 @@ def test_an_empty_folder_is_a_class_as_well(tmp_path):
             require_fitting(images, 4)
 
 
+def test_links_to_folders_and_files_are_followed(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    expected = opened(folder).inputs(range(12))[0]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("b", "c"):
+        (folder / name).rename(elsewhere / name)
+        (folder / name).symlink_to(elsewhere / name)
+    (elsewhere / "b" / "2.png").rename(elsewhere / "2.png")
+    (folder / "b" / "2.png").symlink_to(Path("..") / "2.png")
+    (tmp_path / "link").symlink_to(folder)
+    for place in (folder, tmp_path / "link"):
+        images = opened(place)
+        assert images.classes == ("a", "b", "c")
+        assert images.targets(range(12)).tolist() == [0] * 4 + [1] * 4 + [2] * 4
+        assert torch.equal(images.inputs(range(12))[0], expected)
+
+
+def test_two_classes_may_be_one_folder_and_a_link_upwards_leads_nowhere(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    (folder / "d").symlink_to("c")
+    (folder / "a" / "all").symlink_to(folder)
+    (folder / "all").symlink_to(".")
+    (folder / "b" / "also").symlink_to(folder / "a")
+    images = opened(folder)
+    assert images.classes == ("a", "b", "c", "d")
+    assert images.names == tuple(
+        sorted(f"{name}/{i}.png" for name in ("a", "b", "b/also", "c", "d") for i in range(4))
+    )
+    assert opened(zip_of(class_folders(tmp_path / "plain"))).classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("target", ["nothing", "2.png"])
+def test_a_link_to_nothing_is_named(tmp_path, target):
+    folder = class_folders(tmp_path / "photos")
+    (folder / "b" / "2.png").unlink()
+    (folder / "b" / "2.png").symlink_to(target)
+    refused(folder, r"b/2\.png")
+
+
 def test_maps_beside_images_are_found_and_framed_like_them(tmp_path):
     folder = pairs(tmp_path / "road")
     frame = Preprocessing((3, 4, 4), (0.5,) * 3, (0.5,) * 3, resize=8)
