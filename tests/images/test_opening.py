@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -363,6 +364,23 @@ def test_an_array_file_that_means_harm_is_refused(tmp_path, content):
     refused(tmp_path / "x.npz", "x.npz")
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.float32, np.uint8])
+@pytest.mark.parametrize("shape", [(3, 1), (3, 1, 8, 8), (3, 8, 8, 1), (3, 4), (3, 4, 8, 8)])
+def test_the_hint_makes_classes_of_labels(tmp_path, shape, kind):
+    expected = np.random.default_rng(1).integers(0, 4, (3, *(8,) * (2 if len(shape) > 2 else 0)))
+    hot = 4 in shape
+    labels = np.eye(4)[expected].swapaxes(1, -1) if hot else expected.reshape(shape)
+    if hot and len(shape) > 2:
+        labels = labels.swapaxes(2, 3)  # (n, classes, H, W)
+    assert labels.shape == shape
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 1, 8, 8)), labels=labels.astype(kind))
+    hint = refused(tmp_path / "x.npz", "not classes").hint
+    (call,) = re.findall(r"labels\.(\w+)\((\d)\)", hint)
+    cured = getattr(labels, call[0])(int(call[1])).astype(kind)
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 1, 8, 8)), labels=cured)
+    assert np.array_equal(opened(tmp_path / "x.npz").targets(range(3)), expected)
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
@@ -373,6 +391,10 @@ def test_an_array_file_that_means_harm_is_refused(tmp_path, content):
         ({"images": np.zeros((0, 1, 8, 8))}, "no inputs"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.eye(2)}, "not classes"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0.5, 1])}, "not classes"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([np.nan, 1])}, "not classes"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([np.inf, 1])}, "not classes"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array(3)}, "not classes"),
+        ({"images": np.array(3.0)}, "shape"),
         ({"images": np.array(["a", "b"])}, "not an array of numbers"),
         ({"images": np.zeros((2, 1, 8, 8), complex)}, "not an array of numbers"),
     ],
