@@ -107,6 +107,15 @@ def _unfit(classes: int, found: str) -> DataError:
     )
 
 
+def _classes_of(scores: Tensor, size: torch.Size) -> Tensor:
+    """The classes of one image, (1, H, W): maps of many classes are large in the targets' size."""
+    if scores.shape[2:] != size:
+        scores = F.interpolate(
+            scores.float(), size=tuple(size), mode="bilinear", align_corners=False
+        )
+    return scores.argmax(1)
+
+
 def _pixel_counts(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.dim() != 4 or outputs.shape[1] < 2:
         raise DataError(
@@ -122,11 +131,7 @@ def _pixel_counts(outputs: Tensor, targets: Tensor) -> Tensor:
             classes,
             f"class {strange[0]} in a map; {classes} and {VOID} are taken for pixels without one",
         )
-    if outputs.shape[2:] != targets.shape[1:]:
-        outputs = F.interpolate(
-            outputs.float(), size=tuple(targets.shape[1:]), mode="bilinear", align_corners=False
-        )
-    predicted = outputs.argmax(1)
+    predicted = torch.cat([_classes_of(one[None], targets.shape[1:]) for one in outputs])
     known = (targets >= 0) & (targets < classes)
     per_image = torch.arange(len(targets)).view(-1, 1, 1) * classes
 
