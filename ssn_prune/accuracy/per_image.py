@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ssn_prune.errors import DataError
 from ssn_prune.images.image_set import TargetKind
+from ssn_prune.text import printable
 
 VOID = 255
 """The label that means "no class" in many datasets."""
@@ -82,6 +83,26 @@ def joined(parts: Sequence[PerImage]) -> PerImage:
 
     names = ("predicted", "right", "right5", "counts")
     return PerImage(first.kind, **{name: all_of(name) for name in names})
+
+
+def require_labelled(results: PerImage, source: str) -> None:
+    """Refuse label maps in which no pixel has a class: there is nothing to count.
+
+    Args:
+        results: The results of all images.
+        source: Where the images are from.
+
+    Raises:
+        DataError: The maps are such.
+    """
+    if results.counts is not None and not bool(results.counts[:, 2].any()):
+        raise DataError(
+            f"no pixel in the label maps of {printable(source)} has a class",
+            expected=f"classes 0 to {results.counts.shape[2] - 1}",
+            found=f"other values, such as {VOID}, which mean no class",
+            hint="save the number of each pixel's class, or give the images alone, without the "
+            "maps next to them",
+        )
 
 
 def _require_classes(outputs: Tensor, targets: Tensor) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssn_prune.accuracy.per_image import VOID, score
+from ssn_prune.accuracy.per_image import VOID, PerImage, joined, require_labelled, score
 from ssn_prune.errors import DataError
 from ssn_prune.images.image_set import ImageSet
 from ssn_prune.text import printable, shown
@@ -54,11 +54,12 @@ def read_images(
     """
     digest = hashlib.sha256()
     names: dict[str, str] = {}
-    labels = _PixelLabels()
+    scores: list[PerImage] = []
+    void = pixels = 0
     for start in range(0, len(indices), READ_AT_ONCE):
         part = indices[start : start + READ_AT_ONCE]
         inputs, targets = images.inputs(part), images.targets(part)
-        found = score(example.expand(len(part), *example.shape[1:]), targets, images.kind)
+        scores.append(score(example.expand(len(part), *example.shape[1:]), targets, images.kind))
         for place, index in enumerate(part):
             tensors = [tensor[place] for tensor in inputs]
             if not all(bool(tensor.isfinite().all()) for tensor in tensors):
@@ -72,11 +73,13 @@ def read_images(
         if targets is not None:
             digest.update(f"{targets.dtype} {tuple(targets.shape)}".encode())
             digest.update(as_bytes(targets))
-            if found.counts is not None:
-                labels.add(targets, found.counts[:, 2].sum(0))
+            void += int((targets == VOID).sum())
+            pixels += targets.numel()
         step()
-    if scored and labels.pixels:
-        labels.require_classes(images)
+    if scored:
+        results = joined(scores)
+        require_labelled(results, images.source)
+        _require_several_classes(results, images.source, void / max(pixels, 1))
     return Contents(digest.hexdigest(), names)
 
 
@@ -103,43 +106,29 @@ def require_other_images(used: Sequence[Contents], test: Contents) -> None:
         )
 
 
-class _PixelLabels:
-    """How often pixels have which label."""
+def _require_several_classes(results: PerImage, source: str, void: float) -> None:
+    """Refuse label maps of one class in which 255 stands for another one.
 
-    def __init__(self) -> None:
-        self.pixels, self.void, self.classes = 0, 0, torch.zeros(())
+    Args:
+        results: The results of all images.
+        source: Where they are from.
+        void: Share of the pixels with the label 255.
 
-    def add(self, targets: Tensor, classes: Tensor) -> None:
-        """Count label maps (n, H, W); ``classes`` are the pixels of each class, (classes,)."""
-        self.pixels += targets.numel()
-        self.void += int((targets == VOID).sum()) if len(classes) <= VOID else 0
-        self.classes = self.classes + classes
-
-    def require_classes(self, images: ImageSet) -> None:
-        """Refuse maps without a class, and maps of one class in which 255 stands for another.
-
-        Raises:
-            DataError: The maps are such.
-        """
-        present = self.classes.nonzero().flatten().tolist()
-        expected = f"classes 0 to {len(self.classes) - 1}; other values, such as {VOID}, are pixels"
-        if not present:
-            raise DataError(
-                f"no pixel in the label maps of {printable(images.source)} has a class",
-                expected=f"{expected} that do not count",
-                found="none of these classes",
-                hint="save the number of each pixel's class, or give the images alone, without "
-                "the maps next to them",
-            )
-        if len(present) == 1 and self.void > _MANY * self.pixels:
-            raise DataError(
-                f"the label maps of {printable(images.source)} have class {present[0]} alone, and "
-                f"{VOID}, which means no class",
-                expected=f"{expected} that do not count",
-                found=f"{VOID} in {self.void / self.pixels:.1%} of the pixels",
-                hint=f"if {VOID} stands for a class, save its number instead, such as 1: "
-                f"labels[labels == {VOID}] = 1; otherwise give images of other classes, too",
-            )
+    Raises:
+        DataError: The maps are such.
+    """
+    if results.counts is None or results.counts.shape[2] > VOID:
+        return
+    present = results.counts[:, 2].sum(0).nonzero().flatten().tolist()
+    if len(present) == 1 and void > _MANY:
+        raise DataError(
+            f"the label maps of {printable(source)} have class {present[0]} alone, and {VOID}, "
+            "which means no class",
+            expected=f"classes 0 to {results.counts.shape[2] - 1}; {VOID} does not count",
+            found=f"{VOID} in {void:.1%} of the pixels",
+            hint=f"if {VOID} stands for a class, save its number instead, such as 1: "
+            f"labels[labels == {VOID}] = 1; otherwise give images of other classes, too",
+        )
 
 
 def as_bytes(tensor: Tensor) -> bytes:

@@ -282,6 +282,8 @@ def test_a_report_says_whether_images_were_moved(kind) -> None:
 def test_test_images_that_the_search_uses_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(searching, "Evaluator", never)
     images, test = Noise(48), Noise(9)
+    with pytest.raises(DataError, match="the test set has no images"):
+        search(images=images, test_images=Noise(0))
     with pytest.raises(DataError, match="48 of the test images are also among"):
         search(images=images, test_images=images)
     test.pictures[4] = images.pictures[20]
