@@ -49,11 +49,13 @@ from ssn_prune.conversion.on_images import open_for
 from ssn_prune.costs.cache import default_cache
 from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.records import FREE, Costs
+from ssn_prune.example_inputs import example_batches
 from ssn_prune.images.image_set import ImageSet
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import NormalizerPair
 from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.candidates import Alternative, cheaper
+from ssn_prune.searching.divergence import floating_outputs
 from ssn_prune.searching.evaluation import Evaluator, compare
 from ssn_prune.searching.joint import main_accuracy
 from ssn_prune.searching.latencies import NORM_FREE, whole_latencies
@@ -188,7 +190,7 @@ def main() -> None:
         networks[path.parent.name] = other
         counts[path.parent.name] = sum(present[name] != pair for name, pair in found_pairs.items())
     batches = Batches.of(
-        tested, range(len(tested)), images_a_batch(costs, options.memory), torch.device("cpu")
+        tested, range(len(tested)), batch_of(loaded, costs, options.memory), torch.device("cpu")
     )
     timed = {name: model for name, model in networks.items() if not name.startswith("random")}
     times = whole_latencies(loaded, timed, how, options, progress)
@@ -211,13 +213,20 @@ def main() -> None:
         arguments.markdown.write_text(text)
 
 
+def batch_of(loaded: LoadedCheckpoint, costs: Costs, memory: int) -> int:
+    """The number of images in a batch that the search uses."""
+    with torch.no_grad():
+        outputs = loaded.model(*example_batches(loaded, [2])[0])
+    return images_a_batch(costs, memory, floating_outputs(outputs))
+
+
 def baselines(
     found: SearchResult, loaded: LoadedCheckpoint, images: ImageSet, costs: Costs
 ) -> tuple[dict[str, nn.Module], dict[str, int]]:
     """The networks of the table and how many of their layers changed."""
     report = found.report
     parts = divide(images, images, report.options.seed, search_images=report.options.search_images)
-    size = images_a_batch(costs, report.options.memory)
+    size = batch_of(loaded, costs, report.options.memory)
     calibration = Batches.of(images, parts.calibration, size, torch.device("cpu"))
     evaluator = Evaluator(loaded.model, calibration)
     known = {(one.layer, one.after): one for one in report.singles}

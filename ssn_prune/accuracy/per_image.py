@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from ssn_prune.errors import DataError
 from ssn_prune.images.image_set import TargetKind
+from ssn_prune.text import printable
 
 VOID = 255
 """The label that means "no class" in many datasets."""
@@ -84,6 +85,26 @@ def joined(parts: Sequence[PerImage]) -> PerImage:
     return PerImage(first.kind, **{name: all_of(name) for name in names})
 
 
+def require_labelled(results: PerImage, source: str) -> None:
+    """Refuse label maps in which no pixel has a class: there is nothing to count.
+
+    Args:
+        results: The results of all images.
+        source: Where the images are from.
+
+    Raises:
+        DataError: The maps are such.
+    """
+    if results.counts is not None and not bool(results.counts[:, 2].any()):
+        raise DataError(
+            f"no pixel in the label maps of {printable(source)} has a class",
+            expected=f"classes 0 to {results.counts.shape[2] - 1}",
+            found=f"other values, such as {VOID}, which mean no class",
+            hint="save the number of each pixel's class, or give the images alone, without the "
+            "maps next to them",
+        )
+
+
 def _require_classes(outputs: Tensor, targets: Tensor) -> None:
     if outputs.dim() != 2 or outputs.shape[1] < 2:
         raise DataError(
@@ -107,6 +128,15 @@ def _unfit(classes: int, found: str) -> DataError:
     )
 
 
+def _classes_of(scores: Tensor, size: torch.Size) -> Tensor:
+    """The classes of one image, (1, H, W): maps of many classes are large in the targets' size."""
+    if scores.shape[2:] != size:
+        scores = F.interpolate(
+            scores.float(), size=tuple(size), mode="bilinear", align_corners=False
+        )
+    return scores.argmax(1)
+
+
 def _pixel_counts(outputs: Tensor, targets: Tensor) -> Tensor:
     if outputs.dim() != 4 or outputs.shape[1] < 2:
         raise DataError(
@@ -122,11 +152,7 @@ def _pixel_counts(outputs: Tensor, targets: Tensor) -> Tensor:
             classes,
             f"class {strange[0]} in a map; {classes} and {VOID} are taken for pixels without one",
         )
-    if outputs.shape[2:] != targets.shape[1:]:
-        outputs = F.interpolate(
-            outputs.float(), size=tuple(targets.shape[1:]), mode="bilinear", align_corners=False
-        )
-    predicted = outputs.argmax(1)
+    predicted = torch.cat([_classes_of(one[None], targets.shape[1:]) for one in outputs])
     known = (targets >= 0) & (targets < classes)
     per_image = torch.arange(len(targets)).view(-1, 1, 1) * classes
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssn_prune.accuracy.agreement import relative_differences, same_classes
 from ssn_prune.accuracy.metrics import accuracy_of
 from ssn_prune.accuracy.paired import paired
-from ssn_prune.accuracy.per_image import PerImage, joined, score
+from ssn_prune.accuracy.per_image import PerImage, joined, require_labelled, score
 from ssn_prune.accuracy.results import AccuracyReport, DifferingImage
 from ssn_prune.errors import CaptureError, DataError, SsnPruneError, first_line
 from ssn_prune.images.fitting import require_fitting
@@ -89,8 +89,13 @@ class ComparedImages:
         self.indices += indices
 
     def report(self) -> AccuracyReport:
-        """The report on all batches."""
+        """The report on all batches.
+
+        Raises:
+            DataError: No pixel of the label maps has a class.
+        """
         before, after = joined(self.before), joined(self.after)
+        require_labelled(before, self.images.source)
         differences = torch.cat(self.differences)
         same = torch.cat(self.same) if self.same else None
         changed = torch.zeros_like(differences) if same is None else 1 - same

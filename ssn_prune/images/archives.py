@@ -37,7 +37,8 @@ class FileTree:
 
     Attributes:
         path: The same.
-        names: Paths of the files relative to it, sorted; hidden ones are left out.
+        names: Paths of the files relative to it, sorted; hidden ones are left out. Links to files
+            and folders are followed, and a link to nothing is a file that cannot be read.
         folders: Paths of the folders on the first level, sorted, empty ones too.
 
     Raises:
@@ -50,11 +51,7 @@ class FileTree:
         self._opened: tuple[int, zipfile.ZipFile] | None = None
         self._prefix = ""
         if self._archive is None:
-            found = [
-                p.relative_to(path).as_posix() + ("/" if p.is_dir() else "")
-                for p in path.rglob("*")
-                if p.is_file() or p.is_dir()
-            ]
+            found = _below(path)
         else:
             if self._archive != path:
                 self._prefix = path.relative_to(self._archive).as_posix() + "/"
@@ -137,6 +134,32 @@ def unreadable(path: Path, name: str, found: str) -> DataError:
         found=printable(found),
         hint="replace or remove it",
     )
+
+
+def _below(path: Path) -> list[str]:
+    """All files below a folder, and all folders, with a slash at their end.
+
+    A folder is entered once on each way to it, so a link to a folder that it is in leads nowhere.
+    """
+    found: list[str] = []
+    inside = {str(path): ("", frozenset([os.path.realpath(path)]))}
+    for folder, folders, files in os.walk(path, followlinks=True):
+        prefix, above = inside.pop(folder)
+        entered = []
+        for name in folders:
+            below = os.path.join(folder, name)
+            real = os.path.realpath(below)
+            if not _left_out(name) and real not in above:
+                entered.append(name)
+                inside[below] = f"{prefix}{name}/", above | {real}
+        folders[:] = entered
+        found += [f"{prefix}{name}/" for name in entered]
+        found += [
+            f"{prefix}{name}"
+            for name in files
+            if os.path.isfile(place := os.path.join(folder, name)) or not os.path.exists(place)
+        ]
+    return found
 
 
 def _left_out(part: str) -> bool:

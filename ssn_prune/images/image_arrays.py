@@ -98,13 +98,14 @@ def image_arrays(
     """
     found = [tuple(array.shape) for array in arrays]
     wanted = " and ".join(str(("n", *size)).replace("'", "") for size in input_sizes)
-    if [shape[1:] for shape in found] != [tuple(size) for size in input_sizes]:
+    if () in found or [shape[1:] for shape in found] != [tuple(size) for size in input_sizes]:
         raise DataError(
             f"the inputs of {printable(source)} do not have the network's input shape",
             expected=f"{wanted}, channels first",
             found=", ".join(map(str, found)) or "nothing",
             hint="transpose or resize them, or pass the network's `input_size=`",
         )
+    known = _whole(source, labels)
     counts = [len(array) for array in (*arrays, *(() if labels is None else (labels,)))]
     if len(set(counts)) > 1 or not counts[0]:
         raise DataError(
@@ -115,7 +116,6 @@ def image_arrays(
             found=", ".join(map(str, counts)),
             hint="save them again, in the same order",
         )
-    known = _whole(source, labels)
     return ImageArrays(source, tuple(arrays), known, _for_bytes(source, arrays, preprocessing))
 
 
@@ -137,12 +137,28 @@ def _for_bytes(
 def _whole(source: str, labels: Tensor | None) -> Tensor | None:
     if labels is None:
         return None
-    fractional = labels.is_floating_point() and bool((labels != labels.round()).any())
-    if labels.dim() not in (1, 3) or fractional or labels.is_complex():
+    whole = not labels.is_complex()
+    if labels.is_floating_point():
+        whole = bool((labels % 1 == 0).all())  # nan and inf are not
+    if labels.dim() not in (1, 3) or not whole:
         raise DataError(
             f"the labels of {printable(source)} are not classes",
             expected="whole numbers of shape (n,), or (n, H, W) for a class for each pixel",
-            found=f"{labels.dtype} of shape {tuple(labels.shape)}",
-            hint="save the number of each class, such as labels.argmax(1), or leave labels out",
+            found=f"{'' if whole else 'other numbers, '}{labels.dtype} of shape "
+            f"{tuple(labels.shape)}",
+            hint=_as_classes(labels, whole=whole),
         )
     return labels.long()
+
+
+def _as_classes(labels: Tensor, *, whole: bool) -> str:
+    """How labels become classes."""
+    single = next((axis for axis in range(1, labels.dim()) if labels.shape[axis] == 1), None)
+    if whole and single is not None:
+        return f"save them without the axis of length 1: labels.squeeze({single})"
+    if single is None and labels.dim() in (2, 4):
+        return (
+            "save the number of each class, such as labels.argmax(1) if axis 1 is that of the "
+            "classes, or leave labels out"
+        )
+    return "save the number of each input's class, or leave labels out"

@@ -26,10 +26,10 @@ class Batches:
         images: The set that they come from.
         indices: The indices of the images in each batch.
         device: The device of the network.
-        unfamiliar: Whether images are shifted and scaled slightly, each always in the same way. A
-            network has memorised its training images, so hardly any change makes it give another
-            class. Moved images show how it does on unseen ones. Label maps would have to move,
-            too, so images with maps stay as they are.
+        unfamiliar: Whether inputs that can move are shifted and scaled slightly, each always in the
+            same way. A network has memorised its training images, so hardly any change makes it
+            give another class. Moved images show how it does on unseen ones. Label maps would have
+            to move, too, so images with maps stay as they are.
     """
 
     images: ImageSet
@@ -63,12 +63,16 @@ class Batches:
         """Number of images."""
         return sum(map(len, self.indices))
 
+    def names(self, batch: int) -> list[str]:
+        """The names of the images of a batch."""
+        return [self.images.names[index] for index in self.indices[batch]]
+
     def inputs(self, batch: int) -> tuple[Tensor, ...]:
         """The inputs of a batch, on the device."""
         found = self.images.inputs(self.indices[batch])
         if self.unfamiliar:
             generator = torch.Generator().manual_seed(self.indices[batch][0])
-            found = tuple(moved(tensor, _SHIFT, _SCALE, generator) for tensor in found)
+            found = moved(found, _SHIFT, _SCALE, generator)
         return tuple(tensor.to(self.device) for tensor in found)
 
     def score(self, batch: int, outputs: Any) -> PerImage:

@@ -1,8 +1,9 @@
 """A short distillation: train the weights of a network on the original's outputs.
 
 The original gives the targets, so no labels are needed and any input will do: images are shifted
-and scaled at random. All weights learn, not only those of the normalizers: a step takes about as
-long. Gates, running statistics and other buffers stay as they are.
+and scaled at random, all images of a sample alike. All weights learn, not only those of the
+normalizers: a step takes about as long. Gates, running statistics and other buffers stay as they
+are.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def distil(
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - step / steps)
         drawn = torch.randperm(len(places), generator=generator)[:IMAGES_PER_STEP].tolist()
         found = training.images.inputs([places[index] for index in drawn])
-        inputs = tuple(moved(t, _SHIFT, _SCALE, generator).to(training.device) for t in found)
+        shown = moved(found, _SHIFT, _SCALE, generator)
+        inputs = tuple(tensor.to(training.device) for tensor in shown)
         with torch.no_grad():
             targets = floating_outputs(original(*inputs))
         outputs = floating_outputs(student(*inputs))

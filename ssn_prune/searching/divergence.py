@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ssn_prune.accuracy.agreement import relative_differences
-from ssn_prune.errors import ArgumentError
+from ssn_prune.errors import ArgumentError, DataError
 from ssn_prune.surgery.nested import tensor_leaves
+from ssn_prune.text import shown
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,21 @@ class Divergence:
 
     classes: bool
 
-    def reference(self, outputs: Any) -> Reference:
+    def reference(self, outputs: Any, names: Sequence[str] = ()) -> Reference:
         """Keep the original's outputs to compare with.
+
+        Args:
+            outputs: The outputs for a batch.
+            names: The names of its images, for errors.
 
         Raises:
             ArgumentError: They should hold class scores, but do not.
+            DataError: Nothing can be compared with them, because they are not finite. A score of
+                minus infinity excludes a class.
         """
         leaves = floating_outputs(outputs)
         if not self.classes:
+            _require_finite([leaf.isfinite() for leaf in leaves], names)
             return Reference(leaves, None)
         if leaves[0].dim() < 2 or leaves[0].shape[1] < 2:
             raise ArgumentError(
@@ -66,7 +74,9 @@ class Divergence:
                 found=f"outputs of shape {tuple(leaves[0].shape)}",
                 hint="give the images without labels, to compare the outputs themselves",
             )
-        return Reference(leaves, leaves[0].double().log_softmax(1))
+        log_shares = leaves[0].double().log_softmax(1)
+        _require_finite([~log_shares.isnan(), *(leaf.isfinite() for leaf in leaves[1:])], names)
+        return Reference(leaves, log_shares)
 
     def harms(self, reference: Reference, outputs: Any) -> Tensor:
         """The divergence of each image, (n,) float64, at least 0; NaN where the outputs are NaN."""
@@ -114,6 +124,27 @@ class Divergence:
         return lost.reshape(len(lost), -1).mean(1).cpu()
 
 
+def _require_finite(finite: Sequence[Tensor], names: Sequence[str]) -> None:
+    """Refuse outputs of the original that are not finite everywhere.
+
+    Args:
+        finite: For each output, where it is finite.
+        names: The names of the images of the batch.
+    """
+    bad = next((where for where in finite if not bool(where.all())), None)
+    if bad is None:
+        return
+    images = bad.reshape(len(bad), -1).all(1).tolist() if bad.dim() else []
+    of = f" for {shown(names[images.index(False)])}" if len(images) == len(names) else ""
+    raise DataError(
+        f"the original network's outputs{of} are not finite",
+        expected="numbers that a candidate's outputs can be compared with",
+        found="nan or inf",
+        hint="check that `mean=` and `std=` are those of the training, and leave out images for "
+        "which the network overflows",
+    )
+
+
 def divergence_terms(given: Tensor, expected: Tensor) -> Tensor:
     """The terms of the Kullback-Leibler divergence, of the shape of these log-probabilities.
 
@@ -121,7 +152,7 @@ def divergence_terms(given: Tensor, expected: Tensor) -> Tensor:
     """
     shares = expected.exp()
     terms = shares * (expected - given)
-    return terms.where(shares != 0, torch.zeros_like(terms))
+    return terms.masked_fill(shares == 0, 0.0)
 
 
 def _relative_changes(

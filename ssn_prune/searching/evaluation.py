@@ -126,6 +126,7 @@ class Evaluator:
         model: The original, in evaluation mode on the device of the batches; not changed.
         calibration: Images to measure statistics and single harms on.
         memory: Bytes that recorded values may take.
+        others: Further images to run. Some code does something else for another number of images.
 
     Attributes:
         calibration: The calibration images.
@@ -133,15 +134,20 @@ class Evaluator:
         shares_prefixes: Whether what candidates have in common is computed only once.
     """
 
-    def __init__(self, model: nn.Module, calibration: Batches, memory: int = 2 << 30) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        calibration: Batches,
+        memory: int = 2 << 30,
+        others: Sequence[Batches] = (),
+    ) -> None:
         self.calibration = calibration
         self._divergence = Divergence(calibration.images.kind is not TargetKind.NONE)
         self.layers = SearchedLayers(model)
-        self._runner = _runner_of(model, calibration.inputs(0), memory)
+        self._runner = _runner_of(model, _of_each_size([calibration, *others]), memory)
         self.shares_prefixes = not isinstance(self._runner, WholeRuns) or isinstance(
             self._runner, ReplayedRuns
         )
-        self._references: list[Reference] = []
         for batch in range(len(calibration)):
 
             def record(
@@ -150,13 +156,13 @@ class Evaluator:
                 del pair, changed, members
                 return self.layers.record(batch, name, number, x)  # noqa: B023  # called at once
 
-            self._references.append(self._reference(calibration.inputs(batch), record))
+            self._reference(calibration, batch, calibration.inputs(batch), record)
         self.layers.finish_recording()
 
     @property
     def batches(self) -> int:
         """Number of batches of calibration images."""
-        return len(self._references)
+        return len(self.calibration)
 
     def measure(
         self, candidates: Sequence[Changes], step: Step = lambda: None
@@ -169,7 +175,9 @@ class Evaluator:
         """
         measured = [Measured() for _ in candidates]
         harms: list[list[Tensor]] = [[] for _ in candidates]
-        for batch, reference in enumerate(self._references):
+        for batch in range(self.batches):
+            inputs = self.calibration.inputs(batch)
+            reference = self._reference(self.calibration, batch, inputs, self._kept)
 
             def call(
                 name: str,
@@ -187,8 +195,6 @@ class Evaluator:
             def finished(index: int, outputs: Any) -> None:
                 harms[index].append(self._divergence.harms(reference, outputs))  # noqa: B023
 
-            inputs = self.calibration.inputs(batch)
-            self._reference(inputs, self._kept)
             self._run(inputs, candidates, call, finished)
             self.layers.forget_outputs()
             step()
@@ -213,7 +219,7 @@ class Evaluator:
         collected = [_Collected() for _ in candidates]
         for batch in range(len(batches)):
             inputs = batches.inputs(batch)
-            reference = self._reference(inputs, self._as_it_is)
+            reference = self._reference(batches, batch, inputs, self._as_it_is)
 
             def call(
                 name: str,
@@ -247,12 +253,14 @@ class Evaluator:
         del number, pair, changed, members
         return self.layers.original(name, x)
 
-    def _reference(self, inputs: tuple[Any, ...], call: CallLayer) -> Reference:
+    def _reference(
+        self, batches: Batches, batch: int, inputs: tuple[Any, ...], call: CallLayer
+    ) -> Reference:
         found: list[Reference] = []
 
         def finished(index: int, outputs: Any) -> None:
             del index
-            found.append(self._divergence.reference(outputs))
+            found.append(self._divergence.reference(outputs, batches.names(batch)))
 
         self._run(inputs, [()], call, finished)
         return found[0]
@@ -280,27 +288,37 @@ def compare(original: nn.Module, other: nn.Module, batches: Batches, step: Step)
         for batch in range(len(batches)):
             inputs = batches.inputs(batch)
             outputs = original(*inputs)
-            reference = divergence.reference(outputs)
+            reference = divergence.reference(outputs, batches.names(batch))
             for found, given in zip(collected, (outputs, other(*inputs)), strict=True):
                 found.take(divergence, reference, given, batches.score(batch, given))
             step()
     return [found.outcome() for found in collected]
 
 
-def _runner_of(model: nn.Module, inputs: tuple[Any, ...], memory: int) -> Runner:
+def _of_each_size(given: Sequence[Batches]) -> list[tuple[Any, ...]]:
+    """The inputs of one batch of each size that occurs, the largest one first."""
+    found: dict[int, tuple[Any, ...]] = {}
+    for batches in given:
+        for batch, indices in enumerate(batches.indices):
+            if len(indices) not in found:
+                found[len(indices)] = batches.inputs(batch)
+    return [found[size] for size in sorted(found, reverse=True)]
+
+
+def _runner_of(model: nn.Module, sizes: list[tuple[Any, ...]], memory: int) -> Runner:
     """The first way to run candidates that gives the outputs of the network's code.
 
     The ways are the captured graph, the code with recorded modules, and the code alone.
 
     Args:
         model: The network.
-        inputs: The first batch, the largest one. With two images or fewer, others may have one.
+        sizes: Inputs of one call for each number of images, the largest one first.
         memory: Bytes that recorded values may take.
     """
     layers = SearchedLayers(model)
-    sizes = [inputs]
-    if len(inputs[0]) <= 2:  # a graph of one sample would take no other number
-        sizes = [tuple(torch.cat((t[:1], t[-1:])) for t in inputs), tuple(t[:1] for t in inputs)]
+    first = sizes[0]
+    if len(first[0]) == 1:  # a graph of one sample would take no other number
+        sizes = [tuple(torch.cat((t, t)) for t in first), *sizes]
     with torch.no_grad():
         expected = [tensor_leaves(model(*clone_tensors(batch))) for batch in sizes]
     for build in (lambda: NetworkGraph(model, sizes[0]), lambda: ReplayedRuns(model, memory)):

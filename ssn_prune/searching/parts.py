@@ -57,6 +57,13 @@ def divide(images: ImageSet, test: ImageSet | None, seed: int = 0, *, search_ima
             found=f"{count}",
             hint="give more images, such as a part of the training images",
         )
+    if test is not None and not len(test):
+        raise DataError(
+            "the test set has no images",
+            expected="one image or more, and hundreds for a narrow confidence interval",
+            found="0",
+            hint="give no test images: half of the others are then set aside for the test",
+        )
     order = _by_class(images, seed)
     tested = tuple(range(len(test))) if test is not None else tuple(sorted(order[::2]))
     if test is None:

@@ -167,7 +167,7 @@ class FrontPoint:
         drop: Accuracy lost on the search images, in points: the measured loss, or the one expected
             by the original's probabilities if that is larger, or the change of other outputs in
             percent if that is larger still. Without labels, the change of the outputs in percent.
-            The images are shifted and scaled slightly, unless they have maps.
+            The images may be moved: see :attr:`SearchReport.moved_images`.
         accuracy: Accuracy on the same images.
         predicted_ratio: Latency predicted from the costs, relative to the network without norms.
         ratio: Measured latency of the whole file, relative to the network without norms; None if
@@ -243,6 +243,7 @@ class SearchReport:
             relative to the network without norms; None if none were measured.
         candidates: Number of candidates whose joint harm was measured.
         shared_prefixes: Whether what candidates have in common was computed only once.
+        moved_images: Whether the search images were shifted and scaled slightly.
         predicted_for: Runtime, device and settings of given costs if they are not those of this
             machine and of the options. Latencies are then predicted from these costs, and none is
             measured here. None otherwise.
@@ -264,6 +265,7 @@ class SearchReport:
     additive_error: float | None
     candidates: int
     shared_prefixes: bool
+    moved_images: bool = False
     predicted_for: str | None = None
 
     def __post_init__(self) -> None:

@@ -19,9 +19,8 @@ from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.origin import measured_elsewhere
 from ssn_prune.costs.records import FREE, CostOptions, Costs
-from ssn_prune.errors import ArgumentError, DataError, SearchError
+from ssn_prune.errors import ArgumentError, SearchError
 from ssn_prune.example_inputs import example_batches
-from ssn_prune.images.fitting import require_fitting
 from ssn_prune.images.image_set import ImageSet, TargetKind
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.searching.batches import Batches
@@ -33,8 +32,10 @@ from ssn_prune.searching.evaluation import Evaluator, compare
 from ssn_prune.searching.exploring import Explorer, all_bn, explore
 from ssn_prune.searching.journal import Journal, file_of
 from ssn_prune.searching.latencies import require_norm_free
-from ssn_prune.searching.parts import Parts, divide
+from ssn_prune.searching.moving import can_move
+from ssn_prune.searching.parts import divide
 from ssn_prune.searching.processes import by_first
+from ssn_prune.searching.reading import read_all, require_fitting_labels
 from ssn_prune.searching.results import (
     SCHEMA_VERSION,
     ImageCounts,
@@ -42,7 +43,7 @@ from ssn_prune.searching.results import (
     SearchReport,
     Tested,
 )
-from ssn_prune.searching.setting import READ_AT_ONCE, read_images, setting_of
+from ssn_prune.searching.setting import setting_of
 from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.selection import select
 from ssn_prune.surgery.adoption import check_reference
@@ -51,6 +52,8 @@ from ssn_prune.surgery.guest import guest
 
 _VALUES_A_PLACE = 16
 """How many activations of the largest layer may be alive at once, to choose the batch size."""
+_BYTES_AN_OUTPUT = 48
+"""Bytes for each number of the outputs: a divergence takes about six copies in float64."""
 _LARGEST_BATCH = 32
 
 
@@ -124,7 +127,7 @@ def search(
     # What runs is a copy, because code may write into buffers, and the copy that is delivered never
     # runs. Tensors made under inference mode become ordinary ones.
     loaded = as_switchable(loaded)
-    loaded = replace(loaded, model=copy_model(loaded.model))
+    loaded = replace(loaded, model=copy_model(loaded.model).eval())
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = copy_model(loaded.model).to(device)
     inputs = example_batches(loaded, [2])[0]
@@ -135,12 +138,10 @@ def search(
         require_averages(loaded.model, inputs)
     with torch.no_grad():
         outputs = floating_outputs(model(*(tensor.to(device) for tensor in inputs)))
-    for given in (images, test_images):
-        _require_fitting(given, outputs)
-    _require_same_labels(images, test_images)
+    require_fitting_labels(images, test_images, outputs)
     parts = divide(images, test_images, options.seed, search_images=options.search_images)
     example = outputs[0][:1].cpu() if outputs[0].dim() else outputs[0].cpu()
-    contents = by_first(lambda: _read(images, test_images, parts, example, options, progress))
+    contents = by_first(lambda: read_all(images, test_images, parts, example, options, progress))
     selection = select(model)
     if selection.unconverged and conversion.on_unconverged == "error":
         conversion = replace(
@@ -158,11 +159,11 @@ def search(
             found=f"{len(selection.layers)} layers, all at their cheapest",
             hint="convert the network as it is",
         )
-    size = images_a_batch(costs, options.memory)
+    size = images_a_batch(costs, options.memory, outputs)
     calibration = Batches.of(images, parts.calibration, size, device)
     on_search = Batches.of(images, parts.search, size, device, unfamiliar=True)
     progress("capturing the network")
-    evaluator = Evaluator(model, calibration, options.memory)
+    evaluator = Evaluator(model, calibration, options.memory, [on_search])
     original = evaluator.outcomes(on_search, [((), {})])[0]
     setting = setting_of(loaded.model, model, images, parts, contents, calibration)
     kept = by_first(lambda: Journal(file_of(journal, setting), setting).load())
@@ -211,6 +212,7 @@ def search(
         additive_error=measured.additive_error,
         candidates=len(kept.joint),
         shared_prefixes=evaluator.shares_prefixes,
+        moved_images=on_search.unfamiliar and can_move([tensor.shape for tensor in inputs]),
         predicted_for=elsewhere,
     )
     found = replace(loaded, model=network.to("cpu"), given=None)
@@ -239,59 +241,22 @@ def cost_options(options: SearchOptions, conversion: ConvertOptions) -> CostOpti
     )
 
 
-def _read(
-    images: ImageSet,
-    test_images: ImageSet | None,
-    parts: Parts,
-    example: Tensor,
-    options: SearchOptions,
-    progress: Progress,
-) -> list[str]:
-    """Read all images that will be used; hashes of those that harms are measured on."""
-    tested = images if test_images is None else test_images
-    measured = [(images, parts.calibration), (images, parts.search)]
-    rest = set(parts.training).difference(parts.calibration) if options.finetune_steps else ()
-    others = [(images, tuple(rest)), (tested, parts.test)]
-    count = sum(-(-len(indices) // READ_AT_ONCE) for _, indices in (*measured, *others))
-    left = TimeLeft(progress, "reading the images", count)
-    found = [read_images(own, indices, example, left) for own, indices in (*measured, *others)]
-    return found[: len(measured)]
+def images_a_batch(costs: Costs, memory: int, outputs: Sequence[Tensor]) -> int:
+    """The number of images in a batch whose activations and compared outputs fit the memory.
 
-
-def _require_fitting(images: ImageSet | None, outputs: Sequence[Tensor]) -> None:
-    """Refuse images whose classes are not those of the network, before the work starts.
-
-    Raises:
-        DataError: The number of classes differs.
+    Args:
+        costs: The costs, which have the shapes of the layers' inputs.
+        memory: Bytes.
+        outputs: The network's outputs for any number of images.
     """
-    if images is not None and images.kind is TargetKind.CLASSES and outputs[0].dim() == 2:
-        require_fitting(images, outputs[0].shape[1])  # other shapes are refused later
-
-
-def _require_same_labels(images: ImageSet, test_images: ImageSet | None) -> None:
-    """Refuse test images whose loss would be another quantity than that of the search.
-
-    Raises:
-        DataError: Only one of both has labels, or their labels are of another kind.
-    """
-    if test_images is not None and test_images.kind != images.kind:
-        what = {TargetKind.CLASSES: "classes", TargetKind.MAPS: "maps", TargetKind.NONE: "none"}
-        raise DataError(
-            "the test images have other labels than those of the search",
-            expected=f"the same labels: {what[images.kind]}",
-            found=what[test_images.kind],
-            hint="give both with the same kind of labels, or leave the test images out, so that a "
-            "part of the others is kept for the test",
-        )
-
-
-def images_a_batch(costs: Costs, memory: int) -> int:
-    """The number of images in a batch whose activations fit the memory."""
     shapes = [shape for layer in costs.shapes for shape in layer.inputs]
     sizes = [4 * math.prod(shape[1:]) for shape in shapes]
-    image = sum(sizes) + _VALUES_A_PLACE * max(
-        sizes, default=1
-    )  # the original's outputs are kept, too
+    compared = _BYTES_AN_OUTPUT * sum(math.prod(output.shape[1:]) for output in outputs)
+    image = (
+        sum(sizes)  # the original's outputs of the layers are kept
+        + _VALUES_A_PLACE * max(sizes, default=1)
+        + compared
+    )
     return max(2, min(_LARGEST_BATCH, memory // image))
 
 

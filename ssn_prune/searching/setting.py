@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssn_prune._version import __version__
-from ssn_prune.accuracy.per_image import score
 from ssn_prune.images.image_set import ImageSet
 from ssn_prune.searching.batches import Batches
 from ssn_prune.searching.divergence import floating_outputs
 from ssn_prune.searching.parts import Parts
+from ssn_prune.searching.reading import as_bytes
 from ssn_prune.searching.selections import switchable_layers
-
-READ_AT_ONCE = 8
-
-
-def read_images(
-    images: ImageSet, indices: Sequence[int], example: Tensor, step: Callable[[], None]
-) -> str:
-    """Read images and their labels before the work starts, so that a bad one is found at once.
-
-    Args:
-        images: A set.
-        indices: The images of it that will be used.
-        example: The first output of the network for one image, which the labels must fit.
-        step: Called after each ``READ_AT_ONCE`` images.
-
-    Returns:
-        A hash of inputs and labels.
-
-    Raises:
-        DataError: An image or a label cannot be read, or does not fit the network.
-    """
-    digest = hashlib.sha256()
-    for start in range(0, len(indices), READ_AT_ONCE):
-        part = indices[start : start + READ_AT_ONCE]
-        inputs, targets = images.inputs(part), images.targets(part)
-        score(example.expand(len(part), *example.shape[1:]), targets, images.kind)
-        for tensor in (*inputs, *([] if targets is None else [targets])):
-            digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(_bytes(tensor))
-        step()
-    return digest.hexdigest()
 
 
 def setting_of(
@@ -71,11 +40,11 @@ def setting_of(
     state = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         state.update(name.encode())
-        state.update(_bytes(tensor))
+        state.update(as_bytes(tensor))
     layers = {name: repr(layer) for name, layer in switchable_layers(model).items()}
     return {
         "version": __version__,
-        "method": "moved statistics, fitted weight and bias, unfamiliar images, all outputs",
+        "method": "moved statistics, fitted weight and bias, images moved alike, all outputs",
         "weights": state.hexdigest(),
         "layers": hashlib.sha256(repr(layers).encode()).hexdigest(),
         "outputs": _outputs_of(running, calibration),
@@ -105,7 +74,3 @@ def _outputs_of(model: nn.Module, calibration: Batches) -> list[str]:
         along = float(values @ direction) / (size * len(values) ** 0.5) if size else 0.0
         found.append(f"{tuple(output.shape[1:])} {size:.2e} {along + 0.0:.1f}")
     return found
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -57,6 +57,24 @@ def test_classes_that_nobody_has_do_not_count():
     assert accuracy_of(score(one_hot_maps(targets, 9), targets, MAPS)).miou == 1
 
 
+def test_maps_are_resized_image_by_image(monkeypatch):
+    """All of a batch in the targets' size would take many times the memory of the outputs."""
+    resized = []
+    interpolate = torch.nn.functional.interpolate
+
+    def counted(maps, **how):
+        resized.append(len(maps))
+        return interpolate(maps, **how)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", counted)
+    maps = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    targets = torch.zeros(5, 8, 8).long()
+    found = score(maps, targets, MAPS).counts
+    assert resized == [1] * 5
+    larger = interpolate(maps, size=(8, 8), mode="bilinear", align_corners=False)
+    assert torch.equal(found, score(larger, targets, MAPS).counts)
+
+
 def test_smaller_maps_are_resized_to_the_targets():
     targets = torch.tensor([0, 1, 2]).repeat_interleave(4).expand(1, 5, 12)
     small = one_hot_maps(targets[:, ::5, ::4], 3)

@@ -59,7 +59,7 @@ def costs() -> Costs:
 def files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("search")
     class_folders(folder / "photos", each=24)
-    class_folders(folder / "others", each=5)
+    class_folders(folder / "others", each=5, first=100)
     model = tiny_network()
     one_hot_gates(model.sn2, 1, 0)
     torch.save({"state_dict": model.state_dict()}, folder / "net.pth")

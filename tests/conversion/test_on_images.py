@@ -226,6 +226,17 @@ def test_maps_are_compared_pixel_by_pixel(folder):
 
 
 @pytest.mark.usefixtures("importable")
+def test_maps_without_a_class_are_refused(folder, tmp_path):
+    loaded = saved(folder, made(Maps), "maps.pth", "conversion_networks:Maps")
+    convert(loaded, tmp_path / "maps.onnx", HALF)
+    data = pairs(tmp_path / "road")
+    for path in (tmp_path / "road" / "testannot").iterdir():
+        Image.fromarray(np.full((8, 8), 255, dtype=np.uint8)).save(path)
+    with pytest.raises(DataError, match="no pixel in the label maps"):
+        accuracy_on_images(loaded, tmp_path / "maps.onnx", data)
+
+
+@pytest.mark.usefixtures("importable")
 def test_outputs_that_are_no_classes_have_no_agreement(folder):
     loaded = saved(folder, made(Points), "points.pth", "conversion_networks:Points")
     convert(loaded, folder / "points.onnx", HALF)

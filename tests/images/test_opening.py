@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -68,6 +69,46 @@ def test_an_empty_folder_is_a_class_as_well(tmp_path):
         require_fitting(images, 3)
         with pytest.raises(DataError, match="3 classes, and the network 4 outputs"):
             require_fitting(images, 4)
+
+
+def test_links_to_folders_and_files_are_followed(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    expected = opened(folder).inputs(range(12))[0]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("b", "c"):
+        (folder / name).rename(elsewhere / name)
+        (folder / name).symlink_to(elsewhere / name)
+    (elsewhere / "b" / "2.png").rename(elsewhere / "2.png")
+    (folder / "b" / "2.png").symlink_to(Path("..") / "2.png")
+    (tmp_path / "link").symlink_to(folder)
+    for place in (folder, tmp_path / "link"):
+        images = opened(place)
+        assert images.classes == ("a", "b", "c")
+        assert images.targets(range(12)).tolist() == [0] * 4 + [1] * 4 + [2] * 4
+        assert torch.equal(images.inputs(range(12))[0], expected)
+
+
+def test_two_classes_may_be_one_folder_and_a_link_upwards_leads_nowhere(tmp_path):
+    folder = class_folders(tmp_path / "photos")
+    (folder / "d").symlink_to("c")
+    (folder / "a" / "all").symlink_to(folder)
+    (folder / "all").symlink_to(".")
+    (folder / "b" / "also").symlink_to(folder / "a")
+    images = opened(folder)
+    assert images.classes == ("a", "b", "c", "d")
+    assert images.names == tuple(
+        sorted(f"{name}/{i}.png" for name in ("a", "b", "b/also", "c", "d") for i in range(4))
+    )
+    assert opened(zip_of(class_folders(tmp_path / "plain"))).classes == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("target", ["nothing", "2.png"])
+def test_a_link_to_nothing_is_named(tmp_path, target):
+    folder = class_folders(tmp_path / "photos")
+    (folder / "b" / "2.png").unlink()
+    (folder / "b" / "2.png").symlink_to(target)
+    refused(folder, r"b/2\.png")
 
 
 def test_maps_beside_images_are_found_and_framed_like_them(tmp_path):
@@ -323,6 +364,23 @@ def test_an_array_file_that_means_harm_is_refused(tmp_path, content):
     refused(tmp_path / "x.npz", "x.npz")
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.float32, np.uint8])
+@pytest.mark.parametrize("shape", [(3, 1), (3, 1, 8, 8), (3, 8, 8, 1), (3, 4), (3, 4, 8, 8)])
+def test_the_hint_makes_classes_of_labels(tmp_path, shape, kind):
+    expected = np.random.default_rng(1).integers(0, 4, (3, *(8,) * (2 if len(shape) > 2 else 0)))
+    hot = 4 in shape
+    labels = np.eye(4)[expected].swapaxes(1, -1) if hot else expected.reshape(shape)
+    if hot and len(shape) > 2:
+        labels = labels.swapaxes(2, 3)  # (n, classes, H, W)
+    assert labels.shape == shape
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 1, 8, 8)), labels=labels.astype(kind))
+    hint = refused(tmp_path / "x.npz", "not classes").hint
+    (call,) = re.findall(r"labels\.(\w+)\((\d)\)", hint)
+    cured = getattr(labels, call[0])(int(call[1])).astype(kind)
+    np.savez(tmp_path / "x.npz", images=np.zeros((3, 1, 8, 8)), labels=cured)
+    assert np.array_equal(opened(tmp_path / "x.npz").targets(range(3)), expected)
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
@@ -333,6 +391,10 @@ def test_an_array_file_that_means_harm_is_refused(tmp_path, content):
         ({"images": np.zeros((0, 1, 8, 8))}, "no inputs"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.eye(2)}, "not classes"),
         ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([0.5, 1])}, "not classes"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([np.nan, 1])}, "not classes"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array([np.inf, 1])}, "not classes"),
+        ({"images": np.zeros((2, 1, 8, 8)), "labels": np.array(3)}, "not classes"),
+        ({"images": np.array(3.0)}, "shape"),
         ({"images": np.array(["a", "b"])}, "not an array of numbers"),
         ({"images": np.zeros((2, 1, 8, 8), complex)}, "not an array of numbers"),
     ],

@@ -300,6 +300,13 @@ def test_without_labels_a_loss_is_a_change_of_the_outputs() -> None:
     assert "points lost" not in text
 
 
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize("moved", [True, False])
+def test_the_notes_say_whether_images_were_moved(moved: bool, labels: bool) -> None:
+    report = searched(RESNET18, labels=labels, moved_images=moved)
+    assert ("Search images are shifted" in " ".join(view(report).notes)) == moved
+
+
 def test_the_notes_count_images_and_say_how_far_predictions_are_off() -> None:
     notes = plain(" ".join(view(REPORT).notes))
     for said in (

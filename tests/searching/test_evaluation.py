@@ -148,6 +148,28 @@ def test_a_graph_that_does_not_hold_for_one_sample_is_not_used_for_it() -> None:
     assert torch.equal(outcome.results.predicted[-1:], last)
 
 
+class OneByOne(Residual):
+    """A loop over the batch: its graph holds for one number of images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([super(OneByOne, self).forward(x[i : i + 1]) for i in range(len(x))])
+
+
+@pytest.mark.parametrize(("count", "others"), [(7, 4), (6, 7), (5, 2), (4, 1)])
+def test_a_graph_is_only_used_if_it_holds_for_all_numbers_of_images(count, others) -> None:
+    images = Batches.of(Noise(), range(count), 4, CPU)
+    more = Batches.of(Noise(), range(8, 8 + others), 4, CPU)
+    model = network(OneByOne)
+    own = Evaluator(model, images, others=[more])
+    assert isinstance(own._runner, ReplayedRuns)
+    ((_, repairs),) = own.measure([CANDIDATES[3]])
+    (outcome,) = own.outcomes(more, [(CANDIDATES[3], repairs)])
+    alike = Evaluator(network(), images, others=[more])
+    assert isinstance(alike._runner, NetworkGraph)
+    (expected,) = alike.outcomes(more, [(CANDIDATES[3], repairs)])
+    assert outcome.harm.mean == pytest.approx(expected.harm.mean, rel=1e-4)
+
+
 def test_recorded_values_are_used_until_the_first_change(monkeypatch: pytest.MonkeyPatch) -> None:
     own = evaluator(network(Branching), size=16)
     convolutions: list[tuple[int, ...]] = []

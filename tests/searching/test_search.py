@@ -23,12 +23,12 @@ from ssn_prune.environment import processor_name
 from ssn_prune.errors import ArgumentError, DataError, SearchError, SsnPruneError
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.normalizer import ALL_PAIRS
-from ssn_prune.searching import delivery
+from ssn_prune.searching import delivery, reading
 from ssn_prune.searching import search as searching
 from ssn_prune.searching.latencies import NORM_FREE, Latency
 from ssn_prune.searching.results import SearchOptions
 from ssn_prune.searching.saving import save_chosen
-from ssn_prune.searching.search import SearchResult, cost_options
+from ssn_prune.searching.search import SearchResult, cost_options, images_a_batch
 
 IN, LN, BN = Normalizer
 
@@ -111,6 +111,21 @@ def test_buffers_that_code_writes_into_stay_as_they_were(steps: int) -> None:
     assert found.report.chosen > 0
     original = found.report.front[0]
     assert (original.changes, original.harm, original.drop) == ((), 0, 0)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_network_in_training_mode_is_searched_in_evaluation_mode(given: bool) -> None:
+    """Only its copies change their mode."""
+    loaded = checkpoint()
+    loaded.model.norm.running_mean.uniform_(-1, 1)
+    expected = search(loaded)
+    if given:
+        loaded = replace(loaded, given=loaded.model)
+    loaded.model.train()
+    found = search(loaded)
+    assert found.report == expected.report
+    assert loaded.model.training
+    assert not found.checkpoint.model.training
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -236,11 +251,127 @@ def test_a_damaged_image_is_found_before_the_search(monkeypatch, place: int) -> 
         search(images=Noise(48), test_images=Damaged(place), costs=None)
 
 
+class Maps(Counting):
+    """The class of each pixel."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        _, depth = super().forward(x)
+        return (torch.cat([depth * (1 + place) for place in range(CLASSES)], 1),)
+
+
+def maps(count: int = 48) -> tuple[LoadedCheckpoint, Noise]:
+    loaded, images = checkpoint(), Noise(count, TargetKind.MAPS)
+    loaded.model.__class__ = Maps
+    generator = torch.Generator().manual_seed(2)
+    images.labels = torch.randint(CLASSES, (count, 8, 8), generator=generator)
+    return loaded, images
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("kind", TargetKind)
+def test_an_image_with_a_number_that_is_not_finite_is_named(monkeypatch, kind, bad) -> None:
+    monkeypatch.setattr(searching, "Evaluator", never)
+    for place in (3, 40):
+        loaded, images = maps() if kind is TargetKind.MAPS else (checkpoint(), Noise(48, kind))
+        images.pictures[place, 0, 3, 3] = bad
+        with pytest.raises(DataError, match=rf"'{place}' holds nan or inf"):
+            search(loaded, images)
+
+
+class Overflowing(Counting):
+    """Its scores or its depth are nan for bright images."""
+
+    place = 0
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        found = list(super().forward(x))
+        bright = (x.amax((1, 2, 3)) > 50).view(-1, *[1] * (found[self.place].dim() - 1))
+        found[self.place] = found[self.place].masked_fill(bright, float("nan"))
+        return tuple(found)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("kind", [TargetKind.CLASSES, TargetKind.NONE])
+def test_an_image_that_the_network_overflows_for_is_named(monkeypatch, kind, place) -> None:
+    monkeypatch.setattr(Overflowing, "place", place)
+    for bright in (3, 40):
+        loaded, images = checkpoint(), Noise(48, kind)
+        loaded.model.__class__ = Overflowing
+        images.pictures[bright] = 100.0
+        with pytest.raises(DataError, match=rf"outputs for '{bright}' are not finite"):
+            search(loaded, images)
+
+
+def test_a_class_that_the_network_excludes_is_no_failure(monkeypatch) -> None:
+    forward = Counting.forward
+
+    def excluding(self: Counting, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores, depth = forward(self, x)
+        return torch.cat([scores[:, :-1], torch.full_like(scores[:, :1], -torch.inf)], 1), depth
+
+    monkeypatch.setattr(Counting, "forward", excluding)
+    assert search().report.front[0].harm == 0
+
+
+def test_label_maps_without_classes_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(searching, "Evaluator", never)
+    for value in (255, -1, CLASSES):
+        loaded, images = maps()
+        images.labels[:] = value
+        with pytest.raises(DataError, match="no pixel in the label maps of noise has a class"):
+            search(loaded, images)
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_a_class_saved_as_255_is_not_taken_for_no_class(only) -> None:
+    loaded, images = maps()
+    images.labels = torch.where(images.labels > 1, 255, only)
+    with pytest.raises(DataError, match=f"have class {only} alone, and 255") as caught:
+        search(loaded, images)
+    assert "labels[labels == 255] = 1" in caught.value.hint
+    images.labels[images.labels == 255] = 1 - only
+    search(loaded, images)
+    few = maps()[1]
+    few.labels[:] = only
+    few.labels[::6, 0, 0] = 255  # the edge of an object
+    search(loaded, few)
+
+
+@pytest.mark.parametrize("kind", TargetKind)
+def test_a_report_says_whether_images_were_moved(kind) -> None:
+    loaded, images = maps() if kind is TargetKind.MAPS else (checkpoint(), Noise(48, kind))
+    assert search(loaded, images).report.moved_images == (kind is not TargetKind.MAPS)
+
+
+def test_test_images_that_the_search_uses_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(searching, "Evaluator", never)
+    images, test = Noise(48), Noise(9)
+    with pytest.raises(DataError, match="the test set has no images"):
+        search(images=images, test_images=Noise(0))
+    with pytest.raises(DataError, match="48 of the test images are also among"):
+        search(images=images, test_images=images)
+    test.pictures[4] = images.pictures[20]
+    test.names = tuple(f"test {index}" for index in range(9))
+    with pytest.raises(DataError, match=r"^1 of the test images") as caught:
+        search(images=images, test_images=test)
+    assert "'test 4' of the test is '20' of the others" in caught.value.found
+    copied = Noise(100)
+    copied.pictures[4] = images.pictures[20]
+    with pytest.raises(AssertionError, match="has started"):  # data sets contain copies
+        search(images=images, test_images=copied)
+
+
+def test_images_that_are_alike_in_one_set_may_be_divided() -> None:
+    images = Noise(48)
+    images.pictures[1::2] = images.pictures[::2]
+    search(images=images)
+
+
 def test_a_label_that_does_not_fit_is_found_before_the_search(monkeypatch) -> None:
     monkeypatch.setattr(searching, "Evaluator", never)
     test = Noise(8)
     test.labels[5] = CLASSES
-    monkeypatch.setattr(searching, "_require_fitting", lambda *_: None)  # looks at folders
+    monkeypatch.setattr(reading, "require_fitting", lambda *_: None)  # looks at folders
     with pytest.raises(DataError, match="labels do not fit"):
         search(images=Noise(48), test_images=test)
 
@@ -365,6 +496,25 @@ def test_a_saved_network_of_several_inputs_does_not_claim_to_have_one(tmp_path) 
         save_chosen(replace(loaded, more_inputs=more), tmp_path / "chosen.pth")
         saved = torch.load(tmp_path / "chosen.pth", weights_only=True)
         assert saved["input_size"] == size
+
+
+def test_large_outputs_make_batches_small() -> None:
+    maps = (torch.empty(2, 32, 256, 256, device="meta"), torch.empty((), device="meta"))
+    assert images_a_batch(costs(), 1 << 30, maps) == (1 << 30) // (48 * 32 * 256 * 256)
+    assert images_a_batch(costs(), 1 << 20, maps) == 2
+    assert images_a_batch(costs(), 1 << 20, (torch.empty(2, CLASSES),)) == 32
+
+
+def test_the_batches_of_a_search_fit_the_memory(monkeypatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def noted(_costs: Costs, _memory: int, outputs: Sequence[Tensor]) -> int:
+        asked.extend(tuple(output.shape[1:]) for output in outputs)
+        return 2
+
+    monkeypatch.setattr(searching, "images_a_batch", noted)
+    search()
+    assert asked == [(CLASSES,), (1, 8, 8)]
 
 
 def test_no_output_to_compare_is_said(monkeypatch) -> None:

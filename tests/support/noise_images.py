@@ -15,6 +15,7 @@ CLASSES = 4
 class Noise:
     """Random images with random labels."""
 
+    source = "noise"
     preprocessing = None
     classes = ()
 

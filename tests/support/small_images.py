@@ -17,12 +17,16 @@ def noise(seed: int, shape: tuple[int, ...] = (8, 8)) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-def class_folders(folder: Path, classes: tuple[str, ...] = ("a", "b", "c"), each: int = 4) -> Path:
-    """Grey PNG files of 8x8 noise."""
+def class_folders(
+    folder: Path, classes: tuple[str, ...] = ("a", "b", "c"), each: int = 4, first: int = 0
+) -> Path:
+    """Grey PNG files of 8x8 noise, from the ``first`` seed on."""
     for place, name in enumerate(classes):
         (folder / name).mkdir(parents=True)
         for index in range(each):
-            Image.fromarray(noise(place * each + index)).save(folder / name / f"{index}.png")
+            Image.fromarray(noise(first + place * each + index)).save(
+                folder / name / f"{index}.png"
+            )
     return folder
 
 

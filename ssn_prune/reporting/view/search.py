@@ -172,15 +172,15 @@ def _notes(report: SearchReport) -> list[str]:
             f"Both networks give {share(report.test.same_class)} of these {what} the same class"
         )
     if report.has_classes:
-        moved = "" if _is_maps(report.test.original) else _MOVED
         notes.append(
             "Harm is the Kullback-Leibler divergence from the original’s probabilities, in nats; "
             "it needs no labels. A loss is the measured one, or the one expected by the original’s "
-            f"probabilities if that is larger{moved}"
+            "probabilities if that is larger"
         )
         notes += [] if report.test.others is None else [_OTHERS]
     else:
         notes.append("Harm is the mean change of the outputs, relative to their mean magnitude")
+    notes += [_MOVED] if report.moved_images else []
     threads = counted(options.threads, "thread")
     if report.predicted_for is not None:
         notes.append(predicted_sentence(report.predicted_for))
@@ -211,7 +211,7 @@ _OTHERS = (
     "The network has outputs other than the classes. Their mean change, relative to their mean "
     "magnitude, counts as a loss in percent if it is larger, and its square is added to the harm"
 )
-_MOVED = ". Search images are shifted and scaled slightly, so that they are new to the networks"
+_MOVED = "Search images are shifted and scaled slightly, so that they are new to the networks"
 
 
 def _is_maps(accuracy: Accuracy) -> bool:
