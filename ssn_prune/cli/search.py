@@ -39,7 +39,7 @@ from ssn_prune.cli.reports import (
     write_reports,
 )
 from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.cli.searching import Request, costs_for, joined_processes, run_search
+from ssn_prune.cli.searching import Request, joined_processes, potential_costs, run_search
 from ssn_prune.cli.targets import checkpoint_path, default_target, file_path, require_distinct
 from ssn_prune.console import (
     Output,
@@ -226,7 +226,7 @@ def search(
                 )
                 if dry_run:
                     loaded = as_switchable(loaded)
-                    found = costs_for(loaded, request, progress)
+                    found = potential_costs(loaded, request, progress)
                     require_norm_free(found, loaded, request.conversion)
                 else:
                     with failures_reported(reports if first else [], typed_command(context)):

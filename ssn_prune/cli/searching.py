@@ -86,8 +86,8 @@ def joined_processes() -> Iterator[bool]:
         dist.destroy_process_group()
 
 
-def costs_for(loaded: LoadedCheckpoint, request: Request, progress: Progress) -> Costs:
-    """Read the costs from a file, which must belong to this network, or measure them.
+def potential_costs(loaded: LoadedCheckpoint, request: Request, progress: Progress) -> Costs:
+    """The costs that a dry run shows: those of a file, if they are of this network, or measured.
 
     Raises:
         CostsError: The file is not usable.
@@ -96,17 +96,18 @@ def costs_for(loaded: LoadedCheckpoint, request: Request, progress: Progress) ->
     from ssn_prune.costs.matching import require_costs_of
     from ssn_prune.costs.measuring import measure_costs
     from ssn_prune.costs.reading import read_costs
+    from ssn_prune.searching.candidates import exportable
     from ssn_prune.searching.processes import by_first
     from ssn_prune.searching.search import cost_options
 
     if request.costs is not None:
-        found = read_costs(request.costs)
-        require_costs_of(found, loaded)
-        return found
-    options = cost_options(request.search, request.conversion)
-    return by_first(
-        lambda: measure_costs(loaded, options, cache=default_cache(), progress=progress)
-    )
+        found = require_costs_of(read_costs(request.costs), loaded)
+    else:
+        options = cost_options(request.search, request.conversion)
+        found = by_first(
+            lambda: measure_costs(loaded, options, cache=default_cache(), progress=progress)
+        )
+    return exportable(found, loaded.model)
 
 
 def run_search(
@@ -134,6 +135,8 @@ def run_search(
     from ssn_prune.checkpoint.ordinary import as_switchable
     from ssn_prune.conversion import convert
     from ssn_prune.conversion.on_images import open_for
+    from ssn_prune.costs.cache import default_cache
+    from ssn_prune.costs.reading import read_costs
     from ssn_prune.searching.processes import by_first
     from ssn_prune.searching.saving import require_savable, save_chosen
     from ssn_prune.searching.search import search
@@ -142,16 +145,17 @@ def run_search(
     loaded = as_switchable(loaded)
     if save is not None:
         require_savable(loaded)
+    costs = None if request.costs is None else read_costs(request.costs)
     images = open_for(loaded, request.data, request.conversion, None)
     tested = None
     if request.test_data is not None:
         tested = open_for(loaded, request.test_data, request.conversion, None)
-    costs = costs_for(loaded, request, progress)
     found = search(
         loaded,
         images,
         test_images=tested,
         costs=costs,
+        cache=default_cache(),
         options=request.search,
         conversion=request.conversion,
         journal=request.journal or _journals(),

@@ -16,6 +16,7 @@ from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.ordinary import as_switchable
 from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.costs.matching import require_costs_of
 from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.records import FREE, CostOptions, Costs
 from ssn_prune.errors import ArgumentError, SearchError
@@ -24,7 +25,7 @@ from ssn_prune.images.fitting import require_fitting
 from ssn_prune.images.image_set import ImageSet, TargetKind
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.searching.batches import Batches
-from ssn_prune.searching.candidates import cheaper
+from ssn_prune.searching.candidates import cheaper, exportable
 from ssn_prune.searching.choosing import choose, latency
 from ssn_prune.searching.delivery import distilled_point, measure_points
 from ssn_prune.searching.divergence import floating_outputs
@@ -82,6 +83,7 @@ def search(
     *,
     test_images: ImageSet | None = None,
     costs: Costs | None = None,
+    cache: Path | None = None,
     options: SearchOptions | None = None,
     conversion: ConvertOptions | None = None,
     journal: Path | None = None,
@@ -103,6 +105,7 @@ def search(
             final test; the parts are disjoint. Labels are used if there are any.
         test_images: Other images for the final test.
         costs: The costs of the pairs at each layer; measured here if None.
+        cache: Folder with known times for that, as in :func:`ssn_prune.measure_costs`.
         options: How to search.
         conversion: How the result will be converted, for the latencies.
         journal: A file to add measured candidates to, or a folder in which each search has its own
@@ -115,6 +118,7 @@ def search(
     Raises:
         SearchError: Nothing can be chosen, or no network is within the bounds.
         DataError: The images do not fit.
+        CostsError: The costs are those of another network.
         SsnPruneError: See its subclasses.
     """
     options, conversion = options or SearchOptions(), conversion or ConvertOptions()
@@ -135,6 +139,8 @@ def search(
         outputs = floating_outputs(model(*(tensor.to(device) for tensor in inputs)))
     for given in (images, test_images):
         _require_fitting(given, outputs)
+    if costs is not None:
+        costs = require_costs_of(costs, loaded)
     parts = divide(images, test_images, options.seed, search_images=options.search_images)
     example = outputs[0][:1].cpu() if outputs[0].dim() else outputs[0].cpu()
     contents = by_first(lambda: _read(images, test_images, parts, example, options, progress))
@@ -144,7 +150,8 @@ def search(
             conversion, on_unconverged="exact"
         )  # gates that are not one-hot may stay so
     if costs is None:
-        costs = by_first(lambda: measure_costs(loaded, how, progress=progress))
+        costs = by_first(lambda: measure_costs(loaded, how, cache=cache, progress=progress))
+    costs = exportable(costs, loaded.model)
     require_norm_free(costs, loaded, conversion)
     alternatives = cheaper(selection, costs)
     if not alternatives:

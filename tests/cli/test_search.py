@@ -20,9 +20,12 @@ from torch import nn
 
 from ssn_prune import load_checkpoint, select
 from ssn_prune.cli.exit_codes import FAILURE, USAGE, VERIFICATION
+from ssn_prune.costs.cache import default_cache
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
+from ssn_prune.errors import SearchError
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import ALL_PAIRS
+from ssn_prune.searching import search as searching
 
 HALF = ("--mean", "0.5", "--std", "0.5")
 SEARCH = ("search", "net.pth", *ARCH, "--data", "photos", *HALF, "--costs", "costs.json")
@@ -122,8 +125,6 @@ def test_a_bound_that_other_images_refute_has_an_exit_code(inside):
 
 
 def test_a_search_that_was_stopped_goes_on(inside, monkeypatch):
-    from ssn_prune.searching import search as searching
-
     def stopped(*_arguments):
         raise KeyboardInterrupt
 
@@ -159,6 +160,30 @@ def test_class_folders_of_another_task_are_refused_before_the_search(inside):
     other = (*SEARCH, *QUICK, "-o", "lean.onnx", "--test-data", "two")
     message, _ = fails(inside, FAILURE, *other)
     assert "the images have 2 classes, and the network 3 outputs" in message
+
+
+WITHOUT_COSTS = SEARCH[: SEARCH.index("--costs")]
+
+
+def test_costs_are_measured_after_the_images_were_read(inside, monkeypatch):
+    """Once, with the times that are kept for the next run."""
+    asked = []
+
+    def measure(*_arguments, cache, **_how):
+        asked.append(cache)
+        raise SearchError("measured", expected="", found="", hint="")
+
+    monkeypatch.setattr(searching, "measure_costs", measure)
+    command = (*WITHOUT_COSTS, *QUICK, "--max-drop", "100", "-o", "lean.onnx")
+    message, _ = fails(inside, FAILURE, *command, "--data", "others")
+    assert "15 images are too few" in message
+    class_folders(Path("damaged"), each=24)
+    Path("damaged/a/0.png").write_bytes(b"no image")
+    message, _ = fails(inside, FAILURE, *command, "--data", "damaged")
+    assert "0.png" in message
+    assert not asked
+    assert run_cli(*command).exit_code == FAILURE
+    assert asked == [default_cache()]
 
 
 def test_running_sums_are_refused_before_the_search(inside):

@@ -18,7 +18,7 @@ from ssn_prune import Normalizer, SSN2d
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
-from ssn_prune.errors import ArgumentError, DataError, SearchError, SsnPruneError
+from ssn_prune.errors import ArgumentError, CostsError, DataError, SearchError, SsnPruneError
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.searching import delivery
@@ -307,3 +307,55 @@ def test_no_output_to_compare_is_said(monkeypatch) -> None:
     monkeypatch.setattr(Counting, "forward", lambda _self, x: x.argmax(1))
     with pytest.raises(SsnPruneError, match="no floating-point outputs"):
         search(images=Noise(48, TargetKind.NONE))
+
+
+def narrow() -> LoadedCheckpoint:
+    """One layer offers fewer pairs than there may be costs of."""
+    loaded = checkpoint()
+    loaded.model.norm1 = SSN2d(6, normalizers=("LN", "BN")).eval()
+    loaded.model.norm1.fix(LN, LN)
+    return loaded
+
+
+def shared() -> LoadedCheckpoint:
+    loaded = checkpoint()
+    loaded.model.norm1 = SSN2d(6, shared_gate=True).eval()
+    loaded.model.norm1.fix(IN, IN)
+    return loaded
+
+
+def untracked() -> LoadedCheckpoint:
+    """BN would take the statistics of the batch, which cannot be exported."""
+    loaded = checkpoint()
+    loaded.model.norm1 = SSN2d(6, track_running_stats=False).eval()
+    loaded.model.norm1.fix(IN, IN)
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("loaded", "pairs"),
+    [(narrow, {"BN/BN"}), (shared, {"LN/LN", "BN/BN"}), (untracked, {"LN/LN"})],
+)
+def test_only_pairs_that_a_layer_offers_are_tried(loaded, pairs) -> None:
+    """Costs of all pairs are given; LN/LN costs half as much as IN/IN."""
+    known = tuple(
+        replace(one, milliseconds=1.0) if str(one.pair) == "LN/LN" else one
+        for one in costs().layers
+    )
+    report = search(loaded(), costs=replace(costs(), layers=known)).report
+    assert {str(one.after) for one in report.singles} == pairs
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("norm",), ("norm", "norm1", "other")])
+def test_costs_of_another_network_are_refused_before_the_search(monkeypatch, names) -> None:
+    monkeypatch.setattr(searching, "_read", never)
+    known = {one.layer: one for one in costs().shapes}
+    other = replace(
+        costs(),
+        shapes=tuple(LayerShapes(name, known["norm"].inputs) for name in names),
+        layers=tuple(
+            replace(one, layer=name) for name in names for one in costs().layers[: len(ALL_PAIRS)]
+        ),
+    )
+    with pytest.raises(CostsError, match="of another network"):
+        search(costs=other)
