@@ -241,6 +241,8 @@ def search(
             result = replace(done.report, command=typed_command(context))
             document = document_of(result, search=done.search)
             write_reports(document, reports, written=path)
+            if done.journal is not None:
+                done.journal.unlink(missing_ok=True)
             if json:
                 out.json(document)
             show_search(out, done.search, every=all_layers)

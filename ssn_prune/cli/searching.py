@@ -50,10 +50,12 @@ class Done:
     Attributes:
         report: The report of the conversion; None in processes that write nothing.
         search: The report of the search.
+        journal: The journal of the search, to remove once the reports are written, too.
     """
 
     report: ConversionReport | None
     search: SearchReport
+    journal: Path | None
 
 
 def _journals() -> Path | None:
@@ -134,17 +136,20 @@ def run_search(
     """
     from ssn_prune.checkpoint.ordinary import as_switchable
     from ssn_prune.conversion import convert
+    from ssn_prune.conversion.converting import require_target
     from ssn_prune.conversion.on_images import open_for
     from ssn_prune.costs.cache import default_cache
     from ssn_prune.costs.reading import read_costs
+    from ssn_prune.files import resolved
     from ssn_prune.searching.processes import by_first
     from ssn_prune.searching.saving import require_savable, save_chosen
     from ssn_prune.searching.search import search
     from ssn_prune.selection import select
 
     loaded = as_switchable(loaded)
+    require_target(loaded, resolved(path), request.conversion, force=force)
     if save is not None:
-        require_savable(loaded)
+        require_savable(loaded, save)
     costs = None if request.costs is None else read_costs(request.costs)
     images = open_for(loaded, request.data, request.conversion, None)
     tested = None
@@ -159,6 +164,7 @@ def run_search(
         options=request.search,
         conversion=request.conversion,
         journal=request.journal or _journals(),
+        keep_journal=True,
         progress=progress,
     )
     options = request.conversion
@@ -171,4 +177,4 @@ def run_search(
             save_chosen(found.checkpoint, save)
         return report
 
-    return Done(by_first(write), found.report)
+    return Done(by_first(write), found.report, found.journal)

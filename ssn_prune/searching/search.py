@@ -62,11 +62,13 @@ class SearchResult:
         checkpoint: The chosen network, to convert or save.
         report: The report of the search.
         costs: The cost of each pair at each layer.
+        journal: The file of the journal, if it was kept.
     """
 
     checkpoint: LoadedCheckpoint
     report: SearchReport
     costs: Costs
+    journal: Path | None = None
 
     def __repr__(self) -> str:
         """Name the number of changed layers and the latency."""
@@ -87,6 +89,7 @@ def search(
     options: SearchOptions | None = None,
     conversion: ConvertOptions | None = None,
     journal: Path | None = None,
+    keep_journal: bool = False,
     progress: Progress = no_progress,
 ) -> SearchResult:
     """Find cheaper pairs of normalizers at a bounded loss of accuracy.
@@ -110,6 +113,7 @@ def search(
         conversion: How the result will be converted, for the latencies.
         journal: A file to add measured candidates to, or a folder in which each search has its own
             file. A search that finds its file resumes from it, and removes it at the end.
+        keep_journal: Leave the file there, to be removed once the result is written.
         progress: Called with the name of each step, and with the time left.
 
     Returns:
@@ -189,7 +193,8 @@ def search(
         Batches.of(test_images or images, parts.test, size, device),
         progress,
     )
-    kept.finish()
+    if not keep_journal:
+        kept.finish()
     chosen = measured.points[index]
     original_ratio = latency(measured.points[0])
     spent = original_ratio - 1
@@ -212,7 +217,7 @@ def search(
         shared_prefixes=evaluator.shares_prefixes,
     )
     found = replace(loaded, model=network.to("cpu"), given=None)
-    return SearchResult(found, report, costs)
+    return SearchResult(found, report, costs, kept.path if keep_journal else None)
 
 
 def cost_options(options: SearchOptions, conversion: ConvertOptions) -> CostOptions:

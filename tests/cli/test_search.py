@@ -18,14 +18,16 @@ from PIL import Image
 from small_images import class_folders, noise
 from torch import nn
 
-from ssn_prune import load_checkpoint, select
+from ssn_prune import conversion, load_checkpoint, select
 from ssn_prune.cli.exit_codes import FAILURE, USAGE, VERIFICATION
+from ssn_prune.conversion import on_images
 from ssn_prune.costs.cache import default_cache
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
-from ssn_prune.errors import SearchError
+from ssn_prune.errors import OutputError, SearchError, VerificationError
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.searching import search as searching
+from ssn_prune.searching.search import SearchResult
 
 HALF = ("--mean", "0.5", "--std", "0.5")
 SEARCH = ("search", "net.pth", *ARCH, "--data", "photos", *HALF, "--costs", "costs.json")
@@ -184,6 +186,43 @@ def test_costs_are_measured_after_the_images_were_read(inside, monkeypatch):
     assert not asked
     assert run_cli(*command).exit_code == FAILURE
     assert asked == [default_cache()]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("-o", "x.tflite"), USAGE, "no name for an exported file"),
+        (("-o", "x.pth"), USAGE, "no name for an exported file"),
+        (("-o", "missing/x.onnx"), FAILURE, "does not exist"),
+        (("-o", "x.onnx", "--save", "chosen.onnx"), USAGE, "no name for a checkpoint"),
+        (("-o", "x.onnx", "--save", "chosen.safetensors"), USAGE, "no name for a checkpoint"),
+    ],
+)
+def test_names_of_outputs_are_refused_before_the_images_are_read(
+    inside, monkeypatch, options, code, words
+):
+    monkeypatch.setattr(on_images, "open_for", None)
+    message, _ = fails(inside, code, *SEARCH, *QUICK, *options)
+    assert words in message
+
+
+@pytest.mark.parametrize("failure", [VerificationError, OutputError, KeyboardInterrupt])
+def test_a_search_whose_result_is_not_written_keeps_its_journal(inside, monkeypatch, failure):
+    def searched(loaded, *_images, journal, keep_journal, **_how):
+        assert keep_journal
+        journal.write_text("measured")
+        return SearchResult(loaded, None, None, journal)
+
+    def convert(*_arguments, **_how):
+        if failure is VerificationError:
+            raise VerificationError("no", layer=None, expected="", found="")
+        raise failure("no")
+
+    monkeypatch.setattr(searching, "search", searched)
+    monkeypatch.setattr(conversion, "convert", convert)
+    result = run_cli(*SEARCH, *QUICK, "-o", "x.onnx", "--journal", "mine")
+    assert result.exit_code != 0
+    assert Path("mine").read_text() == "measured"
 
 
 def test_running_sums_are_refused_before_the_search(inside):

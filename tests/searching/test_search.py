@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,14 @@ from ssn_prune import Normalizer, SSN2d
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
-from ssn_prune.errors import ArgumentError, CostsError, DataError, SearchError, SsnPruneError
+from ssn_prune.errors import (
+    ArgumentError,
+    CostsError,
+    DataError,
+    OutputError,
+    SearchError,
+    SsnPruneError,
+)
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.searching import delivery
@@ -267,6 +275,16 @@ def test_a_journal_is_resumed_with_other_threads(tmp_path, monkeypatch) -> None:
     assert not path.exists()
 
 
+def test_a_journal_may_be_kept_until_the_result_is_written(tmp_path, monkeypatch) -> None:
+    found = search(journal=tmp_path, keep_journal=True)
+    assert [found.journal] == list(tmp_path.iterdir())
+    monkeypatch.setattr(searching.Explorer, "_note", never)  # nothing is measured again
+    again = search(journal=tmp_path)
+    assert again.journal is None
+    assert again.report.singles == found.report.singles
+    assert not list(tmp_path.iterdir())
+
+
 class ReadsNorms(Counting):
     """Uses the weight of a norm elsewhere, so it does not run without its norms."""
 
@@ -301,6 +319,17 @@ def test_a_saved_network_of_several_inputs_does_not_claim_to_have_one(tmp_path) 
         save_chosen(replace(loaded, more_inputs=more), tmp_path / "chosen.pth")
         saved = torch.load(tmp_path / "chosen.pth", weights_only=True)
         assert saved["input_size"] == size
+
+
+def test_a_disk_that_cannot_hold_a_saved_network_is_said(tmp_path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    loaded = replace(checkpoint(), source=SimpleNamespace(arch="code:network"))
+    with pytest.raises(OutputError, match="No space left"):
+        save_chosen(loaded, tmp_path / "chosen.pth")
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_output_to_compare_is_said(monkeypatch) -> None:
