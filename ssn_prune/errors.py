@@ -7,6 +7,7 @@ values, such as ```static_batch=4```; the command line translates these into its
 
 from __future__ import annotations
 
+import copyreg
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -61,6 +62,10 @@ class SsnPruneError(Exception):
         self.expected = expected
         self.found = found
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the attributes, whatever the arguments of the subclass are."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
 
     def details(self) -> dict[str, str]:
         """The parts of the message that are set, in reading order."""
