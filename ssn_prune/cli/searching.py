@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssn_prune.errors import ArgumentError, first_line
+
 if TYPE_CHECKING:
     from ssn_prune.checkpoint.loading import LoadedCheckpoint
     from ssn_prune.conversion import ConvertOptions
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _WAIT = timedelta(days=1)
 """How long a process may wait for the first, which measures latencies alone."""
+_JOINING = timedelta(minutes=3)
+"""How long the processes wait for each other at the beginning."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +74,46 @@ def _journals() -> Path | None:
     return folder
 
 
+def is_first_process() -> bool:
+    """Whether this process is alone or the first of several, by what torchrun tells it."""
+    return not _several() or os.environ.get("RANK", "0") == "0"
+
+
+def _several() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
+
+
 @contextmanager
-def joined_processes() -> Iterator[bool]:
-    """Join the process group if torchrun started this process; yield whether this is the first."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield True
+def joined_processes() -> Iterator[None]:
+    """Join the process group if torchrun started this process as one of several.
+
+    Raises:
+        ArgumentError: The environment says that there are several, but they do not find each other.
+    """
+    if not _several():
+        yield
         return
     import torch
     import torch.distributed as dist
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    dist.init_process_group("gloo", timeout=_WAIT)
     try:
-        yield dist.get_rank() == 0
+        store, rank, count = next(dist.rendezvous("env://", timeout=_JOINING))
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_WAIT)
+    except (ValueError, RuntimeError) as error:
+        names = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
+        given = (f"{name}={os.environ.get(name, 'unset')}" for name in names)
+        raise ArgumentError(
+            "the environment says that several processes search, but they do not find each other",
+            expected="processes that torchrun started, which sets WORLD_SIZE, RANK, MASTER_ADDR "
+            "and MASTER_PORT",
+            found=f"{', '.join(given)}: {first_line(error)}",
+            hint="for one process alone, unset WORLD_SIZE; for several, start them with torchrun",
+        ) from error
+    try:
+        if torch.cuda.is_available():
+            local = int(os.environ.get("LOCAL_RANK", "0"))
+            torch.cuda.set_device(local % torch.cuda.device_count())
+        yield
     finally:
         dist.destroy_process_group()
 

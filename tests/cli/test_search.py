@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from small_images import class_folders, noise
 from torch import nn
 
 from ssn_prune import conversion, load_checkpoint, select
+from ssn_prune.cli import searching as cli_searching
 from ssn_prune.cli.exit_codes import FAILURE, USAGE, VERIFICATION
 from ssn_prune.conversion import on_images
 from ssn_prune.costs.cache import default_cache
@@ -328,11 +330,41 @@ def test_an_ordinary_network_can_be_searched(inside):
         del sys.modules["test_search"]
 
 
-def test_processes_share_the_work_and_agree(inside):
-    """Two of them find what one finds."""
+def free_port() -> str:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
+        return str(found.getsockname()[1])
+
+
+@pytest.mark.parametrize("size", ["2", "two"])
+def test_a_process_that_torchrun_did_not_start_is_told_so(inside, monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    message, _ = fails(inside, USAGE, *SEARCH)
+    for text in (f"WORLD_SIZE={size}, RANK=unset", "MASTER_ADDR", "unset WORLD_SIZE"):
+        assert text in message
+
+
+def test_a_process_whose_others_do_not_come_ends(inside, monkeypatch):
+    monkeypatch.setattr(cli_searching, "_JOINING", timedelta(seconds=0.5))
+    rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", **rendezvous}.items():
+        monkeypatch.setenv(name, value)
+    result = run_cli(*SEARCH)
+    assert result.exit_code == USAGE
+    assert "RANK=0, MASTER_ADDR=127.0.0.1" in result.stderr
+
+
+@pytest.mark.parametrize("size", ["", "1"])
+def test_one_process_alone_joins_no_group(inside, monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert run_cli(*SEARCH, "--dry-run").exit_code == 0
+
+
+def test_processes_share_the_work_and_agree(inside):
+    """Two of them find what one finds."""
+    port = free_port()
     options = (*SEARCH, *QUICK, "--max-drop", "100", "--json")
     command = [sys.executable, "-m", "ssn_prune", *options, "-o", "two.onnx"]
     rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
