@@ -10,6 +10,7 @@ import typer
 
 from ssn_prune.cli.command_line import typed_command
 from ssn_prune.cli.exit_codes import VERIFICATION
+from ssn_prune.cli.images import data_files
 from ssn_prune.cli.options import (
     AllLayers,
     AllowUnverified,
@@ -174,7 +175,10 @@ def search(
         outputs = [("--output", path), *(("--report", entry) for entry in reports)]
         outputs += [] if saved is None else [("--save", saved)]
         outputs += [] if journal is None else [("--journal", journal)]
-        require_distinct({"the checkpoint": checkpoint}, outputs)
+        inputs = {"the checkpoint": checkpoint}
+        inputs |= {} if costs is None else {"--costs": costs}
+        inputs |= data_files({"--data": data, "--test-data": test_data})
+        require_distinct(inputs, outputs)
         with out.steps() as progress:
             progress("loading")
             from ssn_prune import conversion

@@ -208,6 +208,23 @@ def test_names_of_outputs_are_refused_before_the_images_are_read(
     assert words in message
 
 
+@pytest.mark.parametrize(
+    ("given", "outputs"),
+    [
+        ("--costs", ("--save", "costs.json")),
+        ("--costs", ("--report", "./costs.json")),
+        ("--costs", ("--journal", "costs.json")),
+        ("--data", ("--save", "p.zip", "--data", "p.zip")),
+        ("--data", ("--save", "p.zip", "--data", "p.zip/photos")),
+        ("--test-data", ("-o", "x.npz", "--test-data", "x.npz")),
+    ],
+)
+def test_no_output_replaces_what_is_read(inside, given, outputs):
+    Path("p.zip").write_bytes(b"images")
+    message, _ = fails(inside, FAILURE, *SEARCH, *QUICK, "-o", "lean.onnx", "--force", *outputs)
+    assert f"would replace {given}" in message
+
+
 @pytest.mark.parametrize("failure", [VerificationError, OutputError, KeyboardInterrupt])
 def test_a_search_whose_result_is_not_written_keeps_its_journal(inside, monkeypatch, failure):
     def searched(loaded, *_images, journal, keep_journal, **_how):
