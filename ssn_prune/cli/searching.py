@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssn_prune.errors import ArgumentError, first_line
+from ssn_prune.errors import ArgumentError, OutputError, first_line
 
 if TYPE_CHECKING:
     from ssn_prune.checkpoint.loading import LoadedCheckpoint
@@ -65,11 +65,13 @@ class Done:
 def _journals() -> Path | None:
     """A folder for journals in the user's cache folder; None if there cannot be one."""
     from ssn_prune.costs.cache import default_cache
+    from ssn_prune.searching.journal import require_journal
 
     folder = default_cache().with_name("searches")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+        require_journal(folder)
+    except (OSError, OutputError):
         return None
     return folder
 

@@ -31,7 +31,7 @@ from ssn_prune.searching.delivery import distilled_point, measure_points
 from ssn_prune.searching.divergence import floating_outputs
 from ssn_prune.searching.evaluation import Evaluator, compare
 from ssn_prune.searching.exploring import Explorer, all_bn, explore
-from ssn_prune.searching.journal import Journal, file_of
+from ssn_prune.searching.journal import Journal, file_of, require_journal
 from ssn_prune.searching.latencies import require_norm_free
 from ssn_prune.searching.parts import Parts, divide
 from ssn_prune.searching.processes import by_first
@@ -127,6 +127,7 @@ def search(
     """
     options, conversion = options or SearchOptions(), conversion or ConvertOptions()
     how = cost_options(options, conversion)
+    by_first(lambda: require_journal(journal))
     # What runs is a copy, because code may write into buffers, and the copy that is delivered never
     # runs. Tensors made under inference mode become ordinary ones.
     loaded = as_switchable(loaded)

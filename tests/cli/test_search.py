@@ -28,6 +28,7 @@ from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerS
 from ssn_prune.errors import OutputError, SearchError, VerificationError
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import ALL_PAIRS
+from ssn_prune.searching import journal as journals
 from ssn_prune.searching import search as searching
 from ssn_prune.searching.search import SearchResult
 
@@ -206,6 +207,30 @@ def test_names_of_outputs_are_refused_before_the_images_are_read(
     monkeypatch.setattr(on_images, "open_for", None)
     message, _ = fails(inside, code, *SEARCH, *QUICK, *options)
     assert words in message
+
+
+@pytest.mark.parametrize(
+    ("journal", "words"), [("missing/j", "does not exist"), ("weights.pth", "cannot be read")]
+)
+def test_a_wrong_journal_is_refused_before_the_images_are_read(inside, monkeypatch, journal, words):
+    monkeypatch.setattr(searching, "_read", None)
+    Path("weights.pth").write_bytes(b"\x80")
+    message, _ = fails(inside, FAILURE, *SEARCH, *QUICK, "--journal", journal)
+    assert words in message
+
+
+def test_a_search_goes_on_without_a_journal_in_the_cache(inside, monkeypatch, tmp_path):
+    assert cli_searching._journals().name == "searches"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cli_searching._journals() is None
+
+    def full(_journal):
+        raise OutputError("full")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(journals, "require_journal", full)
+    assert cli_searching._journals() is None
 
 
 @pytest.mark.parametrize(
