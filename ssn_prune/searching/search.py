@@ -127,6 +127,13 @@ def search(
     """
     options, conversion = options or SearchOptions(), conversion or ConvertOptions()
     how = cost_options(options, conversion)
+    if loaded.takes_images:
+        raise SearchError(
+            "a detection model cannot be searched",
+            expected="a network that takes batches of one size",
+            found="one that takes a list of images",
+            hint="convert it as it is",
+        )
     by_first(lambda: require_journal(journal))
     # What runs is a copy, because code may write into buffers, and the copy that is delivered never
     # runs. Tensors made under inference mode become ordinary ones.

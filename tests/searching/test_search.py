@@ -321,6 +321,11 @@ def test_a_saved_network_of_several_inputs_does_not_claim_to_have_one(tmp_path) 
         assert saved["input_size"] == size
 
 
+def test_a_network_that_takes_lists_of_images_is_refused() -> None:
+    with pytest.raises(SearchError, match="detection model cannot be searched"):
+        search(replace(checkpoint(), takes_images=True))
+
+
 def test_a_disk_that_cannot_hold_a_saved_network_is_said(tmp_path, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
