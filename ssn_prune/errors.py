@@ -7,7 +7,6 @@ values, such as ```static_batch=4```; the command line translates these into its
 
 from __future__ import annotations
 
-import copyreg
 import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +28,10 @@ def first_line(error: BaseException) -> str:
     """
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip()
     return (text or type(error).__name__).splitlines()[0][:300]
+
+
+def _unpickled(kind: type[SsnPruneError], arguments: tuple[Any, ...]) -> SsnPruneError:
+    return kind.__new__(kind, *arguments)
 
 
 class SsnPruneError(Exception):
@@ -65,7 +68,7 @@ class SsnPruneError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the attributes, whatever the arguments of the subclass are."""
-        return copyreg.__newobj__, (type(self), *self.args), self.__dict__
+        return _unpickled, (type(self), self.args), self.__dict__
 
     def details(self) -> dict[str, str]:
         """The parts of the message that are set, in reading order."""

@@ -97,9 +97,10 @@ def joined_processes() -> Iterator[None]:
         return
     import torch
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 
     try:
-        store, rank, count = next(dist.rendezvous("env://", timeout=_JOINING))
+        store, rank, count = next(rendezvous("env://", timeout=_JOINING))
         dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_WAIT)
     except (ValueError, RuntimeError) as error:
         names = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
