@@ -14,8 +14,8 @@ from ssn_prune.accuracy.metrics import accuracy_of
 from ssn_prune.accuracy.paired import paired
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.ordinary import as_switchable
-from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.conversion.steps import prune_loaded
 from ssn_prune.costs.matching import require_costs_of
 from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.records import FREE, CostOptions, Costs
@@ -45,7 +45,6 @@ from ssn_prune.searching.results import (
 from ssn_prune.searching.setting import READ_AT_ONCE, read_images, setting_of
 from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.selection import select
-from ssn_prune.surgery.adoption import check_reference
 from ssn_prune.surgery.copying import copy_model
 from ssn_prune.surgery.guest import guest
 
@@ -142,11 +141,8 @@ def search(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = copy_model(loaded.model).to(device)
     inputs = example_batches(loaded, [2])[0]
-    check_reference(
-        loaded.given, loaded.model, inputs, allow_unverified=conversion.allow_unverified_layers
-    )
-    if not conversion.trust_running_statistics:
-        require_averages(loaded.model, inputs)
+    # What cannot be converted as it is, is refused now; gates that are not one-hot may stay so.
+    prune_loaded(loaded, inputs, replace(conversion, on_unconverged="exact"))
     with torch.no_grad():
         outputs = floating_outputs(model(*(tensor.to(device) for tensor in inputs)))
     for given in (images, test_images):

@@ -26,6 +26,7 @@ from ssn_prune.errors import (
     OutputError,
     SearchError,
     SsnPruneError,
+    UnsupportedLayerError,
 )
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.normalizer import ALL_PAIRS
@@ -364,6 +365,20 @@ def untracked() -> LoadedCheckpoint:
     loaded.model.norm1 = SSN2d(6, track_running_stats=False).eval()
     loaded.model.norm1.fix(IN, IN)
     return loaded
+
+
+def test_a_network_that_cannot_be_converted_is_refused_before_the_search(monkeypatch) -> None:
+    monkeypatch.setattr(searching, "_read", never)
+    loaded = untracked()
+    loaded.model.norm1.fix(IN, BN)
+    with pytest.raises(UnsupportedLayerError, match="no running statistics"):
+        search(loaded)
+    loaded = checkpoint()
+    loaded.model.norm1.running_var *= 5000
+    loaded.model.norm1.fix(BN, BN)
+    loaded.model.norm.fix(IN, IN)
+    with pytest.raises(UnsupportedLayerError, match="sums"):
+        search(loaded)
 
 
 @pytest.mark.parametrize(
