@@ -196,7 +196,8 @@ def convert(
             outputs.append(("--save-weights", weights_path))
         require_distinct({"the checkpoint": ckpt, **data_files({"--data": data})}, outputs)
         if dry_run:
-            require_nothing_written(reports, weights_path, bench=bench, data=data)
+            written = {"--report": reports, "--save-weights": weights_path}
+            require_nothing_written({**written, "--bench": bench, "--data": data})
         if bench:
             require_measurable(path)
         with out.steps() as progress:

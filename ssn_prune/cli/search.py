@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ssn_prune.cli.command_line import typed_command
+from ssn_prune.cli.dry_run import require_nothing_written
 from ssn_prune.cli.exit_codes import VERIFICATION
 from ssn_prune.cli.images import data_files
 from ssn_prune.cli.options import (
@@ -179,6 +180,8 @@ def search(
         inputs |= {} if costs is None else {"--costs": costs}
         inputs |= data_files({"--data": data, "--test-data": test_data})
         require_distinct(inputs, outputs)
+        if dry_run:
+            require_nothing_written({"--report": reports, "--save": saved})
         with out.steps() as progress:
             progress("loading")
             from ssn_prune import conversion

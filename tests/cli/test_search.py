@@ -304,6 +304,12 @@ def test_a_dry_run_shows_costs_and_writes_nothing(inside):
     assert all(path.is_symlink() for path in inside.iterdir())
 
 
+@pytest.mark.parametrize("option", [("--report", "r.html"), ("--save", "c.pth")])
+def test_a_dry_run_takes_no_files_to_write(inside, option):
+    message, _ = fails(inside, USAGE, *SEARCH, "--dry-run", *option)
+    assert f"leave {option[0]} out" in message
+
+
 @pytest.mark.parametrize(
     ("options", "code", "texts"),
     [
