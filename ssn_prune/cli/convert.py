@@ -196,8 +196,8 @@ def convert(
             outputs.append(("--save-weights", weights_path))
         require_distinct({"the checkpoint": ckpt, **data_files({"--data": data})}, outputs)
         if dry_run:
-            written = {"--report": reports, "--save-weights": weights_path}
-            require_nothing_written({**written, "--bench": bench, "--data": data})
+            given = {"--report": reports, "--save-weights": weights_path}
+            require_nothing_written({**given, "--bench": bench, "--data": data})
         if bench:
             require_measurable(path)
         with out.steps() as progress:
