@@ -30,6 +30,10 @@ def first_line(error: BaseException) -> str:
     return (text or type(error).__name__).splitlines()[0][:300]
 
 
+def _unpickled(kind: type[SsnPruneError], arguments: tuple[Any, ...]) -> SsnPruneError:
+    return kind.__new__(kind, *arguments)
+
+
 class SsnPruneError(Exception):
     """Base class of all errors that user input can cause; only its subclasses are raised.
 
@@ -61,6 +65,10 @@ class SsnPruneError(Exception):
         self.expected = expected
         self.found = found
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the attributes, whatever the arguments of the subclass are."""
+        return _unpickled, (type(self), self.args), self.__dict__
 
     def details(self) -> dict[str, str]:
         """The parts of the message that are set, in reading order."""

@@ -216,10 +216,8 @@ def format_of(path: Path, name: str | None = None) -> ExportFormat:
     )
 
 
-_OF_OTHER_KINDS = {
-    *(".pth", ".pt", ".ckpt", ".bin", ".pkl", ".safetensors", ".npz"),
-    *(".tflite", ".mlmodel", ".engine"),
-}
+_OF_CHECKPOINTS = {".pth", ".pt", ".ckpt", ".bin", ".pkl"}
+_OF_OTHER_KINDS = {".safetensors", ".npz", ".tflite", ".mlmodel", ".engine"}
 """Suffixes of weights, and of programs for which there is no format here."""
 
 
@@ -234,13 +232,31 @@ def require_fitting_name(path: Path) -> None:
     """
     suffix = path.suffix.lower()
     spaced = suffix != suffix.strip() and suffix.strip() in {e.suffix for e in EXPORT_FORMATS}
-    if suffix in _OF_OTHER_KINDS or spaced:
+    if suffix in _OF_CHECKPOINTS | _OF_OTHER_KINDS or spaced:
         raise ArgumentError(
             f"{printable(path.name)!r} is no name for an exported file",
             expected=f"a name that ends in {' or '.join(e.suffix for e in EXPORT_FORMATS)}",
             found=f"the suffix {printable(path.suffix)!r}, which belongs to another kind of file",
             hint=f"write to {printable(path.with_suffix(EXPORT_FORMATS[0].suffix).name)}; "
-            "`save_weights=` writes the pruned weights",
+            "`save_weights=` of a conversion writes the pruned weights",
+        )
+
+
+def require_checkpoint_name(path: Path) -> None:
+    """Refuse to write a checkpoint under a name that promises another kind of file.
+
+    Args:
+        path: The file to write.
+
+    Raises:
+        ArgumentError: The suffix belongs to exported files or to another kind of weights.
+    """
+    if path.suffix.lower().strip() in _OF_OTHER_KINDS | {e.suffix for e in EXPORT_FORMATS}:
+        raise ArgumentError(
+            f"{printable(path.name)!r} is no name for a checkpoint",
+            expected="a name that ends in .pth",
+            found=f"the suffix {printable(path.suffix)!r}, which belongs to another kind of file",
+            hint=f"write to {printable(path.with_suffix('.pth').name)}",
         )
 
 

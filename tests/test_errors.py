@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 
 import pytest
@@ -9,6 +11,8 @@ from error_texts import converting, named_arguments, parameters_of, texts
 
 import ssn_prune
 from ssn_prune import errors
+from ssn_prune.normalizer import Normalizer
+from ssn_prune.selection import GateState, LayerSelection
 
 CODES = {
     "SsnPruneError": "failure",
@@ -59,6 +63,30 @@ def test_the_message_has_all_parts_in_reading_order() -> None:
     assert str(error) == "no\n  expected: a\n  found: b\n  try: c"
     assert error.details() == {"expected": "a", "found": "b", "try": "c"}
     assert str(errors.ArgumentError("no")) == "no"
+
+
+PARTS = {"expected": "a", "found": "b", "hint": "c"}
+GATE = GateState((0.5, 0.5), Normalizer.IN, False, 0.0)
+OWN_ARGUMENTS = {
+    "UnsafeCheckpointError": lambda kind: kind("x.pth", "os.system", whole_module=True),
+    "KeyMismatchError": lambda kind: kind(
+        "no", missing=["a"], unexpected=["b"], misshaped=["c"], **PARTS
+    ),
+    "UnconvergedGatesError": lambda kind: kind([LayerSelection("a", "SSN", 3, 0.5, GATE, GATE)], 2),
+    "UndefinedVarianceError": lambda kind: kind(["a"]),
+    "VerificationError": lambda kind: kind("no", layer="a", **PARTS),
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_an_error_survives_the_way_to_another_process(name: str) -> None:
+    kind = error_classes()[name]
+    error = OWN_ARGUMENTS.get(name, lambda kind: kind("no", **PARTS))(kind)
+    error.report = GATE  # set later, like that of a VerificationError
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(copied) is kind
+        assert (str(copied), vars(copied)) == (str(error), vars(error))
+        assert copied.args == error.args
 
 
 def test_the_library_has_no_exit_codes() -> None:

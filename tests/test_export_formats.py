@@ -8,7 +8,12 @@ import pytest
 from format_checks import assert_refuses_other_files, assert_writes_and_runs
 
 from ssn_prune.errors import ArgumentError
-from ssn_prune.export_formats import EXPORT_FORMATS, ExportFormat, require_fitting_name
+from ssn_prune.export_formats import (
+    EXPORT_FORMATS,
+    ExportFormat,
+    require_checkpoint_name,
+    require_fitting_name,
+)
 
 
 @pytest.mark.parametrize("entry", EXPORT_FORMATS, ids=lambda entry: entry.name)
@@ -37,3 +42,15 @@ def test_a_name_of_another_kind_of_file_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["m", "m.onnx", "m.pt2", "m.v1", "m.ort"])
 def test_other_names_are_taken(name: str) -> None:
     require_fitting_name(Path(name))
+
+
+@pytest.mark.parametrize("name", ["m.onnx", "m.PT2", "m.safetensors", "m.npz", "m.onnx "])
+def test_a_checkpoint_has_no_name_of_another_kind_of_file(name: str) -> None:
+    with pytest.raises(ArgumentError, match="no name for a checkpoint") as caught:
+        require_checkpoint_name(Path(name))
+    assert "m.pth" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["m", "m.pth", "m.PT", "m.ckpt", "m.v1", "m.pth.tar"])
+def test_other_names_of_checkpoints_are_taken(name: str) -> None:
+    require_checkpoint_name(Path(name))

@@ -57,6 +57,15 @@ def given(context: typer.Context) -> Iterator[tuple[Any, Sequence[Any]]]:
             yield parameter, value if isinstance(value, list | tuple) else [value]
 
 
+def typed(context: typer.Context) -> dict[str, str]:
+    """The options that were typed, as they are called, by the names of their parameters."""
+    return {
+        parameter.name or "": max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if _source(context, parameter) == "COMMANDLINE"
+    }
+
+
 def from_file(context: typer.Context) -> list[str]:
     """The options that came from a file, without their dashes."""
     return [

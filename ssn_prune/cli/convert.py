@@ -10,7 +10,7 @@ import typer
 from ssn_prune.cli.batch import convert_all, is_batch
 from ssn_prune.cli.command_line import typed_command
 from ssn_prune.cli.dry_run import require_nothing_written, show_dry_run
-from ssn_prune.cli.images import compared, opened_images, require_data, still_written
+from ssn_prune.cli.images import compared, data_files, opened_images, require_data, still_written
 from ssn_prune.cli.measuring import measured, require_measurable
 from ssn_prune.cli.options import (
     AllLayers,
@@ -194,9 +194,10 @@ def convert(
         outputs = [("--output", path), *(("--report", entry) for entry in reports)]
         if weights_path is not None:
             outputs.append(("--save-weights", weights_path))
-        require_distinct({"the checkpoint": ckpt}, outputs)
+        require_distinct({"the checkpoint": ckpt, **data_files({"--data": data})}, outputs)
         if dry_run:
-            require_nothing_written(reports, weights_path, bench=bench, data=data)
+            given = {"--report": reports, "--save-weights": weights_path}
+            require_nothing_written({**given, "--bench": bench, "--data": data})
         if bench:
             require_measurable(path)
         with out.steps() as progress:

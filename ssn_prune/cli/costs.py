@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssn_prune.cli.command_line import typed
 from ssn_prune.cli.options import (
     Arch,
     ArchArgs,
@@ -29,6 +31,7 @@ from ssn_prune.cli.runner import exit_on_error
 from ssn_prune.cli.targets import require_distinct
 from ssn_prune.console import Output, costs_lines, costs_table, escape
 from ssn_prune.errors import ArgumentError
+from ssn_prune.text import listed
 
 if TYPE_CHECKING:
     from ssn_prune.costs.records import CostOptions, Costs
@@ -48,7 +51,12 @@ CostsFile = Annotated[
 ]
 
 
+_OF_TIMING = ("threads", "provider", "runs", "no_cache", "timeout")
+_OF_FILES = ("batch", "target", "static")
+
+
 def costs(
+    context: typer.Context,
     ckpt: Checkpoint,
     emit: Annotated[
         Path | None,
@@ -99,6 +107,12 @@ def costs(
                 found="--emit with --output or --costs",
                 hint="leave --emit out, or --output and --costs",
             )
+        if emit is not None:
+            _require_meaning(
+                context, "--emit", _OF_TIMING, "; on the device, python run.py --help lists its own"
+            )
+        if costs_file is not None:
+            _require_meaning(context, "--costs", (*_OF_TIMING, *_OF_FILES))
         with out.steps() as step:
             step("loading")
             from ssn_prune.costs.records import CostOptions
@@ -144,6 +158,24 @@ def costs(
             out.message(line)
         for path in paths:
             out.message(f"[bold]wrote {escape(path)}[/]")
+
+
+def _require_meaning(
+    context: typer.Context, given: str, names: Sequence[str], more: str = ""
+) -> None:
+    """Refuse options of a measurement where nothing is measured here; those of a file may stay.
+
+    Raises:
+        ArgumentError: One of them was typed.
+    """
+    options = typed(context)
+    if found := [options[name] for name in names if name in options]:
+        raise ArgumentError(
+            f"{given} measures nothing here, so {listed(found, 8)} would have no effect",
+            expected=f"{given} without the options of a measurement",
+            found=f"{given} with {listed(found, 8)}",
+            hint=f"leave {listed(found, 8)} out{more}",
+        )
 
 
 def _text(document: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from ssn_prune.report import ConversionReport
 
 
-def require_nothing_written(
-    reports: Sequence[Path], weights: Path | None, *, bench: bool, data: str | None
-) -> None:
+def require_nothing_written(given: Mapping[str, object]) -> None:
     """Refuse options that write or measure the file.
+
+    Args:
+        given: Their values by option.
 
     Raises:
         ArgumentError: Such an option was given.
     """
-    given = {"--report": reports, "--save-weights": weights, "--bench": bench, "--data": data}
     for name, value in given.items():
         if value:
             raise ArgumentError(
                 f"--dry-run writes nothing, so {name} has no file to work on",
                 expected="--dry-run alone, or with --json",
                 found=f"--dry-run and {name}",
-                hint=f"leave {name} out; --json prints the report",
+                hint=f"leave {name} out; --json prints what is found",
             )
 
 

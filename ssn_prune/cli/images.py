@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,16 @@ def require_data(data: str | None, limit: int | None) -> None:
             found=f"--data-limit {limit} alone",
             hint="leave --data-limit out",
         )
+
+
+def data_files(given: Mapping[str, str | None]) -> dict[str, Path]:
+    """The files or folders that images are read from, by option; the zip of ``photos.zip/test``."""
+    found = {}
+    for option, source in given.items():
+        if source is not None:
+            path = Path(source)
+            found[option] = next((p for p in (path, *path.parents) if p.is_file()), path)
+    return found
 
 
 def opened_images(

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from ssn_prune.cli.command_line import typed_command
+from ssn_prune.cli.dry_run import require_nothing_written
 from ssn_prune.cli.exit_codes import VERIFICATION
+from ssn_prune.cli.images import data_files
 from ssn_prune.cli.options import (
     AllLayers,
     AllowUnverified,
@@ -39,7 +41,13 @@ from ssn_prune.cli.reports import (
     write_reports,
 )
 from ssn_prune.cli.runner import exit_on_error
-from ssn_prune.cli.searching import Request, costs_for, joined_processes, run_search
+from ssn_prune.cli.searching import (
+    Request,
+    is_first_process,
+    joined_processes,
+    potential_costs,
+    run_search,
+)
 from ssn_prune.cli.targets import checkpoint_path, default_target, file_path, require_distinct
 from ssn_prune.console import (
     Output,
@@ -157,97 +165,104 @@ def search(
     The exit code is 3 if the final test refutes the bound on the loss.
     Under torchrun (python -m ssn_prune search ...), the processes share the work.
     """
-    with joined_processes() as first:
-        out = Output(as_json=json and first, quiet=quiet or not first)
-        with exit_on_error(out, debug):
-            arguments, size = parse_arguments(arch_args), parse_size(input_size)
-            checkpoint = checkpoint_path(ckpt)
-            path = default_target(checkpoint) if output is None else file_path("--output", output)
-            reports = report_paths("--report", report)
-            saved = None if save is None else file_path("--save", save)
-            outputs = [("--output", path), *(("--report", entry) for entry in reports)]
-            outputs += [] if saved is None else [("--save", saved)]
-            outputs += [] if journal is None else [("--journal", journal)]
-            require_distinct({"the checkpoint": checkpoint}, outputs)
-            with out.steps() as progress:
-                progress("loading")
-                from ssn_prune import conversion
-                from ssn_prune.checkpoint.loading import load_checkpoint
-                from ssn_prune.checkpoint.ordinary import as_switchable
-                from ssn_prune.files import require_writable, resolved
-                from ssn_prune.json_values import to_json
-                from ssn_prune.reporting.run import document_of
-                from ssn_prune.searching.latencies import require_norm_free
-                from ssn_prune.searching.results import SearchOptions
-                from ssn_prune.selection import select
+    first = is_first_process()
+    out = Output(as_json=json and first, quiet=quiet or not first)
+    with exit_on_error(out, debug), joined_processes():
+        arguments, size = parse_arguments(arch_args), parse_size(input_size)
+        checkpoint = checkpoint_path(ckpt)
+        path = default_target(checkpoint) if output is None else file_path("--output", output)
+        reports = report_paths("--report", report)
+        saved = None if save is None else file_path("--save", save)
+        outputs = [("--output", path), *(("--report", entry) for entry in reports)]
+        outputs += [] if saved is None else [("--save", saved)]
+        outputs += [] if journal is None else [("--journal", journal)]
+        inputs = {"the checkpoint": checkpoint}
+        inputs |= {} if costs is None else {"--costs": costs}
+        inputs |= data_files({"--data": data, "--test-data": test_data})
+        require_distinct(inputs, outputs)
+        if dry_run:
+            require_nothing_written({"--report": reports, "--save": saved})
+        with out.steps() as progress:
+            progress("loading")
+            from ssn_prune import conversion
+            from ssn_prune.checkpoint.loading import load_checkpoint
+            from ssn_prune.checkpoint.ordinary import as_switchable
+            from ssn_prune.files import require_writable, resolved
+            from ssn_prune.json_values import to_json
+            from ssn_prune.reporting.run import document_of
+            from ssn_prune.searching.latencies import require_norm_free
+            from ssn_prune.searching.results import SearchOptions
+            from ssn_prune.selection import select
 
-                if not dry_run:
-                    for entry in (path, *([] if saved is None else [saved])):
-                        require_writable(resolved(entry), force=force)
-                require_reports(reports, force=force)
-                options = SearchOptions(
-                    budget=budget,
-                    max_drop=max_drop,
-                    finetune_steps=finetune_steps,
-                    search_images=search_images,
-                    points=points,
-                    memory=round(memory * 2**30),
-                    threads=threads,
-                    batch=batch,
-                    runs=runs,
-                    seed=seed,
-                )
-                loaded = load_checkpoint(
-                    checkpoint,
-                    arch=arch,
-                    arch_args=arguments,
-                    prefix=prefix,
-                    weights=weights,
-                    input_size=size,
-                    correction=correction,
-                )
-                request = Request(
-                    data=data,
-                    test_data=test_data,
-                    costs=costs,
-                    search=options,
-                    conversion=conversion.ConvertOptions(
-                        target=target.value,
-                        dynamic=None if dynamic is None else dynamic.value,
-                        static_batch=static_batch,
-                        mean=parse_numbers("--mean", mean),
-                        std=parse_numbers("--std", std),
-                        resize=resize,
-                        trust_running_statistics=trust_running_statistics,
-                        allow_unverified_layers=allow_unverified_layers,
-                        every_layer=json or bool(reports),
-                    ),
-                    journal=journal,
-                )
-                if dry_run:
-                    loaded = as_switchable(loaded)
-                    found = costs_for(loaded, request, progress)
-                    require_norm_free(found, loaded, request.conversion)
-                else:
-                    with failures_reported(reports if first else [], typed_command(context)):
-                        done = run_search(loaded, request, path, saved, progress, force=force)
+            if not dry_run:
+                for entry in (path, *([] if saved is None else [saved])):
+                    require_writable(resolved(entry), force=force)
+            require_reports(reports, force=force)
+            options = SearchOptions(
+                budget=budget,
+                max_drop=max_drop,
+                finetune_steps=finetune_steps,
+                search_images=search_images,
+                points=points,
+                memory=round(memory * 2**30),
+                threads=threads,
+                batch=batch,
+                runs=runs,
+                seed=seed,
+            )
+            loaded = load_checkpoint(
+                checkpoint,
+                arch=arch,
+                arch_args=arguments,
+                prefix=prefix,
+                weights=weights,
+                input_size=size,
+                correction=correction,
+            )
+            request = Request(
+                data=data,
+                test_data=test_data,
+                costs=costs,
+                search=options,
+                conversion=conversion.ConvertOptions(
+                    target=target.value,
+                    dynamic=None if dynamic is None else dynamic.value,
+                    static_batch=static_batch,
+                    mean=parse_numbers("--mean", mean),
+                    std=parse_numbers("--std", std),
+                    resize=resize,
+                    trust_running_statistics=trust_running_statistics,
+                    allow_unverified_layers=allow_unverified_layers,
+                    every_layer=json or bool(reports),
+                ),
+                journal=journal,
+            )
             if dry_run:
-                show_potential(out, select(loaded.model), found)
-                if json:
-                    out.json(to_json(found))
-                return
-            if not first or done.report is None:
-                return
-            result = replace(done.report, command=typed_command(context))
-            document = document_of(result, search=done.search)
-            write_reports(document, reports, written=path)
+                loaded = as_switchable(loaded)
+                found = potential_costs(loaded, request, progress)
+                require_norm_free(found, loaded, request.conversion)
+            else:
+                with failures_reported(reports if first else [], typed_command(context)):
+                    done = run_search(loaded, request, path, saved, progress, force=force)
+        if dry_run:
+            show_potential(out, select(loaded.model), found)
             if json:
-                out.json(document)
-            show_search(out, done.search, every=all_layers)
-            show_conversion(out, result, every=all_layers)
-            for line in deployment_lines(result):
-                out.message(line)
-            for entry in (path, *([] if saved is None else [saved]), *reports):
-                out.message(f"[bold]wrote {escape(entry)}[/]")
-            if done.search.is_refuted:
-                raise typer.Exit(VERIFICATION)
+                out.json(to_json(found))
+            return
+        if not first or done.report is None:
+            return
+        result = replace(done.report, command=typed_command(context))
+        document = document_of(result, search=done.search)
+        write_reports(document, reports, written=path)
+        if done.journal is not None:
+            done.journal.unlink(missing_ok=True)
+        if json:
+            out.json(document)
+        show_search(out, done.search, every=all_layers)
+        show_conversion(out, result, every=all_layers)
+        for line in deployment_lines(result):
+            out.message(line)
+        for entry in (path, *([] if saved is None else [saved]), *reports):
+            out.message(f"[bold]wrote {escape(entry)}[/]")
+        if done.search.is_refuted:
+            raise typer.Exit(VERIFICATION)

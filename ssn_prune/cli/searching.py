@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssn_prune.errors import ArgumentError, OutputError, first_line
+
 if TYPE_CHECKING:
     from ssn_prune.checkpoint.loading import LoadedCheckpoint
     from ssn_prune.conversion import ConvertOptions
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _WAIT = timedelta(days=1)
 """How long a process may wait for the first, which measures latencies alone."""
+_JOINING = timedelta(minutes=3)
+"""How long the processes wait for each other at the beginning."""
 
 
 @dataclass(frozen=True)
@@ -50,44 +54,75 @@ class Done:
     Attributes:
         report: The report of the conversion; None in processes that write nothing.
         search: The report of the search.
+        journal: The journal of the search, to remove once the reports are written, too.
     """
 
     report: ConversionReport | None
     search: SearchReport
+    journal: Path | None
 
 
 def _journals() -> Path | None:
     """A folder for journals in the user's cache folder; None if there cannot be one."""
     from ssn_prune.costs.cache import default_cache
+    from ssn_prune.searching.journal import require_journal
 
     folder = default_cache().with_name("searches")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+        require_journal(folder)
+    except (OSError, OutputError):
         return None
     return folder
 
 
+def is_first_process() -> bool:
+    """Whether this process is alone or the first of several, by what torchrun tells it."""
+    return not _several() or os.environ.get("RANK", "0") == "0"
+
+
+def _several() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1")
+
+
 @contextmanager
-def joined_processes() -> Iterator[bool]:
-    """Join the process group if torchrun started this process; yield whether this is the first."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield True
+def joined_processes() -> Iterator[None]:
+    """Join the process group if torchrun started this process as one of several.
+
+    Raises:
+        ArgumentError: The environment says that there are several, but they do not find each other.
+    """
+    if not _several():
+        yield
         return
     import torch
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    dist.init_process_group("gloo", timeout=_WAIT)
     try:
-        yield dist.get_rank() == 0
+        store, rank, count = next(rendezvous("env://", timeout=_JOINING))
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=_WAIT)
+    except (ValueError, RuntimeError) as error:
+        names = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
+        given = (f"{name}={os.environ.get(name, 'unset')}" for name in names)
+        raise ArgumentError(
+            "the environment says that several processes search, but they do not find each other",
+            expected="processes that torchrun started, which sets WORLD_SIZE, RANK, MASTER_ADDR "
+            "and MASTER_PORT",
+            found=f"{', '.join(given)}: {first_line(error)}",
+            hint="for one process alone, unset WORLD_SIZE; for several, start them with torchrun",
+        ) from error
+    try:
+        if torch.cuda.is_available():
+            local = int(os.environ.get("LOCAL_RANK", "0"))
+            torch.cuda.set_device(local % torch.cuda.device_count())
+        yield
     finally:
         dist.destroy_process_group()
 
 
-def costs_for(loaded: LoadedCheckpoint, request: Request, progress: Progress) -> Costs:
-    """Read the costs from a file, which must belong to this network, or measure them.
+def potential_costs(loaded: LoadedCheckpoint, request: Request, progress: Progress) -> Costs:
+    """The costs that a dry run shows: those of a file, if they are of this network, or measured.
 
     Raises:
         CostsError: The file is not usable.
@@ -96,17 +131,18 @@ def costs_for(loaded: LoadedCheckpoint, request: Request, progress: Progress) ->
     from ssn_prune.costs.matching import require_costs_of
     from ssn_prune.costs.measuring import measure_costs
     from ssn_prune.costs.reading import read_costs
+    from ssn_prune.searching.candidates import exportable
     from ssn_prune.searching.processes import by_first
     from ssn_prune.searching.search import cost_options
 
     if request.costs is not None:
-        found = read_costs(request.costs)
-        require_costs_of(found, loaded)
-        return found
-    options = cost_options(request.search, request.conversion)
-    return by_first(
-        lambda: measure_costs(loaded, options, cache=default_cache(), progress=progress)
-    )
+        found = require_costs_of(read_costs(request.costs), loaded)
+    else:
+        options = cost_options(request.search, request.conversion)
+        found = by_first(
+            lambda: measure_costs(loaded, options, cache=default_cache(), progress=progress)
+        )
+    return exportable(found, loaded.model)
 
 
 def run_search(
@@ -133,28 +169,35 @@ def run_search(
     """
     from ssn_prune.checkpoint.ordinary import as_switchable
     from ssn_prune.conversion import convert
+    from ssn_prune.conversion.converting import require_target
     from ssn_prune.conversion.on_images import open_for
+    from ssn_prune.costs.cache import default_cache
+    from ssn_prune.costs.reading import read_costs
+    from ssn_prune.files import resolved
     from ssn_prune.searching.processes import by_first
     from ssn_prune.searching.saving import require_savable, save_chosen
     from ssn_prune.searching.search import search
     from ssn_prune.selection import select
 
     loaded = as_switchable(loaded)
+    require_target(loaded, resolved(path), request.conversion, force=force)
     if save is not None:
-        require_savable(loaded)
+        require_savable(loaded, save)
+    costs = None if request.costs is None else read_costs(request.costs)
     images = open_for(loaded, request.data, request.conversion, None)
     tested = None
     if request.test_data is not None:
         tested = open_for(loaded, request.test_data, request.conversion, None)
-    costs = costs_for(loaded, request, progress)
     found = search(
         loaded,
         images,
         test_images=tested,
         costs=costs,
+        cache=default_cache(),
         options=request.search,
         conversion=request.conversion,
         journal=request.journal or _journals(),
+        keep_journal=True,
         progress=progress,
     )
     options = request.conversion
@@ -167,4 +210,4 @@ def run_search(
             save_chosen(found.checkpoint, save)
         return report
 
-    return Done(by_first(write), found.report)
+    return Done(by_first(write), found.report, found.journal)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ssn_prune.cli.command_line import typed_command
-from ssn_prune.cli.images import compared, opened_images, require_data
+from ssn_prune.cli.images import compared, data_files, opened_images, require_data
 from ssn_prune.cli.options import (
     AllowUnverified,
     Arch,
@@ -107,6 +107,8 @@ def verify(
         require_data(data, data_limit)
         reports = report_paths("--report", report)
         inputs = {"the checkpoint": ckpt, "the exported file": onnx}
+        inputs |= data_files({"--data": data})
+        inputs |= {} if from_report is None else {"--from-report": from_report}
         require_distinct(inputs, [("--report", entry) for entry in reports])
         with out.steps() as progress:
             from ssn_prune.progress import StepTimes

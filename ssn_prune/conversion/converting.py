@@ -21,7 +21,7 @@ from ssn_prune.conversion.steps import (
     with_file,
 )
 from ssn_prune.errors import OutputError
-from ssn_prune.example_inputs import ExampleInputs, example_inputs
+from ssn_prune.example_inputs import ExampleInputs, example_inputs, require_input_size
 from ssn_prune.export_formats import format_of, require_fitting_name
 from ssn_prune.files import put_back_on_failure, replacing, require_writable, resolved
 from ssn_prune.onnx_export.options import require_versions
@@ -70,17 +70,13 @@ def convert(
         SsnPruneError: One of its subclasses; nothing was written in that case.
     """
     options = options or ConvertOptions()
-    require_versions(options.opset, options.ir_version)
     path = resolved(target)
-    format_of(path, options.format)
-    require_fitting_name(path)
-    require_utf8(path)
     weights = None if save_weights is None else resolved(save_weights)
-    for target_path in (path,) if weights is None else (path, weights):
-        require_writable(target_path, force=force)
+    require_target(loaded, path, options, force=force)
+    if weights is not None:
+        require_writable(weights, force=force)
     require_apart(path, weights)
     inputs = example_inputs(loaded, options.fixed_batch)
-    require_embeddable(loaded, path, options)
     steps = StepTimes(progress)
     with collector_paused(), ExitStack() as stack:
         if weights is not None:  # the weights are moved into place before the model is
@@ -90,6 +86,30 @@ def convert(
             saved = Saved(stack.enter_context(replacing(weights)), weights)
         report = _convert(loaded, inputs, temporary, path, options, saved, steps)
         return replace(report, steps=steps.until_now())
+
+
+def require_target(
+    loaded: LoadedCheckpoint, path: Path, options: ConvertOptions, *, force: bool
+) -> None:
+    """Find out before the work whether a conversion could write a file with these options.
+
+    Args:
+        loaded: The network.
+        path: The file.
+        options: How to convert.
+        force: Replace an existing file.
+
+    Raises:
+        ArgumentError: The options do not fit each other, the network or the name of the file.
+        OutputError: The file cannot be written.
+    """
+    require_versions(options.opset, options.ir_version)
+    format_of(path, options.format)
+    require_fitting_name(path)
+    require_utf8(path)
+    require_writable(path, force=force)
+    require_input_size(loaded)
+    require_embeddable(loaded, path, options)
 
 
 def require_utf8(path: Path) -> None:

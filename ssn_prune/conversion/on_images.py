@@ -49,7 +49,9 @@ def open_for(
             "images cannot be compared for this network",
             expected="inputs of one size and outputs of scores",
             found="a detection model" if loaded.takes_images else "an input size that is not known",
-            hint="leave `data=` out" if loaded.takes_images else "pass `input_size=`",
+            hint="it can be converted and verified without `data=`"
+            if loaded.takes_images
+            else "pass `input_size=`",
         )
     if facts is not None and facts.preprocessing is not None:
         options = with_preprocessing(options, facts.preprocessing.how, loaded)

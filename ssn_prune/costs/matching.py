@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.costs.places import PlacedLayer, find_layers
@@ -15,18 +16,26 @@ from ssn_prune.text import listed, printable, shown
 
 
 @guest()
-def require_costs_of(costs: Costs, loaded: LoadedCheckpoint) -> None:
+def require_costs_of(costs: Costs, loaded: LoadedCheckpoint) -> Costs:
     """Refuse the costs of another network, or at other input sizes.
 
     Args:
         costs: The costs.
         loaded: The checkpoint; not changed.
 
+    Returns:
+        The costs of the pairs that the network's layers offer.
+
     Raises:
-        CostsError: Layers, shapes or pairs differ; the error says which.
+        CostsError: Layers or shapes differ, or a pair has no cost; the error says which.
     """
     inputs = example_batches(loaded, [costs.batch])[0]
-    require_same_places(costs, find_layers(adopt_layers(loaded.model).eval(), inputs))
+    layers = find_layers(adopt_layers(loaded.model).eval(), inputs)
+    require_same_places(costs, layers)
+    offered = {(layer.name, pair) for layer in layers for pair in layer.pairs}
+    return replace(
+        costs, layers=tuple(cost for cost in costs.layers if (cost.layer, cost.pair) in offered)
+    )
 
 
 def require_same_places(costs: Costs, layers: Sequence[PlacedLayer]) -> None:

@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from ssn_prune._version import __version__
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.costs.cache import Times, TimesCache
 from ssn_prune.costs.places import Place, PlacedLayer, find_layers, input_sizes, pairs_by_place
@@ -142,11 +143,13 @@ def _times(
 
 def _setting(options: CostOptions, provider: str) -> dict[str, Any]:
     return {
+        "version": __version__,  # which decides the exported forms
         "runtime": f"ONNX Runtime {onnxruntime.__version__}",
         "torch": torch.__version__,
         "processor": processor_name(),
         "provider": provider,
         "threads": options.threads,
+        "runs": options.runs,
         "target": options.target,
         "static": options.static,
     }

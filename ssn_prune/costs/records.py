@@ -6,7 +6,7 @@ Data only; docs/costs.md documents the JSON form.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -128,7 +128,7 @@ class Costs:
                 f"the costs are of another network: they do not fit the layer {printable(name)!r}",
                 expected=f"costs of a layer with {count} channels",
                 found=found,
-                hint="measure the costs of this network: leave `costs=` out",
+                hint=_cure(list(channels), list(known)),
             )
 
     @cached_property
@@ -143,6 +143,15 @@ class Costs:
     @property
     def _names(self) -> list[str]:
         return list(self._by_layer)
+
+
+def _cure(names: Sequence[str], known: Sequence[str]) -> str:
+    """Name the measured network if it is a part of this one, such as the network inside DDP."""
+    for last in known:
+        outer = names[0].removesuffix(f".{last}")
+        if outer != names[0] and {f"{outer}.{name}" for name in known} == set(names):
+            return f"pass the part that was measured: model.get_submodule({printable(outer)!r})"
+    return "measure the costs of this network: ssn_prune.measure_network_costs(model, inputs)"
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ssn_prune.costs.records import Costs
+from torch import nn
+
+from ssn_prune.costs.records import Costs, LayerPairCost
 from ssn_prune.normalizer import Normalizer, NormalizerPair
+from ssn_prune.pruning.static_norm import running_statistics
+from ssn_prune.searching.selections import switchable_layers
 from ssn_prune.selection import LayerSelection, Selection
 
 _LEAST_SAVING = 2e-4
@@ -47,6 +51,17 @@ def present_cost(layer: LayerSelection, costs: Costs) -> float:
     ]
     known = set(costs.pairs(layer.name))
     return max((costs.of(layer.name, pair) for pair in used if pair in known), default=0.0)
+
+
+def exportable(costs: Costs, model: nn.Module) -> Costs:
+    """The costs without pairs with BN at layers that have no running statistics to export."""
+    layers = switchable_layers(model).items()
+    untracked = {name for name, layer in layers if running_statistics(layer) is None}
+
+    def can_be_exported(cost: LayerPairCost) -> bool:
+        return cost.layer not in untracked or Normalizer.BN not in (cost.pair.mean, cost.pair.var)
+
+    return replace(costs, layers=tuple(filter(can_be_exported, costs.layers)))
 
 
 def cheaper(selection: Selection, costs: Costs) -> list[Alternative]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ssn_prune.accuracy.results import Accuracy, PairedDifference
 from ssn_prune.errors import OutputError, SearchError
-from ssn_prune.files import bounded_text, write_errors
+from ssn_prune.files import bounded_text, require_writable, resolved, write_errors
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import Normalizer, NormalizerPair
 from ssn_prune.searching.evaluation import Harm
@@ -53,14 +53,8 @@ class Journal:
         if self.path is None or not self.path.exists():
             return self
         lines = _lines(self.path)
-        known = _object(lines[0]) if lines else None
-        if known != {"search": to_json(dict(self.setting))}:
-            raise SearchError(
-                f"{printable(self.path.name)} is not the journal of this search",
-                expected="a journal with the same checkpoint, images and options",
-                found="another search" if known and "search" in known else "another file",
-                hint="pass another `journal=`, or remove the file to start again",
-            )
+        if lines and _object(lines[0]) != {"search": to_json(dict(self.setting))}:
+            raise _other(self.path, "another search")
         for line in lines[1:]:
             entry = _object(line)  # None for an incomplete line
             if entry is not None:
@@ -98,13 +92,40 @@ class Journal:
     def _append(self, entries: list[dict[str, Any]]) -> None:
         if self.path is None:
             return
-        new = not self.path.exists()
+        new = not self.path.exists() or not self.path.stat().st_size
         with write_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             if new:
                 entries = [{"search": to_json(dict(self.setting))}, *entries]
             # Start with a newline, in case the last line was cut off.
             text = "\n".join(json.dumps(entry) for entry in entries)
             file.write(text if new else f"\n{text}")
+
+
+def require_journal(journal: Path | None) -> None:
+    """Find out before the work whether a journal can be written, or is another file.
+
+    Args:
+        journal: The file, or a folder for it.
+
+    Raises:
+        OutputError: It cannot be written.
+        SearchError: It is another file.
+    """
+    if journal is None:
+        return
+    require_writable(journal / "a.jsonl" if journal.is_dir() else resolved(journal), force=True)
+    lines = _lines(journal) if journal.is_file() else []
+    if lines and "search" not in (_object(lines[0]) or {}):
+        raise _other(journal, "another file")
+
+
+def _other(path: Path, found: str) -> SearchError:
+    return SearchError(
+        f"{printable(path.name)} is not the journal of this search",
+        expected="a journal with the same checkpoint, images and options",
+        found=found,
+        hint="pass another `journal=`, or remove the file to start again",
+    )
 
 
 def file_of(journal: Path | None, setting: Mapping[str, Any]) -> Path | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+
+from ssn_prune.errors import first_line
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,9 +52,20 @@ def by_first(work: Callable[[], R]) -> R:
         try:
             answer[0] = work()
         except Exception as error:  # noqa: BLE001  # raised below in all processes
-            answer[1] = error
+            answer[1] = _portable(error)
     dist.broadcast_object_list(answer, src=0)
     if answer[1] is not None:
         raise answer[1]
     result: R = answer[0]
     return result
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that the other processes can read; foreign ones may not survive pickling."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001  # of somebody's own class
+        told = RuntimeError(f"{type(error).__name__}: {first_line(error)}")
+        told.__cause__ = error
+        return told
+    return error

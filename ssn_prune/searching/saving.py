@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import torch
@@ -9,17 +10,24 @@ import torch
 from ssn_prune.architectures.registry import find_architecture
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.errors import SearchError
-from ssn_prune.files import replacing, resolved
+from ssn_prune.export_formats import require_checkpoint_name
+from ssn_prune.files import replacing, resolved, write_errors
 from ssn_prune.nn.ssn import SSN
 from ssn_prune.searching.selections import switchable_layers
 
 
-def require_savable(loaded: LoadedCheckpoint) -> None:
+def require_savable(loaded: LoadedCheckpoint, path: Path) -> None:
     """Check before the search that its result can be saved as a checkpoint of the same network.
 
+    Args:
+        loaded: The network.
+        path: The file.
+
     Raises:
+        ArgumentError: The name of the file promises another kind of file.
         SearchError: The network's code does not build SSN layers, which can hold the result.
     """
+    require_checkpoint_name(path)
     layers = switchable_layers(loaded.model)
     name = loaded.source.arch
     swaps = name is not None and find_architecture(name, trusted=True).swaps_norms
@@ -52,5 +60,7 @@ def save_chosen(chosen: LoadedCheckpoint, path: Path) -> None:
         "state_dict": chosen.model.state_dict(),
         "input_size": None if size is None else list(size),
     }
-    with replacing(resolved(path)) as temporary:
-        torch.save(content, temporary)
+    written = io.BytesIO()  # on a full disk, torch.save would raise a RuntimeError
+    torch.save(content, written)
+    with write_errors(path), replacing(resolved(path)) as temporary:
+        temporary.write_bytes(written.getbuffer())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,8 +15,9 @@ from ssn_prune.accuracy.metrics import accuracy_of
 from ssn_prune.accuracy.paired import paired
 from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.checkpoint.ordinary import as_switchable
-from ssn_prune.checkpoint.running_sums import require_averages
 from ssn_prune.conversion.options import ConvertOptions
+from ssn_prune.conversion.steps import prune_loaded
+from ssn_prune.costs.matching import require_costs_of
 from ssn_prune.costs.measuring import measure_costs
 from ssn_prune.costs.origin import measured_elsewhere
 from ssn_prune.costs.records import FREE, CostOptions, Costs
@@ -24,13 +26,13 @@ from ssn_prune.example_inputs import example_batches
 from ssn_prune.images.image_set import ImageSet, TargetKind
 from ssn_prune.progress import Progress, no_progress
 from ssn_prune.searching.batches import Batches
-from ssn_prune.searching.candidates import cheaper
+from ssn_prune.searching.candidates import cheaper, exportable
 from ssn_prune.searching.choosing import choose_to_distil, latency
 from ssn_prune.searching.delivery import distilled_point, measure_points
 from ssn_prune.searching.divergence import floating_outputs
 from ssn_prune.searching.evaluation import Evaluator, compare
 from ssn_prune.searching.exploring import Explorer, all_bn, explore
-from ssn_prune.searching.journal import Journal, file_of
+from ssn_prune.searching.journal import Journal, file_of, require_journal
 from ssn_prune.searching.latencies import require_norm_free
 from ssn_prune.searching.moving import can_move
 from ssn_prune.searching.parts import divide
@@ -46,7 +48,6 @@ from ssn_prune.searching.results import (
 from ssn_prune.searching.setting import setting_of
 from ssn_prune.searching.time_left import TimeLeft
 from ssn_prune.selection import select
-from ssn_prune.surgery.adoption import check_reference
 from ssn_prune.surgery.copying import copy_model
 from ssn_prune.surgery.guest import guest
 
@@ -65,11 +66,13 @@ class SearchResult:
         checkpoint: The chosen network, to convert or save.
         report: The report of the search.
         costs: The cost of each pair at each layer.
+        journal: The file of the journal, if it was kept.
     """
 
     checkpoint: LoadedCheckpoint
     report: SearchReport
     costs: Costs
+    journal: Path | None = None
 
     def __repr__(self) -> str:
         """Name the number of changed layers and the latency."""
@@ -86,9 +89,11 @@ def search(
     *,
     test_images: ImageSet | None = None,
     costs: Costs | None = None,
+    cache: Path | None = None,
     options: SearchOptions | None = None,
     conversion: ConvertOptions | None = None,
     journal: Path | None = None,
+    keep_journal: bool = False,
     progress: Progress = no_progress,
 ) -> SearchResult:
     """Find cheaper pairs of normalizers at a bounded loss of accuracy.
@@ -108,10 +113,12 @@ def search(
         test_images: Other images for the final test.
         costs: The costs of the pairs at each layer; measured here if None. Those of another device,
             or measured with other settings, predict the latencies there, which the choice follows.
+        cache: Folder with known times for that, as in :func:`ssn_prune.measure_costs`.
         options: How to search.
         conversion: How the result will be converted, for the latencies.
         journal: A file to add measured candidates to, or a folder in which each search has its own
             file. A search that finds its file resumes from it, and removes it at the end.
+        keep_journal: Leave the file there, to be removed once the result is written.
         progress: Called with the name of each step, and with the time left.
 
     Returns:
@@ -120,10 +127,19 @@ def search(
     Raises:
         SearchError: Nothing can be chosen, or no network is within the bounds.
         DataError: The images do not fit.
+        CostsError: The costs are those of another network.
         SsnPruneError: See its subclasses.
     """
     options, conversion = options or SearchOptions(), conversion or ConvertOptions()
     how = cost_options(options, conversion)
+    if loaded.takes_images:
+        raise SearchError(
+            "a detection model cannot be searched",
+            expected="a network that takes batches of one size",
+            found="one that takes a list of images",
+            hint="convert it as it is",
+        )
+    by_first(lambda: require_journal(journal))
     # What runs is a copy, because code may write into buffers, and the copy that is delivered never
     # runs. Tensors made under inference mode become ordinary ones.
     loaded = as_switchable(loaded)
@@ -131,14 +147,13 @@ def search(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = copy_model(loaded.model).to(device)
     inputs = example_batches(loaded, [2])[0]
-    check_reference(
-        loaded.given, loaded.model, inputs, allow_unverified=conversion.allow_unverified_layers
-    )
-    if not conversion.trust_running_statistics:
-        require_averages(loaded.model, inputs)
+    # What cannot be converted as it is, is refused now; gates that are not one-hot may stay so.
+    prune_loaded(loaded, inputs, replace(conversion, on_unconverged="exact"))
     with torch.no_grad():
         outputs = floating_outputs(model(*(tensor.to(device) for tensor in inputs)))
     require_fitting_labels(images, test_images, outputs)
+    if costs is not None:
+        costs = require_costs_of(costs, loaded)
     parts = divide(images, test_images, options.seed, search_images=options.search_images)
     example = outputs[0][:1].cpu() if outputs[0].dim() else outputs[0].cpu()
     contents = by_first(lambda: read_all(images, test_images, parts, example, options, progress))
@@ -148,8 +163,9 @@ def search(
             conversion, on_unconverged="exact"
         )  # gates that are not one-hot may stay so
     if costs is None:
-        costs = by_first(lambda: measure_costs(loaded, how, progress=progress))
-    elsewhere = by_first(lambda: measured_elsewhere(costs, how))
+        costs = by_first(lambda: measure_costs(loaded, how, cache=cache, progress=progress))
+    costs = exportable(costs, loaded.model)
+    elsewhere = by_first(partial(measured_elsewhere, costs, how))
     require_norm_free(costs, loaded, conversion)
     alternatives = cheaper(selection, costs)
     if not alternatives:
@@ -191,7 +207,8 @@ def search(
         Batches.of(test_images or images, parts.test, size, device),
         progress,
     )
-    kept.finish()
+    if not keep_journal:
+        kept.finish()
     chosen = measured.points[index]
     original_ratio = latency(measured.points[0])
     spent = original_ratio - 1
@@ -216,7 +233,7 @@ def search(
         predicted_for=elsewhere,
     )
     found = replace(loaded, model=network.to("cpu"), given=None)
-    return SearchResult(found, report, costs)
+    return SearchResult(found, report, costs, kept.path if keep_journal else None)
 
 
 def cost_options(options: SearchOptions, conversion: ConvertOptions) -> CostOptions:

@@ -90,6 +90,33 @@ def test_probes_and_costs_are_not_both_written(checkpoint, tmp_path):
     assert not (tmp_path / "probes").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "more", "named"),
+    [
+        (("--emit", "probes"), ("--threads", "2"), "--threads"),
+        (("--emit", "probes"), ("--provider", "cpu"), "--provider"),
+        (("--emit", "probes"), ("--runs", "20", "--no-cache"), "--runs, --no-cache"),
+        (("--costs", "costs.json"), ("--batch", "1"), "--batch"),
+        (("--costs", "costs.json"), ("--static", "--target", "portable"), "--target, --static"),
+        (("--costs", "costs.json"), ("--threads", "2", "--timeout", "9"), "--threads, --timeout"),
+    ],
+)
+def test_options_of_a_measurement_are_refused_without_one(
+    checkpoint, made_up, tmp_path, given, more, named
+):
+    (tmp_path / "costs.json").write_text(json.dumps(to_json(COSTS)))
+    message, _ = fails(tmp_path, 2, *checkpoint, *given, *more)
+    assert f"{given[0]} with {named}\n" in message
+    assert f"leave {named} out" in message
+    assert not made_up
+
+
+def test_options_of_a_measurement_may_stay_in_a_file(checkpoint, tmp_path):
+    (tmp_path / "costs.json").write_text(json.dumps(to_json(COSTS)))
+    (tmp_path / "ssn-prune.toml").write_text("[costs]\nthreads = 2\n")
+    assert run_cli(*checkpoint, "--costs", "costs.json").exit_code == 0
+
+
 def test_probes_are_written_instead_of_measuring(checkpoint, made_up, monkeypatch, tmp_path):
     asked = []
 

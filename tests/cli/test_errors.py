@@ -194,6 +194,23 @@ def test_the_checkpoint_is_never_replaced_even_with_force(folder, force):
     assert "would replace the checkpoint" in fails(folder, FAILURE, *arguments)[0]
 
 
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        (("convert", "net.pth", "-o", "x.npz", "--data", "x.npz"), "--data"),
+        (("verify", "net.pth", "x.onnx", "--report", "x.json", "--data", "x.json/a"), "--data"),
+        (
+            ("verify", "net.pth", "x.onnx", "--report", "x.json", "--from-report", "x.json"),
+            "--from-report",
+        ),
+    ],
+)
+def test_what_is_read_is_never_replaced(folder, command, given):
+    for name in ("x.npz", "x.json"):
+        (folder / name).write_text("precious")
+    assert f"would replace {given}" in fails(folder, FAILURE, *command)[0]
+
+
 def test_a_failing_conversion_keeps_the_old_output_even_with_force(folder):
     (folder / "taken.onnx").write_text("precious")
     broken_file(folder, "NaN")

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,19 @@ from PIL import Image
 from small_images import class_folders, noise
 from torch import nn
 
-from ssn_prune import load_checkpoint, select
+from ssn_prune import conversion, load_checkpoint, select
+from ssn_prune.cli import searching as cli_searching
 from ssn_prune.cli.exit_codes import FAILURE, USAGE, VERIFICATION
+from ssn_prune.conversion import on_images
+from ssn_prune.costs.cache import default_cache
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
 from ssn_prune.environment import processor_name
+from ssn_prune.errors import OutputError, SearchError, VerificationError
 from ssn_prune.json_values import to_json
 from ssn_prune.normalizer import ALL_PAIRS
+from ssn_prune.searching import journal as journals
+from ssn_prune.searching import search as searching
+from ssn_prune.searching.search import SearchResult
 
 HALF = ("--mean", "0.5", "--std", "0.5")
 SEARCH = ("search", "net.pth", *ARCH, "--data", "photos", *HALF, "--costs", "costs.json")
@@ -140,8 +148,6 @@ def test_a_bound_that_other_images_refute_has_an_exit_code(inside):
 
 
 def test_a_search_that_was_stopped_goes_on(inside, monkeypatch):
-    from ssn_prune.searching import search as searching
-
     def stopped(*_arguments):
         raise KeyboardInterrupt
 
@@ -179,6 +185,108 @@ def test_class_folders_of_another_task_are_refused_before_the_search(inside):
     assert "the images have 2 classes, and the network 3 outputs" in message
 
 
+WITHOUT_COSTS = SEARCH[: SEARCH.index("--costs")]
+
+
+def test_costs_are_measured_after_the_images_were_read(inside, monkeypatch):
+    """Once, with the times that are kept for the next run."""
+    asked = []
+
+    def measure(*_arguments, cache, **_how):
+        asked.append(cache)
+        raise SearchError("measured", expected="", found="", hint="")
+
+    monkeypatch.setattr(searching, "measure_costs", measure)
+    command = (*WITHOUT_COSTS, *QUICK, "--max-drop", "100", "-o", "lean.onnx")
+    message, _ = fails(inside, FAILURE, *command, "--data", "others")
+    assert "15 images are too few" in message
+    class_folders(Path("damaged"), each=24)
+    Path("damaged/a/0.png").write_bytes(b"no image")
+    message, _ = fails(inside, FAILURE, *command, "--data", "damaged")
+    assert "0.png" in message
+    assert not asked
+    assert run_cli(*command).exit_code == FAILURE
+    assert asked == [default_cache()]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (("-o", "x.tflite"), USAGE, "no name for an exported file"),
+        (("-o", "x.pth"), USAGE, "no name for an exported file"),
+        (("-o", "missing/x.onnx"), FAILURE, "does not exist"),
+        (("-o", "x.onnx", "--save", "chosen.onnx"), USAGE, "no name for a checkpoint"),
+        (("-o", "x.onnx", "--save", "chosen.safetensors"), USAGE, "no name for a checkpoint"),
+    ],
+)
+def test_names_of_outputs_are_refused_before_the_images_are_read(
+    inside, monkeypatch, options, code, words
+):
+    monkeypatch.setattr(on_images, "open_for", None)
+    message, _ = fails(inside, code, *SEARCH, *QUICK, *options)
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("journal", "words"), [("missing/j", "does not exist"), ("weights.pth", "cannot be read")]
+)
+def test_a_wrong_journal_is_refused_before_the_images_are_read(inside, monkeypatch, journal, words):
+    monkeypatch.setattr(searching, "_read", None)
+    Path("weights.pth").write_bytes(b"\x80")
+    message, _ = fails(inside, FAILURE, *SEARCH, *QUICK, "--journal", journal)
+    assert words in message
+
+
+def test_a_search_goes_on_without_a_journal_in_the_cache(inside, monkeypatch, tmp_path):
+    assert cli_searching._journals().name == "searches"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cli_searching._journals() is None
+
+    def full(_journal):
+        raise OutputError("full")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    monkeypatch.setattr(journals, "require_journal", full)
+    assert cli_searching._journals() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "outputs"),
+    [
+        ("--costs", ("--save", "costs.json")),
+        ("--costs", ("--report", "./costs.json")),
+        ("--costs", ("--journal", "costs.json")),
+        ("--data", ("--save", "p.zip", "--data", "p.zip")),
+        ("--data", ("--save", "p.zip", "--data", "p.zip/photos")),
+        ("--test-data", ("-o", "x.npz", "--test-data", "x.npz")),
+    ],
+)
+def test_no_output_replaces_what_is_read(inside, given, outputs):
+    Path("p.zip").write_bytes(b"images")
+    message, _ = fails(inside, FAILURE, *SEARCH, *QUICK, "-o", "lean.onnx", "--force", *outputs)
+    assert f"would replace {given}" in message
+
+
+@pytest.mark.parametrize("failure", [VerificationError, OutputError, KeyboardInterrupt])
+def test_a_search_whose_result_is_not_written_keeps_its_journal(inside, monkeypatch, failure):
+    def searched(loaded, *_images, journal, keep_journal, **_how):
+        assert keep_journal
+        journal.write_text("measured")
+        return SearchResult(loaded, None, None, journal)
+
+    def convert(*_arguments, **_how):
+        if failure is VerificationError:
+            raise VerificationError("no", layer=None, expected="", found="")
+        raise failure("no")
+
+    monkeypatch.setattr(searching, "search", searched)
+    monkeypatch.setattr(conversion, "convert", convert)
+    result = run_cli(*SEARCH, *QUICK, "-o", "x.onnx", "--journal", "mine")
+    assert result.exit_code != 0
+    assert Path("mine").read_text() == "measured"
+
+
 def test_running_sums_are_refused_before_the_search(inside):
     model = tiny_network()
     one_hot_gates(model.sn2, 1, 0)
@@ -212,6 +320,12 @@ def test_a_dry_run_shows_costs_and_writes_nothing(inside):
     assert result.exit_code == 0, result.stderr
     assert "normalization costs 20.0%" in result.stdout
     assert all(path.is_symlink() for path in inside.iterdir())
+
+
+@pytest.mark.parametrize("option", [("--report", "r.html"), ("--save", "c.pth")])
+def test_a_dry_run_takes_no_files_to_write(inside, option):
+    message, _ = fails(inside, USAGE, *SEARCH, "--dry-run", *option)
+    assert f"leave {option[0]} out" in message
 
 
 @pytest.mark.parametrize(
@@ -282,11 +396,41 @@ def test_an_ordinary_network_can_be_searched(inside):
         del sys.modules["test_search"]
 
 
-def test_processes_share_the_work_and_agree(inside):
-    """Two of them find what one finds."""
+def free_port() -> str:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
+        return str(found.getsockname()[1])
+
+
+@pytest.mark.parametrize("size", ["2", "two"])
+def test_a_process_that_torchrun_did_not_start_is_told_so(inside, monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    message, _ = fails(inside, USAGE, *SEARCH)
+    for text in (f"WORLD_SIZE={size}, RANK=unset", "MASTER_ADDR", "unset WORLD_SIZE"):
+        assert text in message
+
+
+def test_a_process_whose_others_do_not_come_ends(inside, monkeypatch):
+    monkeypatch.setattr(cli_searching, "_JOINING", timedelta(seconds=0.5))
+    rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", **rendezvous}.items():
+        monkeypatch.setenv(name, value)
+    result = run_cli(*SEARCH)
+    assert result.exit_code == USAGE
+    assert "RANK=0, MASTER_ADDR=127.0.0.1" in result.stderr
+
+
+@pytest.mark.parametrize("size", ["", "1"])
+def test_one_process_alone_joins_no_group(inside, monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    assert run_cli(*SEARCH, "--dry-run").exit_code == 0
+
+
+def test_processes_share_the_work_and_agree(inside):
+    """Two of them find what one finds."""
+    port = free_port()
     options = (*SEARCH, *QUICK, "--max-drop", "100", "--json")
     command = [sys.executable, "-m", "ssn_prune", *options, "-o", "two.onnx"]
     rendezvous = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}

@@ -6,6 +6,7 @@ import base64
 import io
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +341,11 @@ def test_the_preprocessing_stands_in_front_of_everything(pixels):
         f"preprocessing/{kind}" for kind in ("Cast", "Mul", "Add")
     ]
     onnx.checker.check_model(str(pixels), full_check=True)
+
+
+def test_a_detection_model_is_told_what_it_can_do_without_images(folder, loaded):
+    with pytest.raises(DataError, match="converted and verified without `data=`"):
+        open_for(replace(loaded, takes_images=True), folder / "photos", HALF, None)
 
 
 def test_open_images_asks_for_what_is_missing(folder, loaded):

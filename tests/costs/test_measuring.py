@@ -94,6 +94,17 @@ def test_only_what_is_damaged_is_measured_again(model, measured, counted):
     assert len(counted) == 1
 
 
+def test_times_are_those_of_one_version_and_number_of_runs(model, counted, tmp_path, monkeypatch):
+    def measured_now(runs):
+        counted.clear()
+        measure_network_costs(model, X, CostOptions(runs=runs), cache=tmp_path)
+        return len(counted)
+
+    assert [measured_now(runs) for runs in (3, 3, 40)] == [6, 0, 6]
+    monkeypatch.setattr(measuring, "__version__", "0.1.0")
+    assert measured_now(3) == 6
+
+
 def test_equal_places_are_measured_once_and_calls_add_up(counted):
     class Twins(nn.Module):
         def __init__(self):

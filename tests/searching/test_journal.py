@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from ssn_prune.accuracy.results import Accuracy, PairedDifference
-from ssn_prune.errors import SearchError
+from ssn_prune.errors import OutputError, SearchError
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.searching.evaluation import Harm
 from ssn_prune.searching.joint import JointResult
-from ssn_prune.searching.journal import Journal, file_of
+from ssn_prune.searching.journal import Journal, file_of, require_journal
 
 SETTING = {"version": "1", "search": [1, 2]}
 FIRST = (("a", ALL_PAIRS[0]),)
@@ -69,3 +69,24 @@ def test_a_journal_belongs_to_one_search(tmp_path: Path) -> None:
     one, other = (file_of(tmp_path, {**SETTING, "search": [n]}) for n in (1, 2))
     assert one != other
     assert file_of(path, SETTING) == path
+
+
+def test_a_journal_that_was_only_begun_is_new(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    path.touch()
+    Journal(path, SETTING).load().add_singles({FIRST: Harm(0.5, 0.1)})
+    assert Journal(path, SETTING).load().singles == {FIRST: Harm(0.5, 0.1)}
+
+
+def test_a_place_for_a_journal_is_tried_before_the_work(tmp_path: Path) -> None:
+    for usable in (None, tmp_path, tmp_path / "new"):
+        require_journal(usable)
+    assert not list(tmp_path.iterdir())
+    Journal(tmp_path / "j", SETTING).load().add_singles({FIRST: Harm(0.5, 0.1)})
+    require_journal(tmp_path / "j")
+    with pytest.raises(OutputError, match="does not exist"):
+        require_journal(tmp_path / "missing" / "j")
+    for text in ("weights", '{"a": 1}', "[]"):
+        (tmp_path / "other").write_text(text)
+        with pytest.raises(SearchError, match="another file"):
+            require_journal(tmp_path / "other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,15 @@ from ssn_prune.checkpoint.loading import LoadedCheckpoint
 from ssn_prune.conversion.options import ConvertOptions
 from ssn_prune.costs.records import SCHEMA_VERSION, Costs, LayerPairCost, LayerShapes
 from ssn_prune.environment import processor_name
-from ssn_prune.errors import ArgumentError, DataError, SearchError, SsnPruneError
+from ssn_prune.errors import (
+    ArgumentError,
+    CostsError,
+    DataError,
+    OutputError,
+    SearchError,
+    SsnPruneError,
+    UnsupportedLayerError,
+)
 from ssn_prune.images.image_set import TargetKind
 from ssn_prune.normalizer import ALL_PAIRS
 from ssn_prune.searching import delivery, reading
@@ -462,6 +471,16 @@ def test_a_journal_is_resumed_with_other_threads(tmp_path, monkeypatch) -> None:
     assert not path.exists()
 
 
+def test_a_journal_may_be_kept_until_the_result_is_written(tmp_path, monkeypatch) -> None:
+    found = search(journal=tmp_path, keep_journal=True)
+    assert [found.journal] == list(tmp_path.iterdir())
+    monkeypatch.setattr(searching.Explorer, "_note", never)  # nothing is measured again
+    again = search(journal=tmp_path)
+    assert again.journal is None
+    assert again.report.singles == found.report.singles
+    assert not list(tmp_path.iterdir())
+
+
 class ReadsNorms(Counting):
     """Uses the weight of a norm elsewhere, so it does not run without its norms."""
 
@@ -517,7 +536,89 @@ def test_the_batches_of_a_search_fit_the_memory(monkeypatch) -> None:
     assert asked == [(CLASSES,), (1, 8, 8)]
 
 
+def test_a_network_that_takes_lists_of_images_is_refused() -> None:
+    with pytest.raises(SearchError, match="detection model cannot be searched"):
+        search(replace(checkpoint(), takes_images=True))
+
+
+def test_a_disk_that_cannot_hold_a_saved_network_is_said(tmp_path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    loaded = replace(checkpoint(), source=SimpleNamespace(arch="code:network"))
+    with pytest.raises(OutputError, match="No space left"):
+        save_chosen(loaded, tmp_path / "chosen.pth")
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_output_to_compare_is_said(monkeypatch) -> None:
     monkeypatch.setattr(Counting, "forward", lambda _self, x: x.argmax(1))
     with pytest.raises(SsnPruneError, match="no floating-point outputs"):
         search(images=Noise(48, TargetKind.NONE))
+
+
+def narrow() -> LoadedCheckpoint:
+    """One layer offers fewer pairs than there may be costs of."""
+    loaded = checkpoint()
+    loaded.model.norm1 = SSN2d(6, normalizers=("LN", "BN")).eval()
+    loaded.model.norm1.fix(LN, LN)
+    return loaded
+
+
+def shared() -> LoadedCheckpoint:
+    loaded = checkpoint()
+    loaded.model.norm1 = SSN2d(6, shared_gate=True).eval()
+    loaded.model.norm1.fix(IN, IN)
+    return loaded
+
+
+def untracked() -> LoadedCheckpoint:
+    """BN would take the statistics of the batch, which cannot be exported."""
+    loaded = checkpoint()
+    loaded.model.norm1 = SSN2d(6, track_running_stats=False).eval()
+    loaded.model.norm1.fix(IN, IN)
+    return loaded
+
+
+def test_a_network_that_cannot_be_converted_is_refused_before_the_search(monkeypatch) -> None:
+    monkeypatch.setattr(searching, "read_all", never)
+    loaded = untracked()
+    loaded.model.norm1.fix(IN, BN)
+    with pytest.raises(UnsupportedLayerError, match="no running statistics"):
+        search(loaded)
+    loaded = checkpoint()
+    loaded.model.norm1.running_var *= 5000
+    loaded.model.norm1.fix(BN, BN)
+    loaded.model.norm.fix(IN, IN)
+    with pytest.raises(UnsupportedLayerError, match="sums"):
+        search(loaded)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "pairs"),
+    [(narrow, {"BN/BN"}), (shared, {"LN/LN", "BN/BN"}), (untracked, {"LN/LN"})],
+)
+def test_only_pairs_that_a_layer_offers_are_tried(loaded, pairs) -> None:
+    """Costs of all pairs are given; LN/LN costs half as much as IN/IN."""
+    known = tuple(
+        replace(one, milliseconds=1.0) if str(one.pair) == "LN/LN" else one
+        for one in costs().layers
+    )
+    report = search(loaded(), costs=replace(costs(), layers=known)).report
+    assert {str(one.after) for one in report.singles} == pairs
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("norm",), ("norm", "norm1", "other")])
+def test_costs_of_another_network_are_refused_before_the_search(monkeypatch, names) -> None:
+    monkeypatch.setattr(searching, "read_all", never)
+    known = {one.layer: one for one in costs().shapes}
+    other = replace(
+        costs(),
+        shapes=tuple(LayerShapes(name, known["norm"].inputs) for name in names),
+        layers=tuple(
+            replace(one, layer=name) for name in names for one in costs().layers[: len(ALL_PAIRS)]
+        ),
+    )
+    with pytest.raises(CostsError, match="of another network"):
+        search(costs=other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -197,6 +198,36 @@ def test_costs_of_another_network_are_refused():
         latency_penalty(nn.ModuleDict({"a": SSN2d(8)}), costs, weight=1.0)
     assert "8 channels" in str(caught.value)
     assert "4 channels" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: nn.ModuleDict({"module": model}),  # as DistributedDataParallel does
+        lambda model: torch.compile(model, backend="eager"),
+        lambda model: nn.Sequential(nn.ModuleDict({"_orig_mod": model})),
+    ],
+)
+@pytest.mark.parametrize("names", [("a",), ("a", "inner.a")])
+def test_costs_of_the_network_in_a_wrapper_name_it(wrap, names):
+    model = nn.Module()
+    model.inner = nn.Module()
+    for name in names:
+        model.get_submodule(name.rpartition(".")[0]).add_module("a", SSN2d(4))
+    costs = costs_of(model)
+    wrapped = wrap(model)
+    with pytest.raises(CostsError, match="another network") as caught:
+        latency_penalty(wrapped, costs, weight=1.0)
+    part = re.search(r"get_submodule\('(.*)'\)", caught.value.hint)[1]
+    assert wrapped.get_submodule(part) is model
+    latency_penalty(model, costs, weight=1.0)
+
+
+def test_costs_of_another_network_name_how_to_measure():
+    costs = costs_of(nn.ModuleDict({"a": SSN2d(4)}))
+    for other in (nn.Sequential(SSN2d(4)), nn.ModuleDict({"x": nn.ModuleDict({"b": SSN2d(4)})})):
+        with pytest.raises(CostsError, match="measure_network_costs"):
+            latency_penalty(other, costs, weight=1.0)
 
 
 def test_costs_without_a_unit_are_refused():
