@@ -231,7 +231,7 @@ def test_names_of_outputs_are_refused_before_the_images_are_read(
     ("journal", "words"), [("missing/j", "does not exist"), ("weights.pth", "cannot be read")]
 )
 def test_a_wrong_journal_is_refused_before_the_images_are_read(inside, monkeypatch, journal, words):
-    monkeypatch.setattr(searching, "_read", None)
+    monkeypatch.setattr(searching, "read_all", None)
     Path("weights.pth").write_bytes(b"\x80")
     message, _ = fails(inside, FAILURE, *SEARCH, *QUICK, "--journal", journal)
     assert words in message
