@@ -39,6 +39,7 @@ _FROM_TYPE = ("torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_t
 _RECONSTRUCTOR = "copyreg._reconstructor"
 _NEW = ("copyreg.__newobj__", "copyreg.__newobj_ex__")
 _GETATTR = "builtins.getattr"
+_OR = ("_operator.or_", "operator.or_")
 _CREATORS = frozenset((*_FROM_TYPE, _RECONSTRUCTOR, *_NEW))
 _LONGEST_NAME = 1000  # characters
 _TENSOR_COST = 400
@@ -142,6 +143,8 @@ def _object(machine: Machine, cls: Name, arguments: tuple[object, ...]) -> objec
     """What calling a class returns, if it is metadata, a module, or a user's enumeration."""
     if canonical(cls.name) == _GETATTR:
         return _member(machine, cls, arguments)
+    if cls.name in _OR:
+        return _flags(machine, cls, arguments)
     return _known_object(machine, cls) or _enum_member(machine, cls, arguments)
 
 
@@ -153,16 +156,29 @@ def _enum_member(machine: Machine, cls: Name, arguments: tuple[object, ...]) -> 
 
 
 def _member(machine: Machine, getattr_: Name, arguments: tuple[object, ...]) -> Inert:
-    """A member of a class by its name: of ``ZoneInfo``, or as Python 3.11.0 wrote an ``Enum``."""
+    """A member of a class by its name: of ``ZoneInfo``, or as Python 3.11.2 wrote an ``Enum``."""
     match arguments:
         case (Name() as cls, str() as text) if may_be_enum_member(cls.name, (text,)):
             value = _enum_member(machine, cls, (text,))
         case (Name() as cls, "_unpickle") if is_inert(f"{cls.name}._unpickle"):
             value = name(machine, cls.name, "_unpickle")
+        case (Name() as cls, str() as text) if is_inert(cls.name) and text.isidentifier():
+            value = Inert(cls.name)
         case _:
             raise UnsafeGlobalError(getattr_.name)
     machine.unknown.pop(getattr_.name, None)
     return value
+
+
+def _flags(machine: Machine, or_: Name, arguments: tuple[object, ...]) -> Inert:
+    """Members of a ``Flag`` together, as Python 3.11.2 wrote them: one member or the other."""
+    match arguments:
+        case (Inert() as one, Inert() | int() as other) if type(one) is Inert:
+            same = isinstance(other, int) or (type(other) is Inert and other.name == one.name)
+            if same:
+                machine.unknown.pop(or_.name, None)
+                return Inert(one.name)
+    raise UnsafeGlobalError(or_.name)
 
 
 def _subclassed(arguments: tuple[object, ...]) -> object:

@@ -23,7 +23,7 @@ import pytest
 import torch
 from pickle_checks import ALL_PROTOCOLS, assert_same, read, read_torch
 
-from ssn_prune.checkpoint.unpickling import Inert, Name, NumpyArray
+from ssn_prune.checkpoint.unpickling import Inert, Name, NumpyArray, UnsafeGlobalError
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ALL_PROTOCOLS)
 
@@ -120,9 +120,40 @@ def test_nested_names(protocol, value):
     assert isinstance(read(pickle.dumps([value], protocol))[0], Inert)
 
 
-def test_an_enumeration_as_python_3_11_0_wrote_it():
-    data = b"c__builtin__\ngetattr\n(c__main__\nPhase\nS'TRAIN'\ntR."
-    assert read(data).name == "__main__.Phase"
+def member(kind, value, module="__builtin__"):
+    """A pickle of a member of an enumeration, as Python 3.11.2 wrote it, without its end."""
+    return f"c{module}\ngetattr\n(c{kind}\nS'{value}'\ntR".encode()
+
+
+@pytest.mark.parametrize("module", ["__builtin__", "builtins"])
+@pytest.mark.parametrize("kind", ["__main__\nPhase", "http\nHTTPStatus"])
+def test_an_enumeration_as_python_3_11_2_wrote_it(kind, module):
+    assert read(member(kind, "OK", module) + b".").name == kind.replace("\n", ".")
+
+
+A, B = member("m\nFlags", "A"), member("m\nFlags", "B")
+
+
+@pytest.mark.parametrize("other", [B, b"I8\n"], ids=["member", "number"])
+def test_flags_as_python_3_11_2_wrote_them(other):
+    assert read(b"c_operator\nor_\n(" + A + other + b"tR.").name == "m.Flags"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"c__builtin__\ngetattr\n(chttp\nHTTPStatus\nS'a.b'\ntR.",
+        b"c__builtin__\ngetattr\n(cos\nenviron\nS'clear'\ntR.",
+        b"c_operator\nor_\n(" + A + member("m\nOthers", "A") + b"tR.",
+        b"c_operator\nor_\n(cm\nFlags\ncm\nFlags\ntR.",
+        b"c_operator\nor_\n(I1\nI2\ntR.",
+        b"c_operator\nor_\n(" + A + b"tR.",
+        b"c_operator\nand_\n(" + A + B + b"tR.",
+    ],
+)
+def test_no_other_use_of_these_functions_is_taken_for_an_enumeration(data):
+    with pytest.raises(UnsafeGlobalError):
+        read(data)
 
 
 def test_a_name_is_told_apart_from_an_object_of_that_class():
