@@ -29,18 +29,13 @@ def fresh():
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+STATE = ("weight", "bias", "mean_weight", "var_weight", "running_mean", "running_var")
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        "weight",
-        "bias",
-        "mean_weight",
-        "var_weight",
-        "running_mean",
-        "running_var",
-        "frozen_ratios",
-    ],
+    ("name", "compiled"),
+    [(name, False) for name in (*STATE, "frozen_ratios")]
+    + [(name, True) for name in ("weight", "mean_weight", "running_var")],
 )
 def test_state_that_is_not_contiguous(name, compiled, fresh):
     layer = trained(SSN2d, 3, frozen=name == "frozen_ratios").float()

@@ -42,8 +42,7 @@ def assert_agrees(original: nn.Module, path: Path, x: Tensor) -> None:
         assert error <= rounding_bound(own_error, float(reference.abs().max()))
 
 
-@pytest.mark.parametrize("correction", [0, 1])
-@pytest.mark.parametrize("follows_conv", [True, False])
+@pytest.mark.parametrize(("correction", "follows_conv"), [(0, True), (1, False)])
 @pytest.mark.parametrize("dynamic", ["batch", "spatial"])
 def test_every_pair_agrees(
     correction: int, follows_conv: bool, dynamic: str, tmp_path: Path
