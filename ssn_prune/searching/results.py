@@ -167,7 +167,7 @@ class FrontPoint:
         drop: Accuracy lost on the search images, in points: the measured loss, or the one expected
             by the original's probabilities if that is larger, or the change of other outputs in
             percent if that is larger still. Without labels, the change of the outputs in percent.
-            The images may be moved: see :attr:`SearchReport.moved_images`.
+            The images may be moved: see ``SearchReport.moved_images``.
         accuracy: Accuracy on the same images.
         predicted_ratio: Latency predicted from the costs, relative to the network without norms.
         ratio: Measured latency of the whole file, relative to the network without norms; None if
