@@ -100,7 +100,7 @@ def _front(report: SearchReport, width: int) -> Table:
     options, wide = report.options, width >= _WIDE
     how = f"{counted(options.threads, 'thread')}, batch {options.batch}"
     if report.predicted_for is not None:
-        how = "predicted, not measured"
+        how = "predicted"
     title = f"Pareto front, latency without norms = 1 ({how})"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)

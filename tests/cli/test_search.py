@@ -117,7 +117,7 @@ def test_costs_of_a_board_decide_for_the_board(inside):
     result = run_cli(*command, "--budget", "1.01", "--report", "r.html")
     assert result.exit_code == 0, result.stderr
     said = " ".join(result.stdout.split())
-    assert "predicted, not measured" in said
+    assert "= 1 (predicted)" in said
     assert "on a [board] (CPUExecutionProvider, 4 threads" in said
     assert "nothing was timed here" in Path("r.html").read_text()
     search = json.loads(Path("r.json").read_text())["search"]

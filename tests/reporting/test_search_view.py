@@ -49,7 +49,12 @@ def test_latencies_of_another_device_are_said_to_be_predicted() -> None:
     assert f"measured with {device}; nothing was timed here" in notes
     assert "interleaved" not in notes
     assert "off by" not in notes
-    assert "a &lt;board&gt;" in html(searched_run(RESNET18, report))
+    page = html(searched_run(RESNET18, report))
+    assert "a &lt;board&gt;" in page
+    assert "is as fast as the costs of its layers predict" in page
+    assert "measured as a whole file" not in page
+    assert page_of(searched_run(RESNET18, report)).verdict.figures[0].label.startswith("predicted")
+    assert "measured as a whole file" in html(FOUND)
     ratios = [mark.ratio for mark in view(report).front.marks]
     assert ratios[0] == REPORT.front[0].predicted_ratio
 

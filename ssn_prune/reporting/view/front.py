@@ -50,6 +50,7 @@ class Front:
         marks: The front from the original to the fastest, then the other networks.
         allowed: The bound on the loss, in points; None for no bound.
         budget: The bound on the latency; None for no bound.
+        note: What a dot is, and where its numbers are from.
     """
 
     finding: str
@@ -57,6 +58,7 @@ class Front:
     marks: tuple[FrontMark, ...]
     allowed: float | None
     budget: float | None
+    note: str
 
 
 def lost(report: SearchReport, drop: float) -> str:
@@ -88,6 +90,18 @@ def front_of(report: SearchReport) -> Front:
         tuple(m for m in marks if math.isfinite(m.ratio) and math.isfinite(m.drop)),
         options.allowed_drop,
         options.budget,
+        _note(report),
+    )
+
+
+def _note(report: SearchReport) -> str:
+    """The caption of the chart."""
+    dot = "was measured as a whole file, with the quartiles of its latency and"
+    if report.predicted_for is not None:
+        dot = "is as fast as the costs of its layers predict, with"
+    return (
+        f"Each dot is a network that {dot} the 95 % interval of its loss. Lower and further left "
+        "is better. Losses were measured on the search images."
     )
 
 

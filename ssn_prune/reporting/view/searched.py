@@ -111,7 +111,8 @@ def searched_figures(run: Run) -> list[tuple[str, str, str]]:
     if report is None or not delivered(report).changes:
         return []
     ratio, before = latency(delivered(report)), latency(report.front[0])
-    figures = [(f"{ratio:.3f}", "latency, no norms = 1", f"{before:.3f} before")]
+    kind = "latency" if report.predicted_for is None else "predicted latency"
+    figures = [(f"{ratio:.3f}", f"{kind}, no norms = 1", f"{before:.3f} before")]
     found = report.test.difference
     if found is None:
         images = counted(report.images.test, "image")
